@@ -1,0 +1,232 @@
+#!/usr/bin/env bash
+# The test command of the project.
+#
+#   ./ci.sh            run every check, in the order below
+#   ./ci.sh NAME...    run these checks only
+#   ./ci.sh --help     this text
+#
+# A failed check does not stop the others. The last line is "N passed, N failed, N skipped"; the exit code is 1 if
+# one failed, 2 if the command line was wrong. A check that this machine cannot run is skipped by name; with CI=true
+# in the environment a skip counts as a failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# Every check is a function check_NAME, and the comment line `#: ` right above it is what --help says of it. They run
+# in the order of this file, cheap ones first. A check runs in its own shell under `set -e`; it calls `skip REASON`
+# when something that it cannot install is missing.
+
+TARGET_DIR=${CARGO_TARGET_DIR:-target}
+[[ $TARGET_DIR == /* ]] || TARGET_DIR=$PWD/$TARGET_DIR
+NO_STD_CRATES=(diset-proto diset-embedded)
+NO_STD_TARGETS=(thumbv7em-none-eabi thumbv6m-none-eabi riscv32imac-unknown-none-elf)
+FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+
+# Under CI the committed Cargo.lock must be up to date.
+locked=()
+[[ ${CI:-} == true ]] && locked=(--locked)
+
+SKIPPED=77
+skip() {
+  echo "$*" >"$notes/skip"
+  exit "$SKIPPED"
+}
+
+# Shows a command, then runs it.
+run() {
+  echo "+ $*"
+  "$@"
+}
+
+# The features that a crate declares, without `default`.
+features_of() { # CRATE
+  awk '/^\[/ { on = ($0 == "[features]") } on && /^[a-z_0-9-]+ *=/ { sub(/ *=.*/, ""); if ($0 != "default") print }' "$1/Cargo.toml"
+}
+
+#: source files: length, a first line that says what lives there
+check_files() {
+  scripts/files.sh
+}
+
+#: no leftovers such as to-do marks, no paths of one machine
+check_words() {
+  scripts/words.sh
+}
+
+#: imports inside diset-proto point down its layers only
+check_layers() {
+  scripts/layers.sh
+}
+
+#: every rule of PROTOCOL.md has a tag that code and a test cite
+check_tags() {
+  scripts/tags.sh
+}
+
+#: shell scripts parse
+check_shell() {
+  local script
+  for script in ci.sh .ci/run scripts/*.sh; do
+    bash -n "$script"
+    [[ -x $script ]] || { echo "$script is not executable"; return 1; }
+  done
+  if command -v shellcheck >/dev/null; then run shellcheck ci.sh .ci/run scripts/*.sh; fi
+}
+
+#: rustfmt on the workspace and fuzz/
+check_fmt() {
+  cargo fmt --version >/dev/null 2>&1 || skip "rustfmt is not installed"
+  run cargo fmt --all --check
+  if [[ -f fuzz/Cargo.toml ]]; then run cargo fmt --manifest-path fuzz/Cargo.toml --check; fi
+}
+
+#: clippy without warnings: default features, all, and each of diset-proto alone
+check_clippy() {
+  cargo clippy --version >/dev/null 2>&1 || skip "clippy is not installed"
+  run cargo clippy "${locked[@]}" --workspace --all-targets -- -D warnings
+  run cargo clippy "${locked[@]}" --workspace --all-targets --all-features -- -D warnings
+  local feature
+  # Without the targets for tests: their dependencies would switch features on.
+  for feature in "" $(features_of diset-proto); do
+    run cargo clippy "${locked[@]}" -p diset-proto --lib --no-default-features --features "$feature" -- -D warnings
+  done
+  run cargo clippy "${locked[@]}" -p diset-std --lib --no-default-features --features ring -- -D warnings
+}
+
+#: unit, integration and documentation tests with all features
+check_test() {
+  run cargo test "${locked[@]}" --workspace --all-features
+}
+
+#: documentation builds without warnings
+check_doc() {
+  RUSTDOCFLAGS="-D warnings" run cargo doc "${locked[@]}" --workspace --no-deps --all-features
+}
+
+#: the ping-pong example runs to its end within 30 s
+check_example() {
+  local output
+  run cargo build "${locked[@]}" --release --example pingpong
+  echo "+ cargo run --release --example pingpong"
+  output=$(timeout 30 cargo run "${locked[@]}" --quiet --release --example pingpong) || {
+    local code=$?
+    echo "$output"
+    echo "exit code $code (124: still running after 30 s)"
+    return 1
+  }
+  echo "$output"
+  [[ -n $output ]] || { echo "the example printed nothing"; return 1; }
+}
+
+#: diset-proto and diset-embedded build for three targets without std
+check_nostd() {
+  local cargo crate target feature
+  cargo=$(scripts/bare-metal.sh cargo) || {
+    [[ $? -ne 3 ]] || skip "no cargo for ${NO_STD_TARGETS[*]}"
+    return 1
+  }
+  for crate in "${NO_STD_CRATES[@]}"; do
+    for target in "${NO_STD_TARGETS[@]}"; do
+      for feature in "" $(features_of "$crate" | grep -xE 'defmt|log'); do
+        run env CARGO_TARGET_DIR="$TARGET_DIR/bare-metal" "$cargo" build "${locked[@]}" --lib -p "$crate" \
+          --target "$target" --no-default-features --features "$feature"
+      done
+    done
+  done
+}
+
+#: benchmarks compile, and one short round of them runs
+check_bench() {
+  run cargo bench "${locked[@]}" -p diset-std --no-run
+  run timeout 120 cargo bench "${locked[@]}" -p diset-std --bench streams -- --test
+}
+
+#: each fuzz target runs for FUZZ_SECONDS (10), needs a nightly toolchain
+check_fuzz() {
+  [[ -f fuzz/Cargo.toml ]] || { echo "there is no fuzz/Cargo.toml"; return 1; }
+  cargo +nightly --version >/dev/null 2>&1 || skip "there is no nightly toolchain"
+  export PATH=$TARGET_DIR/tools/bin:$PATH
+  command -v cargo-fuzz >/dev/null || run cargo install --locked --root "$TARGET_DIR/tools" cargo-fuzz
+  local target targets corpus
+  run cargo +nightly fuzz build
+  targets=$(cargo +nightly fuzz list)
+  [[ -n $targets ]] || { echo "no fuzz targets"; return 1; }
+  for target in $targets; do
+    # New inputs go to the first folder; the committed seeds are only read.
+    corpus=(fuzz/corpus/"$target")
+    mkdir -p "${corpus[0]}"
+    if [[ -d fuzz/seeds/$target ]]; then corpus+=(fuzz/seeds/"$target"); fi
+    run cargo +nightly fuzz run "$target" "${corpus[@]}" -- "-max_total_time=$FUZZ_SECONDS" -print_final_stats=1
+  done
+}
+
+# --- what follows runs the checks ---
+
+# NAME<tab>TEXT for each check, in the order of this file.
+catalog() {
+  awk '/^#: / { text = substr($0, 4); next } match($0, /^check_[a-z_]+/) && text != "" { print substr($0, 7, RLENGTH - 6) "\t" text } { text = "" }' ci.sh
+}
+
+help() {
+  sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' ci.sh
+  echo
+  catalog | while IFS=$'\t' read -r name text; do printf '  %-10s %s\n' "$name" "$text"; done
+}
+
+mapfile -t known < <(catalog | cut -f 1)
+chosen=()
+for name in "$@"; do
+  case $name in
+    -h | --help) help; exit 0 ;;
+  esac
+  if [[ " ${known[*]} " != *" $name "* ]]; then
+    echo "ci.sh: there is no check '$name'; there are: ${known[*]}" >&2
+    exit 2
+  fi
+  chosen+=("$name")
+done
+[[ ${#chosen[@]} -gt 0 ]] || chosen=("${known[@]}")
+
+notes=$(mktemp -d)
+trap 'rm -rf "$notes"' EXIT
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+
+passed=0 failed=0 skipped=0
+summary=()
+for name in "${chosen[@]}"; do
+  text=$(catalog | awk -F '\t' -v name="$name" '$1 == name { print $2 }')
+  echo
+  echo "=== $name: $text"
+  began=$SECONDS
+  rm -f "$notes/skip"
+  # Not as the condition of an `if`: that would switch `set -e` off inside.
+  set +e
+  (set -e; "check_$name")
+  code=$?
+  set -e
+  took=$((SECONDS - began))
+  remark=
+  if [[ $code -eq 0 ]]; then
+    verdict=passed
+  elif [[ $code -eq $SKIPPED && -f $notes/skip ]]; then
+    verdict=skipped
+    remark=$(<"$notes/skip")
+    [[ ${CI:-} == true ]] && verdict=failed remark="$remark; under CI nothing may be skipped"
+  else
+    verdict=failed
+    remark="alone: ./ci.sh $name"
+  fi
+  case $verdict in
+    passed) passed=$((passed + 1)) ;;
+    failed) failed=$((failed + 1)) ;;
+    skipped) skipped=$((skipped + 1)) ;;
+  esac
+  echo "=== $name $verdict in $took s${remark:+ ($remark)}"
+  summary+=("$(printf '%-10s %-8s %5d s  %s' "$name" "$verdict" "$took" "$remark")")
+done
+
+echo
+echo "=== summary"
+printf '%s\n' "${summary[@]}"
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[[ $failed -eq 0 ]]

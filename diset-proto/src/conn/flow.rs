@@ -1,0 +1,125 @@
+//! Credit: how much either side may send before the other has dealt with it
+//! (PROTOCOL, part L).
+
+use crate::limits::{Limits, MAX_CREDIT};
+use crate::wire::packet::{Grant, PeerLimits};
+
+/// The credit of both directions of one connection.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    /// What this side may still send.
+    send: Grant,
+    /// What the peer may still send.
+    open: Grant,
+    /// What was dealt with and is not granted again yet.
+    back: Grant,
+    /// What the peer may have under way in all.
+    window: Grant,
+    /// The longest frame the peer may want to send.
+    max_frame: u32,
+}
+
+impl Flow {
+    pub(crate) const fn new(ours: &Limits) -> Self {
+        let window = Grant {
+            bytes: ours.credit_bytes,
+            messages: ours.credit_messages,
+        };
+        let none = Grant { bytes: 0, messages: 0 };
+        Self {
+            send: none,
+            open: window,
+            back: none,
+            window,
+            max_frame: ours.max_frame,
+        }
+    }
+
+    /// The peer's statement in the handshake.
+    pub(crate) const fn start(&mut self, theirs: &PeerLimits) {
+        self.send = Grant {
+            bytes: theirs.credit_bytes,
+            messages: theirs.credit_messages,
+        };
+    }
+
+    /// More credit from the peer; false when it grants more than may stand open
+    /// (PROTOCOL L-4).
+    #[must_use]
+    pub(crate) fn granted(&mut self, grant: Grant) -> bool {
+        let bytes = self
+            .send
+            .bytes
+            .checked_add(grant.bytes)
+            .filter(|&bytes| bytes <= MAX_CREDIT);
+        let messages = self
+            .send
+            .messages
+            .checked_add(grant.messages)
+            .filter(|&messages| messages <= MAX_CREDIT);
+        let (Some(bytes), Some(messages)) = (bytes, messages) else {
+            return false;
+        };
+        self.send = Grant { bytes, messages };
+        true
+    }
+
+    /// Whether a message of any length may be sent.
+    pub(crate) const fn may_send(&self) -> bool {
+        self.send.messages > 0 && self.send.bytes > 0
+    }
+
+    /// Takes what a message costs from the credit; false, and nothing taken, when there
+    /// is not enough.
+    #[must_use]
+    pub(crate) fn sent(&mut self, cost: u32) -> bool {
+        let (Some(bytes), Some(messages)) = (self.send.bytes.checked_sub(cost), self.send.messages.checked_sub(1))
+        else {
+            return false;
+        };
+        self.send = Grant { bytes, messages };
+        true
+    }
+
+    /// A message came; false when there was no credit for it (PROTOCOL L-3).
+    #[must_use]
+    pub(crate) fn received(&mut self, cost: u32) -> bool {
+        let (Some(bytes), Some(messages)) = (self.open.bytes.checked_sub(cost), self.open.messages.checked_sub(1))
+        else {
+            return false;
+        };
+        self.open = Grant { bytes, messages };
+        true
+    }
+
+    /// A message was dealt with.
+    pub(crate) const fn released(&mut self, cost: u32) {
+        self.back.bytes = self.back.bytes.saturating_add(cost);
+        self.back.messages = self.back.messages.saturating_add(1);
+    }
+
+    /// Whether so much is to be granted again that it is worth a frame: half a window.
+    /// When nothing is being dealt with, also what is needed for a longest frame, or a
+    /// peer that waits to send one would wait for ever (PROTOCOL L-5).
+    pub(crate) const fn is_grant_due(&self) -> bool {
+        let held = self
+            .window
+            .bytes
+            .saturating_sub(self.back.bytes.saturating_add(self.open.bytes));
+        self.back.bytes >= self.window.bytes / 2
+            || self.back.messages >= self.window.messages.div_ceil(2)
+            || (held == 0 && self.open.bytes < self.max_frame && self.back.bytes > 0)
+    }
+
+    /// What a grant would give back now.
+    pub(crate) const fn grant(&self) -> Grant {
+        self.back
+    }
+
+    /// The grant has been written.
+    pub(crate) const fn grant_written(&mut self) {
+        self.open.bytes = self.open.bytes.saturating_add(self.back.bytes);
+        self.open.messages = self.open.messages.saturating_add(self.back.messages);
+        self.back = Grant { bytes: 0, messages: 0 };
+    }
+}

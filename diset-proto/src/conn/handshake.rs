@@ -1,0 +1,172 @@
+//! How the two sides come to terms: proposal, admission, definitions, acceptance
+//! (PROTOCOL, part H).
+
+use super::Role;
+use super::core::{Core, bad_packet};
+use super::event::Event;
+use super::liveness::Liveness;
+use super::state::{Input, Phase, Step, step};
+use crate::error::{Cause, Misuse};
+use crate::fmt::debug;
+use crate::id::{Identity, Trid};
+use crate::limits::{Limits, MAX_HANDSHAKE_FRAME};
+use crate::schema::Catalog;
+use crate::schema::agree::Agreement;
+use crate::status::{Code, Notice};
+use crate::time::Instant;
+use crate::wire::args::Arg;
+use crate::wire::frame::Kind;
+use crate::wire::outbox::{BodyError, Outbox};
+use crate::wire::packet::{Acceptance, Definitions, Proposal};
+use crate::wire::preamble::PREAMBLE;
+use crate::wire::storage::Storage;
+use crate::wire::tlv::{Cursor, Writer};
+
+/// What a client connects with.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record that its user fills in")]
+pub struct ClientConfig<'a> {
+    /// The service and its messages.
+    pub catalog: &'static Catalog,
+    /// The name the client keeps across reconnects.
+    pub identity: Identity,
+    /// What the client can take.
+    pub limits: Limits,
+    /// Connect arguments: names, each once, with values; at most 16, and at most about
+    /// 850 bytes in all.
+    pub args: &'a [(&'a str, Arg<'a>)],
+}
+
+/// Puts preamble and proposal into the outbox of a new client.
+pub(super) fn propose<B: Storage>(config: &ClientConfig<'_>, out: &mut Outbox<B>) -> Result<(), Misuse> {
+    if !out.raw(&PREAMBLE) {
+        return Err(Misuse::OutputTooSmall);
+    }
+    let catalog = config.catalog;
+    let mut valid = true;
+    out.frame(Kind::Proposal.head(), 0, MAX_HANDSHAKE_FRAME, |place| {
+        let mut writer = Writer::new(place);
+        let digest = catalog.digest();
+        Proposal::write(
+            &mut writer,
+            catalog.service(),
+            &config.identity,
+            &digest,
+            &config.limits,
+            config.args,
+        )
+        .map_err(|_| BodyError::<()>::NoRoom)?;
+        let len = writer.len();
+        valid = place.get(..len).is_some_and(|body| Proposal::read(body).is_ok());
+        Ok(len)
+    })
+    .map_err(|_| Misuse::ProposalTooLong)?;
+    // Reading it back finds arguments without a name, twice, or too many.
+    if valid { Ok(()) } else { Err(Misuse::ProposalTooLong) }
+}
+
+impl Core {
+    /// Service: a proposal came (PROTOCOL H-3 to H-6).
+    pub(super) fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Notice> {
+        let proposal = Proposal::read(body).map_err(|bad| bad_packet(Kind::Proposal, bad))?;
+        self.theirs = proposal.limits;
+        self.pending.remember_digest(proposal.digest);
+        self.deadline = Some(now.after(self.limits.handshake()));
+        self.enter(Phase::Admitting);
+        if proposal.service.as_str() != self.catalog.service().as_str() {
+            let notice = Notice::new(Code::UnknownService).with_text(proposal.service.as_str());
+            self.end(Cause::WeRefused(notice));
+            return Ok(None);
+        }
+        Ok(Some(Event::Proposed(proposal)))
+    }
+
+    /// Service: the application admits the client.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        trid: Trid,
+        known: Option<Agreement>,
+    ) -> Result<Option<Event<'static>>, Misuse> {
+        let Step::To(_) = step(self.phase, Input::Accept) else {
+            return Err(Misuse::WrongPhase);
+        };
+        self.trid = trid;
+        let same = self.pending.digest() == Some(self.catalog.digest());
+        match known {
+            _ if same => self.agreement = Agreement::identical(self.catalog),
+            Some(table) => self.agreement = table,
+            None => {
+                self.agreement = Agreement::empty(0);
+                self.pending.ask();
+                self.deadline = Some(now.after(self.limits.handshake()));
+                self.enter(Phase::Asking);
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.open(now)))
+    }
+
+    /// Service: a part of the definitions came (PROTOCOL H-8).
+    pub(super) fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Notice> {
+        let malformed = |bad| bad_packet(Kind::Definitions, bad);
+        let mut part = Definitions::read(body).map_err(malformed)?;
+        if part.first == 0 {
+            self.agreement = Agreement::empty(part.total);
+        }
+        let expected = self.agreement.filled();
+        let total = expected + self.agreement.missing();
+        if part.first != expected || part.total != total {
+            return Err(malformed(Cursor::new(&[], 1).bad()));
+        }
+        while let Some(definition) = part.next().map_err(malformed)? {
+            if self.agreement.missing() == 0 {
+                return Err(malformed(Cursor::new(&[], 1).bad()));
+            }
+            self.agreement
+                .add(self.catalog, definition.name, definition.key, definition.direction);
+        }
+        if self.agreement.missing() > 0 {
+            return Ok(None);
+        }
+        Ok(Some(self.open(now)))
+    }
+
+    /// Client: the service asks what the messages are.
+    pub(super) fn describe(&mut self) {
+        self.enter(Phase::Describing);
+        self.pending.describe();
+    }
+
+    /// Client: the connection is open (PROTOCOL H-7).
+    pub(super) fn accepted(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Notice> {
+        let malformed = |bad| bad_packet(Kind::Acceptance, bad);
+        let acceptance = Acceptance::read(body).map_err(malformed)?;
+        for (number, verdict) in acceptance.verdicts() {
+            if !self.agreement.set(number, verdict) {
+                return Err(malformed(Cursor::new(&[], 3).bad()));
+            }
+        }
+        self.theirs = acceptance.limits;
+        self.trid = acceptance.trid;
+        Ok(Some(self.open(now)))
+    }
+
+    fn open(&mut self, now: Instant) -> Event<'static> {
+        let client = self.role == Role::Client;
+        self.flow.start(&self.theirs);
+        self.liveness = Some(Liveness::start(
+            now,
+            self.limits.max_silence(),
+            self.theirs.max_silence,
+            client,
+        ));
+        self.deadline = None;
+        if !client {
+            self.pending.accept();
+        }
+        self.enter(Phase::Open);
+        debug!("open, {}", self.trid.number());
+        Event::Connected(self.trid)
+    }
+}

@@ -1,0 +1,118 @@
+//! Is the peer still there? Any received byte proves life, written ones never do
+//! (PROTOCOL, part K).
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// What the time demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// Send a keep-alive.
+    KeepAlive,
+    /// The peer counts as dead.
+    Dead,
+}
+
+/// Watches the silence of one open connection.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    /// The agreed longest silence.
+    silence: Duration,
+    last_received: Instant,
+    /// When to look next whether a keep-alive is needed.
+    next_look: Instant,
+    /// Whether bytes left since the last look.
+    sent: bool,
+    /// The client looks twice as often, so normally it is the one that asks.
+    client: bool,
+}
+
+impl Liveness {
+    /// Begins to watch: the shorter of the two stated silences counts (PROTOCOL K-1).
+    pub(crate) fn start(now: Instant, ours: Duration, theirs: Duration, client: bool) -> Self {
+        let silence = ours.min(theirs);
+        let mut watch = Self {
+            silence,
+            last_received: now,
+            next_look: now,
+            sent: true,
+            client,
+        };
+        watch.next_look = now.after(watch.look_interval());
+        watch
+    }
+
+    pub(crate) fn received(&mut self, now: Instant) {
+        self.last_received = self.last_received.max(now);
+    }
+
+    pub(crate) const fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    fn look_interval(&self) -> Duration {
+        if self.client { self.silence / 2 } else { self.silence }
+    }
+
+    fn death(&self) -> Instant {
+        self.last_received.after(self.silence + self.silence / 2)
+    }
+
+    /// When to call [`Liveness::due`] next.
+    pub(crate) fn wake(&self) -> Instant {
+        self.death().min(self.next_look)
+    }
+
+    /// What is due now (PROTOCOL K-2, K-3).
+    pub(crate) fn due(&mut self, now: Instant) -> Due {
+        if now >= self.death() {
+            return Due::Dead;
+        }
+        if now < self.next_look {
+            return Due::Nothing;
+        }
+        let interval = self.look_interval();
+        let heard = now.since(self.last_received) < interval;
+        let quiet = self.client && !self.sent;
+        self.sent = false;
+        self.next_look = now.after(interval);
+        if heard && !quiet { Due::Nothing } else { Due::KeepAlive }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_client_asks_before_the_service_does_and_silence_kills() {
+        let start = Instant::ZERO;
+        let mut client = Liveness::start(start, 10 * SECOND, 60 * SECOND, true);
+        let mut service = Liveness::start(start, 60 * SECOND, 10 * SECOND, false);
+        assert_eq!(client.wake(), start.after(5 * SECOND), "PROTOCOL K-2");
+        assert_eq!(client.due(client.wake()), Due::KeepAlive);
+        assert_eq!(service.wake(), start.after(10 * SECOND), "PROTOCOL K-3");
+        assert_eq!(service.due(service.wake()), Due::KeepAlive);
+        assert_eq!(service.due(start.after(15 * SECOND)), Due::Dead, "PROTOCOL K-4");
+    }
+
+    #[test]
+    fn a_client_that_only_listens_still_speaks() {
+        let mut client = Liveness::start(Instant::ZERO, 10 * SECOND, 10 * SECOND, true);
+        let mut asked = 0;
+        for second in 1..=20 {
+            let now = Instant::ZERO.after(second * SECOND);
+            client.received(now);
+            asked += u32::from(client.due(now) == Due::KeepAlive);
+        }
+        assert_eq!(
+            asked, 3,
+            "PROTOCOL K-2: looks at 5 s (the handshake was sent), 10, 15 and 20 s"
+        );
+    }
+}

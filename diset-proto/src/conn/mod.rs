@@ -1,0 +1,383 @@
+//! One connection: one transport, one trid, either role.
+//!
+//! [`Connection`] is the shell with the output buffer. What it knows is in [`Core`],
+//! which has no buffer: control frames are remembered there as *pending* and written when
+//! bytes are wanted, so they never fail for want of room. `state` decides what may
+//! happen, `handshake` how the two sides come to terms, `flow` who may send how much,
+//! `liveness` whether the peer still lives.
+
+mod core;
+pub(crate) mod event;
+mod flow;
+mod handshake;
+mod liveness;
+mod pending;
+pub(crate) mod state;
+
+use ::core::time::Duration;
+
+use postcard_schema::Schema;
+use postcard_schema::schema::NamedType;
+use serde::{Deserialize, Serialize};
+
+use self::core::Core;
+use self::event::{Event, Progress};
+use self::state::{Input, Phase, Step, step};
+use crate::definition::Verdict;
+use crate::error::{Bound, Cause, Misuse, SendError};
+use crate::id::Trid;
+use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
+use crate::message::{self, Held, MessageRef};
+use crate::schema::agree::Agreement;
+use crate::schema::walk::{Invalid, check_structure};
+use crate::schema::{Catalog, digest};
+use crate::status::{Code, Notice};
+use crate::time::Instant;
+use crate::wire::frame::{Frame, Kind};
+use crate::wire::outbox::{Outbox, PutError};
+use crate::wire::storage::Storage;
+
+pub use self::handshake::ClientConfig;
+
+/// Which side of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Service,
+}
+
+/// The state machine of one connection. It does no IO and reads no clock.
+///
+/// Four kinds of method: getters; `handle_*` for what the world did; verbs (`send`,
+/// `accept`, `go_away` …) for what the user wants; `transmit`, `progress` and `wake` for
+/// what must happen next. `B` is the output buffer ([`Storage`]). See the
+/// [crate documentation](crate) for the loop.
+#[derive(Debug)]
+pub struct Connection<B> {
+    core: Core,
+    out: Outbox<B>,
+}
+
+impl<B: Storage> Connection<B> {
+    /// A service's end of a new connection.
+    ///
+    /// # Errors
+    /// [`Misuse::Limits`] for limits that cannot be, or a frame limit below
+    /// [`MAX_HANDSHAKE_FRAME`]; [`Misuse::OutputTooSmall`] for a buffer under
+    /// [`MIN_OUTPUT`] bytes.
+    pub fn service(now: Instant, catalog: &'static Catalog, limits: Limits, output: B) -> Result<Self, Misuse> {
+        if limits.max_frame() < MAX_HANDSHAKE_FRAME {
+            return Err(Misuse::Limits(BadLimits::Frame));
+        }
+        let core = Core::new(now, Role::Service, catalog, limits)?;
+        Ok(Self {
+            core,
+            out: checked_output(output)?,
+        })
+    }
+
+    /// A client's end of a new connection; its proposal is ready to be transmitted.
+    ///
+    /// # Errors
+    /// [`Misuse::Limits`], [`Misuse::OutputTooSmall`] as for a service;
+    /// [`Misuse::ProposalTooLong`] when the connect arguments are too many or too long.
+    pub fn client(now: Instant, config: &ClientConfig<'_>, output: B) -> Result<Self, Misuse> {
+        let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
+        let mut out = checked_output(output)?;
+        handshake::propose(config, &mut out)?;
+        Ok(Self { core, out })
+    }
+
+    // ── what the world did ──────────────────────────────────────────────────────────
+
+    /// Takes one frame from the [`Deframer`](crate::Deframer).
+    ///
+    /// What it returns borrows the frame, not the connection.
+    pub fn handle_frame<'f>(&mut self, now: Instant, frame: Frame<'f>) -> Option<Event<'f>> {
+        self.core.handle_frame(now, frame)
+    }
+
+    /// Bytes have arrived, whether they make a frame or not: the peer lives
+    /// (PROTOCOL K-4).
+    pub fn handle_received(&mut self, now: Instant) {
+        if let Some(liveness) = &mut self.core.liveness {
+            liveness.received(now);
+        }
+    }
+
+    /// Time has passed; call it when [`wake`](Self::wake) has come. Earlier does no harm.
+    pub fn handle_time(&mut self, now: Instant) -> Option<Event<'static>> {
+        self.core.handle_time(now)
+    }
+
+    /// The transport has ended or failed. What was received before has been handled.
+    pub fn handle_eof(&mut self) -> Option<Event<'static>> {
+        self.out.clear();
+        self.core.handle_eof()
+    }
+
+    // ── what the user wants ─────────────────────────────────────────────────────────
+
+    /// Service: admits the client and gives its connection a transport id that was never
+    /// used before. Gives [`Event::Connected`] unless its definitions must be asked for
+    /// first.
+    ///
+    /// `known` is the table for a client with an older catalog, made by
+    /// [`Agreement::between`] for the catalog whose digest the proposal names; `None`
+    /// when there is none.
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        trid: Trid,
+        known: Option<Agreement>,
+    ) -> Result<Option<Event<'static>>, Misuse> {
+        self.core.accept(now, trid, known)
+    }
+
+    /// Service: refuses the client. Without a time to come back in `notice` that is
+    /// permanent.
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
+    pub fn refuse(&mut self, notice: Notice) -> Result<(), Misuse> {
+        match step(self.core.phase, Input::Refuse) {
+            Step::To(_) => {
+                self.core.end(Cause::WeRefused(notice));
+                Ok(())
+            }
+            _ => Err(Misuse::WrongPhase),
+        }
+    }
+
+    /// Queues a message by its number in this side's catalog. Typed users take it from
+    /// [`MessageOf::NUMBER`](crate::MessageOf::NUMBER).
+    ///
+    /// At most once: when the connection ends before the message has reached the peer it
+    /// is lost. Messages arrive in the order they were sent.
+    ///
+    /// # Errors
+    /// The message was not taken, nothing changed: see [`SendError`].
+    pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
+        let wire = self.core.may_send(number)?;
+        if self.core.pending.is_due() {
+            // An acceptance must leave before the first message.
+            self.write_pending();
+        }
+        let put = self.out.frame(
+            Kind::Message.head(),
+            CONTROL_RESERVE,
+            self.core.theirs.max_frame,
+            |place| message::encode(wire, message, place),
+        );
+        match put {
+            Ok(cost) if self.core.flow.sent(cost) => Ok(()),
+            Ok(cost) => {
+                self.out.undo(cost);
+                Err(SendError::Full(Bound::Credit))
+            }
+            Err(PutError::Full) => Err(SendError::Full(Bound::Output)),
+            Err(PutError::TooLong) => Err(SendError::TooLong),
+            Err(PutError::Body(())) => Err(SendError::Encode),
+        }
+    }
+
+    /// Decodes a message and gives its credit back at once.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`]: the message does not fit its definition; the peer is
+    /// told so and the connection is closing. [`DecodeError::OtherType`]: `T` has another
+    /// structure than the message, nothing was looked at; mend the calling code.
+    pub fn decode<'f, T>(&mut self, message: MessageRef<'f>) -> Result<T, DecodeError>
+    where
+        T: Schema + Serialize + Deserialize<'f>,
+    {
+        let (value, held) = self.decode_held(message)?;
+        self.release(held);
+        Ok(value)
+    }
+
+    /// As [`decode`](Self::decode), but the credit stays taken until
+    /// [`release`](Self::release): for messages that wait for their handler.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    pub fn decode_held<'f, T>(&mut self, message: MessageRef<'f>) -> Result<(T, Held), DecodeError>
+    where
+        T: Schema + Serialize + Deserialize<'f>,
+    {
+        if message.def.structure() != const { digest::structure(T::SCHEMA) } {
+            return Err(DecodeError::OtherType);
+        }
+        self.core.settle(&message, message::decode(message.payload.0))
+    }
+
+    /// Checks a message against `structure`, from
+    /// [`ServiceDef::STRUCTURES`](crate::ServiceDef::STRUCTURES) at its number, and lends
+    /// its bytes; the credit stays taken until [`release`](Self::release).
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    pub fn decode_raw<'f>(
+        &mut self,
+        message: MessageRef<'f>,
+        structure: &NamedType,
+    ) -> Result<(&'f [u8], Held), DecodeError> {
+        let bytes = message.payload.0;
+        self.core
+            .settle(&message, check_structure(structure, bytes).map(|()| bytes))
+    }
+
+    /// A message that was held has been dealt with.
+    pub fn release(&mut self, held: Held) {
+        self.core.release(held);
+    }
+
+    /// Refuses a message: the peer gets the error, the connection closes.
+    pub fn reject(&mut self, message: MessageRef<'_>, code: Code, text: &str) {
+        self.fail(message.wire, code, text);
+    }
+
+    /// As [`reject`](Self::reject), for a message that was decoded before: its handler
+    /// failed. `wire` is [`MessageRef::wire`].
+    pub fn fail(&mut self, wire: u8, code: Code, text: &str) {
+        self.core.unsettled = None;
+        self.core
+            .end(Cause::OurError(Notice::new(code).with_text(text).about(wire)));
+    }
+
+    /// Says go-away: no new messages from here; what is under way still comes, then the
+    /// peer closes, within `deadline`.
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] unless the connection is open.
+    pub fn go_away(&mut self, now: Instant, notice: Notice, deadline: Duration) -> Result<(), Misuse> {
+        match step(self.core.phase, Input::GoAway) {
+            Step::To(next) => {
+                self.core.enter(next);
+                self.core.deadline = Some(now.after(deadline));
+                self.core.pending.say_go_away(notice, deadline);
+                Ok(())
+            }
+            Step::Skip => Ok(()),
+            _ => Err(Misuse::WrongPhase),
+        }
+    }
+
+    /// Ends the connection now: what was sent still leaves, then the notice.
+    pub fn disconnect(&mut self, notice: Notice) {
+        self.core.end(Cause::OurError(notice));
+    }
+
+    // ── what must happen next ───────────────────────────────────────────────────────
+
+    /// The bytes to be written to the transport. Report those that were with
+    /// [`transmitted`](Self::transmitted).
+    pub fn transmit(&mut self) -> &[u8] {
+        self.core.check_settled();
+        if self.core.pending.is_due() {
+            self.write_pending();
+        }
+        self.core.flushed = self.out.is_empty() && !self.core.pending.is_due();
+        self.out.bytes()
+    }
+
+    /// The first `count` bytes of [`transmit`](Self::transmit) have been written.
+    pub fn transmitted(&mut self, count: usize) {
+        if count > 0
+            && let Some(liveness) = &mut self.core.liveness
+        {
+            liveness.sent();
+        }
+        self.out.transmitted(count);
+    }
+
+    /// What is to be done with the transport.
+    pub fn progress(&self) -> Progress {
+        match self.core.phase {
+            Phase::Closed => Progress::Over,
+            Phase::Closing if self.out.is_empty() && !self.core.pending.is_due() => Progress::Finish,
+            _ => Progress::Running,
+        }
+    }
+
+    /// When [`handle_time`](Self::handle_time) must be called next: [`Instant::ZERO`] for at
+    /// once, as after a call that ended the connection. Ask after [`transmit`](Self::transmit).
+    pub fn wake(&self) -> Option<Instant> {
+        self.core.wake()
+    }
+
+    // ── getters ─────────────────────────────────────────────────────────────────────
+
+    /// The longest frame that may come now; for [`Deframer::next`](crate::Deframer::next).
+    pub fn max_frame(&self) -> u32 {
+        let limit = self.core.limits.max_frame();
+        if self.core.phase.is_handshake() {
+            limit.min(MAX_HANDSHAKE_FRAME)
+        } else {
+            limit
+        }
+    }
+
+    /// Where the connection stands.
+    pub const fn phase(&self) -> Phase {
+        self.core.phase
+    }
+
+    /// Why it is over, once it is.
+    pub const fn cause(&self) -> Option<&Cause> {
+        self.core.cause.as_ref()
+    }
+
+    /// The transport id, once the connection is open.
+    pub fn trid(&self) -> Option<Trid> {
+        (!self.core.phase.is_handshake() && self.core.liveness.is_some()).then_some(self.core.trid)
+    }
+
+    /// What the peer makes of the message with this number in this side's catalog;
+    /// meaningful once the connection is open.
+    pub fn verdict(&self, number: u8) -> Verdict {
+        self.core.agreement.verdict(number)
+    }
+
+    /// The output buffer has nothing to transmit.
+    pub const fn is_output_empty(&self) -> bool {
+        self.out.is_empty() && !self.core.pending.is_due()
+    }
+
+    fn write_pending(&mut self) {
+        self.core.write_pending(&mut self.out);
+    }
+}
+
+/// Why a message was not decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// It does not fit its definition. The peer is told; the connection is closing.
+    Invalid(Invalid),
+    /// The type asked for has another structure than the message.
+    OtherType,
+}
+
+impl ::core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match self {
+            Self::Invalid(invalid) => write!(f, "the message does not fit its definition: {invalid}"),
+            Self::OtherType => f.write_str("the type asked for has another structure than the message"),
+        }
+    }
+}
+
+impl ::core::error::Error for DecodeError {}
+
+fn checked_output<B: Storage>(mut output: B) -> Result<Outbox<B>, Misuse> {
+    if !output.grow(MIN_OUTPUT) {
+        return Err(Misuse::OutputTooSmall);
+    }
+    output.release();
+    Ok(Outbox::new(output))
+}

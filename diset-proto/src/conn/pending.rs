@@ -1,0 +1,248 @@
+//! Control frames that are to be sent. They are remembered, each at most once, and
+//! written when bytes are wanted and there is room: so control needs no credit, cannot
+//! pile up and cannot be lost (PROTOCOL L-1).
+
+use core::time::Duration;
+
+use super::Role;
+use super::core::Core;
+use crate::definition::Digest;
+use crate::error::Cause;
+use crate::limits::MAX_HANDSHAKE_FRAME;
+use crate::status::{Code, Notice};
+use crate::wire::frame::Kind;
+use crate::wire::outbox::{BodyError, Outbox, PutError};
+use crate::wire::packet::{Acceptance, Definition, Definitions};
+use crate::wire::preamble::PREAMBLE;
+use crate::wire::storage::Storage;
+use crate::wire::tlv::{NoRoom, Writer};
+
+/// What is to be sent, in the order in which it is.
+#[derive(Debug)]
+pub(super) struct Pending {
+    preamble: bool,
+    describe: bool,
+    /// The number of the definition to be sent next.
+    definitions: Option<u8>,
+    acceptance: bool,
+    answer: bool,
+    grant: bool,
+    keep_alive: bool,
+    go_away: bool,
+    /// The refusal or error that ends the connection.
+    last: Option<Kind>,
+    /// The go-away that either side said.
+    going: Option<Notice>,
+    going_deadline: Duration,
+    /// The digest of the proposal that waits for its admission.
+    digest: Option<Digest>,
+}
+
+impl Pending {
+    pub(super) const fn new(role: Role) -> Self {
+        Self {
+            // A client's preamble leaves with its proposal.
+            preamble: matches!(role, Role::Service),
+            describe: false,
+            definitions: None,
+            acceptance: false,
+            answer: false,
+            grant: false,
+            keep_alive: false,
+            go_away: false,
+            last: None,
+            going: None,
+            going_deadline: Duration::ZERO,
+            digest: None,
+        }
+    }
+
+    /// Whether there is anything to write.
+    pub(super) const fn is_due(&self) -> bool {
+        self.preamble
+            || self.describe
+            || self.definitions.is_some()
+            || self.acceptance
+            || self.answer
+            || self.grant
+            || self.keep_alive
+            || self.go_away
+            || self.last.is_some()
+    }
+
+    pub(super) const fn ask(&mut self) {
+        self.describe = true;
+    }
+
+    pub(super) const fn describe(&mut self) {
+        self.definitions = Some(0);
+    }
+
+    pub(super) const fn accept(&mut self) {
+        self.acceptance = true;
+    }
+
+    pub(super) const fn answer(&mut self) {
+        self.answer = true;
+    }
+
+    pub(super) const fn grant(&mut self) {
+        self.grant = true;
+    }
+
+    pub(super) const fn keep_alive(&mut self) {
+        self.keep_alive = true;
+    }
+
+    pub(super) fn say_go_away(&mut self, notice: Notice, deadline: Duration) {
+        self.go_away = true;
+        self.going_deadline = deadline;
+        self.going = Some(notice);
+    }
+
+    /// The peer said go-away: nothing is owed to it but what waits already.
+    pub(super) fn drain(&mut self, notice: Notice) {
+        self.go_away = false;
+        self.going = Some(notice);
+    }
+
+    pub(super) const fn going(&self) -> Option<&Notice> {
+        self.going.as_ref()
+    }
+
+    pub(super) const fn remember_digest(&mut self, digest: Digest) {
+        self.digest = Some(digest);
+    }
+
+    pub(super) const fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// The connection ends: only the last word is still to be said (PROTOCOL E-3).
+    pub(super) fn end(&mut self, cause: &Cause) {
+        let code = cause.code();
+        let last = match cause {
+            // The peer could not read it (PROTOCOL P-2).
+            Cause::OurError(_) if matches!(code, Some(Code::NotDiset | Code::Version)) => None,
+            Cause::OurError(_) | Cause::Silent => Some(Kind::Error),
+            Cause::WeRefused(_) => Some(Kind::Refusal),
+            Cause::HandshakeTimeout => Some(Kind::Error),
+            Cause::Refused(_) | Cause::PeerError(_) | Cause::WentAway(_) | Cause::Lost => None,
+        };
+        let preamble = self.preamble && (last.is_some() || code == Some(Code::Version));
+        // An acceptance that was promised to the application still opens the
+        // connection for the peer: messages behind it may wait in the outbox.
+        let acceptance = self.acceptance && last.is_some();
+        self.clear();
+        self.preamble = preamble;
+        self.acceptance = acceptance;
+        self.last = last;
+    }
+
+    pub(super) fn clear(&mut self) {
+        let going = self.going.take();
+        *self = Self::new(Role::Client);
+        self.going = going;
+    }
+}
+
+impl Core {
+    /// Writes what is pending, as far as there is room.
+    pub(super) fn write_pending<B: Storage>(&mut self, out: &mut Outbox<B>) {
+        // Full: the rest is written when bytes have left. A buffer of MIN_OUTPUT bytes
+        // takes each of them once it is empty.
+        let _ = self.try_write_pending(out);
+    }
+
+    fn try_write_pending<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+        if self.pending.preamble {
+            if !out.raw(&PREAMBLE) {
+                return Err(PutError::Full);
+            }
+            self.pending.preamble = false;
+        }
+        if self.pending.describe {
+            put(out, Kind::Describe, |_| Ok(()))?;
+            self.pending.describe = false;
+        }
+        self.write_definitions(out)?;
+        if self.pending.acceptance {
+            let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
+            put(out, Kind::Acceptance, |out| {
+                Acceptance::write(out, trid, limits, agreement.exceptions())
+            })?;
+            self.pending.acceptance = false;
+        }
+        if self.pending.answer {
+            put(out, Kind::KeepAliveAnswer, |_| Ok(()))?;
+            self.pending.answer = false;
+        }
+        if self.pending.grant {
+            let grant = self.flow.grant();
+            put(out, Kind::Credit, |out| grant.write(out))?;
+            self.flow.grant_written();
+            self.pending.grant = false;
+        }
+        if self.pending.keep_alive {
+            put(out, Kind::KeepAlive, |_| Ok(()))?;
+            self.pending.keep_alive = false;
+        }
+        self.write_endings(out)
+    }
+
+    /// Go-away, refusal, error.
+    fn write_endings<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+        if self.pending.go_away
+            && let Some(notice) = &self.pending.going
+        {
+            let deadline = self.pending.going_deadline;
+            put(out, Kind::GoAway, |out| notice.write(Some(deadline), out))?;
+            self.pending.go_away = false;
+        }
+        if let Some(kind) = self.pending.last {
+            let bare = Notice::new(match self.cause {
+                Some(Cause::Silent) => Code::Silent,
+                _ => Code::HandshakeTimeout,
+            });
+            let notice = self.cause.as_ref().and_then(Cause::notice).unwrap_or(&bare);
+            put(out, kind, |out| notice.write(None, out))?;
+            self.pending.last = None;
+        }
+        Ok(())
+    }
+
+    /// As many frames of definitions as there is room for.
+    fn write_definitions<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+        let catalog = self.catalog;
+        while let Some(first) = self.pending.definitions {
+            let mut next = first;
+            put(out, Kind::Definitions, |out| {
+                let entries = catalog.messages().iter().map(|def| Definition {
+                    name: def.name(),
+                    key: def.key(),
+                    direction: def.direction(),
+                });
+                next = Definitions::write(out, first, catalog.count(), entries)?;
+                Ok(())
+            })?;
+            self.pending.definitions = (next < catalog.count()).then_some(next);
+        }
+        Ok(())
+    }
+}
+
+/// Puts one control frame into the outbox.
+fn put<B: Storage>(
+    out: &mut Outbox<B>,
+    kind: Kind,
+    mut write: impl FnMut(&mut Writer<'_>) -> Result<(), NoRoom>,
+) -> Result<(), PutError<()>> {
+    out.frame(kind.head(), 0, MAX_HANDSHAKE_FRAME, |place| {
+        // A body is at most a handshake frame less its head.
+        let size = place.len().min(MAX_HANDSHAKE_FRAME as usize - 1);
+        let mut writer = Writer::new(place.get_mut(..size).unwrap_or_default());
+        write(&mut writer).map_err(|NoRoom| BodyError::NoRoom)?;
+        Ok(writer.len())
+    })
+    .map(|_| ())
+}

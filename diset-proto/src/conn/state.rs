@@ -1,0 +1,233 @@
+//! The phases of a connection and the only table that says what may happen in each.
+//!
+//! The table is normative: PROTOCOL.md, part T, holds the same one, and a test compares
+//! the two.
+
+use crate::status::Code;
+use crate::wire::frame::Kind;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Phase {
+    /// Client: has proposed and waits for the answer.
+    Proposing,
+    /// Client: describes its catalog and waits for the answer.
+    Describing,
+    /// Service: waits for the proposal.
+    Awaiting,
+    /// Service: the application decides on the proposal.
+    Admitting,
+    /// Service: has admitted the client and waits for its definitions.
+    Asking,
+    /// Messages travel both ways.
+    Open,
+    /// This side has said go-away and takes what is still under way.
+    Leaving,
+    /// The peer has said go-away; what waits here still leaves.
+    Draining,
+    /// The end is being told to the peer.
+    Closing,
+    /// Nothing more happens.
+    Closed,
+}
+
+/// What can happen to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// A frame of this kind came.
+    Frame(Kind),
+    /// What came is no frame.
+    Malformed,
+    /// The phase has lasted as long as it may.
+    Deadline,
+    /// Nothing came for one and a half times the longest silence.
+    Silence,
+    /// The transport ended.
+    Eof,
+    /// Everything that waited has been transmitted.
+    Flushed,
+    /// The application admits the client.
+    Accept,
+    /// The application refuses the client.
+    Refuse,
+    /// The application sends a message.
+    Send,
+    /// The application says go-away.
+    GoAway,
+    /// The application, or a check, ends the connection.
+    Disconnect,
+}
+
+/// What follows from an input in a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Deal with it and stay.
+    Take,
+    /// Deal with it and go on to this phase.
+    To(Phase),
+    /// Nothing.
+    Skip,
+    /// The peer broke a rule: tell it and close.
+    Fault(Code),
+    /// The call has no place here.
+    Misuse,
+}
+
+/// The table. `Accept` and `Definitions` may stay a phase short when definitions are
+/// still to come; everything else is as it stands here.
+pub(crate) const fn step(phase: Phase, input: Input) -> Step {
+    match (phase, input) {
+        (Phase::Closed, Input::Accept | Input::Refuse | Input::Send | Input::GoAway)
+        | (Phase::Closing, Input::Accept | Input::Refuse | Input::Send | Input::GoAway) => Step::Misuse,
+        (Phase::Closed, _) => Step::Skip,
+        (Phase::Closing, Input::Deadline | Input::Eof) => Step::To(Phase::Closed),
+        (Phase::Closing, _) => Step::Skip,
+
+        // The same in every phase that lives.
+        (_, Input::Eof) => Step::To(Phase::Closed),
+        (_, Input::Disconnect | Input::Deadline | Input::Frame(Kind::Error)) => Step::To(Phase::Closing),
+        (_, Input::Frame(Kind::Ignorable)) => Step::Skip,
+        (_, Input::Frame(Kind::Unknown)) => Step::Fault(Code::UnknownKind),
+        (_, Input::Malformed) => Step::Fault(Code::FrameMalformed),
+
+        (Phase::Proposing, Input::Frame(Kind::Describe)) => Step::To(Phase::Describing),
+        (Phase::Proposing | Phase::Describing, Input::Frame(Kind::Acceptance)) => Step::To(Phase::Open),
+        (Phase::Proposing | Phase::Describing, Input::Frame(Kind::Refusal)) => Step::To(Phase::Closing),
+
+        (Phase::Awaiting, Input::Frame(Kind::Proposal)) => Step::To(Phase::Admitting),
+        (Phase::Admitting, Input::Accept) => Step::To(Phase::Open),
+        (Phase::Admitting, Input::Refuse) => Step::To(Phase::Closing),
+        (Phase::Asking, Input::Frame(Kind::Definitions)) => Step::To(Phase::Open),
+
+        (Phase::Open, Input::Send) => Step::Take,
+        (Phase::Open, Input::GoAway) => Step::To(Phase::Leaving),
+        (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message)) => Step::Take,
+        (Phase::Open | Phase::Leaving, Input::Frame(Kind::GoAway)) => Step::To(Phase::Draining),
+        (Phase::Leaving | Phase::Draining, Input::GoAway) => Step::Skip,
+        (
+            Phase::Open | Phase::Leaving | Phase::Draining,
+            Input::Frame(Kind::Credit | Kind::KeepAlive | Kind::KeepAliveAnswer),
+        ) => Step::Take,
+        (Phase::Open | Phase::Leaving | Phase::Draining, Input::Silence) => Step::To(Phase::Closing),
+        (Phase::Draining, Input::Flushed) => Step::To(Phase::Closing),
+
+        (_, Input::Frame(_)) => Step::Fault(Code::Unexpected),
+        (_, Input::Silence | Input::Flushed) => Step::Skip,
+        (_, Input::Accept | Input::Refuse | Input::Send | Input::GoAway) => Step::Misuse,
+    }
+}
+
+impl Phase {
+    /// Whether the handshake is still going on.
+    pub const fn is_handshake(self) -> bool {
+        matches!(
+            self,
+            Self::Proposing | Self::Describing | Self::Awaiting | Self::Admitting | Self::Asking
+        )
+    }
+
+    /// Whether the connection is over or about to be.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Closing | Self::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    const PHASES: [Phase; 10] = [
+        Phase::Proposing,
+        Phase::Describing,
+        Phase::Awaiting,
+        Phase::Admitting,
+        Phase::Asking,
+        Phase::Open,
+        Phase::Leaving,
+        Phase::Draining,
+        Phase::Closing,
+        Phase::Closed,
+    ];
+
+    const INPUTS: [Input; 23] = [
+        Input::Frame(Kind::Proposal),
+        Input::Frame(Kind::Acceptance),
+        Input::Frame(Kind::Refusal),
+        Input::Frame(Kind::Describe),
+        Input::Frame(Kind::Definitions),
+        Input::Frame(Kind::Message),
+        Input::Frame(Kind::Credit),
+        Input::Frame(Kind::KeepAlive),
+        Input::Frame(Kind::KeepAliveAnswer),
+        Input::Frame(Kind::GoAway),
+        Input::Frame(Kind::Error),
+        Input::Frame(Kind::Ignorable),
+        Input::Frame(Kind::Unknown),
+        Input::Malformed,
+        Input::Deadline,
+        Input::Silence,
+        Input::Eof,
+        Input::Flushed,
+        Input::Accept,
+        Input::Refuse,
+        Input::Send,
+        Input::GoAway,
+        Input::Disconnect,
+    ];
+
+    /// The table as PROTOCOL.md shows it.
+    fn table() -> String {
+        let mut table = String::from("| |");
+        for phase in PHASES {
+            write!(table, " {phase:?} |").unwrap();
+        }
+        table.push_str("\n|---|");
+        table.push_str(&"---|".repeat(PHASES.len()));
+        for input in INPUTS {
+            let name = match input {
+                Input::Frame(kind) => format!("{kind:?}"),
+                Input::Accept | Input::Refuse | Input::Send | Input::GoAway | Input::Disconnect => {
+                    format!("call {input:?}")
+                }
+                other => format!("*{other:?}*"),
+            };
+            write!(table, "\n| {name} |").unwrap();
+            for phase in PHASES {
+                let cell = match step(phase, input) {
+                    Step::Take => "take".to_owned(),
+                    Step::To(next) => format!("→ {next:?}"),
+                    Step::Skip => "–".to_owned(),
+                    Step::Fault(code) => format!("✗ {}", code.number()),
+                    Step::Misuse => "misuse".to_owned(),
+                };
+                write!(table, " {cell} |").unwrap();
+            }
+        }
+        table
+    }
+
+    #[test]
+    fn the_table_is_the_one_in_the_protocol() {
+        let table = table();
+        println!("{table}");
+        let protocol = include_str!("../../../PROTOCOL.md");
+        assert!(
+            protocol.contains(&table),
+            "PROTOCOL T-1: put the table printed above into PROTOCOL.md, part T"
+        );
+    }
+
+    #[test]
+    fn every_phase_that_lives_can_end() {
+        for phase in PHASES {
+            assert!(matches!(step(phase, Input::Eof), Step::To(Phase::Closed) | Step::Skip));
+            if !phase.is_over() {
+                assert_eq!(step(phase, Input::Disconnect), Step::To(Phase::Closing));
+                assert_eq!(step(phase, Input::Deadline), Step::To(Phase::Closing));
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Words about definitions that travel: directions, keys, digests, verdicts. What they
+//! stand for is made in [`crate::schema`].
+
+use core::fmt;
+
+/// Which way a message may travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[expect(clippy::exhaustive_enums, reason = "there are two ways and both")]
+pub enum Direction {
+    /// From client to service.
+    FromClient,
+    /// From service to client.
+    FromService,
+    /// Either way.
+    Both,
+}
+
+impl Direction {
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::FromClient => 1,
+            Self::FromService => 2,
+            Self::Both => 3,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::FromClient),
+            2 => Some(Self::FromService),
+            3 => Some(Self::Both),
+            _ => None,
+        }
+    }
+
+    /// Whether a client may send it.
+    pub const fn allows_client(self) -> bool {
+        matches!(self, Self::FromClient | Self::Both)
+    }
+
+    /// Whether a service may send it.
+    pub const fn allows_service(self) -> bool {
+        matches!(self, Self::FromService | Self::Both)
+    }
+}
+
+/// 128 bits of SHA-256 that stand for one message: its name and structure (PROTOCOL S-3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Key(pub(crate) [u8; 16]);
+
+impl Key {
+    /// The bytes on the wire.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// 128 bits of SHA-256 that stand for a whole catalog (PROTOCOL S-3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Digest(pub(crate) [u8; 16]);
+
+impl Digest {
+    /// The bytes on the wire.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What the two sides found about one message (PROTOCOL S-5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Both define it in the same way.
+    Same,
+    /// The service does not define it.
+    Unknown,
+    /// The service defines it with another structure or direction.
+    Differs,
+    /// The rules of the service forbid it to this client.
+    Forbidden,
+}
+
+impl Verdict {
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Same => 0,
+            Self::Unknown => 1,
+            Self::Differs => 2,
+            Self::Forbidden => 3,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Same),
+            1 => Some(Self::Unknown),
+            2 => Some(Self::Differs),
+            3 => Some(Self::Forbidden),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Same => "both sides define it in the same way",
+            Self::Unknown => "the other side does not define it",
+            Self::Differs => "the other side defines it with another structure or direction",
+            Self::Forbidden => "the service forbids it to this client",
+        })
+    }
+}

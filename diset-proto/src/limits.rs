@@ -1,0 +1,193 @@
+//! Every number that bounds something, in one place.
+//!
+//! What the two peers tell each other is in [`Limits`]; what the protocol fixes is a
+//! constant here.
+
+use core::time::Duration;
+
+use crate::time::millis;
+
+/// Most messages a service may define (PROTOCOL S-2). A message number is one byte on the wire.
+pub const MAX_MESSAGES: usize = 128;
+/// Longest name of a message, in bytes (PROTOCOL S-2).
+pub const MAX_MESSAGE_NAME: usize = 64;
+/// Longest name of a service, in bytes (PROTOCOL H-3).
+pub const MAX_SERVICE_NAME: usize = 64;
+/// Longest frame before the connection is open, in bytes (PROTOCOL H-1).
+pub const MAX_HANDSHAKE_FRAME: u32 = 1024;
+/// Smallest frame limit a peer may state, in bytes: the longest control frame fits (PROTOCOL F-6).
+pub const MIN_FRAME: u32 = 512;
+/// Largest frame limit a peer may state, in bytes: what a four-byte length can say (PROTOCOL F-2).
+pub const MAX_FRAME: u32 = (1 << 28) - 1;
+/// Largest credit, in bytes and in messages, that may stand open at a time (PROTOCOL L-4).
+pub const MAX_CREDIT: u32 = 1 << 30;
+/// Most connect arguments of a proposal (PROTOCOL H-5).
+pub const MAX_ARGS: usize = 16;
+/// Longest text of an error, refusal or go-away, in bytes (PROTOCOL E-2).
+pub const MAX_TEXT: usize = 64;
+/// Bytes of the output buffer that messages leave free for control frames (PROTOCOL L-1).
+pub const CONTROL_RESERVE: usize = 256;
+/// Smallest output buffer, in bytes: every control frame fits.
+pub const MIN_OUTPUT: usize = 768;
+/// Deepest nesting of a message's structure.
+pub const MAX_DEPTH: usize = 16;
+/// Most elements of a tuple or array, attributes of a structure, variants of an enum.
+pub const MAX_ELEMENTS: usize = 256;
+/// Shortest silence a peer may state (PROTOCOL K-1).
+pub const MIN_SILENCE: Duration = Duration::from_millis(100);
+/// Longest silence a peer may state (PROTOCOL K-1).
+pub const MAX_SILENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long a closing connection goes on reading, so that its error reaches the peer (PROTOCOL E-4).
+pub const LINGER: Duration = Duration::from_secs(2);
+/// How many bytes a closing connection reads and discards at most (PROTOCOL E-4).
+pub const LINGER_BYTES: usize = 256 * 1024;
+
+/// What one side allows the other, stated in the handshake, and how long it waits.
+///
+/// Build one from a constant with the `with_` methods; [`Limits::check`] tells what does
+/// not fit together and is called wherever limits are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Limits {
+    pub(crate) max_frame: u32,
+    pub(crate) credit_bytes: u32,
+    pub(crate) credit_messages: u32,
+    pub(crate) max_silence: Duration,
+    pub(crate) handshake: Duration,
+    pub(crate) records: Option<u32>,
+}
+
+impl Limits {
+    /// For servers and workstations: frames to 64 KiB, 128 KiB and 4096 messages on the
+    /// way, 60 s of silence, 10 s for a handshake.
+    pub const SERVER: Self = Self {
+        max_frame: 64 * 1024,
+        credit_bytes: 128 * 1024,
+        credit_messages: 4096,
+        max_silence: Duration::from_secs(60),
+        handshake: Duration::from_secs(10),
+        records: None,
+    };
+
+    /// For chips: frames to 512 bytes, 1 KiB and 16 messages on the way, 60 s of silence,
+    /// 30 s for a handshake.
+    pub const CHIP: Self = Self {
+        max_frame: MIN_FRAME,
+        credit_bytes: 1024,
+        credit_messages: 16,
+        max_silence: Duration::from_secs(60),
+        handshake: Duration::from_secs(30),
+        records: None,
+    };
+
+    /// Longest frame that may be sent to this side, in bytes after the length.
+    #[must_use]
+    pub const fn with_max_frame(mut self, bytes: u32) -> Self {
+        self.max_frame = bytes;
+        self
+    }
+
+    /// How much may be under way to this side, in bytes of frames and in messages, before
+    /// it has dealt with what came.
+    #[must_use]
+    pub const fn with_credit(mut self, bytes: u32, messages: u32) -> Self {
+        self.credit_bytes = bytes;
+        self.credit_messages = messages;
+        self
+    }
+
+    /// How long the connection may be silent; it counts as dead after one and a half
+    /// times the shorter span of the two sides.
+    #[must_use]
+    pub const fn with_max_silence(mut self, span: Duration) -> Self {
+        self.max_silence = span;
+        self
+    }
+
+    /// How long the handshake may take as a whole; on a service also how long the
+    /// admission may take.
+    #[must_use]
+    pub const fn with_handshake(mut self, span: Duration) -> Self {
+        self.handshake = span;
+        self
+    }
+
+    /// How many TLS records each direction may carry, when the TLS stack of this side has
+    /// no key update. It is told to the peer.
+    #[must_use]
+    pub const fn with_records(mut self, records: u32) -> Self {
+        self.records = Some(records);
+        self
+    }
+
+    /// Longest frame that may be sent to this side, in bytes.
+    pub const fn max_frame(&self) -> u32 {
+        self.max_frame
+    }
+
+    /// The longest silence this side states.
+    pub const fn max_silence(&self) -> Duration {
+        self.max_silence
+    }
+
+    /// How long the handshake may take.
+    pub const fn handshake(&self) -> Duration {
+        self.handshake
+    }
+
+    /// Whether these limits can work together.
+    ///
+    /// # Errors
+    /// The first bound that is broken.
+    pub const fn check(&self) -> Result<(), BadLimits> {
+        if self.max_frame < MIN_FRAME || self.max_frame > MAX_FRAME {
+            return Err(BadLimits::Frame);
+        }
+        // A frame that exceeds the credit could never be sent (PROTOCOL L-3).
+        if self.credit_bytes < self.max_frame || self.credit_bytes > MAX_CREDIT {
+            return Err(BadLimits::CreditBytes);
+        }
+        if self.credit_messages == 0 || self.credit_messages > MAX_CREDIT {
+            return Err(BadLimits::CreditMessages);
+        }
+        let silence = millis(self.max_silence);
+        if silence < millis(MIN_SILENCE) || silence > millis(MAX_SILENCE) {
+            return Err(BadLimits::Silence);
+        }
+        Ok(())
+    }
+}
+
+/// Which of the [`Limits`] cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum BadLimits {
+    /// The frame limit lies outside [`MIN_FRAME`] to [`MAX_FRAME`].
+    Frame,
+    /// The byte credit is less than one longest frame, or over [`MAX_CREDIT`].
+    CreditBytes,
+    /// The message credit is zero, or over [`MAX_CREDIT`].
+    CreditMessages,
+    /// The silence lies outside [`MIN_SILENCE`] to [`MAX_SILENCE`].
+    Silence,
+}
+
+impl core::fmt::Display for BadLimits {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Frame => "the frame limit must lie between 512 bytes and 2^28 - 1",
+            Self::CreditBytes => "the byte credit must hold at least one longest frame and at most 2^30 bytes",
+            Self::CreditMessages => "the message credit must lie between 1 and 2^30",
+            Self::Silence => "the longest silence must lie between 100 ms and 24 h",
+        })
+    }
+}
+
+impl core::error::Error for BadLimits {}
+
+const _: () = {
+    assert!(Limits::SERVER.check().is_ok() && Limits::CHIP.check().is_ok());
+    assert!(MAX_HANDSHAKE_FRAME >= MIN_FRAME);
+    assert!(MAX_MESSAGES <= 128, "a message number is one byte below 0x80");
+};

@@ -1,0 +1,327 @@
+//! What may be said: definitions of messages, the catalog of a service, verdicts.
+//!
+//! Definitions are plain types with serde's derives and postcard-schema's
+//! [`Schema`]; [`define_service!`](crate::define_service) lists those of a service once.
+//! Nothing here knows a connection.
+
+pub(crate) mod agree;
+pub(crate) mod digest;
+pub(crate) mod walk;
+
+use postcard_schema::Schema;
+use postcard_schema::schema::NamedType;
+use serde::{Deserialize, Serialize};
+
+use crate::definition::{Digest, Direction, Key};
+use crate::id::ServiceName;
+use crate::limits::{MAX_MESSAGE_NAME, MAX_MESSAGES};
+
+/// The definition of one message, without its structure: that is in
+/// [`ServiceDef::STRUCTURES`], so that a chip which never prints it does not carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageDef {
+    name: &'static str,
+    direction: Direction,
+    structure: Key,
+    key: Key,
+}
+
+impl MessageDef {
+    /// The definition of `T` under `name`.
+    ///
+    /// # Panics
+    /// When the definition cannot work (PROTOCOL S-1): a name that is empty or too long, `usize`
+    /// or `isize`, nesting, arrays or names beyond the limits, sequences of elements that
+    /// may be empty. In a constant, as [`define_service!`](crate::define_service) builds
+    /// it, that is an error of the compiler.
+    pub const fn new<T: Schema + ?Sized>(name: &'static str, direction: Direction) -> Self {
+        assert!(!name.is_empty(), "a message needs a name");
+        assert!(
+            name.len() <= MAX_MESSAGE_NAME,
+            "the name of a message is longer than 64 bytes"
+        );
+        let structure = digest::structure(T::SCHEMA);
+        Self {
+            name,
+            direction,
+            structure,
+            key: digest::message(name, &structure),
+        }
+    }
+
+    /// The name, as the peers compare it.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Which way it may travel.
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// What stands for name and structure.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// What stands for the structure alone.
+    pub(crate) const fn structure(&self) -> Key {
+        self.structure
+    }
+}
+
+/// All messages of a service, each way, in the order of their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Catalog {
+    service: ServiceName<'static>,
+    messages: &'static [MessageDef],
+    digest: Digest,
+}
+
+impl Catalog {
+    /// The catalog of `service`, a name of the form `System/Name`.
+    ///
+    /// # Panics
+    /// When the name is not of that form, when there are more than [`MAX_MESSAGES`], or
+    /// when two messages have one name (PROTOCOL S-2). In a constant that is an error of the compiler.
+    pub const fn new(service: &'static str, messages: &'static [MessageDef]) -> Self {
+        let Some(service) = ServiceName::parse(service) else {
+            panic!("a service name is System/Name, of letters, digits, _, - and .");
+        };
+        assert!(
+            messages.len() <= MAX_MESSAGES,
+            "a service may define at most 128 messages"
+        );
+        let mut rest = messages;
+        while let [first, tail @ ..] = rest {
+            let mut others = tail;
+            while let [other, more @ ..] = others {
+                assert!(
+                    !same_text(first.name, other.name),
+                    "two messages of the service have the same name"
+                );
+                others = more;
+            }
+            rest = tail;
+        }
+        Self {
+            service,
+            messages,
+            digest: digest::catalog(service.as_str(), messages),
+        }
+    }
+
+    /// The name of the service.
+    pub const fn service(&self) -> ServiceName<'static> {
+        self.service
+    }
+
+    /// The definitions; a message's number is its place.
+    pub const fn messages(&self) -> &'static [MessageDef] {
+        self.messages
+    }
+
+    /// What stands for the whole catalog.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The definition with this number.
+    pub(crate) fn message(&self, number: u8) -> Option<&'static MessageDef> {
+        self.messages.get(usize::from(number))
+    }
+
+    /// How many messages there are; at most [`MAX_MESSAGES`].
+    pub(crate) const fn count(&self) -> u8 {
+        // Cannot be cut: `new` refuses more than 128.
+        self.messages.len() as u8
+    }
+}
+
+const fn same_text(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    while let ([a, one_rest @ ..], [b, other_rest @ ..]) = (one, other) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (one_rest, other_rest);
+    }
+    one.is_empty() && other.is_empty()
+}
+
+/// A service as its clients and its authors know it: the catalog as a type. Made by
+/// [`define_service!`](crate::define_service).
+pub trait ServiceDef: Send + Sync + 'static {
+    /// Names, directions and keys.
+    const CATALOG: &'static Catalog;
+    /// The structure of each message, in the order of the catalog; for tools that print
+    /// or build messages they were not compiled with.
+    const STRUCTURES: &'static [&'static NamedType];
+}
+
+/// A type that is a message of the service `S`.
+pub trait MessageOf<S: ServiceDef>: Schema + Serialize {
+    /// Its number in the catalog of `S`.
+    const NUMBER: u8;
+    /// The type with its borrowed parts living for `'f`; the type itself when it borrows
+    /// nothing.
+    type View<'f>: Schema + Serialize + Deserialize<'f>;
+}
+
+/// A message that a client of `S` may send.
+#[diagnostic::on_unimplemented(
+    message = "a client of `{S}` cannot send `{Self}`",
+    label = "not among the messages that clients of `{S}` send",
+    note = "list it under `from_client` or `both` in the `define_service!` of `{S}`"
+)]
+pub trait FromClient<S: ServiceDef>: MessageOf<S> {}
+
+/// A message that the service `S` may send.
+#[diagnostic::on_unimplemented(
+    message = "the service `{S}` cannot send `{Self}`",
+    label = "not among the messages that `{S}` sends",
+    note = "list it under `from_service` or `both` in the `define_service!` of `{S}`"
+)]
+pub trait FromService<S: ServiceDef>: MessageOf<S> {}
+
+/// Lists the messages of a service, once, for its clients and itself.
+///
+/// Defines a type of the given name that implements [`ServiceDef`], and implements
+/// [`FromClient`] or [`FromService`] for each message. The name of a message is the name
+/// of its type; a message that borrows names its lifetime.
+///
+/// ```
+/// use diset_proto::{Schema, ServiceDef, define_service};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, Schema)]
+/// struct Ping { id: i64 }
+/// #[derive(Serialize, Deserialize, Schema)]
+/// struct Pong { id: i64 }
+/// #[derive(Serialize, Deserialize, Schema)]
+/// struct Note<'a> { text: &'a str }
+///
+/// define_service! {
+///     /// Answers each Ping with a Pong.
+///     pub PingPong = "Framework/PingPong";
+///     from_client: [Ping],
+///     from_service: [Pong],
+///     both: [Note<'a>],
+/// }
+/// assert_eq!(PingPong::CATALOG.messages().len(), 3);
+/// ```
+///
+/// What cannot work does not compile, for instance `usize`, whose size the peers may not
+/// share:
+///
+/// ```compile_fail
+/// # use diset_proto::{Schema, define_service};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize, Schema)]
+/// struct Count { n: usize }
+/// define_service! { pub Counter = "Demo/Counter"; from_client: [Count] }
+/// ```
+#[macro_export]
+macro_rules! define_service {
+    (
+        $(#[$meta:meta])*
+        $vis:vis $service:ident = $name:literal;
+        $(from_client: [$($up:ident $(<$up_lt:lifetime>)?),* $(,)?])? $(,)?
+        $(from_service: [$($down:ident $(<$down_lt:lifetime>)?),* $(,)?])? $(,)?
+        $(both: [$($both:ident $(<$both_lt:lifetime>)?),* $(,)?])? $(,)?
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, Default)]
+        $vis struct $service;
+
+        const _: () = {
+            #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+            #[repr(u8)]
+            enum Numbers { $($($up,)*)? $($($down,)*)? $($($both,)*)? }
+
+            const MESSAGES: &[$crate::MessageDef] = &[
+                $($($crate::__message_def!(FromClient, $up $(<$up_lt>)?),)*)?
+                $($($crate::__message_def!(FromService, $down $(<$down_lt>)?),)*)?
+                $($($crate::__message_def!(Both, $both $(<$both_lt>)?),)*)?
+            ];
+            const CATALOG: &$crate::Catalog = &$crate::Catalog::new($name, MESSAGES);
+
+            impl $crate::ServiceDef for $service {
+                const CATALOG: &'static $crate::Catalog = CATALOG;
+                const STRUCTURES: &'static [&'static $crate::__private::NamedType] = &[
+                    $($($crate::__structure!($up $(<$up_lt>)?),)*)?
+                    $($($crate::__structure!($down $(<$down_lt>)?),)*)?
+                    $($($crate::__structure!($both $(<$both_lt>)?),)*)?
+                ];
+            }
+
+            $($(
+                $crate::__message_of!($service, $up $(<$up_lt>)?);
+                $crate::__sent_by!(FromClient, $service, $up $(<$up_lt>)?);
+            )*)?
+            $($(
+                $crate::__message_of!($service, $down $(<$down_lt>)?);
+                $crate::__sent_by!(FromService, $service, $down $(<$down_lt>)?);
+            )*)?
+            $($(
+                $crate::__message_of!($service, $both $(<$both_lt>)?);
+                $crate::__sent_by!(FromClient, $service, $both $(<$both_lt>)?);
+                $crate::__sent_by!(FromService, $service, $both $(<$both_lt>)?);
+            )*)?
+        };
+    };
+}
+
+/// The definition of one listed message.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __message_def {
+    ($direction:ident, $name:ident) => {
+        $crate::MessageDef::new::<$name>(stringify!($name), $crate::Direction::$direction)
+    };
+    ($direction:ident, $name:ident<$lt:lifetime>) => {
+        $crate::MessageDef::new::<$name<'static>>(stringify!($name), $crate::Direction::$direction)
+    };
+}
+
+/// The structure of one listed message.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __structure {
+    ($name:ident) => {
+        <$name as $crate::Schema>::SCHEMA
+    };
+    ($name:ident<$lt:lifetime>) => {
+        <$name<'static> as $crate::Schema>::SCHEMA
+    };
+}
+
+/// Makes one listed type a message of the service.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __message_of {
+    ($service:ident, $name:ident) => {
+        impl $crate::MessageOf<$service> for $name {
+            const NUMBER: u8 = Numbers::$name as u8;
+            type View<'f> = $name;
+        }
+    };
+    ($service:ident, $name:ident<$lt:lifetime>) => {
+        impl<$lt> $crate::MessageOf<$service> for $name<$lt> {
+            const NUMBER: u8 = Numbers::$name as u8;
+            type View<'f> = $name<'f>;
+        }
+    };
+}
+
+/// Says who may send one listed message.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __sent_by {
+    ($direction:ident, $service:ident, $name:ident) => {
+        impl $crate::$direction<$service> for $name {}
+    };
+    ($direction:ident, $service:ident, $name:ident<$lt:lifetime>) => {
+        impl<$lt> $crate::$direction<$service> for $name<$lt> {}
+    };
+}

@@ -1,0 +1,202 @@
+//! Bytes held against a structure, without the type: for tools, and for the test that a
+//! type's serialisation is what its schema says.
+
+use core::fmt;
+
+use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue};
+
+use crate::limits::MAX_DEPTH;
+use crate::wire::varint::{self, Parsed};
+
+/// Why bytes do not fit a structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Invalid {
+    /// The bytes end inside the message.
+    TooShort,
+    /// So many bytes are left over.
+    LeftOver(usize),
+    /// A number is not in its shortest form or does not fit its type.
+    Number,
+    /// A boolean or option byte is neither 0 nor 1.
+    Bool,
+    /// A text or character is not UTF-8, or a character is not exactly one.
+    Text,
+    /// An enum has no such variant.
+    Variant(u32),
+    /// The value is not what its own encoding says: not canonical.
+    NotCanonical,
+    /// The structure is nested too deep.
+    Depth,
+    /// The type's own deserialisation refused it.
+    Refused,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort => f.write_str("the message is too short"),
+            Self::LeftOver(count) => write!(f, "{count} bytes left over"),
+            Self::Number => f.write_str("a number is over-long or does not fit"),
+            Self::Bool => f.write_str("a boolean is neither 0 nor 1"),
+            Self::Text => f.write_str("a text is not UTF-8"),
+            Self::Variant(number) => write!(f, "there is no variant {number}"),
+            Self::NotCanonical => f.write_str("not in canonical form"),
+            Self::Depth => f.write_str("nested too deep"),
+            Self::Refused => f.write_str("an attribute was refused by its type"),
+        }
+    }
+}
+
+impl core::error::Error for Invalid {}
+
+/// Whether `bytes` are exactly one value of the structure.
+///
+/// Bounded by the bytes and by [`MAX_DEPTH`]; allocates nothing.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub fn check_structure(ty: &NamedType, bytes: &[u8]) -> Result<(), Invalid> {
+    let mut rest = bytes;
+    value(ty, &mut rest, 0)?;
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(Invalid::LeftOver(rest.len()))
+    }
+}
+
+fn value(ty: &NamedType, rest: &mut &[u8], depth: usize) -> Result<(), Invalid> {
+    if depth > MAX_DEPTH {
+        return Err(Invalid::Depth);
+    }
+    match ty.ty {
+        Ty::Bool => flag(rest).map(|_| ()),
+        Ty::I8 | Ty::U8 => take(rest, 1).map(|_| ()),
+        Ty::I16 | Ty::U16 => number(rest, 16).map(|_| ()),
+        Ty::I32 | Ty::U32 => number(rest, 32).map(|_| ()),
+        Ty::I64 | Ty::U64 => number(rest, 64).map(|_| ()),
+        Ty::I128 | Ty::U128 => number(rest, 128).map(|_| ()),
+        Ty::Usize | Ty::Isize | Ty::Schema => Err(Invalid::Refused),
+        Ty::F32 => take(rest, 4).map(|_| ()),
+        Ty::F64 => take(rest, 8).map(|_| ()),
+        Ty::Char => {
+            let mut characters = text(rest)?.chars();
+            if characters.next().is_some() && characters.next().is_none() {
+                Ok(())
+            } else {
+                Err(Invalid::Text)
+            }
+        }
+        Ty::String => text(rest).map(|_| ()),
+        Ty::ByteArray => counted(rest).map(|_| ()),
+        Ty::Unit | Ty::UnitStruct => Ok(()),
+        Ty::NewtypeStruct(inner) => value(inner, rest, depth + 1),
+        Ty::Option(inner) => {
+            if flag(rest)? {
+                value(inner, rest, depth + 1)?;
+            }
+            Ok(())
+        }
+        Ty::Seq(inner) => {
+            for _ in 0..length(rest)? {
+                value(inner, rest, depth + 1)?;
+            }
+            Ok(())
+        }
+        Ty::Map { key, val } => {
+            for _ in 0..length(rest)? {
+                value(key, rest, depth + 1)?;
+                value(val, rest, depth + 1)?;
+            }
+            Ok(())
+        }
+        Ty::Tuple(items) | Ty::TupleStruct(items) => tuple(items, rest, depth),
+        Ty::Struct(attributes) => record(attributes, rest, depth),
+        Ty::Enum(variants) => {
+            let chosen = u32::try_from(number(rest, 32)?).map_err(|_| Invalid::Number)?;
+            let variant = usize::try_from(chosen).ok().and_then(|chosen| variants.get(chosen));
+            match variant.ok_or(Invalid::Variant(chosen))?.ty {
+                Variant::UnitVariant => Ok(()),
+                Variant::NewtypeVariant(inner) => value(inner, rest, depth + 1),
+                Variant::TupleVariant(items) => tuple(items, rest, depth),
+                Variant::StructVariant(attributes) => record(attributes, rest, depth),
+            }
+        }
+    }
+}
+
+fn tuple(items: &[&NamedType], rest: &mut &[u8], depth: usize) -> Result<(), Invalid> {
+    items.iter().try_for_each(|item| value(item, rest, depth + 1))
+}
+
+fn record(attributes: &[&NamedValue], rest: &mut &[u8], depth: usize) -> Result<(), Invalid> {
+    attributes
+        .iter()
+        .try_for_each(|attribute| value(attribute.ty, rest, depth + 1))
+}
+
+fn take<'b>(rest: &mut &'b [u8], count: usize) -> Result<&'b [u8], Invalid> {
+    let (taken, after) = rest.split_at_checked(count).ok_or(Invalid::TooShort)?;
+    *rest = after;
+    Ok(taken)
+}
+
+fn flag(rest: &mut &[u8]) -> Result<bool, Invalid> {
+    match take(rest, 1)? {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        _ => Err(Invalid::Bool),
+    }
+}
+
+/// A number of at most `bits` bits; the value itself only up to 64 of them.
+fn number(rest: &mut &[u8], bits: u32) -> Result<u64, Invalid> {
+    let mut value = 0u64;
+    let mut shift = 0u32;
+    loop {
+        let byte = take(rest, 1)?.first().copied().unwrap_or_default();
+        let low = u64::from(byte & 0x7f);
+        let room = bits - shift;
+        if room < 7 && low >> room != 0 {
+            return Err(Invalid::Number);
+        }
+        value |= low.checked_shl(shift).unwrap_or_default();
+        if byte & 0x80 == 0 {
+            return if byte == 0 && shift > 0 {
+                Err(Invalid::NotCanonical)
+            } else {
+                Ok(value)
+            };
+        }
+        shift += 7;
+        if shift >= bits {
+            return Err(Invalid::Number);
+        }
+    }
+}
+
+/// The number of elements or bytes that follow. Each takes at least one byte.
+fn length(rest: &mut &[u8]) -> Result<usize, Invalid> {
+    match varint::read(rest, 9) {
+        Parsed::Value(value, size) => {
+            *rest = rest.get(size..).unwrap_or_default();
+            usize::try_from(value)
+                .ok()
+                .filter(|&value| value <= rest.len())
+                .ok_or(Invalid::TooShort)
+        }
+        Parsed::Partial => Err(Invalid::TooShort),
+        Parsed::Malformed => Err(Invalid::Number),
+    }
+}
+
+fn counted<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Invalid> {
+    let length = length(rest)?;
+    take(rest, length)
+}
+
+fn text<'b>(rest: &mut &'b [u8]) -> Result<&'b str, Invalid> {
+    core::str::from_utf8(counted(rest)?).map_err(|_| Invalid::Text)
+}

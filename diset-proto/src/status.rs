@@ -1,0 +1,305 @@
+//! What one side tells the other when something ends: codes, a short text, when to come
+//! back.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::limits::MAX_TEXT;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
+        /// Why a connection was refused or ended, as it travels (PROTOCOL E-1).
+        ///
+        /// A number this version does not know is kept as [`Code::Other`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+            /// A code of a later version.
+            Other(u16),
+        }
+
+        impl Code {
+            /// Every code of this version.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The number on the wire.
+            pub const fn number(self) -> u16 {
+                match self {
+                    $(Self::$name => $number,)*
+                    Self::Other(number) => number,
+                }
+            }
+
+            /// The code with this number.
+            pub const fn from_number(number: u16) -> Self {
+                match number {
+                    $($number => Self::$name,)*
+                    other => Self::Other(other),
+                }
+            }
+
+            /// What it means, for people.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                    Self::Other(_) => "a code of a later version",
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The peer did not begin with the DISET preamble.
+    NotDiset = 1, "the peer does not speak DISET";
+    /// The peer speaks another major version.
+    Version = 2, "the peer speaks another major version of DISET";
+    /// A frame is longer than the limit stated for it.
+    FrameTooLong = 10, "a frame was longer than the limit";
+    /// A frame's length is empty, over-long or not in its shortest form.
+    FrameMalformed = 11, "a frame's header was malformed";
+    /// A frame of a kind that must be understood is not.
+    UnknownKind = 12, "a frame of an unknown kind that must be understood";
+    /// A frame came in a phase that has no place for it.
+    Unexpected = 13, "a frame came when it was not expected";
+    /// The fields of a control frame do not parse, or break a limit.
+    PacketMalformed = 14, "a control frame was malformed";
+    /// A field that must be understood is not.
+    UnknownField = 15, "a field that must be understood is unknown";
+    /// More was sent than credit had been granted for.
+    CreditExceeded = 16, "more was sent than credit had been granted for";
+    /// Nothing was heard for one and a half times the longest silence.
+    Silent = 17, "nothing was heard for too long";
+    /// The handshake took too long.
+    HandshakeTimeout = 18, "the handshake took too long";
+    /// The number names no message of the agreed table.
+    UnknownMessage = 30, "the message is not defined";
+    /// The message may travel only the other way.
+    WrongDirection = 31, "the message may only be sent the other way";
+    /// The receiver has no handler for the message.
+    NoHandler = 32, "the receiver has no handler for the message";
+    /// The message does not fit its definition.
+    Invalid = 33, "the message does not fit its definition";
+    /// The sender may not send this message.
+    Forbidden = 34, "the message is forbidden to this sender";
+    /// The handler failed.
+    HandlerFailed = 35, "the handler of the message failed";
+    /// An attribute is longer than the receiver can take.
+    TooLong = 36, "an attribute is longer than the receiver can take";
+    /// The service is not here.
+    UnknownService = 50, "there is no such service here";
+    /// The service does not want this client.
+    NotAdmitted = 51, "the service does not admit this client";
+    /// The service has no room for another connection now.
+    Busy = 52, "the service has no room for another connection now";
+    /// Admission took too long.
+    AdmissionTimeout = 53, "the service took too long to decide";
+    /// The application ended the connection.
+    Disconnected = 70, "the application ended the connection";
+    /// A newer connection of the same client took the place of this one.
+    Displaced = 71, "a newer connection of the same client took over";
+    /// The peer is about to stop.
+    Shutdown = 72, "the peer is about to stop";
+    /// The credentials of the connection are about to end.
+    CredentialsEnd = 73, "the credentials are about to end";
+    /// The TLS stack may not write many more records.
+    RecordLimit = 74, "the record limit of the TLS stack is near";
+    /// The client has done its work.
+    Done = 75, "the client has done its work";
+    /// The peer itself failed.
+    Internal = 90, "the peer failed";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.meaning(), self.number())
+    }
+}
+
+/// A short text for people, at most [`MAX_TEXT`] bytes; longer text is cut at a character.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Text(heapless::String<MAX_TEXT>);
+
+impl Text {
+    /// As much of `text` as fits.
+    pub fn new(text: &str) -> Self {
+        let mut kept = heapless::String::new();
+        for character in text.chars() {
+            if kept.push(character).is_err() {
+                break;
+            }
+        }
+        Self(kept)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// Formats into a [`Text`], cutting what does not fit.
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if self.0.push(character).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When a client may come back: not before `min`, then at a moment drawn from `spread`,
+/// so that many clients do not come back at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RetryAfter {
+    pub(crate) min_ms: u32,
+    pub(crate) spread_ms: u32,
+}
+
+impl RetryAfter {
+    /// Not before `min`, then within `spread`; both in whole milliseconds, at most 49 days.
+    pub fn new(min: Duration, spread: Duration) -> Self {
+        let clamp = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            min_ms: clamp(min),
+            spread_ms: clamp(spread),
+        }
+    }
+
+    /// The least time to wait.
+    pub const fn min(&self) -> Duration {
+        Duration::from_millis(self.min_ms as u64)
+    }
+
+    /// The span over which the return is spread.
+    pub const fn spread(&self) -> Duration {
+        Duration::from_millis(self.spread_ms as u64)
+    }
+}
+
+/// A refusal, an error or a go-away as one side states it to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Notice {
+    pub(crate) code: Code,
+    pub(crate) text: Text,
+    pub(crate) retry: Option<RetryAfter>,
+    pub(crate) message: Option<u8>,
+}
+
+impl Notice {
+    /// A notice with a code and nothing else.
+    pub const fn new(code: Code) -> Self {
+        Self {
+            code,
+            text: Text(heapless::String::new()),
+            retry: None,
+            message: None,
+        }
+    }
+
+    /// With a text for people. It travels to the peer: put no secret in it.
+    #[must_use]
+    pub fn with_text(mut self, text: &str) -> Self {
+        self.text = Text::new(text);
+        self
+    }
+
+    /// With the time to come back. A refusal without it is permanent.
+    #[must_use]
+    pub const fn with_retry(mut self, retry: RetryAfter) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// About the message with this number on the wire.
+    #[must_use]
+    pub(crate) const fn about(mut self, message: u8) -> Self {
+        self.message = Some(message);
+        self
+    }
+
+    /// What happened.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// More about it, for people; may be empty.
+    pub fn text(&self) -> &str {
+        self.text.as_str()
+    }
+
+    /// When the client may come back, if it was told.
+    pub const fn retry(&self) -> Option<RetryAfter> {
+        self.retry
+    }
+
+    /// The number, in the client's table, of the message it is about.
+    pub const fn message(&self) -> Option<u8> {
+        self.message
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if let Some(number) = self.message {
+            write!(f, ", message number {number}")?;
+        }
+        if !self.text().is_empty() {
+            write!(f, ": {}", self.text)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_codes_match() {
+        for &code in Code::ALL {
+            assert_eq!(Code::from_number(code.number()), code);
+        }
+        assert_eq!(Code::from_number(999), Code::Other(999));
+        assert_eq!(Code::Other(999).number(), 999);
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character() {
+        let text = Text::new(&"ä".repeat(MAX_TEXT));
+        assert_eq!(text.as_str(), "ä".repeat(MAX_TEXT / 2));
+        assert_eq!(
+            Text::new(&format!("x{}", "ä".repeat(MAX_TEXT))).as_str().len(),
+            MAX_TEXT - 1
+        );
+    }
+
+    #[test]
+    fn a_notice_reads_well() {
+        let notice = Notice::new(Code::Invalid).about(3).with_text("2 bytes left over");
+        assert_eq!(
+            notice.to_string(),
+            "the message does not fit its definition (33), message number 3: 2 bytes left over"
+        );
+    }
+}

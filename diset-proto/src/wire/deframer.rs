@@ -1,0 +1,219 @@
+//! Input bytes → frames. A frame that lies whole in the input is lent from there; only a
+//! partial one is kept.
+
+use super::frame::{Frame, Malformed, RawFrame};
+use super::preamble::{MAGIC, PREAMBLE};
+use super::storage::Storage;
+use super::varint::{self, Parsed};
+
+/// A length takes at most this many bytes (PROTOCOL F-2).
+const MAX_LENGTH_BYTES: usize = 4;
+
+/// Cuts what arrives into frames.
+///
+/// Any split of the bytes gives the same frames. `B` keeps a frame that came in pieces,
+/// header included; it must hold four bytes more than the frame limit, and may be empty
+/// the rest of the time (see [`Storage`]).
+#[derive(Debug)]
+pub struct Deframer<B> {
+    storage: B,
+    kept: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// So many bytes of the preamble have come.
+    Preamble(usize),
+    /// Between frames, or inside one of which `kept` bytes are stored.
+    Frames,
+    /// The stored frame has been lent and goes at the next call.
+    Lent,
+    /// The bytes made no sense; nothing more is read.
+    Broken,
+}
+
+/// What the front of some bytes holds.
+enum Header {
+    Partial,
+    Whole { prefix: usize, length: usize },
+    Bad(Malformed),
+}
+
+impl<B: Storage> Deframer<B> {
+    /// A deframer that waits for the peer's preamble.
+    pub const fn new(storage: B) -> Self {
+        Self {
+            storage,
+            kept: 0,
+            state: State::Preamble(0),
+        }
+    }
+
+    /// The next frame of `input`, which is advanced past it; `None` when the rest of the
+    /// input has been taken in and holds no whole frame.
+    ///
+    /// `max` is the longest frame allowed now:
+    /// [`Connection::max_frame`](crate::Connection::max_frame). A longer one is refused
+    /// from its header alone (PROTOCOL F-5).
+    pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
+        if let State::Lent = self.state {
+            self.kept = 0;
+            self.storage.release();
+            self.state = State::Frames;
+        }
+        if let State::Preamble(seen) = self.state
+            && let Err(malformed) = self.take_preamble(seen, input)
+        {
+            return Some(self.broken(input, malformed));
+        }
+        match self.state {
+            State::Frames if self.kept == 0 => self.from_input(input, max),
+            State::Frames => self.from_pieces(input, max),
+            // In the preamble: everything was taken.
+            State::Preamble(_) | State::Lent => None,
+            State::Broken => {
+                *input = &[];
+                None
+            }
+        }
+    }
+
+    /// Whether a frame, or the preamble, has come in part.
+    pub const fn is_partial(&self) -> bool {
+        self.kept > 0 && matches!(self.state, State::Frames)
+    }
+
+    /// PROTOCOL P-2: the first byte that differs is enough to know.
+    fn take_preamble(&mut self, seen: usize, input: &mut &[u8]) -> Result<(), Malformed> {
+        let mut seen = seen;
+        for &expected in PREAMBLE.iter().skip(seen) {
+            let Some((&byte, rest)) = input.split_first() else {
+                break;
+            };
+            if byte != expected {
+                let version = seen == MAGIC.len();
+                return Err(if version {
+                    Malformed::Version(byte)
+                } else {
+                    Malformed::NotDiset
+                });
+            }
+            *input = rest;
+            seen += 1;
+        }
+        self.state = if seen == PREAMBLE.len() {
+            State::Frames
+        } else {
+            State::Preamble(seen)
+        };
+        Ok(())
+    }
+
+    /// Nothing is kept: lend from the input, or begin to keep.
+    fn from_input<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
+        if input.is_empty() {
+            return None;
+        }
+        match header(input, max) {
+            Header::Bad(malformed) => Some(self.broken(input, malformed)),
+            Header::Whole { prefix, length } => {
+                let whole = input.split_at_checked(prefix + length);
+                let Some((frame, rest)) = whole else {
+                    return self.keep_all(input);
+                };
+                *input = rest;
+                Some(lend(frame, prefix))
+            }
+            Header::Partial => self.keep_all(input),
+        }
+    }
+
+    /// A frame has begun: keep up to its end, then lend it.
+    fn from_pieces<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
+        loop {
+            let kept = self.storage.bytes().get(..self.kept).unwrap_or_default();
+            match header(kept, max) {
+                Header::Bad(malformed) => return Some(self.broken(input, malformed)),
+                Header::Partial => {
+                    if input.is_empty() {
+                        return None;
+                    }
+                    if let Err(malformed) = self.keep(input, 1) {
+                        return Some(self.broken(input, malformed));
+                    }
+                }
+                Header::Whole { prefix, length } => {
+                    let missing = (prefix + length).saturating_sub(self.kept);
+                    let taken = missing.min(input.len());
+                    if let Err(malformed) = self.keep(input, taken) {
+                        return Some(self.broken(input, malformed));
+                    }
+                    if taken < missing {
+                        return None;
+                    }
+                    self.state = State::Lent;
+                    let kept = self.storage.bytes().get(..self.kept).unwrap_or_default();
+                    return Some(lend(kept, prefix));
+                }
+            }
+        }
+    }
+
+    fn keep_all(&mut self, input: &mut &[u8]) -> Option<Frame<'static>> {
+        let all = input.len();
+        match self.keep(input, all) {
+            Ok(()) => None,
+            Err(malformed) => Some(self.broken(input, malformed)),
+        }
+    }
+
+    /// Moves `count` bytes of the input into the storage. The storage grows by what has
+    /// arrived, never by what a header promises.
+    fn keep(&mut self, input: &mut &[u8], count: usize) -> Result<(), Malformed> {
+        let end = self.kept + count;
+        if !self.storage.grow(end) {
+            return Err(Malformed::NoRoom);
+        }
+        let (Some((taken, rest)), Some(place)) = (
+            input.split_at_checked(count),
+            self.storage.bytes_mut().get_mut(self.kept..end),
+        ) else {
+            return Err(Malformed::NoRoom);
+        };
+        place.copy_from_slice(taken);
+        self.kept = end;
+        *input = rest;
+        Ok(())
+    }
+
+    fn broken(&mut self, input: &mut &[u8], malformed: Malformed) -> Frame<'static> {
+        self.state = State::Broken;
+        self.kept = 0;
+        self.storage.release();
+        *input = &[];
+        Frame(Err(malformed))
+    }
+}
+
+/// Reads the length at the front of `bytes` and holds it against the limit.
+fn header(bytes: &[u8], max: u32) -> Header {
+    match varint::read(bytes, MAX_LENGTH_BYTES) {
+        Parsed::Partial => Header::Partial,
+        Parsed::Malformed | Parsed::Value(0, _) => Header::Bad(Malformed::Header),
+        Parsed::Value(length, _) if length > u64::from(max) => Header::Bad(Malformed::TooLong),
+        Parsed::Value(length, prefix) => match usize::try_from(length) {
+            Ok(length) => Header::Whole { prefix, length },
+            Err(_) => Header::Bad(Malformed::TooLong),
+        },
+    }
+}
+
+/// The frame in `bytes` after its length.
+fn lend(bytes: &[u8], prefix: usize) -> Frame<'_> {
+    let raw = bytes.get(prefix..).and_then(<[u8]>::split_first);
+    Frame(
+        raw.map(|(&head, body)| RawFrame { head, body })
+            .ok_or(Malformed::Header),
+    )
+}

@@ -1,0 +1,163 @@
+//! Frames: a length, a head byte, a body. The head byte says what the frame is and
+//! whether a receiver that does not know it must stop (PROTOCOL F-3, F-4).
+//!
+//! ```text
+//! head 0 a m c l f f f   application: acked, more, compressed, lane; form
+//! head 1 i n n n n n n   control: ignorable when unknown; number
+//! ```
+
+/// Head bit: a control frame.
+const CONTROL: u8 = 0x80;
+/// Head bit of control frames: may be skipped by a receiver that does not know it.
+const IGNORABLE: u8 = 0x40;
+
+/// What a head byte says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A message without any flag: at most once, on the only lane.
+    Message,
+    /// Client → service: who wants to connect, to what, and how.
+    Proposal,
+    /// Service → client: the connection is open.
+    Acceptance,
+    /// Service → client: no.
+    Refusal,
+    /// Service → client: the catalog is not known, describe it.
+    Describe,
+    /// Client → service: names and keys of its messages.
+    Definitions,
+    /// More may be sent.
+    Credit,
+    /// Is anybody there?
+    KeepAlive,
+    /// Yes.
+    KeepAliveAnswer,
+    /// No new messages, finish and close.
+    GoAway,
+    /// Something is wrong; the connection ends.
+    Error,
+    /// Not known here and to be skipped.
+    Ignorable,
+    /// Not known here, and must be.
+    Unknown,
+}
+
+impl Kind {
+    /// What this head byte says.
+    pub(crate) const fn of(head: u8) -> Self {
+        match head {
+            0x00 => Self::Message,
+            0x80 => Self::Proposal,
+            0x81 => Self::Acceptance,
+            0x82 => Self::Refusal,
+            0x83 => Self::Describe,
+            0x84 => Self::Definitions,
+            0x85 => Self::Credit,
+            0x86 => Self::KeepAlive,
+            0x87 => Self::KeepAliveAnswer,
+            0x88 => Self::GoAway,
+            0x89 => Self::Error,
+            head if head & CONTROL != 0 && head & IGNORABLE != 0 => Self::Ignorable,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The head byte that says it. `Ignorable` and `Unknown` have none of their own: they
+    /// are never sent, and give the first byte of their range.
+    pub(crate) const fn head(self) -> u8 {
+        match self {
+            Self::Message => 0x00,
+            Self::Proposal => 0x80,
+            Self::Acceptance => 0x81,
+            Self::Refusal => 0x82,
+            Self::Describe => 0x83,
+            Self::Definitions => 0x84,
+            Self::Credit => 0x85,
+            Self::KeepAlive => 0x86,
+            Self::KeepAliveAnswer => 0x87,
+            Self::GoAway => 0x88,
+            Self::Error => 0x89,
+            Self::Ignorable => CONTROL | IGNORABLE,
+            Self::Unknown => 0xbf,
+        }
+    }
+}
+
+impl Kind {
+    /// Its name, for people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Proposal => "proposal",
+            Self::Acceptance => "acceptance",
+            Self::Refusal => "refusal",
+            Self::Describe => "describe",
+            Self::Definitions => "definitions",
+            Self::Credit => "credit",
+            Self::KeepAlive => "keep-alive",
+            Self::KeepAliveAnswer => "keep-alive answer",
+            Self::GoAway => "go-away",
+            Self::Error => "error",
+            Self::Ignorable => "ignorable",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is wrong with the bytes before there is a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// The first bytes are not the preamble.
+    NotDiset,
+    /// The preamble has another major version.
+    Version(u8),
+    /// The header says more bytes than allowed.
+    TooLong,
+    /// The length is zero or not in its shortest form.
+    Header,
+    /// The receiver's own storage is smaller than the frame limit it stated.
+    NoRoom,
+}
+
+/// One frame, lent by the [`Deframer`](crate::Deframer); give it to
+/// [`Connection::handle_frame`](crate::Connection::handle_frame). What is wrong with the
+/// bytes themselves travels the same way, so that it cannot be forgotten.
+#[derive(Debug)]
+pub struct Frame<'f>(pub(crate) Result<RawFrame<'f>, Malformed>);
+
+/// The parts of a well-formed frame.
+#[derive(Clone, Copy)]
+pub(crate) struct RawFrame<'f> {
+    pub(crate) head: u8,
+    pub(crate) body: &'f [u8],
+}
+
+impl RawFrame<'_> {
+    /// What the frame costs of its receiver's credit: head and body (PROTOCOL L-2).
+    pub(crate) fn cost(&self) -> u32 {
+        u32::try_from(self.body.len()).map_or(u32::MAX, |len| len.saturating_add(1))
+    }
+}
+
+impl core::fmt::Debug for RawFrame<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?} of {} bytes", Kind::of(self.head), self.body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_head_byte_has_one_meaning() {
+        for head in 0..=255u8 {
+            let kind = Kind::of(head);
+            match kind {
+                Kind::Ignorable => assert!((0xc0..=0xff).contains(&head), "PROTOCOL F-4: {head:#x}"),
+                Kind::Unknown => assert!(head < 0xc0, "PROTOCOL F-4: {head:#x}"),
+                known => assert_eq!(known.head(), head),
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Lengths and counts on the wire: little-endian base 128, always in the shortest
+//! form (PROTOCOL F-1).
+
+/// What a look at the front of some bytes found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// A value and how many bytes it took.
+    Value(u64, usize),
+    /// The bytes end inside the value.
+    Partial,
+    /// The value is over-long or does not fit.
+    Malformed,
+}
+
+/// Reads a value of at most `max_bytes` bytes from the front of `bytes`.
+pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
+    let mut value = 0u64;
+    for (at, &byte) in bytes.iter().enumerate().take(max_bytes.min(9)) {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            // A last byte of zero could be left out: not the shortest form.
+            return if byte == 0 && at > 0 {
+                Parsed::Malformed
+            } else {
+                Parsed::Value(value, at + 1)
+            };
+        }
+    }
+    if bytes.len() >= max_bytes.min(9) {
+        Parsed::Malformed
+    } else {
+        Parsed::Partial
+    }
+}
+
+/// How many bytes `value` takes.
+pub(crate) const fn len(value: u64) -> usize {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+/// Writes `value` to the front of `out`; `None` when it does not fit.
+pub(crate) fn write(mut value: u64, out: &mut [u8]) -> Option<usize> {
+    let size = len(value);
+    let (last, front) = out.get_mut(..size)?.split_last_mut()?;
+    for byte in front {
+        *byte = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+    }
+    *last = (value & 0x7f) as u8;
+    Some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(value in 0u64..1 << 62, extra in 0usize..3) {
+            let mut bytes = [0xff; 16];
+            let size = write(value, &mut bytes).unwrap();
+            prop_assert_eq!(size, len(value));
+            prop_assert_eq!(read(&bytes[..size + extra], 9), Parsed::Value(value, size));
+            for cut in 0..size {
+                prop_assert_eq!(read(&bytes[..cut], 9), Parsed::Partial);
+            }
+        }
+    }
+
+    #[test]
+    fn over_long_forms_are_malformed() {
+        assert_eq!(read(&[0x80, 0x00], 5), Parsed::Malformed);
+        assert_eq!(read(&[0xff; 5], 5), Parsed::Malformed);
+        assert_eq!(read(&[0xff; 4], 5), Parsed::Partial);
+        assert_eq!(read(&[0x00], 5), Parsed::Value(0, 1));
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_not_written() {
+        assert_eq!(write(300, &mut [0; 1]), None);
+    }
+}

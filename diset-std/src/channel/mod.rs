@@ -1,0 +1,115 @@
+//! What the bytes of one connection pass through between socket and engine: TLS, or nothing. No socket and no task here; whoever drives a connection
+//! owns the buffers and calls a [`Channel`].
+//!
+//! ```text
+//!   socket ── incoming ──▶ receive ── plaintext ──▶ engine
+//!   socket ◀── OutBuf ◀─── seal ◀──── bytes ─────── engine
+//! ```
+
+mod error;
+mod out;
+mod plain;
+mod tls;
+
+pub(crate) use error::ChannelError;
+pub(crate) use out::OutBuf;
+pub(crate) use plain::plain;
+pub(crate) use tls::{client, server};
+
+use crate::tls::Credentials;
+
+/// Most bytes that [`Channel::receive`] leaves unconsumed: a handshake message in parts, and one record that is not complete.
+pub(crate) const MAX_UNCONSUMED: usize = tls::MAX_HELD + tls::MAX_RECORD;
+
+/// One connection's channel. Buffers belong to the caller, so that an idle connection holds none.
+///
+/// The first call is `receive` with empty input; it lets a TLS client speak first. Errors are final: after one, send what is in `outgoing` (it may
+/// end in an alert that tells the peer why) and close the socket.
+///
+/// ```text
+/// loop {                                          // once at the start with no input, then whenever the socket delivered something
+///     let received = channel.receive(&mut input[start..end], &mut out, &mut |piece| plaintext.extend(piece))?;
+///     start += received.consumed;
+///     if let Some(established) = channel.established() { … }
+///     if received.closed { … }
+///     if !received.again { break }
+/// }
+/// send(out.pending()); keep(&input[start..end]);  // what is kept comes before the next bytes of the socket
+/// ```
+pub(crate) trait Channel: Send {
+    /// Takes in what the socket delivered, in place.
+    ///
+    /// Consumes `incoming` from its front. What is left must be given again, unchanged and with more bytes after it; it is at most
+    /// [`MAX_UNCONSUMED`]. Handshake bytes for the peer are appended to `outgoing`, plaintext is lent to `plaintext` in pieces and in order.
+    ///
+    /// No plaintext is lent before the peer is proven. The call in which that happens returns at once with [`Received::again`], so that
+    /// [`established`](Self::established) can be looked at before the first plaintext.
+    ///
+    /// # Errors
+    /// The peer broke the protocol or could not prove itself, or it sent an alert. Later calls consume everything and lend nothing.
+    fn receive(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut OutBuf,
+        plaintext: &mut dyn FnMut(&[u8]),
+    ) -> Result<Received, ChannelError>;
+
+    /// Appends `plaintext` to `outgoing`, in as few records as possible (16 KiB each, the last one shorter).
+    ///
+    /// # Errors
+    /// [`ChannelError::NotEstablished`] before the peer is proven, [`ChannelError::Finished`] after an error or after `close`.
+    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<(), ChannelError>;
+
+    /// Appends the orderly end to `outgoing`. What arrives later is consumed and dropped. Does nothing the second time, and after an error.
+    ///
+    /// In the middle of a handshake the peer is told as far as TLS can: a service that has already answered the hello cannot.
+    fn close(&mut self, outgoing: &mut OutBuf);
+
+    /// Who the peer is: once, when it is proven (application protocol agreed, chain of a resumed session verified again).
+    fn established(&mut self) -> Option<Established>;
+
+    /// Whether the peer is proven.
+    fn is_established(&self) -> bool;
+}
+
+/// What [`Channel::receive`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Received {
+    /// How many bytes of the input are done with.
+    pub(crate) consumed: usize,
+    /// Call again with the rest, even if it is empty: there may be more to do.
+    pub(crate) again: bool,
+    /// The peer ended its side in order; no more plaintext will come. An end of the socket without this is a cut.
+    pub(crate) closed: bool,
+}
+
+impl Received {
+    /// `consumed` bytes are done with, and that is all.
+    const fn new(consumed: usize) -> Self {
+        Self {
+            consumed,
+            again: false,
+            closed: false,
+        }
+    }
+
+    const fn again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    const fn closed(mut self, closed: bool) -> Self {
+        self.closed = closed;
+        self
+    }
+}
+
+/// A peer that proved itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Established {
+    /// What it proved.
+    pub(crate) credentials: Credentials,
+    /// Whether an earlier TLS session was resumed.
+    pub(crate) resumed: bool,
+}

@@ -1,0 +1,371 @@
+//! The TLS channel over rustls' unbuffered interface: one implementation for both sides. Nothing else touches that interface. What the two sides do
+//! differently is in `side`.
+//!
+//! Three properties of the interface decide the shape of this file:
+//! - It can only be asked for writing by giving it the input again. Of the input it may still hold a handshake message in parts, by position, and it
+//!   panics when those positions are not there. So it is given whole records only; then what it holds is exactly what it did not consume (`held`), and
+//!   when there is no input at hand, that many blank bytes stand in for it: it looks only behind them.
+//! - Records are decrypted one at a time and handed over at once, even when the handshake ended a record earlier in the same input. The peer is
+//!   judged before the first of them is taken.
+//! - After an error, the alert for the peer waits inside until it is asked for.
+
+mod side;
+#[cfg(all(test, feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
+mod tests;
+
+use rustls::HandshakeKind;
+use rustls::pki_types::ServerName;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
+
+use self::side::{ClientSide, ServerSide, Side};
+use super::{Channel, ChannelError, Established, OutBuf, Received};
+use crate::tls::{ALPN, CertificateCredentials, ClientTls, Credentials, ServerTls};
+
+/// Most bytes of a handshake message in parts that are held for a peer; a chain of certificates has to fit.
+pub(super) const MAX_HELD: usize = 32 * 1024;
+/// Longest record on the wire, as rustls accepts it.
+pub(super) const MAX_RECORD: usize = HEADER + MAX_PAYLOAD;
+const HEADER: usize = 5;
+const MAX_PAYLOAD: usize = 16 * 1024 + 2048;
+/// The end in clear, for a handshake that has no keys yet: alert, version, length, fatal, `close_notify`. TLS 1.3 reads no meaning from the level, but a
+/// peer that has not agreed on the version yet would pass over a warning.
+const CLOSE_IN_CLEAR: [u8; 7] = [21, 3, 3, 0, 2, 2, 0];
+
+/// The service's end of a connection.
+///
+/// # Errors
+/// [`ChannelError::Local`] when rustls cannot start with these settings.
+pub(crate) fn server(tls: &ServerTls) -> Result<Box<dyn Channel>, ChannelError> {
+    Ok(Box::new(TlsChannel::new(
+        ServerSide::new(tls).map_err(ChannelError::from_tls)?,
+    )))
+}
+
+/// The client's end of a connection to the service called `name`. Make it when the socket is connected: it uses up a ticket.
+///
+/// # Errors
+/// [`ChannelError::Local`] when rustls cannot start with these settings.
+pub(crate) fn client(tls: &ClientTls, name: ServerName<'static>) -> Result<Box<dyn Channel>, ChannelError> {
+    Ok(Box::new(TlsChannel::new(
+        ClientSide::new(tls, name).map_err(ChannelError::from_tls)?,
+    )))
+}
+
+struct TlsChannel<S> {
+    side: S,
+    /// How many bytes at the front of the next input are whole records that rustls has seen and still needs.
+    held: usize,
+    phase: Phase,
+    /// What `established` has not told yet.
+    news: Option<Established>,
+    /// rustls has something to do even without a new record.
+    pending: bool,
+    /// Something of ours has been sent to the peer.
+    spoke: bool,
+    peer_closed: bool,
+    /// The peer has sent plaintext.
+    useful: bool,
+    /// Plaintext that had to be taken from rustls before anybody could receive it.
+    early: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    Established,
+    /// After `close` or an error.
+    Finished,
+}
+
+/// Why the loop over what rustls wants came to a stop.
+enum Stop {
+    /// rustls waits for input.
+    Idle,
+    /// The handshake is complete, the peer is to be judged.
+    Judge,
+}
+
+impl<S: Side> TlsChannel<S> {
+    fn new(side: S) -> Self {
+        Self {
+            side,
+            held: 0,
+            phase: Phase::Handshake,
+            news: None,
+            pending: true,
+            spoke: false,
+            peer_closed: false,
+            useful: false,
+            early: Vec::new(),
+        }
+    }
+
+    /// Lets rustls work through `records`, which are whole; adds to `consumed` what it is done with.
+    fn work(
+        &mut self,
+        records: &mut [u8],
+        consumed: &mut usize,
+        outgoing: &mut OutBuf,
+        plaintext: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stop, rustls::Error> {
+        loop {
+            let UnbufferedStatus { mut discard, state } = self.side.process(&mut records[*consumed..]);
+            let mut idle = false;
+            match state? {
+                ConnectionState::ReadTraffic(mut traffic) if self.phase == Phase::Established => {
+                    self.useful = true;
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        plaintext(record.payload);
+                        discard += record.discard;
+                    }
+                }
+                // Not taken before the peer is judged, which is next; rustls offers it again.
+                ConnectionState::ReadTraffic(_) => {}
+                ConnectionState::EncodeTlsData(data) => {
+                    encode(data, outgoing)?;
+                    self.spoke = true;
+                }
+                ConnectionState::TransmitTlsData(sent) => sent.done(),
+                ConnectionState::PeerClosed => self.peer_closed = true,
+                ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake | ConnectionState::Closed => {
+                    idle = true;
+                }
+                // Early data is never offered nor accepted.
+                _ => return Err(rustls::Error::General("unexpected state of rustls".into())),
+            }
+            *consumed += discard;
+            if self.phase == Phase::Handshake && !self.side.common().is_handshaking() {
+                return Ok(Stop::Judge);
+            }
+            if idle {
+                return Ok(Stop::Idle);
+            }
+        }
+    }
+
+    /// Whether the peer may be let in, now that the handshake is complete.
+    fn judge(&self) -> Result<Established, ChannelError> {
+        let common = self.side.common();
+        if common.alpn_protocol() != Some(ALPN) {
+            return Err(ChannelError::NoAlpn);
+        }
+        let chain = common.peer_certificates().unwrap_or_default();
+        let Some((own, intermediates)) = chain.split_first() else {
+            return Err(ChannelError::NoCertificate);
+        };
+        let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+        if resumed {
+            self.side
+                .verify(own, intermediates)
+                .map_err(ChannelError::ResumedChainRefused)?;
+        }
+        let credentials = Credentials::Certificate(CertificateCredentials::from_der(own)?);
+        Ok(Established { credentials, resumed })
+    }
+
+    /// Lets the peer in, or ends the connection.
+    fn admit(&mut self, outgoing: &mut OutBuf) -> Result<(), ChannelError> {
+        // TLS refuses keys that change within a handshake message, so nothing is held now.
+        self.held = 0;
+        match self.judge() {
+            Ok(established) => {
+                self.phase = Phase::Established;
+                self.news = Some(established);
+                self.pending = true;
+                Ok(())
+            }
+            Err(error) => {
+                // The connection ends either way; the first error is the one to tell.
+                let _ = self.write(outgoing, |traffic, free| traffic.queue_close_notify(free));
+                Err(self.fail(error))
+            }
+        }
+    }
+
+    /// Does `work` in the state where rustls encrypts. Used between calls of `receive`, so there is no input at hand.
+    fn write(
+        &mut self,
+        outgoing: &mut OutBuf,
+        mut work: impl FnMut(&mut WriteTraffic<'_, S::Data>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<(), ChannelError> {
+        // See the top of the file. Nearly always empty, and then without an allocation.
+        let mut blank = vec![0; self.held];
+        loop {
+            let UnbufferedStatus { state, .. } = self.side.process(&mut blank);
+            match state.map_err(ChannelError::from_tls)? {
+                ConnectionState::EncodeTlsData(data) => encode(data, outgoing).map_err(ChannelError::from_tls)?,
+                ConnectionState::TransmitTlsData(sent) => sent.done(),
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    self.useful = true;
+                    while let Some(record) = traffic.next_record() {
+                        self.early
+                            .extend_from_slice(record.map_err(ChannelError::from_tls)?.payload);
+                    }
+                }
+                ConnectionState::PeerClosed => self.peer_closed = true,
+                ConnectionState::WriteTraffic(mut traffic) => loop {
+                    match work(&mut traffic, outgoing.free()) {
+                        Ok(written) => {
+                            outgoing.filled(written);
+                            return Ok(());
+                        }
+                        Err(EncryptError::InsufficientSize(needed)) => outgoing.reserve(needed.required_size),
+                        Err(EncryptError::EncryptExhausted) => {
+                            return Err(ChannelError::Local(rustls::Error::EncryptError));
+                        }
+                    }
+                },
+                ConnectionState::Closed => return Err(ChannelError::Finished),
+                _ => return Err(ChannelError::NotEstablished),
+            }
+        }
+    }
+
+    /// Appends the alert that rustls made for the peer, if any. While one waits, rustls does not look at its input.
+    fn flush_alert(&mut self, outgoing: &mut OutBuf) {
+        while self.side.common().wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(data)) = self.side.process(&mut []).state else {
+                return;
+            };
+            if encode(data, outgoing).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The end by an error.
+    fn fail(&mut self, error: ChannelError) -> ChannelError {
+        self.end();
+        error
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Finished;
+        self.news = None;
+        self.forget_useless_session();
+    }
+
+    /// A resumed session that ended before the peer said anything is not resumed again: perhaps one side refuses the certificates it brings back, and
+    /// only a full handshake can present new ones, or tell the reason.
+    fn forget_useless_session(&self) {
+        if !self.useful && self.side.common().handshake_kind() == Some(HandshakeKind::Resumed) {
+            self.side.forget_sessions();
+        }
+    }
+}
+
+impl<S: Side> Channel for TlsChannel<S> {
+    fn receive(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut OutBuf,
+        plaintext: &mut dyn FnMut(&[u8]),
+    ) -> Result<Received, ChannelError> {
+        let given = incoming.len();
+        if self.phase == Phase::Finished || self.peer_closed {
+            return Ok(Received::new(given).closed(self.peer_closed));
+        }
+        if given < self.held {
+            return Err(self.fail(ChannelError::LostInput));
+        }
+        let whole = whole_records(incoming, self.held);
+        if whole == self.held && !self.pending {
+            return Ok(Received::new(0));
+        }
+        self.pending = false;
+        if !self.early.is_empty() {
+            plaintext(&core::mem::take(&mut self.early));
+        }
+        let mut consumed = 0;
+        match self.work(&mut incoming[..whole], &mut consumed, outgoing, plaintext) {
+            Ok(Stop::Judge) => {
+                self.admit(outgoing)?;
+                return Ok(Received::new(consumed).again());
+            }
+            Ok(Stop::Idle) => {}
+            Err(error) => {
+                self.flush_alert(outgoing);
+                return Err(self.fail(ChannelError::from_tls(error)));
+            }
+        }
+        if self.peer_closed {
+            self.forget_useless_session();
+            return Ok(Received::new(given).closed(true));
+        }
+        self.held = whole - consumed;
+        if self.held > MAX_HELD {
+            return Err(self.fail(ChannelError::TooLong));
+        }
+        Ok(Received::new(consumed))
+    }
+
+    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<(), ChannelError> {
+        match self.phase {
+            Phase::Handshake => return Err(ChannelError::NotEstablished),
+            Phase::Finished => return Err(ChannelError::Finished),
+            Phase::Established => {}
+        }
+        if plaintext.is_empty() {
+            return Ok(());
+        }
+        self.write(outgoing, |traffic, free| traffic.encrypt(plaintext, free))
+            .map_err(|error| self.fail(error))
+    }
+
+    fn close(&mut self, outgoing: &mut OutBuf) {
+        match self.phase {
+            Phase::Finished => return,
+            Phase::Established => {
+                // The connection ends either way.
+                let _ = self.write(outgoing, |traffic, free| traffic.queue_close_notify(free));
+            }
+            // A service takes a short alert in clear until it has decrypted something; a client takes none after the hello of the service.
+            Phase::Handshake if self.spoke == S::IS_CLIENT => outgoing.extend(&CLOSE_IN_CLEAR),
+            Phase::Handshake => {}
+        }
+        self.end();
+    }
+
+    fn established(&mut self) -> Option<Established> {
+        self.news.take()
+    }
+
+    fn is_established(&self) -> bool {
+        self.phase == Phase::Established
+    }
+}
+
+/// Appends what rustls has to say.
+fn encode<D>(mut data: EncodeTlsData<'_, D>, outgoing: &mut OutBuf) -> Result<(), rustls::Error> {
+    loop {
+        match data.encode(outgoing.free()) {
+            Ok(written) => {
+                outgoing.filled(written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(needed)) => outgoing.reserve(needed.required_size),
+            // Cannot happen: each piece is encoded once.
+            Err(EncodeError::AlreadyEncoded) => return Err(rustls::Error::EncryptError),
+        }
+    }
+}
+
+/// The length of the whole records at the front of `incoming`, the first `held` bytes of which are known to be some.
+///
+/// Where a header shows that this is no TLS record, everything counts, so that rustls refuses it at once.
+fn whole_records(incoming: &[u8], held: usize) -> usize {
+    let mut whole = held;
+    while let Some(&[kind, major, _, high, low]) = incoming[whole..].first_chunk::<HEADER>() {
+        let payload = usize::from(u16::from_be_bytes([high, low]));
+        let is_record = matches!(kind, 20..=24) && major == 3 && payload < MAX_PAYLOAD;
+        if !is_record {
+            return incoming.len();
+        }
+        match whole + HEADER + payload {
+            end if end <= incoming.len() => whole = end,
+            _ => break,
+        }
+    }
+    whole
+}

@@ -1,0 +1,152 @@
+//! Sessions that are resumed, and those that must not be.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
+use super::*;
+use crate::tls::Certificate;
+
+#[test]
+fn a_second_connection_resumes() -> TestResult {
+    let world = World::new()?;
+    for resumed in [false, true, true] {
+        let (mut client, mut server) = world.pair()?;
+        assert_eq!((client.resumed(), server.resumed()), (Some(resumed), Some(resumed)));
+        assert_eq!(server.subject(), "CN=alice,O=diset throwaway");
+        assert_eq!(client.subject(), "CN=localhost,O=diset throwaway");
+        part(&mut client, &mut server)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn ticket_keys_are_not_shared_between_settings() -> TestResult {
+    let world = World::new()?;
+    let (mut client, mut server) = world.pair()?;
+    part(&mut client, &mut server)?;
+    let other = ServerTls::new(world.ca.server(&["localhost"])?, world.ca.authorities())?;
+    let (client, server) = meet(&world.client, &other, usize::MAX)?;
+    assert_eq!((client.resumed(), server.resumed()), (Some(false), Some(false)));
+    Ok(())
+}
+
+/// The settings with the ticket keys of others: what a careless reload would do.
+fn with_tickets_of(mut tls: ServerTls, others: &ServerTls) -> ServerTls {
+    let mut config = (*tls.config).clone();
+    config.ticketer = Arc::clone(&others.config.ticketer);
+    tls.config = Arc::new(config);
+    tls
+}
+
+#[test]
+fn a_resumed_chain_that_was_revoked_is_refused_and_not_tried_again() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let alice = ca.client("alice")?;
+    let server_certificate = ca.server(&["localhost"])?;
+    let build = |revoked: &[&Certificate]| -> Result<ServerTls, Box<dyn core::error::Error>> {
+        let builder = ServerTls::builder(server_certificate.clone(), ca.authorities());
+        Ok(builder.revocations(ca.revoke(revoked)?).build()?)
+    };
+    let before = build(&[])?;
+    let after = with_tickets_of(build(&[&alice])?, &before);
+    let client_tls = ClientTls::new(alice, ca.authorities())?;
+
+    let (mut client, mut server) = meet(&client_tls, &before, usize::MAX)?;
+    part(&mut client, &mut server)?;
+
+    let (client, server) = meet(&client_tls, &after, usize::MAX)?;
+    assert!(server.established.is_none() && server.plaintext.is_empty());
+    let error = server.error.ok_or("the service must refuse")?;
+    assert!(
+        matches!(
+            error,
+            ChannelError::ResumedChainRefused(rustls::Error::InvalidCertificate(CertificateError::Revoked))
+        ),
+        "{error:?}"
+    );
+    assert!(client.closed, "close_notify reaches the client");
+
+    // The next attempt is a full handshake, which names the reason.
+    let (client, server) = meet(&client_tls, &after, usize::MAX)?;
+    assert!(matches!(
+        server.error,
+        Some(ChannelError::CertificateRefused(CertificateError::Revoked))
+    ));
+    assert!(matches!(
+        client.error,
+        Some(ChannelError::PeerAlert(AlertDescription::CertificateRevoked))
+    ));
+    Ok(())
+}
+
+/// A clock that tests move.
+#[derive(Debug, Default)]
+struct Clock(AtomicU64);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let ahead = Duration::from_secs(self.0.load(Ordering::Relaxed));
+        Some(UnixTime::since_unix_epoch(
+            Duration::from_secs(UnixTime::now().as_secs()) + ahead,
+        ))
+    }
+}
+
+fn short_lived() -> core::ops::Range<std::time::SystemTime> {
+    let now = std::time::SystemTime::now();
+    now - Duration::from_secs(60)..now + Duration::from_secs(3600)
+}
+
+#[test]
+fn a_resumed_client_chain_that_ended_is_refused() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let clock = Arc::new(Clock::default());
+    let server_tls = ServerTls::builder(ca.server(&["localhost"])?, ca.authorities());
+    let server_tls = server_tls
+        .time_provider(Arc::clone(&clock) as Arc<dyn TimeProvider>)
+        .build()?;
+    let client_tls = ClientTls::new(ca.client_valid("alice", short_lived())?, ca.authorities())?;
+    let (mut client, mut server) = meet(&client_tls, &server_tls, usize::MAX)?;
+    part(&mut client, &mut server)?;
+    clock.0.store(2 * 3600, Ordering::Relaxed);
+    let (client, server) = meet(&client_tls, &server_tls, usize::MAX)?;
+    assert!(
+        matches!(
+            server.error,
+            Some(ChannelError::ResumedChainRefused(rustls::Error::InvalidCertificate(
+                CertificateError::ExpiredContext { .. }
+            )))
+        ),
+        "{:?}",
+        server.error
+    );
+    assert!(client.closed);
+    Ok(())
+}
+
+#[test]
+fn a_resumed_service_chain_that_ended_is_refused() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let clock = Arc::new(Clock::default());
+    let server_tls = ServerTls::new(ca.server_valid(&["localhost"], short_lived())?, ca.authorities())?;
+    let client_tls = ClientTls::builder(ca.client("alice")?, ca.authorities());
+    let client_tls = client_tls
+        .time_provider(Arc::clone(&clock) as Arc<dyn TimeProvider>)
+        .build()?;
+    let (mut client, mut server) = meet(&client_tls, &server_tls, usize::MAX)?;
+    part(&mut client, &mut server)?;
+    clock.0.store(2 * 3600, Ordering::Relaxed);
+    let (client, server) = meet(&client_tls, &server_tls, usize::MAX)?;
+    assert!(
+        matches!(client.error, Some(ChannelError::ResumedChainRefused(_))),
+        "{:?}",
+        client.error
+    );
+    assert!(server.closed, "the service, which was established, sees an orderly end");
+    Ok(())
+}

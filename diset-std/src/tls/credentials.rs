@@ -1,0 +1,245 @@
+//! Who the peer of a connection proved to be. Whether that is enough for anything is for the service to decide.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::distinguished;
+
+/// Longest text of a subject, in either form.
+const MAX_SUBJECT: usize = 1024;
+/// Most alternative names in a certificate.
+const MAX_NAMES: usize = 128;
+/// Most bytes in all its alternative names together.
+const MAX_NAMES_TEXT: usize = 8 * 1024;
+
+/// Who the peer proved to be, and by what.
+///
+/// Cheap to clone: what was read from a certificate is read once for each connection, and shared.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// A certificate, verified in the TLS handshake.
+    Certificate(CertificateCredentials),
+    /// The user at the other end of a Unix socket, told by the kernel.
+    Unix {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Process, where the kernel tells it.
+        pid: Option<i32>,
+    },
+    /// Nothing: plain TCP.
+    None,
+}
+
+impl Credentials {
+    /// The key under which a session of this peer is kept.
+    ///
+    /// For a certificate it is the SHA-256 of its public key, so it outlives a renewal with the same key; for a Unix socket it is derived from the user
+    /// alone; without credentials it is all zero, and proves nothing.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        match self {
+            Self::Certificate(certificate) => Principal(*certificate.public_key_sha256()),
+            Self::Unix { uid, .. } => {
+                let hash = Sha256::new_with_prefix(b"diset principal: unix uid\0").chain_update(uid.to_be_bytes());
+                Principal(hash.finalize().into())
+            }
+            Self::None => Principal([0; 32]),
+        }
+    }
+
+    /// What the certificate said, if there is one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateCredentials> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate),
+            _ => None,
+        }
+    }
+}
+
+/// Names a peer by what it proved, in 32 bytes; see [`Credentials::principal`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Principal([u8; 32]);
+
+impl Principal {
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Principal {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "Principal({a:02x}{b:02x}{c:02x}{d:02x}…)")
+    }
+}
+
+/// What a verified certificate says about its holder. Cheap to clone.
+///
+/// A certificate whose subject is longer than 1 KiB of text, or that has more than 128 alternative names or 8 KiB of them, is refused rather than
+/// cut: a cut name could be taken for another. An alternative name that is malformed, or of a kind not listed in [`AlternativeName`], is left out.
+#[derive(Clone)]
+pub struct CertificateCredentials(Arc<Facts>);
+
+struct Facts {
+    public_key_sha256: [u8; 32],
+    not_after: SystemTime,
+    subject: Box<str>,
+    subject_dirac: Box<str>,
+    names: Box<[AlternativeName]>,
+}
+
+impl CertificateCredentials {
+    /// The subject as RFC 4514 writes it: `CN=alice,O=some`. Equal text means equal names.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// The subject as DIRAC writes it: `/O=some/CN=alice`, in the certificate's order.
+    ///
+    /// This form does not escape a slash within a value, so the authority must not sign values that imitate another name. Prefer
+    /// [`subject`](Self::subject) or [`public_key_sha256`](Self::public_key_sha256) where you have the choice.
+    #[must_use]
+    pub fn subject_dirac(&self) -> &str {
+        &self.0.subject_dirac
+    }
+
+    /// The subject's alternative names, in the certificate's order.
+    #[must_use]
+    pub fn alternative_names(&self) -> &[AlternativeName] {
+        &self.0.names
+    }
+
+    /// SHA-256 of the public key (its `SubjectPublicKeyInfo` in DER).
+    #[must_use]
+    pub fn public_key_sha256(&self) -> &[u8; 32] {
+        &self.0.public_key_sha256
+    }
+
+    /// When the certificate ends.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.0.not_after
+    }
+
+    /// Reads a certificate that was verified before.
+    pub(crate) fn from_der(der: &CertificateDer<'_>) -> Result<Self, CredentialsError> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CredentialsError::Unreadable)?;
+        let subject = certificate.subject();
+        let too_long = |_| CredentialsError::SubjectTooLong;
+        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        Ok(Self(Arc::new(Facts {
+            public_key_sha256: Sha256::digest(certificate.public_key().raw).into(),
+            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(end),
+            subject: distinguished::rfc4514(subject, MAX_SUBJECT).map_err(too_long)?.into(),
+            subject_dirac: distinguished::dirac(subject, MAX_SUBJECT).map_err(too_long)?.into(),
+            names: alternative_names(&certificate)?,
+        })))
+    }
+}
+
+impl fmt::Debug for CertificateCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateCredentials")
+            .field("subject", &self.subject())
+            .field("alternative_names", &self.alternative_names())
+            .field("public_key", &Principal(self.0.public_key_sha256))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Another name of a certificate's holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AlternativeName {
+    /// A host, perhaps with a `*` as its first label.
+    Dns(Box<str>),
+    /// An address.
+    Ip(IpAddr),
+    /// A mail address.
+    Email(Box<str>),
+    /// A URI.
+    Uri(Box<str>),
+}
+
+impl AlternativeName {
+    /// The name, unless it is malformed or of another kind.
+    fn read(name: &GeneralName<'_>) -> Option<Self> {
+        Some(match name {
+            GeneralName::DNSName(text) => Self::Dns(plain(text)?),
+            GeneralName::RFC822Name(text) => Self::Email(plain(text)?),
+            GeneralName::URI(text) => Self::Uri(plain(text)?),
+            GeneralName::IPAddress(bytes) => Self::Ip(match <[u8; 4]>::try_from(*bytes) {
+                Ok(bytes) => Ipv4Addr::from(bytes).into(),
+                Err(_) => Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).into(),
+            }),
+            _ => return None,
+        })
+    }
+
+    fn text_len(&self) -> usize {
+        match self {
+            Self::Dns(text) | Self::Email(text) | Self::Uri(text) => text.len(),
+            Self::Ip(_) => 0,
+        }
+    }
+}
+
+/// Names are printable ASCII without spaces; anything else is malformed.
+fn plain(text: &str) -> Option<Box<str>> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.into())
+}
+
+fn alternative_names(certificate: &X509Certificate<'_>) -> Result<Box<[AlternativeName]>, CredentialsError> {
+    let mut names = Vec::new();
+    let mut text = 0;
+    let listed = certificate
+        .iter_extensions()
+        .filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(list) => Some(&list.general_names),
+            _ => None,
+        });
+    for name in listed.flatten().filter_map(AlternativeName::read) {
+        text += name.text_len();
+        if names.len() == MAX_NAMES || text > MAX_NAMES_TEXT {
+            return Err(CredentialsError::TooManyNames);
+        }
+        names.push(name);
+    }
+    Ok(names.into())
+}
+
+/// Why a verified certificate was refused all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CredentialsError {
+    /// It cannot be parsed.
+    #[error("the certificate cannot be read")]
+    Unreadable,
+    /// The subject is longer than the bound.
+    #[error("the subject of the certificate is longer than {MAX_SUBJECT} bytes")]
+    SubjectTooLong,
+    /// The alternative names exceed the bounds.
+    #[error("the certificate has more than {MAX_NAMES} alternative names, or more than {MAX_NAMES_TEXT} bytes of them")]
+    TooManyNames,
+}

@@ -1,0 +1,172 @@
+//! Why TLS settings could not be made, in words for the person who wrote them. Errors of a running connection are in `channel`.
+
+use core::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Where a certificate, key or list came from; names it in a [`TlsError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// PEM text or DER handed in by the program.
+    Memory,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file `{}`", path.display()),
+            Self::Memory => f.write_str("the data given by the program"),
+        }
+    }
+}
+
+/// What is wrong with the certificates, keys or settings given, and what to do about it.
+///
+/// The messages name the file. They never hold any part of a private key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read the {what} from file `{}`: {source}; check the path, and that this user may read the file", path.display())]
+    Unreadable {
+        /// What the file should hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text looks like PEM but is damaged.
+    #[error("{origin} is not valid PEM: {reason}; write the {what} anew")]
+    BadPem {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        origin: Origin,
+        /// What is wrong with the text.
+        reason: &'static str,
+    },
+    /// No certificate where the chain should be.
+    #[error(
+        "no certificate in {origin}: it needs a `BEGIN CERTIFICATE` block, this party's own certificate first, then the intermediates"
+    )]
+    NoCertificate {
+        /// Where one was looked for.
+        origin: Origin,
+    },
+    /// A certificate of the own chain cannot be read.
+    #[error("certificate {number} in {origin} cannot be read: {reason}; ask your authority for a new one")]
+    BadCertificate {
+        /// Where it stands.
+        origin: Origin,
+        /// Its place in the chain, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No private key where it should be.
+    #[error(
+        "no private key in {origin}: it needs a `BEGIN PRIVATE KEY` block (or `EC PRIVATE KEY`, or `RSA PRIVATE KEY`)"
+    )]
+    NoPrivateKey {
+        /// Where one was looked for.
+        origin: Origin,
+    },
+    /// The private key is protected by a pass phrase.
+    #[error(
+        "the private key in {origin} is protected by a pass phrase; write it without one (`openssl pkey -in KEY -out PLAIN`), readable by this user only"
+    )]
+    EncryptedKey {
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// The cryptography in use cannot work with the private key.
+    #[error("the private key in {origin} cannot be used: {reason}; P-256, Ed25519 and RSA with 2048 bits or more work")]
+    UnsupportedKey {
+        /// Where it stands.
+        origin: Origin,
+        /// What the cryptography said.
+        reason: String,
+    },
+    /// The private key belongs to another certificate.
+    #[error(
+        "the private key in {key} does not belong to the first certificate in {chain}; give the pair that was issued together"
+    )]
+    KeyMismatch {
+        /// Where the certificate stands.
+        chain: Origin,
+        /// Where the key stands.
+        key: Origin,
+    },
+    /// The own chain has ended.
+    #[error(
+        "certificate {number} in {origin} ended on {not_after}: peers would refuse it; renew it, or check the clock of this machine"
+    )]
+    Expired {
+        /// Where it stands.
+        origin: Origin,
+        /// Its place in the chain, from 1.
+        number: usize,
+        /// When it ended.
+        not_after: String,
+    },
+    /// The own chain is not valid yet.
+    #[error(
+        "certificate {number} in {origin} is valid only from {not_before}: peers would refuse it; check the clock of this machine"
+    )]
+    NotYetValid {
+        /// Where it stands.
+        origin: Origin,
+        /// Its place in the chain, from 1.
+        number: usize,
+        /// When it begins.
+        not_before: String,
+    },
+    /// No certificate authority where they should be.
+    #[error(
+        "no certificate authority in {origin}: it needs at least one `BEGIN CERTIFICATE` block of an authority whose certificates peers show"
+    )]
+    NoAuthorities {
+        /// Where they were looked for.
+        origin: Origin,
+    },
+    /// A certificate authority cannot be used as such.
+    #[error("certificate authority {number} in {origin} cannot be used: {reason}; remove it or get it anew")]
+    BadAuthority {
+        /// Where it stands.
+        origin: Origin,
+        /// Its place, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No revocation list where they should be.
+    #[error(
+        "no revocation list in {origin}: it needs a `BEGIN X509 CRL` block; give no revocations at all if you have none"
+    )]
+    NoRevocations {
+        /// Where they were looked for.
+        origin: Origin,
+    },
+    /// The revocation lists cannot be used.
+    #[error("the revocation lists in {origin} cannot be used: {reason}; fetch them anew")]
+    BadRevocations {
+        /// Where they stand.
+        origin: Origin,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no cryptography to use.
+    #[error(
+        "no TLS cryptography: enable the feature `aws-lc-rs` or `ring` of diset-std, or give one with `crypto_provider`"
+    )]
+    NoCryptoProvider,
+    /// The cryptography in use cannot do what diset needs.
+    #[error(
+        "the TLS cryptography in use cannot serve diset (TLS 1.3, random numbers, tickets): {0}; choose another with `crypto_provider`"
+    )]
+    Crypto(#[source] rustls::Error),
+}
