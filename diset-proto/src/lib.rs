@@ -41,6 +41,8 @@ pub use definition::{Digest, Direction, Key, Verdict};
 pub use error::{Bound, Cause, Misuse, SendError};
 pub use id::{Identity, ServiceName, Trid};
 pub use limits::Limits;
+#[cfg(feature = "alloc")]
+pub use message::Kept;
 pub use message::{Held, MessageRef};
 pub use postcard_schema::{self, Schema};
 pub use reconnect::{Reconnect, ReconnectPolicy, Retry};

@@ -4,6 +4,9 @@
 //! It is valid when it decodes, nothing is left over, and encoding the value again would
 //! take exactly as many bytes (PROTOCOL M-2).
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
 use postcard::Error as Postcard;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +71,55 @@ impl MessageRef<'_> {
     /// Whether the payload has no bytes, as that of a message without attributes.
     pub const fn is_empty(&self) -> bool {
         self.payload.0.is_empty()
+    }
+}
+
+/// A message that was taken out of the input to wait for its turn, not looked into yet.
+#[cfg(feature = "alloc")]
+#[derive(Debug)]
+pub struct Kept {
+    def: &'static MessageDef,
+    number: u8,
+    wire: u8,
+    cost: u32,
+    payload: Box<[u8]>,
+}
+
+#[cfg(feature = "alloc")]
+impl Kept {
+    pub(crate) fn new(message: &MessageRef<'_>) -> Self {
+        let MessageRef {
+            def,
+            number,
+            wire,
+            cost,
+            payload,
+        } = *message;
+        Self {
+            def,
+            number,
+            wire,
+            cost,
+            payload: payload.0.into(),
+        }
+    }
+
+    /// The message, as it came.
+    pub fn message(&self) -> MessageRef<'_> {
+        let Self {
+            def,
+            number,
+            wire,
+            cost,
+            ref payload,
+        } = *self;
+        MessageRef {
+            def,
+            number,
+            wire,
+            cost,
+            payload: Payload(payload),
+        }
     }
 }
 

@@ -101,15 +101,15 @@ impl Reconnect {
             self.floor = Duration::ZERO;
         }
         let wait = match cause.retry() {
-            Some(asked) => self.asked(asked),
+            Some(asked) => self.floor.saturating_add(self.asked(asked)).min(self.policy.max_asked),
             None => {
                 let factor = 1u32.checked_shl(self.attempts.min(31)).unwrap_or(u32::MAX);
                 let span = self.policy.base.saturating_mul(factor).min(self.policy.max);
-                self.draw(span)
+                self.floor.saturating_add(self.draw(span))
             }
         };
         self.attempts = self.attempts.saturating_add(1);
-        Retry::At(now.after(self.floor.saturating_add(wait)))
+        Retry::At(now.after(wait))
     }
 
     /// PROTOCOL R-3: what a service asks for is drawn from and clamped.

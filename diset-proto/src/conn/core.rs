@@ -16,12 +16,18 @@ use crate::message::{Held, MessageRef, Payload};
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 use crate::schema::walk::Invalid;
-use crate::status::{Code, Notice, Text};
+use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
 use crate::wire::packet::{Grant, PeerLimits};
 use crate::wire::preamble::MAJOR;
 use crate::wire::tlv::BadPacket;
+
+/// When a client comes back whose admission took too long.
+const ADMISSION_RETRY: RetryAfter = RetryAfter {
+    min_ms: 1_000,
+    spread_ms: 9_000,
+};
 
 /// Everything a connection knows but its output buffer.
 #[derive(Debug)]
@@ -120,6 +126,8 @@ impl Core {
                 self.enter(Phase::Draining);
                 self.deadline = Some(now.after(deadline.unwrap_or(LINGER)));
                 self.pending.drain(notice.clone());
+                // What was queued since the last transmission still leaves (PROTOCOL G-2).
+                self.flushed = false;
                 Ok(Some(Event::GoingAway(notice)))
             }
             Kind::Error => {
@@ -226,6 +234,17 @@ impl Core {
         }
     }
 
+    /// What was sent and has not been granted again.
+    pub(super) fn unconfirmed(&self) -> u32 {
+        if self.liveness.is_some() {
+            self.theirs
+                .credit_messages
+                .saturating_sub(self.flow.sendable_messages())
+        } else {
+            0
+        }
+    }
+
     pub(super) fn release(&mut self, held: Held) {
         self.flow.released(held.0);
         if self.flow.is_grant_due() && !self.phase.is_over() {
@@ -268,7 +287,11 @@ impl Core {
                 self.pending.clear();
                 self.deadline = None;
             }
-            Phase::Admitting => self.end(Cause::WeRefused(Notice::new(Code::AdmissionTimeout))),
+            Phase::Admitting => {
+                // Not for ever: the service was slow, the client did nothing wrong (PROTOCOL R-4).
+                let notice = Notice::new(Code::AdmissionTimeout);
+                self.end(Cause::WeRefused(notice.with_retry(ADMISSION_RETRY)));
+            }
             phase if phase.is_handshake() => self.end(Cause::HandshakeTimeout),
             _ => self.end(self.went_away()),
         }

@@ -69,6 +69,11 @@ impl Flow {
         self.send.messages > 0 && self.send.bytes > 0
     }
 
+    /// How many messages may be sent.
+    pub(crate) const fn sendable_messages(&self) -> u32 {
+        self.send.messages
+    }
+
     /// Takes what a message costs from the credit; false, and nothing taken, when there
     /// is not enough.
     #[must_use]

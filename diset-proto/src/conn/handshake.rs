@@ -111,7 +111,7 @@ impl Core {
     pub(super) fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Notice> {
         let malformed = |bad| bad_packet(Kind::Definitions, bad);
         let mut part = Definitions::read(body).map_err(malformed)?;
-        if part.first == 0 {
+        if part.first == 0 && self.agreement.filled() == 0 {
             self.agreement = Agreement::empty(part.total);
         }
         let expected = self.agreement.filled();

@@ -107,7 +107,11 @@ impl<B: Storage> Connection<B> {
 
     /// Time has passed; call it when [`wake`](Self::wake) has come. Earlier does no harm.
     pub fn handle_time(&mut self, now: Instant) -> Option<Event<'static>> {
-        self.core.handle_time(now)
+        let event = self.core.handle_time(now);
+        if self.core.phase == Phase::Closed {
+            self.out.clear();
+        }
+        event
     }
 
     /// The transport has ended or failed. What was received before has been handled.
@@ -230,6 +234,14 @@ impl<B: Storage> Connection<B> {
             .settle(&message, check_structure(structure, bytes).map(|()| bytes))
     }
 
+    /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode
+    /// or reject [`Kept::message`](crate::Kept::message) later, in order.
+    #[cfg(feature = "alloc")]
+    pub fn keep(&mut self, message: MessageRef<'_>) -> message::Kept {
+        self.core.unsettled = None;
+        message::Kept::new(&message)
+    }
+
     /// A message that was held has been dealt with.
     pub fn release(&mut self, held: Held) {
         self.core.release(held);
@@ -292,6 +304,7 @@ impl<B: Storage> Connection<B> {
             liveness.sent();
         }
         self.out.transmitted(count);
+        self.core.pending.left(count);
     }
 
     /// What is to be done with the transport.
@@ -314,10 +327,11 @@ impl<B: Storage> Connection<B> {
     /// The longest frame that may come now; for [`Deframer::next`](crate::Deframer::next).
     pub fn max_frame(&self) -> u32 {
         let limit = self.core.limits.max_frame();
-        if self.core.phase.is_handshake() {
-            limit.min(MAX_HANDSHAKE_FRAME)
-        } else {
+        // Only what is, or was, open knows another limit.
+        if self.core.liveness.is_some() {
             limit
+        } else {
+            limit.min(MAX_HANDSHAKE_FRAME)
         }
     }
 
@@ -340,6 +354,12 @@ impl<B: Storage> Connection<B> {
     /// meaningful once the connection is open.
     pub fn verdict(&self, number: u8) -> Verdict {
         self.core.agreement.verdict(number)
+    }
+
+    /// How many of the messages sent are not known to have been dealt with: at most so
+    /// many are lost when the connection ends now (PROTOCOL L-6).
+    pub fn unconfirmed(&self) -> u32 {
+        self.core.unconfirmed()
     }
 
     /// The output buffer has nothing to transmit.

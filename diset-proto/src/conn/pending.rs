@@ -26,6 +26,8 @@ pub(super) struct Pending {
     definitions: Option<u8>,
     acceptance: bool,
     answer: bool,
+    /// How many bytes must leave until the last answer has left.
+    answer_waits: usize,
     grant: bool,
     keep_alive: bool,
     go_away: bool,
@@ -47,6 +49,7 @@ impl Pending {
             definitions: None,
             acceptance: false,
             answer: false,
+            answer_waits: 0,
             grant: false,
             keep_alive: false,
             go_away: false,
@@ -84,6 +87,11 @@ impl Pending {
 
     pub(super) const fn answer(&mut self) {
         self.answer = true;
+    }
+
+    /// So many bytes have left.
+    pub(super) const fn left(&mut self, count: usize) {
+        self.answer_waits = self.answer_waits.saturating_sub(count);
     }
 
     pub(super) const fn grant(&mut self) {
@@ -173,9 +181,12 @@ impl Core {
             })?;
             self.pending.acceptance = false;
         }
-        if self.pending.answer {
+        // One that waits answers them all (PROTOCOL K-5): a peer that asks and never reads
+        // must not fill the buffer.
+        if self.pending.answer && self.pending.answer_waits == 0 {
             put(out, Kind::KeepAliveAnswer, |_| Ok(()))?;
             self.pending.answer = false;
+            self.pending.answer_waits = out.bytes().len();
         }
         if self.pending.grant {
             let grant = self.flow.grant();

@@ -18,6 +18,8 @@ pub struct Agreement {
     total: u8,
     /// How many entries are filled in; the table is complete at `total`.
     filled: u8,
+    /// One bit for each message of this side that the peer defines otherwise.
+    differs: [u8; MAX_MESSAGES / 8],
 }
 
 impl Agreement {
@@ -47,23 +49,21 @@ impl Agreement {
             own: [UNKNOWN; MAX_MESSAGES],
             total,
             filled: 0,
+            differs: [0; MAX_MESSAGES / 8],
         }
     }
 
     /// Fills in the verdict on the client's next message.
     pub(crate) fn add(&mut self, own: &Catalog, name: &str, key: Key, direction: Direction) {
-        let entry = own
-            .messages()
-            .iter()
-            .zip(0u8..)
-            .find(|(def, _)| def.name() == name)
-            .map_or(UNKNOWN, |(def, number)| {
-                if def.key() == key && def.direction() == direction {
-                    number
-                } else {
-                    DIFFERS
-                }
-            });
+        let mut found = own.messages().iter().zip(0u8..);
+        let entry = match found.find(|(def, _)| def.name() == name) {
+            None => UNKNOWN,
+            Some((def, number)) if def.key() == key && def.direction() == direction => number,
+            Some((_, number)) => {
+                self.mark(number);
+                DIFFERS
+            }
+        };
         if let Some(place) = self.own.get_mut(usize::from(self.filled))
             && self.filled < self.total
         {
@@ -90,7 +90,10 @@ impl Agreement {
         let entry = match verdict {
             Verdict::Same => return true,
             Verdict::Unknown => UNKNOWN,
-            Verdict::Differs => DIFFERS,
+            Verdict::Differs => {
+                self.mark(number);
+                DIFFERS
+            }
             Verdict::Forbidden => FORBIDDEN,
         };
         self.own.get_mut(usize::from(number)).is_some_and(|place| {
@@ -132,9 +135,22 @@ impl Agreement {
     pub fn verdict(&self, own: u8) -> Verdict {
         match self.wire(own) {
             Ok(_) => Verdict::Same,
-            // A client knows more than that it cannot be sent.
-            Err(unknown) => self.own(own).err().unwrap_or(unknown),
+            Err(_) if self.is_marked(own) => Verdict::Differs,
+            // Only a client has entries that forbid, and there both numbers are one.
+            Err(_) if self.own(own) == Err(Verdict::Forbidden) => Verdict::Forbidden,
+            Err(unknown) => unknown,
         }
+    }
+
+    fn mark(&mut self, own: u8) {
+        if let Some(byte) = self.differs.get_mut(usize::from(own / 8)) {
+            *byte |= 1 << (own % 8);
+        }
+    }
+
+    fn is_marked(&self, own: u8) -> bool {
+        let byte = self.differs.get(usize::from(own / 8));
+        byte.is_some_and(|byte| byte & (1 << (own % 8)) != 0)
     }
 }
 

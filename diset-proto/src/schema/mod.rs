@@ -236,7 +236,6 @@ macro_rules! define_service {
 
         const _: () = {
             #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
-            #[repr(u8)]
             enum Numbers { $($($up,)*)? $($($down,)*)? $($($both,)*)? }
 
             const MESSAGES: &[$crate::MessageDef] = &[

@@ -179,7 +179,7 @@ fn number(rest: &mut &[u8], bits: u32) -> Result<u64, Invalid> {
 
 /// The number of elements or bytes that follow. Each takes at least one byte.
 fn length(rest: &mut &[u8]) -> Result<usize, Invalid> {
-    match varint::read(rest, 9) {
+    match varint::read(rest, varint::MAX_BYTES) {
         Parsed::Value(value, size) => {
             *rest = rest.get(size..).unwrap_or_default();
             usize::try_from(value)

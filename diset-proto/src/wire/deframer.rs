@@ -81,7 +81,11 @@ impl<B: Storage> Deframer<B> {
 
     /// Whether a frame, or the preamble, has come in part.
     pub const fn is_partial(&self) -> bool {
-        self.kept > 0 && matches!(self.state, State::Frames)
+        match self.state {
+            State::Preamble(seen) => seen > 0,
+            State::Frames => self.kept > 0,
+            State::Lent | State::Broken => false,
+        }
     }
 
     /// PROTOCOL P-2: the first byte that differs is enough to know.

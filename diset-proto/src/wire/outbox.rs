@@ -94,22 +94,41 @@ impl<B: Storage> Outbox<B> {
     ) -> Result<u32, PutError<E>> {
         loop {
             match self.try_frame(head, reserve, &mut write) {
-                Ok(length) if length > max => return Err(PutError::TooLong),
+                Ok(length) if length > max => {
+                    self.give_back();
+                    return Err(PutError::TooLong);
+                }
                 Ok(length) => {
                     self.end += varint::len(length.into()) + length as usize;
                     return Ok(length);
                 }
-                Err(BodyError::Failed(error)) => return Err(PutError::Body(error)),
+                Err(BodyError::Failed(error)) => {
+                    self.give_back();
+                    return Err(PutError::Body(error));
+                }
                 Err(BodyError::NoRoom) if self.make_room(max) => {}
-                Err(BodyError::NoRoom) if self.is_empty() => return Err(PutError::TooLong),
+                // A guess that was too long wastes bytes; one byte is never too long.
+                Err(BodyError::NoRoom) if self.prefix > 1 => self.prefix = 1,
+                Err(BodyError::NoRoom) if self.is_empty() => {
+                    self.give_back();
+                    return Err(PutError::TooLong);
+                }
                 Err(BodyError::NoRoom) => return Err(PutError::Full),
             }
         }
     }
 
     /// Takes back the frame that was put in last, of this length.
-    pub(crate) const fn undo(&mut self, length: u32) {
-        self.end -= varint::len(length as u64) + length as usize;
+    pub(crate) fn undo(&mut self, length: u32) {
+        self.end -= varint::len(length.into()) + length as usize;
+        self.give_back();
+    }
+
+    /// A storage that grew for nothing may shrink again.
+    fn give_back(&mut self) {
+        if self.is_empty() {
+            self.transmitted(0);
+        }
     }
 
     /// Writes a frame behind the end without moving the end.
@@ -154,7 +173,14 @@ impl<B: Storage> Outbox<B> {
             return true;
         }
         let size = self.storage.bytes().len();
-        let step = size.max(1024).min(max as usize + 1024);
-        self.storage.grow(size + step) && self.storage.bytes().len() > size
+        let mut step = size.max(1024).min(max as usize + 1024);
+        // Near its bound a storage grows by less than it is asked for at first.
+        while step > 0 {
+            if self.storage.grow(size.saturating_add(step)) {
+                return self.storage.bytes().len() > size;
+            }
+            step /= 2;
+        }
+        false
     }
 }

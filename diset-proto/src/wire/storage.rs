@@ -88,7 +88,11 @@ impl Storage for GrowBuf {
             return false;
         }
         if min > self.bytes.len() {
-            let size = min.next_power_of_two().clamp(64, self.max.max(64)).min(self.max);
+            let size = min
+                .checked_next_power_of_two()
+                .unwrap_or(self.max)
+                .max(64)
+                .min(self.max);
             self.bytes.resize(size, 0);
         }
         true

@@ -95,7 +95,7 @@ impl<'f> Cursor<'f> {
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, BadPacket> {
-        match varint::read(self.rest, 9) {
+        match varint::read(self.rest, varint::MAX_BYTES) {
             Parsed::Value(value, size) => {
                 self.rest = self.rest.get(size..).unwrap_or_default();
                 Ok(value)

@@ -12,10 +12,17 @@ pub(crate) enum Parsed {
     Malformed,
 }
 
+/// Most bytes of a value.
+pub(crate) const MAX_BYTES: usize = 10;
+
 /// Reads a value of at most `max_bytes` bytes from the front of `bytes`.
 pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
     let mut value = 0u64;
-    for (at, &byte) in bytes.iter().enumerate().take(max_bytes.min(9)) {
+    let max_bytes = max_bytes.min(MAX_BYTES);
+    for (at, &byte) in bytes.iter().enumerate().take(max_bytes) {
+        if at == MAX_BYTES - 1 && byte > 1 {
+            return Parsed::Malformed;
+        }
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
             // A last byte of zero could be left out: not the shortest form.
@@ -26,7 +33,7 @@ pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
             };
         }
     }
-    if bytes.len() >= max_bytes.min(9) {
+    if bytes.len() >= max_bytes {
         Parsed::Malformed
     } else {
         Parsed::Partial
@@ -58,13 +65,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(value in 0u64..1 << 62, extra in 0usize..3) {
+        fn what_is_written_is_read(value in any::<u64>(), shift in 0u32..64, extra in 0usize..3) {
+            let value = value >> shift;
             let mut bytes = [0xff; 16];
             let size = write(value, &mut bytes).unwrap();
             prop_assert_eq!(size, len(value));
-            prop_assert_eq!(read(&bytes[..size + extra], 9), Parsed::Value(value, size));
+            prop_assert_eq!(read(&bytes[..size + extra], MAX_BYTES), Parsed::Value(value, size));
             for cut in 0..size {
-                prop_assert_eq!(read(&bytes[..cut], 9), Parsed::Partial);
+                prop_assert_eq!(read(&bytes[..cut], MAX_BYTES), Parsed::Partial);
             }
         }
     }
@@ -75,6 +83,11 @@ mod tests {
         assert_eq!(read(&[0xff; 5], 5), Parsed::Malformed);
         assert_eq!(read(&[0xff; 4], 5), Parsed::Partial);
         assert_eq!(read(&[0x00], 5), Parsed::Value(0, 1));
+        let mut most = [0xff; 10];
+        most[9] = 1;
+        assert_eq!(read(&most, MAX_BYTES), Parsed::Value(u64::MAX, 10), "PROTOCOL F-1");
+        most[9] = 2;
+        assert_eq!(read(&most, MAX_BYTES), Parsed::Malformed, "PROTOCOL F-1");
     }
 
     #[test]

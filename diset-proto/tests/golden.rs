@@ -1,0 +1,376 @@
+//! The hex in PROTOCOL.md is what the engines write, and what they read.
+
+use core::time::Duration;
+
+use diset_proto::sim::{Happened, Pair};
+use diset_proto::{
+    Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits,
+    MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
+struct Ping {
+    id: i64,
+}
+#[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
+struct Pong {
+    id: i64,
+}
+#[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
+struct Note<'a> {
+    text: &'a str,
+}
+
+define_service! {
+    pub(crate) PingPong = "Framework/PingPong";
+    from_client: [Ping],
+    from_service: [Pong],
+    both: [Note<'a>],
+}
+
+/// The same service with another `Note`.
+mod newer {
+    use super::{Deserialize, Ping, Pong, Schema, Serialize, define_service};
+
+    #[derive(Serialize, Deserialize, Schema)]
+    struct Note<'a> {
+        text: &'a str,
+        urgent: bool,
+    }
+    define_service! {
+        pub(crate) PingPong = "Framework/PingPong";
+        from_client: [Ping],
+        from_service: [Pong],
+        both: [Note<'a>],
+    }
+}
+
+const PING: u8 = <Ping as MessageOf<PingPong>>::NUMBER;
+const PONG: u8 = <Pong as MessageOf<PingPong>>::NUMBER;
+const NOTE: u8 = <Note<'_> as MessageOf<PingPong>>::NUMBER;
+const NOW: Instant = Instant::from_millis(1000);
+const IDENTITY: Identity = Identity::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+const MILLI: Duration = Duration::from_millis(1);
+type Conn = Connection<Box<[u8]>>;
+
+/// The bytes of the example `name`: its line and those below without a name of their own.
+fn example(name: &str) -> Vec<u8> {
+    let (mut bytes, mut current) = (Vec::new(), "");
+    for line in include_str!("../../PROTOCOL.md").lines() {
+        let Some((before, after)) = line.split_once("hex ") else {
+            current = "";
+            continue;
+        };
+        if !before.trim().is_empty() {
+            current = before.trim();
+        }
+        if current == name {
+            let digits = after.split("  ").next().unwrap_or_default();
+            bytes.extend(
+                digits
+                    .split_whitespace()
+                    .map(|byte| u8::from_str_radix(byte, 16).unwrap()),
+            );
+        }
+    }
+    bytes
+}
+
+#[track_caller]
+fn assert_written(name: &str, written: &[u8]) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x} ")).collect::<String>();
+    assert_eq!(
+        hex(&example(name)),
+        hex(written),
+        "PROTOCOL.md shows other bytes (left) for `{name}` than are written (right)"
+    );
+}
+
+fn client(args: &[(&str, Arg<'_>)]) -> Conn {
+    let config = ClientConfig {
+        catalog: PingPong::CATALOG,
+        identity: IDENTITY,
+        limits: Limits::CHIP,
+        args,
+    };
+    Connection::client(NOW, &config, vec![0; 1024].into()).unwrap()
+}
+
+fn service(catalog: &'static Catalog) -> Conn {
+    Connection::service(NOW, catalog, Limits::SERVER, vec![0; 1024].into()).unwrap()
+}
+
+/// Everything that waits in `conn`.
+fn written(conn: &mut Conn) -> Vec<u8> {
+    let bytes = conn.transmit().to_vec();
+    conn.transmitted(bytes.len());
+    bytes
+}
+
+/// Gives bytes to an engine, and its events to `on`.
+fn feed(conn: &mut Conn, deframer: &mut Deframer<[u8; 1028]>, bytes: &[u8], mut on: impl FnMut(&mut Conn, Event<'_>)) {
+    let mut input = bytes;
+    while let Some(frame) = deframer.next(&mut input, conn.max_frame()) {
+        if let Some(event) = conn.handle_frame(NOW, frame) {
+            on(conn, event);
+        }
+    }
+}
+
+fn deframer() -> Deframer<[u8; 1028]> {
+    Deframer::new([0; 1028])
+}
+
+/// A deframer that has seen the preamble.
+fn past_preamble() -> Deframer<[u8; 1028]> {
+    let mut deframer = deframer();
+    let preamble = example("preamble");
+    assert!(deframer.next(&mut preamble.as_slice(), 1024).is_none());
+    deframer
+}
+
+/// A client and a service that are connected, with their deframers.
+fn connected() -> [(Conn, Deframer<[u8; 1028]>); 2] {
+    let (mut client, mut service) = (client(&[]), service(PingPong::CATALOG));
+    let (mut to_client, mut to_service) = (deframer(), deframer());
+    let proposal = written(&mut client);
+    feed(&mut service, &mut to_service, &proposal, |service, _| {
+        service.accept(NOW, Trid::new(1), None).unwrap();
+    });
+    let acceptance = written(&mut service);
+    feed(&mut client, &mut to_client, &acceptance, |_, event| {
+        assert!(matches!(event, Event::Connected(_)));
+    });
+    [(client, to_client), (service, to_service)]
+}
+
+#[test]
+fn preamble_and_proposal() {
+    let bytes = written(&mut client(&[("site", Arg::Text("CERN"))]));
+    let (preamble, proposal) = bytes.split_at(5);
+    assert_written("preamble", preamble);
+    assert_written("proposal", proposal);
+
+    // PROTOCOL P-1, H-3, H-5: and back.
+    let mut seen = 0;
+    let mut service = service(PingPong::CATALOG);
+    feed(&mut service, &mut past_preamble(), &example("proposal"), |_, event| {
+        let Event::Proposed(proposal) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(proposal.service().as_str(), "Framework/PingPong");
+        assert_eq!(proposal.identity(), IDENTITY);
+        assert_eq!(proposal.digest(), PingPong::CATALOG.digest());
+        assert_eq!(proposal.args().value("site"), Some(Arg::Text("CERN")));
+        seen += 1;
+    });
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn acceptance() {
+    let mut service = service(newer::PingPong::CATALOG);
+    let known = Agreement::between(newer::PingPong::CATALOG, PingPong::CATALOG);
+    feed(
+        &mut service,
+        &mut past_preamble(),
+        &example("proposal"),
+        |service, _| {
+            service.accept(NOW, Trid::new(1), Some(known.clone())).unwrap();
+        },
+    );
+    assert_written("acceptance", &written(&mut service)[5..]);
+
+    // PROTOCOL H-7, S-5: and back.
+    let mut client = client(&[]);
+    let mut events = Vec::new();
+    feed(&mut client, &mut past_preamble(), &example("acceptance"), |_, event| {
+        events.push(format!("{event:?}"));
+    });
+    assert_eq!(events, ["Connected(Trid(1))"]);
+    let verdicts = [0, 1, 2].map(|number| client.verdict(number));
+    assert_eq!(verdicts, [Verdict::Same, Verdict::Same, Verdict::Differs]);
+    assert_eq!(
+        client.send(2, &Note { text: "hi" }),
+        Err(SendError::NotAgreed(Verdict::Differs))
+    );
+}
+
+#[test]
+fn refusal() {
+    let notice = Notice::new(Code::Busy)
+        .with_text("try later")
+        .with_retry(RetryAfter::new(1000 * MILLI, 500 * MILLI));
+    let mut service = service(PingPong::CATALOG);
+    feed(
+        &mut service,
+        &mut past_preamble(),
+        &example("proposal"),
+        |service, _| {
+            service.refuse(notice.clone()).unwrap();
+        },
+    );
+    assert_written("refusal", &written(&mut service)[5..]);
+
+    // PROTOCOL E-2: and back.
+    let mut client = client(&[]);
+    feed(&mut client, &mut past_preamble(), &example("refusal"), |_, event| {
+        let Event::Dropped(cause) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(cause, Cause::Refused(notice.clone()));
+    });
+    assert!(client.cause().is_some());
+}
+
+#[test]
+fn describe_and_definitions() {
+    let mut service = service(newer::PingPong::CATALOG);
+    let mut to_service = past_preamble();
+    feed(&mut service, &mut to_service, &example("proposal"), |service, _| {
+        assert!(service.accept(NOW, Trid::new(1), None).unwrap().is_none());
+    });
+    assert_written("describe", &written(&mut service)[5..]);
+
+    let mut client = client(&[]);
+    written(&mut client);
+    feed(&mut client, &mut past_preamble(), &example("describe"), |_, event| {
+        panic!("{event:?}");
+    });
+    assert_written("definitions", &written(&mut client));
+
+    // PROTOCOL H-8: and back.
+    let mut open = false;
+    feed(&mut service, &mut to_service, &example("definitions"), |_, event| {
+        open |= matches!(event, Event::Connected(_));
+    });
+    assert!(open);
+    assert_written("acceptance", &written(&mut service));
+}
+
+#[test]
+fn messages() {
+    let [(mut client, _), (mut service, mut to_service)] = connected();
+    client.send(PING, &Ping { id: 7 }).unwrap();
+    assert_written("ping", &written(&mut client));
+    client.send(NOTE, &Note { text: "hi" }).unwrap();
+    assert_written("note", &written(&mut client));
+
+    // PROTOCOL M-2: and back.
+    feed(&mut service, &mut to_service, &example("ping"), |service, event| {
+        let Event::Message(message) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(service.decode::<Ping>(message), Ok(Ping { id: 7 }));
+    });
+    feed(&mut service, &mut to_service, &example("note"), |service, event| {
+        let Event::Message(message) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(service.decode::<Note<'_>>(message), Ok(Note { text: "hi" }));
+    });
+    assert!(service.cause().is_none());
+}
+
+#[test]
+fn credit() {
+    let [(mut client, mut to_client), (mut service, mut to_service)] = connected();
+    let text = "x".repeat(77);
+    for _ in 0..8 {
+        service.send(2, &Note { text: &text }).unwrap();
+    }
+    let notes = written(&mut service);
+    feed(&mut client, &mut to_client, &notes, |client, event| {
+        let Event::Message(message) = event else {
+            panic!("{event:?}")
+        };
+        client.decode::<Note<'_>>(message).unwrap();
+    });
+    assert_written("credit", &written(&mut client));
+
+    // PROTOCOL L-4: and back. 8 of 16 messages were left; now 16 are.
+    feed(&mut service, &mut to_service, &example("credit"), |_, event| {
+        panic!("{event:?}");
+    });
+    for _ in 0..16 {
+        service.send(PONG, &Pong { id: 1 }).unwrap();
+    }
+    assert!(service.send(PONG, &Pong { id: 1 }).is_err());
+}
+
+#[test]
+fn keep_alives() {
+    let [(mut client, mut to_client), (mut service, mut to_service)] = connected();
+    // The first look finds the proposal sent, the second nothing heard.
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let wake = client.wake().unwrap();
+        assert!(client.handle_time(wake).is_none());
+        asked = written(&mut client);
+    }
+    assert_written("keep_alive", &asked);
+    feed(&mut service, &mut to_service, &example("keep_alive"), |_, event| {
+        panic!("{event:?}");
+    });
+    // PROTOCOL K-5
+    assert_written("keep_alive_answer", &written(&mut service));
+    feed(
+        &mut client,
+        &mut to_client,
+        &example("keep_alive_answer"),
+        |_, event| {
+            panic!("{event:?}");
+        },
+    );
+    assert_eq!(written(&mut client), [0u8; 0]);
+}
+
+#[test]
+fn error() {
+    let [(mut client, mut to_client), (mut service, mut to_service)] = connected();
+    let long = [0x04, 0x00, 0x00, 0x0e, 0x00];
+    feed(&mut service, &mut to_service, &long, |service, event| {
+        if let Event::Message(message) = event {
+            service.decode::<Ping>(message).unwrap_err();
+        }
+    });
+    assert_written("error", &written(&mut service));
+
+    // PROTOCOL E-2: and back.
+    let ours = service.cause().and_then(Cause::notice).unwrap().clone();
+    feed(&mut client, &mut to_client, &example("error"), |_, event| {
+        let Event::Dropped(cause) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(cause, Cause::PeerError(ours.clone()));
+    });
+    assert!(client.cause().is_some());
+}
+
+#[test]
+fn go_away() {
+    let [(mut client, mut to_client), (mut service, _)] = connected();
+    let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(100 * MILLI, 400 * MILLI));
+    service.go_away(NOW, notice.clone(), 5000 * MILLI).unwrap();
+    assert_written("go_away", &written(&mut service));
+
+    // PROTOCOL G-1: and back.
+    feed(&mut client, &mut to_client, &example("go_away"), |_, event| {
+        let Event::GoingAway(told) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(told, notice);
+    });
+    assert_eq!(client.wake(), Some(NOW.after(5000 * MILLI)));
+}
+
+#[test]
+fn the_simulator_writes_the_same() {
+    let mut pair = Pair::of::<PingPong, PingPong>().start();
+    pair.settle();
+    let service = pair.now;
+    pair.to_service.inject(service, &example("ping"));
+    pair.settle();
+    assert!(matches!(pair.service.log.last(), Some(Happened::Message { name: "Ping", bytes }) if *bytes == [0x0e]));
+}

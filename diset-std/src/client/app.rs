@@ -1,0 +1,76 @@
+//! A client's side of one connection.
+
+use std::sync::Arc;
+
+use diset_proto::{Cause, Connection, Event, Instant, Proposal, ServiceDef, Trid};
+
+use super::Client;
+use super::builder::Callbacks;
+use super::state::ClientState;
+use crate::buffers::PooledOutput;
+use crate::channel::Established;
+use crate::driver::{App, Dropped};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+
+pub(super) struct ClientApp<S: ServiceDef> {
+    client: Client<S>,
+    handlers: Arc<Handlers<Client<S>>>,
+    callbacks: Arc<Callbacks<S>>,
+    open: Option<Trid>,
+}
+
+impl<S: ServiceDef> ClientApp<S> {
+    pub(super) fn new(client: Client<S>, handlers: Arc<Handlers<Client<S>>>, callbacks: Arc<Callbacks<S>>) -> Self {
+        Self {
+            client,
+            handlers,
+            callbacks,
+            open: None,
+        }
+    }
+}
+
+impl<S: ServiceDef> App for ClientApp<S> {
+    type Peer = Client<S>;
+
+    fn handlers(&self) -> Arc<Handlers<Client<S>>> {
+        Arc::clone(&self.handlers)
+    }
+
+    fn established(&mut self, established: Established) {
+        tracing::debug!(resumed = established.resumed, "the transport is up");
+    }
+
+    /// A client's engine never gives a proposal.
+    fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
+        Box::pin(core::future::ready(Err(Refusal::permanent("a client admits nobody"))))
+    }
+
+    fn accept(&mut self, _: Instant, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+        None
+    }
+
+    fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
+        tracing::info!(%trid, service = %S::CATALOG.service(), "connected");
+        self.open = Some(trid);
+        self.callbacks.report(&self.client, ClientState::Connected(trid));
+        let client = self.client.clone();
+        self.callbacks.on_connected.as_ref().map(|call| call(client))
+    }
+
+    fn peer(&self) -> Option<&Client<S>> {
+        self.open.is_some().then_some(&self.client)
+    }
+
+    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+        self.open.take()?;
+        if !matches!(dropped.cause(), Cause::WentAway(_)) {
+            tracing::info!(service = %S::CATALOG.service(), %dropped, "disconnected");
+        }
+        let client = self.client.clone();
+        self.callbacks
+            .on_drop
+            .as_ref()
+            .map(|call| call(client, dropped.clone()))
+    }
+}

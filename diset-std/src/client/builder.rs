@@ -1,0 +1,403 @@
+//! How a client is put together.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diset_proto::{Arg, ClientConfig, Connection, FromService, Identity, Limits, Misuse, ReconnectPolicy, ServiceDef};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+use super::events::{ClientEvent, Events};
+use super::state::{BadSettings, ClientState, Ended};
+use super::supervisor::Supervisor;
+use super::target::Target;
+use super::{Client, Guard, Inner, Stop};
+use crate::args::Value;
+use crate::buffers::PooledOutput;
+use crate::clock;
+use crate::driver::Dropped;
+use crate::handler::{Any, AnyMessage, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned};
+use crate::link::{Link, SlowPolicy};
+use crate::tls::ClientTls;
+
+type OnConnected<S> = Box<dyn Fn(Client<S>) -> BoxFuture<HandlerResult> + Send + Sync>;
+type OnDrop<S> = Box<dyn Fn(Client<S>, Dropped) -> BoxFuture<()> + Send + Sync>;
+type OnState<S> = Box<dyn Fn(&Client<S>, &ClientState) + Send + Sync>;
+
+/// What the program wants to know of connections.
+pub(super) struct Callbacks<S: ServiceDef> {
+    pub(super) on_connected: Option<OnConnected<S>>,
+    pub(super) on_drop: Option<OnDrop<S>>,
+    on_state: Option<OnState<S>>,
+}
+
+impl<S: ServiceDef> Callbacks<S> {
+    /// A change of state: kept for those who watch, told to the callback.
+    pub(super) fn report(&self, client: &Client<S>, state: ClientState) {
+        if let Some(on_state) = &self.on_state {
+            on_state(client, &state);
+        }
+        client.inner.state.send_replace(state);
+    }
+}
+
+/// Numbers, names and policies.
+pub(super) struct Settings {
+    pub(super) identity: Identity,
+    pub(super) args: Vec<(String, Value)>,
+    pub(super) limits: Limits,
+    pub(super) slow: SlowPolicy,
+    pub(super) send_buffer: usize,
+    pub(super) reconnect: ReconnectPolicy,
+    pub(super) seed: u64,
+    pub(super) drain: Duration,
+}
+
+impl Settings {
+    /// The engine of a new connection, its proposal ready.
+    pub(super) fn engine<S: ServiceDef>(&self) -> Result<Connection<PooledOutput>, Misuse> {
+        let args: Vec<(&str, Arg<'_>)> = self
+            .args
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.borrowed()))
+            .collect();
+        let config = ClientConfig {
+            catalog: S::CATALOG,
+            identity: self.identity,
+            limits: self.limits,
+            args: &args,
+        };
+        Connection::client(clock::now(), &config, PooledOutput::new(self.send_buffer))
+    }
+}
+
+enum Address {
+    Tcp(String),
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+enum Security {
+    Unsaid,
+    Plain,
+    Tls(ClientTls),
+}
+
+/// A client that is being put together. See [`Client::builder`].
+#[must_use = "a client does nothing before `connect` or `start`"]
+pub struct ClientBuilder<S: ServiceDef> {
+    address: Address,
+    security: Security,
+    server_name: Option<String>,
+    handlers: Handlers<Client<S>>,
+    callbacks: Callbacks<S>,
+    settings: Settings,
+}
+
+impl<S: ServiceDef> ClientBuilder<S> {
+    pub(super) fn tcp(_service: S, address: &str) -> Self {
+        Self::new(Address::Tcp(address.to_owned()), Security::Unsaid)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(_service: S, path: &Path) -> Self {
+        Self::new(Address::Unix(path.to_owned()), Security::Plain)
+    }
+
+    fn new(address: Address, security: Security) -> Self {
+        Self {
+            address,
+            security,
+            server_name: None,
+            handlers: Handlers::new(S::CATALOG.messages().len()),
+            callbacks: Callbacks {
+                on_connected: None,
+                on_drop: None,
+                on_state: None,
+            },
+            settings: Settings {
+                identity: chance_identity(),
+                args: Vec::new(),
+                limits: Limits::SERVER,
+                slow: SlowPolicy::default(),
+                send_buffer: 128 * 1024,
+                reconnect: ReconnectPolicy::DEFAULT,
+                seed: chance(),
+                drain: Duration::from_secs(10),
+            },
+        }
+    }
+
+    /// Connects with mutual TLS.
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.security = Security::Tls(tls);
+        self
+    }
+
+    /// Connects **without TLS**: nothing is authenticated, encrypted or protected from
+    /// change. For trusted networks and tests.
+    pub fn plain_tcp(mut self) -> Self {
+        self.security = Security::Plain;
+        self
+    }
+
+    /// The name that the service's certificate must prove, when it is not the host of the
+    /// address.
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.server_name = Some(name.to_owned());
+        self
+    }
+
+    /// The identity under which the service knows this client across reconnects, and
+    /// across restarts if you keep it. By chance without it, for the life of the client.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.settings.identity = identity;
+        self
+    }
+
+    /// A connect argument, for the service's admission; at most 16, each name once.
+    pub fn arg(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.settings.args.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Handles one message, which is decoded for the handler to keep. `Err` disconnects;
+    /// the client then connects again.
+    pub fn on<M, F, R>(mut self, handler: F) -> Self
+    where
+        M: FromService<S> + DeserializeOwned + 'static,
+        F: Fn(Client<S>, M) -> R + Send + Sync + 'static,
+        R: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handlers.set(M::NUMBER, Owned(handler, PhantomData));
+        self
+    }
+
+    /// Handles one message in place: what it borrows lies in the buffer it came in. The
+    /// handler must not block; it can [`try_send`](Client::try_send).
+    pub fn on_ref<M>(
+        mut self,
+        handler: impl for<'f> Fn(&Client<S>, M::View<'f>) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self
+    where
+        M: FromService<S> + 'static,
+    {
+        self.handlers.set(M::NUMBER, Borrowed::<S, M, _>(handler, PhantomData));
+        self
+    }
+
+    /// Handles all messages that have no handler of their own.
+    pub fn on_any<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Client<S>, AnyMessage<S>) -> R + Send + Sync + 'static,
+        R: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handlers.set_any(Any(handler, PhantomData));
+        self
+    }
+
+    /// Runs when a connection has opened, before its first message is handled.
+    pub fn on_connected<F, R>(mut self, callback: F) -> Self
+    where
+        F: Fn(Client<S>) -> R + Send + Sync + 'static,
+        R: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.callbacks.on_connected = Some(Box::new(move |client| Box::pin(callback(client))));
+        self
+    }
+
+    /// Runs once when a connection that had opened has ended.
+    pub fn on_drop<F, R>(mut self, callback: F) -> Self
+    where
+        F: Fn(Client<S>, Dropped) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.callbacks.on_drop = Some(Box::new(move |client, dropped| Box::pin(callback(client, dropped))));
+        self
+    }
+
+    /// Is told each change of state. It must not block.
+    pub fn on_state(mut self, callback: impl Fn(&Client<S>, &ClientState) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_state = Some(Box::new(callback));
+        self
+    }
+
+    /// Frame, credit, silence and handshake limits; [`Limits::SERVER`] without it.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// What `send` does when the service is too slow; waits at most 30 s without it.
+    pub fn slow_policy(mut self, policy: SlowPolicy) -> Self {
+        self.settings.slow = policy;
+        self
+    }
+
+    /// How many bytes of messages may wait for the transport; 128 KiB without it.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.settings.send_buffer = bytes;
+        self
+    }
+
+    /// How it waits between attempts.
+    pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.settings.reconnect = policy;
+        self
+    }
+
+    /// The seed of the waits between attempts, for runs that can be repeated.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// How long a close waits for the connection to drain; 10 s without it.
+    pub fn drain_time(mut self, span: Duration) -> Self {
+        self.settings.drain = span;
+        self
+    }
+
+    /// Connects, and gives the client when the connection is open. From then on it
+    /// connects again by itself.
+    ///
+    /// # Errors
+    /// Why the first attempt failed. To go on trying instead, [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future ends the client.
+    pub async fn connect(self) -> Result<Client<S>, Ended> {
+        let client = self.start()?;
+        let mut state = client.watch();
+        loop {
+            match &*state.borrow_and_update() {
+                ClientState::Connecting => {}
+                ClientState::Connected(_) => break,
+                ClientState::Waiting { why, .. } | ClientState::Stopped(why) => return Err(why.clone()),
+            }
+            if state.changed().await.is_err() {
+                return Err(Ended::Closed);
+            }
+        }
+        Ok(client)
+    }
+
+    /// Starts the client without waiting: it tries until it is connected. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BadSettings`] for settings that can never work.
+    pub fn start(self) -> Result<Client<S>, BadSettings> {
+        self.settings.engine::<S>().map_err(BadSettings::Misuse)?;
+        let target = target(self.address, self.security, self.server_name)?;
+        let stop = Arc::new(Stop {
+            asked: watch::Sender::new(false),
+        });
+        let inner = Arc::new(Inner {
+            link: Link::new(None, self.settings.slow),
+            identity: self.settings.identity,
+            state: watch::Sender::new(ClientState::Connecting),
+            stop: Arc::clone(&stop),
+            service: PhantomData,
+        });
+        let client = Client {
+            inner,
+            _guard: Some(Arc::new(Guard(stop))),
+        };
+        let supervisor = Supervisor::new(
+            client.for_handlers(),
+            target,
+            self.handlers,
+            self.callbacks,
+            self.settings,
+        );
+        tokio::spawn(supervisor.run());
+        Ok(client)
+    }
+
+    /// As [`start`](Self::start), with what happens as a stream: connections, drops, and
+    /// the messages that have no handler. At most `capacity` events wait to be read.
+    /// Replaces [`on_any`](Self::on_any), [`on_connected`](Self::on_connected) and
+    /// [`on_drop`](Self::on_drop).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn events(self, capacity: usize) -> Result<(Client<S>, Events<S>), BadSettings> {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let (connected, dropped) = (sender.clone(), sender.clone());
+        let client = self
+            .on_connected(move |client| {
+                let (sender, trid) = (connected.clone(), client.trid());
+                async move {
+                    match trid {
+                        Some(trid) => pass(&sender, ClientEvent::Connected(trid)).await,
+                        None => Ok(()),
+                    }
+                }
+            })
+            .on_any(move |_, message| {
+                let sender = sender.clone();
+                async move { pass(&sender, ClientEvent::Message(message)).await }
+            })
+            .on_drop(move |_, cause| {
+                let sender = dropped.clone();
+                async move {
+                    // Nobody reads any more: nobody misses it.
+                    let _ = pass(&sender, ClientEvent::Dropped(cause)).await;
+                }
+            })
+            .start()?;
+        Ok((client, Events(receiver)))
+    }
+}
+
+async fn pass<S: ServiceDef>(sender: &mpsc::Sender<ClientEvent<S>>, event: ClientEvent<S>) -> HandlerResult {
+    sender
+        .send(event)
+        .await
+        .map_err(|_| Failure::new("nobody reads the events of the client"))
+}
+
+fn target(address: Address, security: Security, name: Option<String>) -> Result<Target, BadSettings> {
+    let address = match address {
+        #[cfg(unix)]
+        Address::Unix(path) => return Ok(Target::Unix { path }),
+        Address::Tcp(address) => address,
+    };
+    let host = Target::host(&address)?;
+    match security {
+        Security::Unsaid => Err(BadSettings::NoTls),
+        Security::Plain => Ok(Target::PlainTcp { address }),
+        Security::Tls(tls) => {
+            let name = Target::server_name(name.as_deref().unwrap_or(host))?;
+            Ok(Target::Tls { address, name, tls })
+        }
+    }
+}
+
+/// Not secret and not guessable by accident: enough to tell clients apart.
+fn chance() -> u64 {
+    RandomState::new().hash_one(std::time::SystemTime::now())
+}
+
+fn chance_identity() -> Identity {
+    let mut bytes = [0; 16];
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&chance().to_le_bytes());
+    }
+    Identity::from_bytes(bytes)
+}
+
+impl<S: ServiceDef> fmt::Debug for ClientBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("service", &S::CATALOG.service())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! A client: one connection that is kept, and made again by itself when it is lost.
+
+mod app;
+mod builder;
+mod events;
+mod state;
+mod supervisor;
+mod target;
+
+use core::fmt;
+use std::sync::Arc;
+
+use diset_proto::{FromClient, Identity, SendError, ServiceDef, Trid, Verdict};
+use tokio::sync::watch;
+
+pub use self::builder::ClientBuilder;
+pub use self::events::{ClientEvent, Events};
+pub use self::state::{BadSettings, ClientState, Ended};
+use crate::link::Link;
+
+/// A client of the service `S`. Cheap to clone; all clones are one client.
+///
+/// It connects again by itself, under the same identity, until it is
+/// [closed](Self::close) or all clones but those held by its own handlers are dropped.
+pub struct Client<S: ServiceDef> {
+    inner: Arc<Inner<S>>,
+    /// The clones of the program keep the client going; those of its handlers do not.
+    _guard: Option<Arc<Guard>>,
+}
+
+struct Inner<S: ServiceDef> {
+    link: Arc<Link>,
+    identity: Identity,
+    state: watch::Sender<ClientState>,
+    stop: Arc<Stop>,
+    service: core::marker::PhantomData<fn(S)>,
+}
+
+/// Tells the task of the client to end.
+#[derive(Debug)]
+struct Stop {
+    asked: watch::Sender<bool>,
+}
+
+/// Ends the client when the program has dropped it.
+#[derive(Debug)]
+struct Guard(Arc<Stop>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.asked.send_replace(true);
+    }
+}
+
+impl<S: ServiceDef> Client<S> {
+    /// A client of the service at `address`, `host:port`; the host is the name that the
+    /// service's certificate must prove. Set [`tls`](ClientBuilder::tls), handlers and the
+    /// rest, then [`connect`](ClientBuilder::connect).
+    pub fn builder(service: S, address: &str) -> ClientBuilder<S> {
+        ClientBuilder::tcp(service, address)
+    }
+
+    /// A client of the service at a Unix socket.
+    #[cfg(unix)]
+    pub fn builder_unix(service: S, path: impl AsRef<std::path::Path>) -> ClientBuilder<S> {
+        ClientBuilder::unix(service, path.as_ref())
+    }
+
+    /// Sends a message: at most once, in order. Fails at once when the client is not
+    /// connected; waits for room as the client's [`SlowPolicy`](crate::SlowPolicy) says.
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not sent.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing was sent.
+    pub async fn send<M: FromClient<S>>(&self, message: &M) -> Result<(), SendError> {
+        self.inner.link.send(M::NUMBER, message).await
+    }
+
+    /// Sends a message if there is room for it now.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::Full`] at once.
+    pub fn try_send<M: FromClient<S>>(&self, message: &M) -> Result<(), SendError> {
+        self.inner.link.try_send(M::NUMBER, message)
+    }
+
+    /// The identity of this client, the same on every connection.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity
+    }
+
+    /// The transport id of the connection, while there is one.
+    pub fn trid(&self) -> Option<Trid> {
+        match *self.inner.state.borrow() {
+            ClientState::Connected(trid) => Some(trid),
+            _ => None,
+        }
+    }
+
+    /// What the service said of each message when this connection was made: name and
+    /// verdict, in the order of the catalog. Empty while not connected.
+    pub fn learnt(&self) -> Vec<(&'static str, Verdict)> {
+        let state = self.inner.link.lock();
+        let Some(conn) = state.conn.as_ref().filter(|conn| conn.trid().is_some()) else {
+            return Vec::new();
+        };
+        let numbered = S::CATALOG.messages().iter().zip(0u8..);
+        numbered
+            .map(|(def, number)| (def.name(), conn.verdict(number)))
+            .collect()
+    }
+
+    /// Where the client stands now.
+    pub fn state(&self) -> ClientState {
+        self.inner.state.borrow().clone()
+    }
+
+    /// The state and its changes. A watcher that is slow sees the newest state, not each
+    /// one; for each one use [`on_state`](ClientBuilder::on_state).
+    pub fn watch(&self) -> watch::Receiver<ClientState> {
+        self.inner.state.subscribe()
+    }
+
+    /// Ends the connection in order and for good: what was sent still leaves. Returns
+    /// when that is done, at most after the time of
+    /// [`drain_time`](ClientBuilder::drain_time).
+    ///
+    /// Does not wait for itself when called from one of the client's own handlers: there
+    /// call [`stop`](Self::stop).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the end goes on without the waiting.
+    pub async fn close(&self) {
+        self.stop();
+        let mut state = self.watch();
+        // An error means that the task is gone: nothing to wait for.
+        let _ = state.wait_for(|state| matches!(state, ClientState::Stopped(_))).await;
+    }
+
+    /// As [`close`](Self::close), without waiting.
+    pub fn stop(&self) {
+        self.inner.stop.asked.send_replace(true);
+    }
+
+    /// Breaks the connection as a network would, without a word; the client connects
+    /// again. For tests and demonstrations.
+    pub fn cut(&self) {
+        self.inner.link.cut();
+    }
+
+    /// A clone for the client's own handlers.
+    fn for_handlers(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _guard: None,
+        }
+    }
+}
+
+impl<S: ServiceDef> Clone for Client<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _guard: self._guard.clone(),
+        }
+    }
+}
+
+impl<S: ServiceDef> fmt::Debug for Client<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("service", &S::CATALOG.service())
+            .field("identity", &self.inner.identity)
+            .field("state", &*self.inner.state.borrow())
+            .finish()
+    }
+}

@@ -1,0 +1,100 @@
+//! What a client reports of itself: where it stands, and why it is not connected.
+
+use core::fmt;
+use std::sync::Arc;
+
+use diset_proto::{Cause, Misuse, Trid};
+
+use crate::driver::Dropped;
+
+/// Where a client stands. It goes round by itself until it is [`ClientState::Stopped`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ClientState {
+    /// An attempt is under way.
+    Connecting,
+    /// Messages may be sent.
+    Connected(Trid),
+    /// The connection, or an attempt at one, has ended; the next attempt is at this time.
+    Waiting {
+        /// Why it ended.
+        why: Ended,
+        /// When it tries again.
+        until: tokio::time::Instant,
+    },
+    /// It will not connect again: it was closed, or told that it would always fail.
+    Stopped(Ended),
+}
+
+impl fmt::Display for ClientState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("connecting"),
+            Self::Connected(trid) => write!(f, "connected, {trid}"),
+            Self::Waiting { why, until } => {
+                let wait = until.saturating_duration_since(tokio::time::Instant::now());
+                write!(f, "not connected ({why}), next attempt in {} ms", wait.as_millis())
+            }
+            Self::Stopped(why) => write!(f, "stopped: {why}"),
+        }
+    }
+}
+
+/// Why a connection, or an attempt at one, has ended.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The service could not be reached.
+    #[error("cannot reach {address}: {source}; is the service running there, and the address right?")]
+    Unreachable {
+        /// Host and port, or path.
+        address: String,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// TLS failed: a certificate was refused, or the other side does not speak it.
+    #[error("TLS with {address} failed: {reason}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What TLS said.
+        reason: String,
+    },
+    /// There was a connection, or a refusal.
+    #[error("{0}")]
+    Dropped(Dropped),
+    /// The settings of the client do not fit.
+    #[error("{0}")]
+    Settings(#[from] BadSettings),
+    /// The client was closed by its program.
+    #[error("the client was closed")]
+    Closed,
+}
+
+impl Ended {
+    /// As the reconnect policy sees it.
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::Dropped(dropped) => dropped.cause().clone(),
+            Self::Unreachable { .. } | Self::Tls { .. } | Self::Settings(_) | Self::Closed => Cause::Lost,
+        }
+    }
+}
+
+/// What is wrong with the settings of a client.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadSettings {
+    /// Neither TLS nor the wish to go without it.
+    #[error("no TLS settings: call `tls(…)`, or `plain_tcp()` for a service without TLS")]
+    NoTls,
+    /// Not `host:port`.
+    #[error("`{0}` is not an address: write host:port, such as localhost:9145 or [::1]:9145")]
+    Address(String),
+    /// Not a name that a certificate can carry.
+    #[error("`{0}` is neither a DNS name nor an IP address: a certificate cannot prove it")]
+    ServerName(String),
+    /// Limits or arguments.
+    #[error("{0}")]
+    Misuse(Misuse),
+}

@@ -1,0 +1,184 @@
+//! The task of a client: connects, drives the connection, waits, connects again.
+
+use std::sync::Arc;
+
+use diset_proto::{Code, Instant, Limits, Notice, Reconnect, Retry, ServiceDef};
+use tokio::sync::watch;
+
+use super::app::ClientApp;
+use super::builder::{Callbacks, Settings};
+use super::state::{BadSettings, ClientState, Ended};
+use super::target::Target;
+use super::{Client, Inner};
+use crate::clock;
+use crate::driver::{Driver, Outcome};
+use crate::handler::Handlers;
+
+pub(super) struct Supervisor<S: ServiceDef> {
+    client: Client<S>,
+    target: Target,
+    handlers: Arc<Handlers<Client<S>>>,
+    callbacks: Arc<Callbacks<S>>,
+    settings: Settings,
+    reconnect: Reconnect,
+    stop: watch::Receiver<bool>,
+}
+
+impl<S: ServiceDef> Supervisor<S> {
+    pub(super) fn new(
+        client: Client<S>,
+        target: Target,
+        handlers: Handlers<Client<S>>,
+        callbacks: Callbacks<S>,
+        settings: Settings,
+    ) -> Self {
+        let stop = client.inner.stop.asked.subscribe();
+        let reconnect = Reconnect::new(settings.reconnect, settings.seed);
+        Self {
+            client,
+            target,
+            handlers: Arc::new(handlers),
+            callbacks: Arc::new(callbacks),
+            settings,
+            reconnect,
+            stop,
+        }
+    }
+
+    /// Goes on until the client is closed or told that it will never get in.
+    pub(super) async fn run(mut self) {
+        let last = loop {
+            let (ended, opened) = self.attempt().await;
+            if *self.stop.borrow() {
+                break Ended::Closed;
+            }
+            if let Some(opened) = opened {
+                self.reconnect.connected(opened);
+            }
+            match self.reconnect.dropped(clock::now(), &ended.cause()) {
+                Retry::Never => break ended,
+                Retry::At(_) if matches!(ended, Ended::Settings(_)) => break ended,
+                Retry::At(when) => {
+                    let until = clock::deadline(when);
+                    tracing::debug!(%ended, "not connected, tries again later");
+                    self.report(ClientState::Waiting { why: ended, until });
+                    let waited = tokio::time::timeout_at(until, self.stop.wait_for(|stop| *stop));
+                    if waited.await.is_ok() {
+                        break Ended::Closed;
+                    }
+                    self.report(ClientState::Connecting);
+                }
+            }
+        };
+        self.report(ClientState::Stopped(last));
+    }
+
+    fn report(&self, state: ClientState) {
+        self.callbacks.report(&self.client, state);
+    }
+
+    /// One connection from the dialling to its end; when it was open, since when.
+    async fn attempt(&mut self) -> (Ended, Option<Instant>) {
+        let dialled = tokio::select! {
+            dialled = tokio::time::timeout(self.limits().handshake(), self.target.dial()) => dialled,
+            _ = self.stop.wait_for(|stop| *stop) => return (Ended::Closed, None),
+        };
+        let (socket, channel) = match dialled {
+            Ok(Ok(dialled)) => dialled,
+            Ok(Err(ended)) => return (ended, None),
+            Err(_) => {
+                let source = Arc::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+                return (
+                    Ended::Unreachable {
+                        address: self.target.name(),
+                        source,
+                    },
+                    None,
+                );
+            }
+        };
+        let engine = match self.settings.engine::<S>() {
+            Ok(engine) => engine,
+            Err(misuse) => return (Ended::Settings(BadSettings::Misuse(misuse)), None),
+        };
+        let link = &self.client.inner.link;
+        link.lock().conn = Some(engine);
+        let app = ClientApp::new(
+            self.client.clone(),
+            Arc::clone(&self.handlers),
+            Arc::clone(&self.callbacks),
+        );
+        let driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
+        let mut opened = Opened(self.client.inner.state.subscribe(), None);
+        let outcome = self.drive(driver, &mut opened).await;
+        self.client.inner.link.lock().conn = None;
+        (self.ended(outcome), opened.1)
+    }
+
+    /// Drives the connection; a stop drains it.
+    async fn drive(&mut self, driver: Driver<ClientApp<S>>, opened: &mut Opened) -> Option<Outcome> {
+        tokio::pin!(driver);
+        loop {
+            tokio::select! {
+                outcome = &mut driver => return Some(outcome),
+                () = opened.wait() => {}
+                _ = self.stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        let drain = self.settings.drain;
+        self.client.inner.go_away(drain);
+        tokio::time::timeout(drain, driver).await.ok()
+    }
+
+    fn ended(&self, outcome: Option<Outcome>) -> Ended {
+        match outcome {
+            None => Ended::Closed,
+            Some(Outcome {
+                channel: Some(failure), ..
+            }) => Ended::Tls {
+                address: self.target.name(),
+                reason: failure.to_string(),
+            },
+            Some(Outcome { dropped, channel: None }) => Ended::Dropped(dropped),
+        }
+    }
+
+    const fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+}
+
+/// Notes when the connection opened.
+struct Opened(watch::Receiver<ClientState>, Option<Instant>);
+
+impl Opened {
+    /// Ready once, when the connection has opened.
+    async fn wait(&mut self) {
+        if self.1.is_some() {
+            return core::future::pending().await;
+        }
+        let connected = self
+            .0
+            .wait_for(|state| matches!(state, ClientState::Connected(_)))
+            .await;
+        if connected.is_ok() {
+            self.1 = Some(clock::now());
+        }
+    }
+}
+
+impl<S: ServiceDef> Inner<S> {
+    /// The client has done its work; before the connection is open that is simply its
+    /// end.
+    fn go_away(&self, drain: core::time::Duration) {
+        let notice = Notice::new(Code::Done);
+        let _ = self.link.with_conn(|conn| {
+            if conn.phase().is_handshake() {
+                conn.disconnect(notice);
+            } else {
+                // In another phase it is ending already.
+                let _ = conn.go_away(clock::now(), notice, drain);
+            }
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! The lane of handlers of one connection: one at a time, in the order of the messages.
+
+use core::task::{Context, Poll};
+use std::collections::VecDeque;
+
+use diset_proto::{Held, Kept};
+
+use crate::handler::{BoxFuture, HandlerResult, poll_caught};
+
+/// A handler that waits for something.
+struct Running {
+    future: BoxFuture<HandlerResult>,
+    /// The message it is for, and its credit; none for what runs when a connection opens.
+    message: Option<(u8, Held)>,
+}
+
+/// What runs, what waits, what is done.
+#[derive(Default)]
+pub(super) struct Lane {
+    running: Option<Running>,
+    /// Bounded by the credit that the peer was granted.
+    waiting: VecDeque<Kept>,
+    /// Credit of messages that are dealt with, to be given back under the next lock.
+    done: Vec<Held>,
+}
+
+impl Lane {
+    /// Whether a message that comes now must wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.running.is_some() || !self.waiting.is_empty()
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn wait(&mut self, message: Kept) {
+        self.waiting.push_back(message);
+    }
+
+    pub(super) fn next(&mut self) -> Option<Kept> {
+        let next = self.waiting.pop_front();
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        next
+    }
+
+    pub(super) fn run(&mut self, future: BoxFuture<HandlerResult>, message: Option<(u8, Held)>) {
+        self.running = Some(Running { future, message });
+    }
+
+    /// Runs on; what the handler answered, with the number of its message on the wire.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Option<u8>, HandlerResult)> {
+        let Some(running) = &mut self.running else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(result) = poll_caught(running.future.as_mut(), cx) else {
+            return Poll::Pending;
+        };
+        let message = self.running.take().and_then(|running| running.message);
+        let wire = message.as_ref().map(|(wire, _)| *wire);
+        self.done.extend(message.map(|(_, held)| held));
+        Poll::Ready((wire, result))
+    }
+
+    pub(super) fn done(&mut self, held: Held) {
+        self.done.push(held);
+    }
+
+    /// Gives back the credit of what is dealt with.
+    pub(super) fn drain_done(&mut self) -> impl Iterator<Item = Held> {
+        self.done.drain(..)
+    }
+
+    pub(super) const fn has_done(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// What waits will never be handled.
+    pub(super) fn discard(&mut self) {
+        self.waiting = VecDeque::new();
+    }
+
+    /// The handler has had its time.
+    pub(super) fn abandon(&mut self) {
+        self.running = None;
+        self.discard();
+    }
+}

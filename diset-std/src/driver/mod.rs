@@ -1,0 +1,236 @@
+//! The one loop that drives a connection: socket ⇄ channel ⇄ engine ⇄ handlers. A service
+//! and a client differ only in their [`App`].
+//!
+//! One task runs one [`Driver`]. Each turn looks at the time, the admission, the lane of
+//! handlers, writes, and reads; nothing waits for anything else, so IO goes on while a
+//! handler waits. Buffers are the worker's ([`crate::buffers`]).
+
+mod lane;
+mod session;
+mod wire;
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::sync::Arc;
+
+use diset_proto::limits::LINGER;
+use diset_proto::{Cause, Connection, Event, Instant, Limits, Progress, Proposal, Trid};
+use tokio::time::Sleep;
+
+use self::session::Session;
+use self::wire::{Took, Wire};
+use crate::buffers::{PooledOutput, Scratch, with_scratch};
+use crate::channel::{Channel, ChannelError, Established};
+use crate::clock;
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+use crate::link::Link;
+use crate::socket::Socket;
+
+/// Turns of one connection before it lets others run.
+const TURNS: usize = 32;
+/// How long a handler may run on after its connection has ended.
+pub(crate) const HANDLER_GRACE: Duration = Duration::from_secs(30);
+
+/// How a connection ended.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    cause: Cause,
+    unconfirmed: u32,
+}
+
+impl Dropped {
+    /// Why.
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// At most so many of the messages sent may not have been dealt with by the peer.
+    pub const fn unconfirmed(&self) -> u32 {
+        self.unconfirmed
+    }
+}
+
+impl core::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", self.cause)?;
+        match self.unconfirmed {
+            0 => Ok(()),
+            count => write!(f, " (at most {count} messages lost)"),
+        }
+    }
+}
+
+/// What a service or a client does at the turns of a connection's life.
+pub(crate) trait App: Send + Unpin + 'static {
+    /// Who handlers talk to.
+    type Peer: Clone + Send + Sync + Unpin + 'static;
+
+    /// The handlers.
+    fn handlers(&self) -> Arc<Handlers<Self::Peer>>;
+    /// TLS is done, or was not wanted.
+    fn established(&mut self, established: Established);
+    /// A client proposes: decide.
+    fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>>;
+    /// The client was admitted: accept it.
+    fn accept(&mut self, now: Instant, conn: &mut Connection<PooledOutput>) -> Option<Event<'static>>;
+    /// The connection is open. The future runs before any message is handled.
+    fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>>;
+    /// Who handlers talk to; asked only after [`opened`](Self::opened).
+    fn peer(&self) -> Option<&Self::Peer>;
+    /// The connection is over and the last handler has finished.
+    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>>;
+}
+
+/// What came of a connection.
+pub(crate) struct Outcome {
+    pub(crate) dropped: Dropped,
+    /// What TLS said, when it was TLS that failed.
+    pub(crate) channel: Option<ChannelError>,
+}
+
+/// One connection and all that works on it. A future that ends with the connection.
+pub(crate) struct Driver<A: App> {
+    wire: Wire,
+    session: Session<A>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What the timer is set to.
+    timer_at: Option<Instant>,
+    /// Until when the transport is read and discarded.
+    linger: Option<Instant>,
+    started: bool,
+}
+
+impl<A: App> Driver<A> {
+    pub(crate) fn new(socket: Socket, channel: Box<dyn Channel>, link: Arc<Link>, limits: &Limits, app: A) -> Self {
+        Self {
+            wire: Wire::new(socket, channel),
+            session: Session::new(link, limits, app),
+            timer: None,
+            timer_at: None,
+            linger: None,
+            started: false,
+        }
+    }
+
+    /// One turn; whether anything happened.
+    fn turn(&mut self, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
+        let now = clock::now();
+        if self.session.is_cut() {
+            self.wire.give_up();
+        }
+        let mut busy = self.session.poll_time(now);
+        busy |= self.session.poll_admission(now, cx);
+        busy |= self.session.poll_lane(now, cx);
+        busy |= self.poll_write(now, scratch, cx);
+        busy | self.poll_read(now, scratch, cx)
+    }
+
+    fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
+        if self.session.is_admitting() {
+            return false;
+        }
+        let over = self.session.is_over();
+        let session = &mut self.session;
+        let took = self
+            .wire
+            .poll_read(scratch, cx, over, self.started, |taken| match taken {
+                Took::Plaintext(bytes, cx) => session.feed(now, bytes, cx),
+                Took::Established(established) => session.app.established(established),
+            });
+        self.started = true;
+        if took.ended {
+            self.session.transport_ended();
+        }
+        took.busy
+    }
+
+    /// Seals what the engine has, writes what the socket takes, and ends the writing
+    /// direction when it is time.
+    fn poll_write(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        if self.wire.can_seal() {
+            busy |= self.session.collect(&mut self.wire, &mut scratch.out);
+        } else if self.session.is_over() || self.wire.is_broken() {
+            // TLS was never up, or the socket is gone: nobody can be told.
+            self.session.transport_ended();
+        }
+        let progress = self.session.progress();
+        if progress != Progress::Running {
+            self.wire.close(&mut scratch.out);
+        }
+        busy |= self.wire.poll_flush(scratch, cx);
+        if progress == Progress::Running {
+            return busy;
+        }
+        // A peer that does not read keeps the last bytes from leaving: not for ever.
+        let ended = self.wire.poll_shutdown(cx) || progress == Progress::Over;
+        if ended && self.linger.is_none() {
+            self.linger = Some(now.after(LINGER));
+            busy = true;
+        }
+        busy
+    }
+
+    /// Whether the transport needs nothing more.
+    fn is_io_done(&self, now: Instant) -> bool {
+        let lingered = self.linger.is_some_and(|until| now >= until);
+        lingered || (self.wire.is_read_done() && self.wire.is_write_done())
+    }
+
+    /// Goes to sleep unless there is something to do after all.
+    fn sleep(&mut self, cx: &mut Context<'_>) -> bool {
+        let wake = match self.session.sleep(cx, self.wire.is_blocked()) {
+            Some(wake) => wake,
+            None => return false,
+        };
+        let wake = [wake, self.linger, self.session.grace()].into_iter().flatten().min();
+        let Some(wake) = wake else { return true };
+        if self.timer_at.is_none_or(|set| wake < set) {
+            let deadline = clock::deadline(wake);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+            self.timer_at = Some(wake);
+        }
+        let fired = self
+            .timer
+            .as_mut()
+            .is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        if fired {
+            self.timer_at = None;
+        }
+        !fired
+    }
+}
+
+impl<A: App> Future for Driver<A> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let driver = self.get_mut();
+        driver.session.wake_up();
+        let result = with_scratch(|scratch| {
+            for _ in 0..TURNS {
+                let busy = driver.turn(scratch, cx);
+                if driver.is_io_done(clock::now()) {
+                    driver.wire.give_up();
+                    if let Some(dropped) = driver.session.poll_finished(clock::now(), cx) {
+                        return Poll::Ready(dropped);
+                    }
+                }
+                if !busy && driver.sleep(cx) {
+                    return Poll::Pending;
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        result.map(|dropped| Outcome {
+            dropped,
+            channel: driver.wire.take_failure(),
+        })
+    }
+}

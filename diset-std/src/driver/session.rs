@@ -1,0 +1,364 @@
+//! Engine, lane and application of one connection: what the driver knows above the
+//! socket.
+
+use core::task::{Context, Poll};
+use std::sync::{Arc, MutexGuard};
+
+use diset_proto::{Cause, Code, Connection, Deframer, Event, GrowBuf, Instant, Limits, MessageRef, Progress, Trid};
+
+use super::lane::Lane;
+use super::wire::Wire;
+use super::{App, Dropped, HANDLER_GRACE};
+use crate::buffers::PooledOutput;
+use crate::channel::OutBuf;
+use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal};
+use crate::link::{Link, State};
+
+/// How far the end of a connection has got.
+enum End {
+    NotYet,
+    /// The engine has said so; handlers finish, until the time given.
+    Dropped(Dropped, Instant),
+    /// The drop callback runs, until the time given.
+    CallingBack(Dropped, BoxFuture<()>, Instant),
+    /// All is done.
+    Done(Dropped),
+}
+
+pub(super) struct Session<A: App> {
+    pub(super) app: A,
+    link: Arc<Link>,
+    rx: Deframer<GrowBuf>,
+    handlers: Arc<Handlers<A::Peer>>,
+    admission: Option<BoxFuture<Result<(), Refusal>>>,
+    lane: Lane,
+    end: End,
+}
+
+impl<A: App> Session<A> {
+    pub(super) fn new(link: Arc<Link>, limits: &Limits, app: A) -> Self {
+        // A length of at most four bytes stands before a frame.
+        let input = GrowBuf::new(limits.max_frame() as usize + 4);
+        let handlers = app.handlers();
+        Self {
+            app,
+            link,
+            rx: Deframer::new(input),
+            handlers,
+            admission: None,
+            lane: Lane::default(),
+            end: End::NotYet,
+        }
+    }
+
+    pub(super) fn wake_up(&self) {
+        self.link.lock().wake_up();
+    }
+
+    /// Whether the program wants the transport to break.
+    pub(super) fn is_cut(&self) -> bool {
+        self.link.lock().take_cut()
+    }
+
+    /// Nothing is read of a client while the application decides (PROTOCOL H-4).
+    pub(super) const fn is_admitting(&self) -> bool {
+        self.admission.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.with_conn(|conn| conn.phase().is_over())
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.with_conn(|conn| conn.progress())
+    }
+
+    fn with_conn<R: FromNoConn>(&self, work: impl FnOnce(&mut Connection<PooledOutput>) -> R) -> R {
+        self.link.lock().conn.as_mut().map_or(R::NO_CONN, work)
+    }
+
+    /// Lets the engine look at the time when it wants to.
+    pub(super) fn poll_time(&mut self, now: Instant) -> bool {
+        let mut state = self.link.lock();
+        let Some(conn) = &mut state.conn else { return false };
+        for held in self.lane.drain_done() {
+            conn.release(held);
+        }
+        if conn.wake().is_none_or(|wake| wake > now) {
+            return false;
+        }
+        let event = conn.handle_time(now);
+        drop(state);
+        self.on_event(now, event);
+        true
+    }
+
+    /// Asks the application whether it has decided.
+    pub(super) fn poll_admission(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let Some(admission) = &mut self.admission else {
+            return false;
+        };
+        let Poll::Ready(decision) = admission.as_mut().poll(cx) else {
+            return false;
+        };
+        self.admission = None;
+        let mut state = self.link.lock();
+        let Some(conn) = &mut state.conn else { return true };
+        let event = match decision {
+            Ok(()) => self.app.accept(now, conn),
+            Err(Refusal(notice)) => {
+                // In another phase the engine has refused the client for its own reasons.
+                let _ = conn.refuse(notice);
+                None
+            }
+        };
+        drop(state);
+        self.on_event(now, event);
+        true
+    }
+
+    /// Runs handlers on, then the drop callback.
+    pub(super) fn poll_lane(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        loop {
+            if let Poll::Ready((wire, result)) = self.lane.poll(cx) {
+                busy = true;
+                self.answered(wire, result);
+            }
+            if self.lane.is_running() {
+                break;
+            }
+            let Some(kept) = self.lane.next() else { break };
+            busy = true;
+            let link = Arc::clone(&self.link);
+            self.dispatch(link.lock(), kept.message(), cx);
+        }
+        if self.grace().is_some_and(|until| now >= until) {
+            tracing::warn!("a handler did not finish in time after its connection ended");
+            self.lane.abandon();
+        }
+        busy | self.poll_end(now, cx)
+    }
+
+    /// Plaintext has come.
+    pub(super) fn feed(&mut self, now: Instant, plaintext: &[u8], cx: &mut Context<'_>) {
+        let link = Arc::clone(&self.link);
+        let mut input = plaintext;
+        loop {
+            let mut state = link.lock();
+            let Some(conn) = &mut state.conn else { return };
+            for held in self.lane.drain_done() {
+                conn.release(held);
+            }
+            let Some(frame) = self.rx.next(&mut input, conn.max_frame()) else {
+                conn.handle_received(now);
+                // Credit may have come.
+                link.room_is_free(state);
+                return;
+            };
+            match conn.handle_frame(now, frame) {
+                None => {}
+                Some(Event::Message(message)) if self.lane.is_busy() => {
+                    let kept = conn.keep(message);
+                    self.lane.wait(kept);
+                }
+                Some(Event::Message(message)) => {
+                    Self::call(&self.handlers, &self.app, &mut self.lane, &link, state, message, cx);
+                }
+                Some(Event::Proposed(proposal)) => {
+                    drop(state);
+                    self.admission = Some(self.app.admission(&proposal));
+                }
+                Some(Event::Connected(trid)) => {
+                    drop(state);
+                    self.on_connected(trid);
+                }
+                Some(Event::Dropped(cause)) => {
+                    drop(state);
+                    self.on_dropped(now, cause);
+                }
+                Some(Event::GoingAway(notice)) => tracing::debug!(%notice, "the peer says go-away"),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn dispatch(&mut self, state: MutexGuard<'_, State>, message: MessageRef<'_>, cx: &mut Context<'_>) {
+        let link = Arc::clone(&self.link);
+        Self::call(&self.handlers, &self.app, &mut self.lane, &link, state, message, cx);
+    }
+
+    /// Gives a message to its handler. Apart from `self`, because the message may borrow
+    /// the deframer.
+    fn call(
+        handlers: &Handlers<A::Peer>,
+        app: &A,
+        lane: &mut Lane,
+        link: &Link,
+        mut state: MutexGuard<'_, State>,
+        message: MessageRef<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let wire = message.wire();
+        let (Some(handler), Some(peer)) = (handlers.find(message.number()), app.peer()) else {
+            let name = message.name();
+            if let Some(conn) = &mut state.conn {
+                conn.reject(message, Code::NoHandler, name);
+            }
+            return;
+        };
+        match handler.call(peer, state, message, cx) {
+            Called::Done(Ok(()), held) => lane.done(held),
+            Called::Done(Err(failure), held) => {
+                lane.done(held);
+                failed(link, lane, Some(wire), &failure);
+            }
+            Called::Running(future, held) => lane.run(future, Some((wire, held))),
+            Called::Invalid => lane.discard(),
+        }
+    }
+
+    fn answered(&mut self, wire: Option<u8>, result: Result<(), Failure>) {
+        if let Err(failure) = result {
+            failed(&self.link, &mut self.lane, wire, &failure);
+        }
+    }
+
+    /// An event that came without a frame.
+    fn on_event(&mut self, now: Instant, event: Option<Event<'static>>) {
+        match event {
+            Some(Event::Connected(trid)) => self.on_connected(trid),
+            Some(Event::Dropped(cause)) => self.on_dropped(now, cause),
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, trid: Trid) {
+        if let Some(opening) = self.app.opened(trid) {
+            self.lane.run(opening, None);
+        }
+    }
+
+    fn on_dropped(&mut self, now: Instant, cause: Cause) {
+        self.admission = None;
+        if matches!(cause, Cause::OurError(_)) {
+            // After an error of the peer nothing more of it is handled.
+            self.lane.discard();
+        }
+        let unconfirmed = self.link.with_conn(|conn| conn.unconfirmed()).unwrap_or(0);
+        self.end = End::Dropped(Dropped { cause, unconfirmed }, now.after(HANDLER_GRACE));
+        let state = self.link.lock();
+        self.link.room_is_free(state);
+    }
+
+    /// The transport gives nothing more: the engine must know.
+    pub(super) fn transport_ended(&mut self) {
+        let event = self.link.lock().conn.as_mut().and_then(Connection::handle_eof);
+        self.on_event(crate::clock::now(), event);
+    }
+
+    /// Seals what the engine wants to transmit.
+    pub(super) fn collect(&mut self, wire: &mut Wire, out: &mut OutBuf) -> bool {
+        if wire.is_blocked() {
+            return false;
+        }
+        let mut state = self.link.lock();
+        let Some(conn) = &mut state.conn else { return false };
+        for held in self.lane.drain_done() {
+            conn.release(held);
+        }
+        let bytes = conn.transmit();
+        if bytes.is_empty() {
+            return false;
+        }
+        let count = bytes.len();
+        wire.seal(bytes, out);
+        conn.transmitted(count);
+        self.link.room_is_free(state);
+        true
+    }
+
+    /// When the engine wants to be called; `None` when there is something to do now.
+    pub(super) fn sleep(&mut self, cx: &Context<'_>, blocked: bool) -> Option<Option<Instant>> {
+        let mut state = self.link.lock();
+        let Some(conn) = &mut state.conn else { return Some(None) };
+        if self.lane.has_done() || (!blocked && !conn.is_output_empty() && !conn.phase().is_over()) {
+            return None;
+        }
+        let wake = conn.wake();
+        state.sleep(cx.waker(), blocked);
+        Some(wake)
+    }
+
+    /// Until when handlers may run on.
+    pub(super) const fn grace(&self) -> Option<Instant> {
+        match &self.end {
+            End::Dropped(_, until) | End::CallingBack(_, _, until) => Some(*until),
+            End::NotYet | End::Done(_) => None,
+        }
+    }
+
+    fn poll_end(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        match core::mem::replace(&mut self.end, End::NotYet) {
+            End::Dropped(dropped, _) if !self.lane.is_busy() => {
+                tracing::debug!(%dropped, "the connection is over");
+                self.end = match self.app.dropped(&dropped) {
+                    Some(callback) => End::CallingBack(dropped, callback, now.after(HANDLER_GRACE)),
+                    None => End::Done(dropped),
+                };
+                true
+            }
+            End::CallingBack(dropped, mut callback, until) => {
+                let done = poll_callback(&mut callback, cx) || now >= until;
+                self.end = if done {
+                    End::Done(dropped)
+                } else {
+                    End::CallingBack(dropped, callback, until)
+                };
+                done
+            }
+            end => {
+                self.end = end;
+                false
+            }
+        }
+    }
+
+    /// How the connection ended, when nothing runs any more.
+    pub(super) fn poll_finished(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Dropped> {
+        self.transport_ended();
+        while self.poll_lane(now, cx) {}
+        match &self.end {
+            End::Done(dropped) => Some(dropped.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A callback that panics is done.
+fn poll_callback(callback: &mut BoxFuture<()>, cx: &mut Context<'_>) -> bool {
+    let polled = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| callback.as_mut().poll(cx)));
+    !matches!(polled, Ok(Poll::Pending))
+}
+
+fn failed(link: &Link, lane: &mut Lane, wire: Option<u8>, failure: &Failure) {
+    tracing::warn!(%failure, "a handler failed, the peer is disconnected");
+    lane.discard();
+    link.with_conn(|conn| match wire {
+        Some(wire) => conn.fail(wire, Code::HandlerFailed, failure.for_peer()),
+        None => conn.disconnect(diset_proto::Notice::new(Code::HandlerFailed).with_text(failure.for_peer())),
+    });
+}
+
+/// What to say when there is no engine any more.
+trait FromNoConn {
+    const NO_CONN: Self;
+}
+
+impl FromNoConn for bool {
+    const NO_CONN: Self = true;
+}
+
+impl FromNoConn for Progress {
+    const NO_CONN: Self = Self::Over;
+}

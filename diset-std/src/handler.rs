@@ -1,0 +1,312 @@
+//! What an author gives: callbacks for messages, with what they may answer. How they are
+//! called one after the other is in `driver`.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::MutexGuard;
+
+use diset_proto::{Code, Held, Invalid, MessageDef, MessageOf, MessageRef, Notice, RetryAfter, Schema, ServiceDef};
+use postcard_schema::schema::NamedType;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::link::State;
+
+/// A future on the heap.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a message handler answers: `Err` disconnects the peer with
+/// [`Code::HandlerFailed`].
+pub type HandlerResult = Result<(), Failure>;
+
+/// Why a handler failed. Any error becomes one with `?`; its text is logged on this side
+/// and not told to the peer, unless made by [`Failure::told`].
+pub struct Failure {
+    text: Cow<'static, str>,
+    told: bool,
+}
+
+impl Failure {
+    /// A failure for the log of this side.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            text: text.into(),
+            told: false,
+        }
+    }
+
+    /// A failure whose text (its first 64 bytes) the peer gets, too.
+    pub fn told(text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            text: text.into(),
+            told: true,
+        }
+    }
+
+    /// The text for the peer.
+    pub(crate) fn for_peer(&self) -> &str {
+        if self.told { &self.text } else { "" }
+    }
+}
+
+impl<E: core::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({:?})", self.text)
+    }
+}
+
+/// Why a service does not admit a client; the client gets it.
+#[derive(Debug, Clone)]
+pub struct Refusal(pub(crate) Notice);
+
+impl Refusal {
+    /// Not this client, and its next try would end the same way. The text (its first 64 bytes)
+    /// goes to the client.
+    pub fn permanent(text: &str) -> Self {
+        Self(Notice::new(Code::NotAdmitted).with_text(text))
+    }
+
+    /// Not now; the client comes back after `min` and a part of `spread`.
+    pub fn retry_after(text: &str, min: core::time::Duration, spread: core::time::Duration) -> Self {
+        Self(
+            Notice::new(Code::Busy)
+                .with_text(text)
+                .with_retry(RetryAfter::new(min, spread)),
+        )
+    }
+}
+
+/// What came of giving a message to its handler.
+pub(crate) enum Called {
+    /// It is done.
+    Done(HandlerResult, Held),
+    /// It waits for something.
+    Running(BoxFuture<HandlerResult>, Held),
+    /// The message was not valid; the engine has ended the connection.
+    Invalid,
+}
+
+/// A handler of any kind, for the peers `P`.
+pub(crate) trait Handler<P>: Send + Sync {
+    /// Decodes the message under the lock, gives the lock back, and runs as far as it goes.
+    fn call(&self, peer: &P, state: MutexGuard<'_, State>, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called;
+}
+
+/// `|peer, message: M| async move { … }`
+pub(crate) struct Owned<M, F>(pub(crate) F, pub(crate) PhantomData<fn(M)>);
+
+impl<P, M, F, R> Handler<P> for Owned<M, F>
+where
+    P: Clone,
+    M: Schema + Serialize + DeserializeOwned,
+    F: Fn(P, M) -> R + Send + Sync,
+    R: Future<Output = HandlerResult> + Send + 'static,
+{
+    fn call(
+        &self,
+        peer: &P,
+        mut state: MutexGuard<'_, State>,
+        message: MessageRef<'_>,
+        cx: &mut Context<'_>,
+    ) -> Called {
+        let Some(Ok((message, held))) = state.conn.as_mut().map(|conn| conn.decode_held::<M>(message)) else {
+            return Called::Invalid;
+        };
+        drop(state);
+        start(|| (self.0)(peer.clone(), message), held, cx)
+    }
+}
+
+/// `|peer, message: View<'_>| { … }`
+pub(crate) struct Borrowed<S, M, F>(pub(crate) F, pub(crate) PhantomData<fn(S, M)>);
+
+impl<P, S, M, F> Handler<P> for Borrowed<S, M, F>
+where
+    S: ServiceDef,
+    M: MessageOf<S>,
+    F: for<'f> Fn(&P, M::View<'f>) -> HandlerResult + Send + Sync,
+{
+    fn call(&self, peer: &P, mut state: MutexGuard<'_, State>, message: MessageRef<'_>, _: &mut Context<'_>) -> Called {
+        let Some(Ok((view, held))) = state.conn.as_mut().map(|conn| conn.decode_held::<M::View<'_>>(message)) else {
+            return Called::Invalid;
+        };
+        drop(state);
+        let result = catch_unwind(AssertUnwindSafe(|| (self.0)(peer, view)));
+        Called::Done(result.unwrap_or_else(|_| Err(panicked())), held)
+    }
+}
+
+/// A message of any definition, checked against its structure: name and bytes.
+pub struct AnyMessage<S> {
+    def: &'static MessageDef,
+    number: u8,
+    bytes: Box<[u8]>,
+    service: PhantomData<fn(S)>,
+}
+
+impl<S: ServiceDef> AnyMessage<S> {
+    /// The name of the message.
+    pub const fn name(&self) -> &'static str {
+        self.def.name()
+    }
+
+    /// Its definition.
+    pub const fn def(&self) -> &'static MessageDef {
+        self.def
+    }
+
+    /// Its attributes, in postcard's encoding.
+    pub const fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its structure.
+    pub fn structure(&self) -> Option<&'static NamedType> {
+        S::STRUCTURES.get(usize::from(self.number)).copied()
+    }
+
+    /// The message as a value, when it is an `M`.
+    ///
+    /// # Errors
+    /// [`NotThis::Other`] when it is another message, [`NotThis::Invalid`] when a type in
+    /// `M` refuses a value, such as a text that exceeds its capacity.
+    pub fn decode<M: MessageOf<S> + DeserializeOwned>(&self) -> Result<M, NotThis> {
+        if M::NUMBER != self.number {
+            return Err(NotThis::Other);
+        }
+        postcard::from_bytes(&self.bytes).map_err(|_| NotThis::Invalid(Invalid::Refused))
+    }
+}
+
+impl<S: ServiceDef> fmt::Debug for AnyMessage<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.name(), self.bytes.len())
+    }
+}
+
+/// Why an [`AnyMessage`] is not the type asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotThis {
+    /// It is another message.
+    #[error("it is another message")]
+    Other,
+    /// A value was refused by its type.
+    #[error("{0}")]
+    Invalid(Invalid),
+}
+
+/// `|peer, message: AnyMessage<S>| async move { … }`
+pub(crate) struct Any<S, F>(pub(crate) F, pub(crate) PhantomData<fn(S)>);
+
+impl<P, S, F, R> Handler<P> for Any<S, F>
+where
+    P: Clone,
+    S: ServiceDef,
+    F: Fn(P, AnyMessage<S>) -> R + Send + Sync,
+    R: Future<Output = HandlerResult> + Send + 'static,
+{
+    fn call(
+        &self,
+        peer: &P,
+        mut state: MutexGuard<'_, State>,
+        message: MessageRef<'_>,
+        cx: &mut Context<'_>,
+    ) -> Called {
+        let (def, number) = (message.def(), message.number());
+        let structure = S::STRUCTURES.get(usize::from(number));
+        let (Some(structure), Some(conn)) = (structure, state.conn.as_mut()) else {
+            return Called::Invalid;
+        };
+        let Ok((bytes, held)) = conn.decode_raw(message, structure) else {
+            return Called::Invalid;
+        };
+        drop(state);
+        let message = AnyMessage {
+            def,
+            number,
+            bytes: bytes.into(),
+            service: PhantomData,
+        };
+        start(|| (self.0)(peer.clone(), message), held, cx)
+    }
+}
+
+/// Makes the handler's future and runs it as far as it goes. A panic is a failure.
+fn start<R>(make: impl FnOnce() -> R, held: Held, cx: &mut Context<'_>) -> Called
+where
+    R: Future<Output = HandlerResult> + Send + 'static,
+{
+    let Ok(mut future) = catch_unwind(AssertUnwindSafe(|| Box::pin(make()))) else {
+        return Called::Done(Err(panicked()), held);
+    };
+    match poll_caught(future.as_mut(), cx) {
+        Poll::Ready(result) => Called::Done(result, held),
+        Poll::Pending => Called::Running(future, held),
+    }
+}
+
+/// Polls a handler; a panic is a failure of the handler, not of the connection's task.
+pub(crate) fn poll_caught<R: Future<Output = HandlerResult> + ?Sized>(
+    future: Pin<&mut R>,
+    cx: &mut Context<'_>,
+) -> Poll<HandlerResult> {
+    catch_unwind(AssertUnwindSafe(|| future.poll(cx))).unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+}
+
+fn panicked() -> Failure {
+    Failure::new("the handler panicked")
+}
+
+/// All handlers of a service or client, by message number.
+pub(crate) struct Handlers<P> {
+    by_number: Vec<Option<Box<dyn Handler<P>>>>,
+    any: Option<Box<dyn Handler<P>>>,
+}
+
+impl<P> Handlers<P> {
+    /// None, for a catalog of so many messages.
+    pub(crate) fn new(messages: usize) -> Self {
+        Self {
+            by_number: core::iter::repeat_with(|| None).take(messages).collect(),
+            any: None,
+        }
+    }
+
+    /// Sets the handler of one message; the last one set counts.
+    pub(crate) fn set(&mut self, number: u8, handler: impl Handler<P> + 'static) {
+        if let Some(place) = self.by_number.get_mut(usize::from(number)) {
+            *place = Some(Box::new(handler));
+        }
+    }
+
+    /// Sets the handler of all messages that have none.
+    pub(crate) fn set_any(&mut self, handler: impl Handler<P> + 'static) {
+        self.any = Some(Box::new(handler));
+    }
+
+    /// The handler of a message.
+    pub(crate) fn find(&self, number: u8) -> Option<&dyn Handler<P>> {
+        self.by_number
+            .get(usize::from(number))
+            .and_then(Option::as_deref)
+            .or(self.any.as_deref())
+    }
+}

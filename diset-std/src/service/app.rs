@@ -1,0 +1,160 @@
+//! A service's side of one connection: admission, displacement, the drop callback.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use diset_proto::{Code, Connection, Digest, Event, Instant, Notice, Proposal, ServiceDef, Trid};
+use tokio::sync::SetOnce;
+
+use super::conn::{Conn, Inner};
+use super::shared::Shared;
+use crate::args::ConnectArgs;
+use crate::buffers::PooledOutput;
+use crate::channel::Established;
+use crate::driver::{App, Dropped};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+use crate::link::Link;
+use crate::tls::Credentials;
+
+/// When a client comes back that found no room: after 1 s, spread over 10 s.
+const BUSY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+pub(super) struct ServiceApp<S: ServiceDef> {
+    service: Arc<Shared<S>>,
+    link: Arc<Link>,
+    peer: String,
+    credentials: Credentials,
+    /// Proposed, and not decided on yet.
+    candidate: Option<(Conn<S>, Digest)>,
+    /// Admitted: its drop callback will run.
+    admitted: Option<Conn<S>>,
+}
+
+impl<S: ServiceDef> ServiceApp<S> {
+    pub(super) fn new(service: Arc<Shared<S>>, link: Arc<Link>, peer: String) -> Self {
+        Self {
+            service,
+            link,
+            peer,
+            credentials: Credentials::None,
+            candidate: None,
+            admitted: None,
+        }
+    }
+}
+
+impl<S: ServiceDef> App for ServiceApp<S> {
+    type Peer = Conn<S>;
+
+    fn handlers(&self) -> Arc<Handlers<Conn<S>>> {
+        Arc::clone(&self.service.handlers)
+    }
+
+    fn established(&mut self, established: Established) {
+        tracing::debug!(peer = self.peer, resumed = established.resumed, "the transport is up");
+        self.credentials = established.credentials;
+    }
+
+    fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
+        let service = &self.service;
+        if service.registry.count() >= service.settings.max_connections {
+            let refusal = Refusal::retry_after("too many connections", BUSY.0, BUSY.1);
+            return Box::pin(core::future::ready(Err(refusal)));
+        }
+        let conn = Conn(Arc::new(Inner {
+            link: Arc::clone(&self.link),
+            service: Arc::clone(service),
+            trid: service.next_trid(),
+            identity: proposal.identity(),
+            credentials: self.credentials.clone(),
+            args: ConnectArgs::of(proposal.args()),
+            peer: self.peer.clone(),
+            gone: SetOnce::new(),
+        }));
+        self.candidate = Some((conn.clone(), proposal.digest()));
+        match &service.callbacks.on_connect {
+            Some(on_connect) => on_connect(conn),
+            None => Box::pin(core::future::ready(Ok(()))),
+        }
+    }
+
+    fn accept(&mut self, now: Instant, conn: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+        let (candidate, digest) = self.candidate.take()?;
+        let older = &self.service.settings.older;
+        let known = older
+            .iter()
+            .find(|(known, _)| *known == digest)
+            .map(|(_, table)| table.clone());
+        // In another phase the engine has given the client up meanwhile.
+        let event = conn.accept(now, candidate.trid(), known).ok()?;
+        self.admitted = Some(candidate);
+        event
+    }
+
+    fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
+        let conn = self.admitted.clone()?;
+        tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
+        let displaced = self.service.registry.insert(&conn);
+        if let Some(older) = &displaced {
+            tracing::info!(older = %older.trid(), newer = %trid, "displaced");
+            older.0.link.disconnect(Notice::new(Code::Displaced));
+        }
+        let on_connected = self.service.callbacks.on_connected.as_ref().map(|call| call(conn));
+        if displaced.is_none() && on_connected.is_none() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            if let Some(older) = displaced {
+                // One lane of handlers for each session (PROTOCOL D-2).
+                older.0.gone.wait().await;
+            }
+            match on_connected {
+                Some(on_connected) => on_connected.await,
+                None => Ok(()),
+            }
+        }))
+    }
+
+    fn peer(&self) -> Option<&Conn<S>> {
+        self.admitted.as_ref()
+    }
+
+    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+        let conn = self.admitted.take()?;
+        tracing::info!(trid = %conn.trid(), identity = %conn.identity(), %dropped, "disconnected");
+        self.service.registry.remove(&conn);
+        let gone = Gone(conn.clone());
+        let callback = self
+            .service
+            .callbacks
+            .on_drop
+            .as_ref()
+            .map(|call| call(conn, dropped.clone()));
+        Some(Box::pin(async move {
+            let _gone = gone;
+            if let Some(callback) = callback {
+                callback.await;
+            }
+        }))
+    }
+}
+
+/// Lets a newer connection of the session go on, whatever becomes of the callback.
+struct Gone<S: ServiceDef>(Conn<S>);
+
+impl<S: ServiceDef> Drop for Gone<S> {
+    fn drop(&mut self) {
+        // Set once: there is one drop callback.
+        let _ = self.0.0.gone.set(());
+    }
+}
+
+/// A task that is aborted leaves no trace either.
+impl<S: ServiceDef> Drop for ServiceApp<S> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.admitted.take() {
+            self.service.registry.remove(&conn);
+            drop(Gone(conn));
+        }
+    }
+}

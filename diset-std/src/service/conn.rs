@@ -1,0 +1,125 @@
+//! One connection as a service sees it.
+
+use core::fmt;
+use std::sync::Arc;
+
+use diset_proto::{Code, FromService, Identity, Notice, SendError, ServiceDef, Trid};
+use tokio::sync::SetOnce;
+
+use super::handle::ServiceHandle;
+use super::shared::Shared;
+use crate::args::ConnectArgs;
+use crate::link::Link;
+use crate::tls::{Credentials, Principal};
+
+/// A client as it is known across reconnects: who it proved to be, and the identity it
+/// chose. Another principal with the same identity is another client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "it is these two and nothing else")]
+pub struct SessionId {
+    /// Who it proved to be.
+    pub principal: Principal,
+    /// The identity it chose.
+    pub identity: Identity,
+}
+
+/// One connection of one client, for handlers and for whoever wants to send to it. Cheap
+/// to clone; outlives the connection, after which sending fails.
+pub struct Conn<S: ServiceDef>(pub(super) Arc<Inner<S>>);
+
+pub(super) struct Inner<S: ServiceDef> {
+    pub(super) link: Arc<Link>,
+    pub(super) service: Arc<Shared<S>>,
+    pub(super) trid: Trid,
+    pub(super) identity: Identity,
+    pub(super) credentials: Credentials,
+    pub(super) args: ConnectArgs,
+    pub(super) peer: String,
+    /// Set when the drop callback has run.
+    pub(super) gone: SetOnce<()>,
+}
+
+impl<S: ServiceDef> Conn<S> {
+    /// The transport id: new for each connection.
+    pub fn trid(&self) -> Trid {
+        self.0.trid
+    }
+
+    /// The identity the client chose, the same across its reconnects. It names, it does
+    /// not authenticate: see [`credentials`](Self::credentials).
+    pub fn identity(&self) -> Identity {
+        self.0.identity
+    }
+
+    /// Principal and identity: the client across reconnects.
+    pub fn session(&self) -> SessionId {
+        SessionId {
+            principal: self.0.credentials.principal(),
+            identity: self.0.identity,
+        }
+    }
+
+    /// Who the client proved to be.
+    pub fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    /// What the client said when it connected.
+    pub fn args(&self) -> &ConnectArgs {
+        &self.0.args
+    }
+
+    /// Where the client is: address and port, for logs.
+    pub fn peer_addr(&self) -> &str {
+        &self.0.peer
+    }
+
+    /// The whole service: to send to others.
+    pub fn service(&self) -> ServiceHandle<S> {
+        ServiceHandle(Arc::clone(&self.0.service))
+    }
+
+    /// Sends a message: at most once, in order. Waits for room as the service's
+    /// [`SlowPolicy`](crate::SlowPolicy) says.
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not sent.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing was sent.
+    pub async fn send<M: FromService<S>>(&self, message: &M) -> Result<(), SendError> {
+        self.0.link.send(M::NUMBER, message).await
+    }
+
+    /// Sends a message if there is room for it now.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::Full`] at once.
+    pub fn try_send<M: FromService<S>>(&self, message: &M) -> Result<(), SendError> {
+        self.0.link.try_send(M::NUMBER, message)
+    }
+
+    /// Ends the connection. What was sent before still leaves; the client is told
+    /// [`Code::Disconnected`] and the reason (its first 64 bytes).
+    pub fn disconnect(&self, reason: &str) {
+        self.0
+            .link
+            .disconnect(Notice::new(Code::Disconnected).with_text(reason));
+    }
+}
+
+impl<S: ServiceDef> Clone for Conn<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: ServiceDef> fmt::Debug for Conn<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn")
+            .field("trid", &self.0.trid.number())
+            .field("identity", &self.0.identity)
+            .field("peer", &self.0.peer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,109 @@
+//! The service as the rest of the program sees it: send to anybody, look who is there,
+//! send somebody away.
+
+use core::fmt;
+use std::sync::Arc;
+
+use diset_proto::{FromService, SendError, ServiceDef, Trid};
+
+use super::conn::{Conn, SessionId};
+use super::shared::Shared;
+
+/// A running service, from anywhere in the program. Cheap to clone.
+pub struct ServiceHandle<S: ServiceDef>(pub(super) Arc<Shared<S>>);
+
+/// What became of a message to all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broadcast {
+    /// Connections it was queued for.
+    pub queued: usize,
+    /// Connections that had no room for it.
+    pub full: usize,
+    /// Connections that do not share its definition, or were about to end.
+    pub not_sent: usize,
+}
+
+impl<S: ServiceDef> ServiceHandle<S> {
+    /// Sends to one connection; see [`Conn::send`].
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] when there is no such connection (any more), else as [`Conn::send`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing was sent.
+    pub async fn send<M: FromService<S>>(&self, trid: Trid, message: &M) -> Result<(), SendError> {
+        match self.find(trid) {
+            Some(conn) => conn.send(message).await,
+            None => Err(SendError::NotOpen),
+        }
+    }
+
+    /// Sends to the connection that a client has now, whatever its trid.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] when the client is not connected, else as [`Conn::send`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing was sent.
+    pub async fn send_to<M: FromService<S>>(&self, session: SessionId, message: &M) -> Result<(), SendError> {
+        match self.find_session(session) {
+            Some(conn) => conn.send(message).await,
+            None => Err(SendError::NotOpen),
+        }
+    }
+
+    /// Sends to all that are connected now, without waiting for anybody: a connection
+    /// without room is left out and counted, or disconnected under
+    /// [`SlowPolicy::Disconnect`](crate::SlowPolicy::Disconnect).
+    pub fn broadcast<M: FromService<S>>(&self, message: &M) -> Broadcast {
+        let mut result = Broadcast::default();
+        for conn in self.connections() {
+            match conn.try_send(message) {
+                Ok(()) => result.queued += 1,
+                Err(SendError::Full(_)) => {
+                    result.full += 1;
+                    if self.0.settings.slow == crate::SlowPolicy::Disconnect {
+                        conn.0.link.too_slow();
+                    }
+                }
+                Err(_) => result.not_sent += 1,
+            }
+        }
+        result
+    }
+
+    /// All live connections, in the order in which they came.
+    pub fn connections(&self) -> Vec<Conn<S>> {
+        self.0.registry.all()
+    }
+
+    /// The connection with this transport id.
+    pub fn find(&self, trid: Trid) -> Option<Conn<S>> {
+        self.0.registry.find(trid)
+    }
+
+    /// The connection that a client has now.
+    pub fn find_session(&self, session: SessionId) -> Option<Conn<S>> {
+        self.0.registry.find_session(session)
+    }
+
+    /// Ends one connection; see [`Conn::disconnect`]. False when there is none.
+    pub fn disconnect(&self, trid: Trid, reason: &str) -> bool {
+        self.find(trid).inspect(|conn| conn.disconnect(reason)).is_some()
+    }
+}
+
+impl<S: ServiceDef> Clone for ServiceHandle<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: ServiceDef> fmt::Debug for ServiceHandle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceHandle")
+            .field("connections", &self.0.registry.count())
+            .finish_non_exhaustive()
+    }
+}

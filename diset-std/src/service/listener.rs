@@ -1,0 +1,241 @@
+//! The socket a service listens on, its connections' tasks, and their end.
+
+use core::fmt;
+use core::future::Future;
+use core::time::Duration;
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diset_proto::{Code, Connection, Misuse, Notice, RetryAfter, ServiceDef};
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::task::JoinSet;
+
+use super::app::ServiceApp;
+use super::handle::ServiceHandle;
+use super::shared::Shared;
+use crate::buffers::PooledOutput;
+use crate::channel::{self, ChannelError};
+use crate::clock;
+use crate::driver::Driver;
+use crate::link::Link;
+use crate::socket::Socket;
+use crate::tls::ServerTls;
+
+/// When clients of a service that shuts down come back: after 100 ms, spread over 2 s.
+const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How long the listener rests after the system refused it a connection, as when file
+/// descriptors are used up.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Why a service cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; is the address of this machine, the port free, and this user allowed to?"
+    )]
+    Address {
+        /// The address or path.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The limits do not fit together.
+    #[error("the settings of the service do not fit: {0}")]
+    Settings(Misuse),
+}
+
+/// TLS or nothing.
+pub(super) enum Security {
+    Tls(ServerTls),
+    Plain,
+}
+
+/// A listening socket.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    pub(super) async fn tcp(address: impl ToSocketAddrs + fmt::Debug) -> Result<Self, BindError> {
+        let named = format!("{address:?}");
+        let bound = TcpListener::bind(address).await;
+        bound
+            .map(Self::Tcp)
+            .map_err(|source| BindError::Address { address: named, source })
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(path: &Path) -> Result<Self, BindError> {
+        let bound = UnixListener::bind(path);
+        bound
+            .map(|listener| Self::Unix(listener, path.to_owned()))
+            .map_err(|source| BindError::Address {
+                address: path.display().to_string(),
+                source,
+            })
+    }
+
+    async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => Socket::tcp(listener.accept().await?.0),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // The next start must find the name free.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A service that listens; [`run`](Self::run) it.
+#[must_use = "nobody is served before it is run"]
+pub struct BoundService<S: ServiceDef> {
+    listener: Listener,
+    security: Security,
+    service: Arc<Shared<S>>,
+    tasks: JoinSet<()>,
+}
+
+impl<S: ServiceDef> BoundService<S> {
+    pub(super) fn new(listener: Listener, security: Security, service: Arc<Shared<S>>) -> Result<Self, BindError> {
+        let bound = Self {
+            listener,
+            security,
+            service,
+            tasks: JoinSet::new(),
+        };
+        // What would fail for every client must fail now.
+        bound.engine().map_err(BindError::Settings)?;
+        Ok(bound)
+    }
+
+    /// The address it listens on; `None` for a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Listener::Unix(..) => None,
+        }
+    }
+
+    /// The service for the rest of the program.
+    pub fn handle(&self) -> ServiceHandle<S> {
+        ServiceHandle(Arc::clone(&self.service))
+    }
+
+    /// Serves for ever.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the service at once, without go-away and without drop
+    /// callbacks; prefer [`run_until`](Self::run_until).
+    pub async fn run(self) {
+        self.run_until(core::future::pending()).await;
+    }
+
+    /// Serves until `shutdown` is ready, then in order: takes no new connections, tells
+    /// all clients to go away, waits for them to drain as long as
+    /// [`drain_time`](super::Service::drain_time) allows, then ends what is left.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        let settings = &self.service.settings;
+        let most = settings.max_connections.saturating_add(settings.max_handshakes);
+        loop {
+            let room = self.tasks.len() < most;
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = self.tasks.join_next() => report(ended),
+                accepted = self.listener.accept(), if room => match accepted {
+                    Ok(socket) => self.serve(socket),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
+                },
+            }
+        }
+        self.drain().await;
+    }
+
+    fn engine(&self) -> Result<Connection<PooledOutput>, Misuse> {
+        let settings = &self.service.settings;
+        let output = PooledOutput::new(settings.send_buffer);
+        Connection::service(clock::now(), S::CATALOG, settings.limits, output)
+    }
+
+    /// Starts the task of a new connection.
+    fn serve(&mut self, socket: Socket) {
+        let peer = socket.peer();
+        let channel = match &self.security {
+            Security::Tls(tls) => channel::server(tls),
+            Security::Plain => socket
+                .credentials()
+                .map(channel::plain)
+                .map_err(|_| ChannelError::Finished),
+        };
+        let (Ok(channel), Ok(engine)) = (channel, self.engine()) else {
+            tracing::warn!(peer, "cannot serve a connection");
+            return;
+        };
+        let settings = &self.service.settings;
+        let link = Link::new(Some(engine), settings.slow);
+        let app = ServiceApp::new(Arc::clone(&self.service), Arc::clone(&link), peer);
+        let driver = Driver::new(socket, channel, link, &settings.limits, app);
+        self.tasks.spawn(async move {
+            driver.await;
+        });
+    }
+
+    async fn drain(mut self) {
+        let drain = self.service.settings.drain;
+        let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(RESTART.0, RESTART.1));
+        let connections = self.service.registry.all();
+        tracing::info!(connections = connections.len(), "shutting down");
+        for conn in connections {
+            conn.0.link.go_away(notice.clone(), drain);
+        }
+        // The socket closes, so that a successor can listen.
+        drop(self.listener);
+        let tasks = &mut self.tasks;
+        let drained = async { while tasks.join_next().await.inspect(|_| ()).is_some() {} };
+        if tokio::time::timeout(drain, drained).await.is_err() {
+            tracing::warn!(
+                connections = self.tasks.len(),
+                "the shutdown ends what has not drained in time"
+            );
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a connection failed");
+    }
+}
+
+impl<S: ServiceDef> fmt::Debug for BoundService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundService")
+            .field("local_addr", &self.local_addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,225 @@
+//! A service: callbacks, settings, and the socket it listens on.
+
+mod app;
+mod conn;
+mod handle;
+mod listener;
+mod registry;
+mod shared;
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use diset_proto::{Agreement, FromClient, Limits, ServiceDef};
+use serde::de::DeserializeOwned;
+#[cfg(unix)]
+use std::path::Path;
+use tokio::net::ToSocketAddrs;
+
+pub use self::conn::{Conn, SessionId};
+pub use self::handle::{Broadcast, ServiceHandle};
+pub use self::listener::{BindError, BoundService};
+use self::listener::{Listener, Security};
+use self::shared::{Callbacks, Settings, Shared};
+use crate::driver::Dropped;
+use crate::handler::{Any, AnyMessage, Borrowed, HandlerResult, Handlers, Owned, Refusal};
+use crate::link::SlowPolicy;
+use crate::tls::ServerTls;
+
+/// A service that is being put together: callbacks first, then one of the `bind` methods.
+///
+/// For each connection callbacks run one after the other, messages in the order in which
+/// they came; connections do not wait for each other.
+#[must_use = "a service does nothing before it is bound and run"]
+pub struct Service<S: ServiceDef> {
+    handlers: Handlers<Conn<S>>,
+    callbacks: Callbacks<S>,
+    settings: Settings,
+}
+
+impl<S: ServiceDef> Service<S> {
+    /// A service with this catalog and no callbacks: everybody whose certificate is valid
+    /// is admitted, every message is refused.
+    pub fn new(_service: S) -> Self {
+        Self {
+            handlers: Handlers::new(S::CATALOG.messages().len()),
+            callbacks: Callbacks {
+                on_connect: None,
+                on_connected: None,
+                on_drop: None,
+            },
+            settings: Settings {
+                limits: Limits::SERVER,
+                slow: SlowPolicy::default(),
+                send_buffer: 128 * 1024,
+                max_connections: 100_000,
+                max_handshakes: 1024,
+                drain: Duration::from_secs(10),
+                older: Vec::new(),
+            },
+        }
+    }
+
+    /// Runs for each new client, before anything else of it is read: `Err` rejects it.
+    /// The connection takes no messages yet; see [`on_connected`](Self::on_connected).
+    /// Must answer within the handshake time of the [`Limits`].
+    pub fn on_connect<F, R>(mut self, callback: F) -> Self
+    where
+        F: Fn(Conn<S>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), Refusal>> + Send + 'static,
+    {
+        self.callbacks.on_connect = Some(Box::new(move |conn| Box::pin(callback(conn))));
+        self
+    }
+
+    /// Runs when a connection has opened, before its first message is handled.
+    pub fn on_connected<F, R>(mut self, callback: F) -> Self
+    where
+        F: Fn(Conn<S>) -> R + Send + Sync + 'static,
+        R: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.callbacks.on_connected = Some(Box::new(move |conn| Box::pin(callback(conn))));
+        self
+    }
+
+    /// Runs once when an admitted client has gone and its last handler has finished.
+    pub fn on_drop<F, R>(mut self, callback: F) -> Self
+    where
+        F: Fn(Conn<S>, Dropped) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.callbacks.on_drop = Some(Box::new(move |conn, dropped| Box::pin(callback(conn, dropped))));
+        self
+    }
+
+    /// Handles one message, which is decoded for the handler to keep. `Err` disconnects
+    /// the client.
+    pub fn on<M, F, R>(mut self, handler: F) -> Self
+    where
+        M: FromClient<S> + DeserializeOwned + 'static,
+        F: Fn(Conn<S>, M) -> R + Send + Sync + 'static,
+        R: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handlers.set(M::NUMBER, Owned(handler, PhantomData));
+        self
+    }
+
+    /// Handles one message in place: what it borrows lies in the buffer it came in. The
+    /// handler must not block; it can [`try_send`](Conn::try_send).
+    ///
+    /// `M` names the message, a borrowing one with any lifetime: `.on_ref::<Note>(…)`.
+    pub fn on_ref<M>(
+        mut self,
+        handler: impl for<'f> Fn(&Conn<S>, M::View<'f>) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self
+    where
+        M: FromClient<S> + 'static,
+    {
+        self.handlers.set(M::NUMBER, Borrowed::<S, M, _>(handler, PhantomData));
+        self
+    }
+
+    /// Handles all messages that have no handler of their own.
+    pub fn on_any<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Conn<S>, AnyMessage<S>) -> R + Send + Sync + 'static,
+        R: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handlers.set_any(Any(handler, PhantomData));
+        self
+    }
+
+    /// Frame, credit, silence and handshake limits; [`Limits::SERVER`] without it.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// What `send` does when a client is too slow; waits at most 30 s without it.
+    pub fn slow_policy(mut self, policy: SlowPolicy) -> Self {
+        self.settings.slow = policy;
+        self
+    }
+
+    /// How many bytes of messages may wait for one client's transport; 128 KiB without
+    /// it. Memory is taken while they wait only.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.settings.send_buffer = bytes;
+        self
+    }
+
+    /// How many clients may be connected; one more is refused with
+    /// [`Code::Busy`](diset_proto::Code::Busy). 100,000 without it.
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.settings.max_connections = count;
+        self
+    }
+
+    /// How many connections may be open beyond those of connected clients: in a
+    /// handshake, or lingering. When they are used up new ones wait in the system's
+    /// queue. 1024 without it.
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        self.settings.max_handshakes = count;
+        self
+    }
+
+    /// How long a shutdown waits for connections to drain; 10 s without it.
+    pub fn drain_time(mut self, span: Duration) -> Self {
+        self.settings.drain = span;
+        self
+    }
+
+    /// Also knows clients that were built with `Older`, a former form of this service, at
+    /// once: their handshake takes one round trip like that of all others.
+    pub fn also_known_as<Older: ServiceDef>(mut self) -> Self {
+        let table = Agreement::between(S::CATALOG, Older::CATALOG);
+        self.settings.older.push((Older::CATALOG.digest(), table));
+        self
+    }
+
+    /// Listens on TCP with mutual TLS.
+    ///
+    /// # Errors
+    /// [`BindError`]: the address cannot be listened on, or the limits do not fit.
+    pub async fn bind(
+        self,
+        address: impl ToSocketAddrs + fmt::Debug,
+        tls: ServerTls,
+    ) -> Result<BoundService<S>, BindError> {
+        self.listen(Listener::tcp(address).await?, Security::Tls(tls))
+    }
+
+    /// Listens on TCP **without TLS**: nothing is authenticated, encrypted or protected
+    /// from change. For trusted networks and tests.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_plain_tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<BoundService<S>, BindError> {
+        self.listen(Listener::tcp(address).await?, Security::Plain)
+    }
+
+    /// Listens on a Unix socket, without TLS; clients are told apart by their user. The
+    /// file must not exist; its folder decides who may connect.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    #[cfg(unix)]
+    pub fn bind_unix(self, path: impl AsRef<Path>) -> Result<BoundService<S>, BindError> {
+        self.listen(Listener::unix(path.as_ref())?, Security::Plain)
+    }
+
+    fn listen(self, listener: Listener, security: Security) -> Result<BoundService<S>, BindError> {
+        let service = Shared::new(self.handlers, self.callbacks, self.settings);
+        BoundService::new(listener, security, service)
+    }
+}
+
+impl<S: ServiceDef> fmt::Debug for Service<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("name", &S::CATALOG.service())
+            .finish_non_exhaustive()
+    }
+}
