@@ -21,6 +21,9 @@ pub const MIN_FRAME: u32 = 512;
 pub const MAX_FRAME: u32 = (1 << 28) - 1;
 /// Largest credit, in bytes and in messages, that may stand open at a time (PROTOCOL L-4).
 pub const MAX_CREDIT: u32 = 1 << 30;
+/// Messages that were dealt with are granted again at this number at the latest, so that a
+/// sender whose connection breaks knows how few may be lost (PROTOCOL L-5).
+pub const MAX_UNCONFIRMED: u32 = 64;
 /// Most connect arguments of a proposal (PROTOCOL H-5).
 pub const MAX_ARGS: usize = 16;
 /// Longest text of an error, refusal or go-away, in bytes (PROTOCOL E-2).

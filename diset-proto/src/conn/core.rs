@@ -119,6 +119,7 @@ impl Core {
             }
             Kind::KeepAlive => {
                 self.pending.answer();
+                self.confirm();
                 Ok(None)
             }
             Kind::GoAway => {
@@ -252,6 +253,13 @@ impl Core {
         }
     }
 
+    /// Something leaves anyway: what was dealt with goes along (PROTOCOL L-5).
+    fn confirm(&mut self) {
+        if self.flow.has_back() {
+            self.pending.grant();
+        }
+    }
+
     pub(super) fn handle_time(&mut self, now: Instant) -> Option<Event<'static>> {
         self.check_settled();
         if self.flushed
@@ -271,7 +279,10 @@ impl Core {
             .map_or(Due::Nothing, |liveness| liveness.due(now));
         match (due, step(self.phase, Input::Silence)) {
             (Due::Dead, Step::To(_)) => self.end(Cause::Silent),
-            (Due::KeepAlive, Step::To(_)) => self.pending.keep_alive(),
+            (Due::KeepAlive, Step::To(_)) => {
+                self.pending.keep_alive();
+                self.confirm();
+            }
             _ => {}
         }
         self.announce()

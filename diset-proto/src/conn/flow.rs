@@ -1,7 +1,7 @@
 //! Credit: how much either side may send before the other has dealt with it
 //! (PROTOCOL, part L).
 
-use crate::limits::{Limits, MAX_CREDIT};
+use crate::limits::{Limits, MAX_CREDIT, MAX_UNCONFIRMED};
 use crate::wire::packet::{Grant, PeerLimits};
 
 /// The credit of both directions of one connection.
@@ -103,9 +103,10 @@ impl Flow {
         self.back.messages = self.back.messages.saturating_add(1);
     }
 
-    /// Whether so much is to be granted again that it is worth a frame: half a window.
-    /// When nothing is being dealt with, also what is needed for a longest frame, or a
-    /// peer that waits to send one would wait for ever (PROTOCOL L-5).
+    /// Whether so much is to be granted again that it is worth a frame of its own: half a
+    /// window, or [`MAX_UNCONFIRMED`] messages, so that few count as unconfirmed at a
+    /// loss. When nothing is being dealt with, also what is needed for a longest frame, or
+    /// a peer that waits to send one would wait for ever (PROTOCOL L-5).
     pub(crate) const fn is_grant_due(&self) -> bool {
         let held = self
             .window
@@ -113,7 +114,13 @@ impl Flow {
             .saturating_sub(self.back.bytes.saturating_add(self.open.bytes));
         self.back.bytes >= self.window.bytes / 2
             || self.back.messages >= self.window.messages.div_ceil(2)
+            || self.back.messages >= MAX_UNCONFIRMED
             || (held == 0 && self.open.bytes < self.max_frame && self.back.bytes > 0)
+    }
+
+    /// Whether there is anything to grant again.
+    pub(crate) const fn has_back(&self) -> bool {
+        self.back.messages > 0
     }
 
     /// What a grant would give back now.

@@ -226,9 +226,9 @@ macro_rules! define_service {
     (
         $(#[$meta:meta])*
         $vis:vis $service:ident = $name:literal;
-        $(from_client: [$($up:ident $(<$up_lt:lifetime>)?),* $(,)?])? $(,)?
-        $(from_service: [$($down:ident $(<$down_lt:lifetime>)?),* $(,)?])? $(,)?
-        $(both: [$($both:ident $(<$both_lt:lifetime>)?),* $(,)?])? $(,)?
+        $(from_client: [$($up:ident $(<$up_lt:lifetime>)?),* $(,)?] $(,)?)?
+        $(from_service: [$($down:ident $(<$down_lt:lifetime>)?),* $(,)?] $(,)?)?
+        $(both: [$($both:ident $(<$both_lt:lifetime>)?),* $(,)?] $(,)?)?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, Default)]

@@ -238,7 +238,9 @@ impl Pair {
         let wrote = self.service.write(self.now, &mut self.to_client);
         self.count(Speaker::Service, wrote);
         busy |= wrote;
-        busy | self.client.read(self.now, &mut self.to_client)
+        busy |= self.client.read(self.now, &mut self.to_client);
+        // A transmission may make something due.
+        busy | self.client.is_due(self.now) | self.service.is_due(self.now)
     }
 
     /// Turns until nothing more happens at this time, or on its way.

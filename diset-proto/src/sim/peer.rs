@@ -115,8 +115,12 @@ impl Peer {
         })
     }
 
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.conn.wake().is_some_and(|wake| wake <= now)
+    }
+
     pub(super) fn time(&mut self, now: Instant) -> bool {
-        if self.conn.wake().is_none_or(|wake| wake > now) {
+        if !self.is_due(now) {
             return false;
         }
         if let Some(Event::Dropped(cause)) = self.conn.handle_time(now) {

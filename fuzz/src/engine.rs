@@ -1,0 +1,342 @@
+//! One engine and whatever may happen to it.
+
+use core::time::Duration;
+
+use diset_proto::{
+    Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant, Limits, Notice, Phase,
+    Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Bytes;
+use super::check::Output;
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub struct Count {
+    pub n: u64,
+}
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub struct Words<'a> {
+    pub text: &'a str,
+    pub more: Option<bool>,
+}
+
+define_service! { pub Fuzzed = "Test/Fuzz"; from_client: [Count], both: [Words<'a>] }
+
+/// Another form of it, with other numbers and a structure that differs.
+mod older {
+    use super::{Count, Deserialize, Schema, Serialize, define_service};
+
+    #[derive(Serialize, Deserialize, Schema)]
+    pub struct Words<'a> {
+        pub text: &'a str,
+    }
+    #[derive(Serialize, Deserialize, Schema)]
+    pub struct Gone {}
+    define_service! { pub Fuzzed = "Test/Fuzz"; from_client: [Gone, Count], both: [Words<'a>] }
+}
+
+const OUTPUT: usize = 1200;
+const MAX_FRAME: u32 = 1024;
+
+type Rx = Deframer<[u8; MAX_FRAME as usize + 4]>;
+
+struct Engine {
+    conn: Connection<[u8; OUTPUT]>,
+    /// Taken out while its frames are handled.
+    rx: Option<Rx>,
+    output: Output,
+    now: Instant,
+    drops: usize,
+    opened: usize,
+    held: Vec<Held>,
+    /// What is done with messages and proposals.
+    mode: u8,
+}
+
+fn limits() -> Limits {
+    Limits::CHIP.with_max_frame(MAX_FRAME).with_credit(2048, 8)
+}
+
+fn start() -> Instant {
+    Instant::from_millis(1_000_000)
+}
+
+fn service() -> Connection<[u8; OUTPUT]> {
+    Connection::service(start(), Fuzzed::CATALOG, limits(), [0; OUTPUT]).unwrap()
+}
+
+fn client(older: bool) -> Connection<[u8; OUTPUT]> {
+    let config = ClientConfig {
+        catalog: if older { older::Fuzzed::CATALOG } else { Fuzzed::CATALOG },
+        identity: Identity::from_bytes([1; 16]),
+        limits: limits(),
+        args: &[("site", diset_proto::Arg::Text("here"))],
+    };
+    Connection::client(start(), &config, [0; OUTPUT]).unwrap()
+}
+
+impl Engine {
+    fn new(conn: Connection<[u8; OUTPUT]>) -> Self {
+        Self {
+            conn,
+            rx: Some(Rx::new([0; MAX_FRAME as usize + 4])),
+            output: Output::default(),
+            now: start(),
+            drops: 0,
+            opened: 0,
+            held: Vec::new(),
+            mode: 0,
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.conn.handle_received(self.now);
+        let mut input = bytes;
+        let Some(mut rx) = self.rx.take() else { return };
+        while let Some(frame) = rx.next(&mut input, self.conn.max_frame()) {
+            match self.conn.handle_frame(self.now, frame) {
+                Some(Event::Message(message)) => match self.mode % 5 {
+                    0 if message.number() == 0 => drop(self.conn.decode::<Count>(message)),
+                    0 => drop(self.conn.decode::<Words<'_>>(message)),
+                    1 => {
+                        let structure = Fuzzed::STRUCTURES[usize::from(message.number()) % 2];
+                        self.held
+                            .extend(self.conn.decode_raw(message, structure).map(|(_, held)| held));
+                    }
+                    2 => drop(message),
+                    3 => self.conn.reject(message, Code::HandlerFailed, "no"),
+                    _ => drop(self.conn.decode::<Count>(message)),
+                },
+                Some(Event::Proposed(_)) => match self.mode % 4 {
+                    0 => self.accept(false),
+                    1 => self.accept(true),
+                    2 => {
+                        let _ = self.conn.refuse(Notice::new(Code::Busy));
+                    }
+                    _ => {}
+                },
+                other => self.note(other),
+            }
+        }
+        self.rx = Some(rx);
+    }
+
+    fn accept(&mut self, known: bool) {
+        let known = known.then(|| Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
+        if let Ok(event) = self.conn.accept(self.now, Trid::new(u64::MAX), known) {
+            self.note(event);
+        }
+    }
+
+    fn note(&mut self, event: Option<Event<'_>>) {
+        match event {
+            Some(Event::Dropped(_)) => self.drops += 1,
+            Some(Event::Connected(_)) => self.opened += 1,
+            _ => {}
+        }
+        assert!(self.drops <= 1 && self.opened <= 1);
+    }
+
+    fn transmit(&mut self, most: usize) {
+        let bytes = self.conn.transmit();
+        let count = bytes.len().min(most);
+        assert!(bytes.len() <= OUTPUT);
+        self.output.wrote(&bytes[..count]);
+        self.conn.transmitted(count);
+    }
+
+    /// What an adapter does when the time has come: it comes to rest.
+    fn time(&mut self) {
+        for _ in 0..5 {
+            let _ = self.conn.transmit();
+            if self.conn.wake().is_none_or(|wake| wake > self.now) {
+                return;
+            }
+            let event = self.conn.handle_time(self.now);
+            self.note(event);
+        }
+        panic!("the engine is due for ever: {:?} at {:?}", self.conn, self.now);
+    }
+
+    fn operate(&mut self, canned: &[Vec<u8>], bytes: &mut Bytes<'_>) {
+        while let Some(operation) = bytes.next() {
+            match operation % 16 {
+                0 => {
+                    let count = bytes.byte();
+                    self.feed(bytes.take(count.into()));
+                }
+                1 => {
+                    let (head, count) = (bytes.byte(), bytes.byte());
+                    self.feed(&frame(head, bytes.take(count.into())));
+                }
+                2 => self.feed(&canned[usize::from(bytes.byte()) % canned.len()]),
+                3 => self.transmit(usize::MAX),
+                4 => self.transmit(bytes.byte().into()),
+                5 => {
+                    self.now = self.now.after(Duration::from_millis(bytes.number()));
+                    self.time();
+                }
+                6 => self.now = Instant::from_millis(self.now.as_millis().saturating_sub(bytes.number())),
+                7 => {
+                    let _ = self.conn.send(bytes.byte() % 3, &Count { n: bytes.number() });
+                }
+                8 => {
+                    let text = "w".repeat(usize::from(bytes.byte()) * 5);
+                    let _ = self.conn.send(
+                        1,
+                        &Words {
+                            text: &text,
+                            more: None,
+                        },
+                    );
+                }
+                9 => {
+                    let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(Duration::MAX, Duration::ZERO));
+                    let span = Duration::from_millis(bytes.number());
+                    let _ = self.conn.go_away(self.now, notice, span);
+                }
+                10 => self
+                    .conn
+                    .disconnect(Notice::new(Code::Other(bytes.number() as u16)).with_text("text")),
+                11 => self.accept(bytes.byte() % 2 == 1),
+                12 => {
+                    let _ = self.conn.refuse(Notice::new(Code::NotAdmitted));
+                }
+                13 => {
+                    if let Some(held) = self.held.pop() {
+                        self.conn.release(held);
+                    }
+                }
+                14 => self.mode = bytes.byte(),
+                _ => {
+                    if bytes.byte() == 0xff {
+                        let event = self.conn.handle_eof();
+                        self.note(event);
+                    } else {
+                        self.time();
+                    }
+                }
+            }
+        }
+    }
+
+    /// However it was left, it ends, and says so once.
+    fn finish(mut self) {
+        self.time();
+        self.transmit(usize::MAX);
+        if self.conn.progress() == Progress::Finish {
+            assert!(self.conn.is_output_empty());
+        }
+        let event = self.conn.handle_eof();
+        self.note(event);
+        assert_eq!(self.drops, 1, "the end is announced once: {:?}", self.conn);
+        assert_eq!(self.conn.phase(), Phase::Closed);
+        assert!(self.conn.cause().is_some() && self.conn.wake().is_none());
+        assert!(self.conn.transmit().is_empty());
+    }
+}
+
+/// A frame: length, head, body of at most 255 bytes.
+fn frame(head: u8, body: &[u8]) -> Vec<u8> {
+    let length = body.len() + 1;
+    let mut bytes = Vec::new();
+    if length > 0x7f {
+        bytes.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+    } else {
+        bytes.push(length as u8);
+    }
+    bytes.push(head);
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// What a well-behaved client sends: preamble and proposal, of each form; definitions; messages; small frames.
+fn from_client() -> Vec<Vec<u8>> {
+    let definitions = {
+        let mut client = Engine::new(client(true));
+        client.transmit(usize::MAX);
+        client.feed(&[0xd1, b'S', b'E', b'T', 1, 1, 0x83]);
+        client.conn.transmit().to_vec()
+    };
+    let mut all = vec![
+        client(false).transmit().to_vec(),
+        client(true).transmit().to_vec(),
+        definitions,
+        frame(0, &[0, 7]),
+    ];
+    all.extend(from_both());
+    all
+}
+
+/// What a well-behaved service sends.
+fn from_service() -> Vec<Vec<u8>> {
+    let answer = |mode, older| {
+        let mut service = Engine::new(service());
+        service.mode = mode;
+        service.feed(client(older).transmit());
+        service.conn.transmit().to_vec()
+    };
+    // Describe, an acceptance of the older form, a refusal, an acceptance of the same form; the same without preamble.
+    let mut all = vec![answer(0, true), answer(1, true), answer(2, true), answer(0, false)];
+    all.push(all[0][5..].to_vec());
+    all.push(all[1][5..].to_vec());
+    all.extend(from_both());
+    all
+}
+
+fn from_both() -> Vec<Vec<u8>> {
+    vec![
+        frame(0, &[1, 2, b'h', b'i', 0]),
+        frame(0, &[2, 2, b'h', b'i']),
+        frame(0x85, &[0x80, 0x08, 4]),
+        frame(0x86, &[]),
+        frame(0x87, &[]),
+        frame(0x88, &[0x81, 1, 72, 5, 2, 0xe8, 7]),
+        frame(0x89, &[0x81, 1, 33, 4, 1, 0]),
+        frame(0xc7, &[1, 2, 3]),
+    ]
+}
+
+/// Whatever happens to a service: it never panics, comes to rest, ends once, and writes what a client can read.
+pub fn service_ops(data: &[u8]) {
+    let mut engine = Engine::new(service());
+    engine.operate(&from_client(), &mut Bytes(data));
+    engine.finish();
+}
+
+/// Whatever happens to a client; the first byte chooses its catalog.
+pub fn client_ops(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let mut engine = Engine::new(client(bytes.byte() % 2 == 1));
+    engine.operate(&from_service(), &mut bytes);
+    engine.finish();
+}
+
+/// Control frames with any body, to either role, in every phase before and after the handshake. The first byte chooses
+/// role and phase, the second the head, the third where the body is cut in two.
+pub fn packets(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let (phase, head, cut) = (bytes.byte() % 8, bytes.byte(), bytes.byte());
+    let mut engine = Engine::new(if phase < 4 { client(phase % 2 == 1) } else { service() });
+    let canned = if phase < 4 { from_service() } else { from_client() };
+    match phase {
+        // Proposing, describing, open.
+        0 => engine.feed(&[0xd1, b'S', b'E', b'T', 1]),
+        1 => engine.feed(&canned[0]),
+        2 | 3 => engine.feed(&canned[3 - usize::from(phase % 2) * 2]),
+        // Awaiting, admitting, asking, open.
+        4 => engine.feed(&[0xd1, b'S', b'E', b'T', 1]),
+        5 => {
+            engine.mode = 3;
+            engine.feed(&canned[0]);
+        }
+        6 => engine.feed(&canned[1]),
+        _ => engine.feed(&canned[0]),
+    }
+    let packet = frame(head, bytes.take(255));
+    let (front, back) = packet.split_at(usize::from(cut).min(packet.len()));
+    engine.feed(front);
+    engine.feed(back);
+    engine.finish();
+}

@@ -1,0 +1,85 @@
+//! What the fuzz targets do with their input. A test of diset-proto includes this file and replays the seeds.
+//!
+//! A seed is a list of operations, a byte each with its operands behind it; any bytes are a list. New ones are named
+//! after what they show and stand in `seeds/TARGET/`; `cargo test -p diset-proto --test seeds -- --ignored` writes
+//! those that are made by a rule.
+
+#![allow(unreachable_pub, reason = "a library here, a module of a test there")]
+
+mod check;
+mod engine;
+mod pair;
+
+pub use engine::{client_ops, packets, service_ops};
+pub use pair::pair;
+
+use diset_proto::Deframer;
+
+/// A target's name and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("frames", frames),
+    ("packets", packets),
+    ("service_ops", service_ops),
+    ("client_ops", client_ops),
+    ("pair", pair),
+];
+
+/// Operands are read from the front; at the end they are 0.
+#[derive(Debug)]
+struct Bytes<'d>(&'d [u8]);
+
+impl<'d> Bytes<'d> {
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().unwrap_or_default()
+    }
+
+    fn number(&mut self) -> u64 {
+        u64::from(self.byte()) << 8 | u64::from(self.byte())
+    }
+
+    fn take(&mut self, count: usize) -> &'d [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+/// Any split of the bytes gives the same frames. First byte: the limit; second: the pieces.
+pub fn frames(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let max = 16 + u32::from(bytes.byte());
+    let seed = bytes.byte();
+    let stream = [&[0xd1, b'S', b'E', b'T', 1], bytes.0].concat();
+    // Also what does not begin with the preamble.
+    for stream in [stream.as_slice(), bytes.0] {
+        let whole = cut(stream, max, |_| usize::MAX);
+        let drawn = |at: usize| 1 + usize::from(seed.wrapping_mul(31).wrapping_add(at as u8) % 23);
+        assert_eq!(whole, cut(stream, max, |_| 1));
+        assert_eq!(whole, cut(stream, max, drawn));
+    }
+}
+
+/// The frames of `stream` in pieces of the lengths that `size` gives, in printed form with their bytes.
+fn cut(stream: &[u8], max: u32, size: impl Fn(usize) -> usize) -> Vec<String> {
+    let mut deframer = Deframer::new([0u8; 16 + 255 + 4]);
+    let (mut rest, mut seen, mut at) = (stream, Vec::new(), 0);
+    while !rest.is_empty() {
+        let (mut piece, after) = rest.split_at(size(at).min(rest.len()));
+        (rest, at) = (after, at + 1);
+        while let Some(frame) = deframer.next(&mut piece, max) {
+            seen.push(format!("{frame:?}"));
+        }
+        assert!(piece.is_empty(), "everything is taken in");
+    }
+    seen.push(deframer.is_partial().to_string());
+    seen
+}
