@@ -47,7 +47,7 @@ pub use message::{Held, MessageRef};
 pub use postcard_schema::{self, Schema};
 pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;
-pub use schema::walk::{Invalid, check_structure};
+pub use schema::walk::{Invalid, check_structure, check_wire};
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
 pub use status::{Code, Notice, RetryAfter, Text};
 pub use time::Instant;

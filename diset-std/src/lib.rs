@@ -1,4 +1,61 @@
-//! DISET stable connections on tokio and rustls: [`Service`] and [`Client`].
+//! DISET stable connections on tokio and rustls.
+//!
+//! A [`Service`] admits clients and answers their messages; a [`Client`] keeps one connection to a service and makes it
+//! again when it is lost. Both send typed messages whenever they like. What the bytes mean is in PROTOCOL.md and
+//! `diset-proto`; this crate brings sockets, TLS, time and tasks.
+//!
+//! ```
+//! use diset_std::{Client, Schema, Service, define_service};
+//! use diset_std::tls::{ClientTls, ServerTls, throwaway::ThrowawayCa};
+//! use serde::{Deserialize, Serialize};
+//! use tokio::sync::mpsc;
+//!
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Ping { id: i64 }
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Pong { id: i64 }
+//! define_service! { PingPong = "Framework/PingPong"; from_client: [Ping], from_service: [Pong] }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Certificates for this example only; a real service reads its own from files.
+//! let ca = ThrowawayCa::new()?;
+//! let bound = Service::new(PingPong)
+//!     .on(|conn, ping: Ping| async move { conn.send(&Pong { id: ping.id }).await?; Ok(()) })
+//!     .bind("127.0.0.1:0", ServerTls::new(ca.server(&["localhost"])?, ca.authorities())?)
+//!     .await?;
+//! let address = format!("localhost:{}", bound.local_addr().ok_or("no port")?.port());
+//! tokio::spawn(bound.run());
+//!
+//! let (answers, mut answered) = mpsc::channel(1);
+//! let client = Client::builder(PingPong, &address)
+//!     .tls(ClientTls::new(ca.client("alice")?, ca.authorities())?)
+//!     .on(move |_, pong: Pong| { let answers = answers.clone(); async move { answers.send(pong.id).await?; Ok(()) } })
+//!     .connect()
+//!     .await?;
+//! client.send(&Ping { id: 7 }).await?;
+//! assert_eq!(answered.recv().await, Some(7));
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What to know
+//!
+//! - **Handlers** of one connection run one after the other, in the order of the messages; connections do not wait for
+//!   each other, and reading, keep-alives and writing go on while a handler waits. `Err` or a panic disconnects the
+//!   peer with a typed error. `on` gets an owned message, `on_ref` a borrowed one, `on_any` whatever has no handler.
+//! - **Delivery** is at most once, in order. When a connection ends both sides are told how many of their messages may
+//!   be lost at most: [`Dropped::unconfirmed`].
+//! - **Slow peers** are dealt with by a [`SlowPolicy`]: `send` waits (with a limit), fails, or the peer is disconnected.
+//! - **Cancel safety**: every public future of this crate that sends or receives says whether it is; all are.
+//! - **Identity** names a client across reconnects, certificates prove who it is: [`SessionId`] is both.
+//!
+//! # Features
+//!
+//! - `aws-lc-rs` (default): cryptography by aws-lc-rs, with the post-quantum key exchange that rustls prefers.
+//! - `ring`: cryptography by ring. With both, or none, see [`tls`] for which is taken.
+//! - `throwaway`: certificates for demos and tests, [`tls::throwaway`].
 #![forbid(unsafe_code)]
 
 mod args;
@@ -25,3 +82,8 @@ pub use handler::{AnyMessage, Failure, HandlerResult, NotThis, Refusal};
 pub use link::SlowPolicy;
 pub use rustls;
 pub use service::{BindError, BoundService, Broadcast, Conn, Service, ServiceHandle, SessionId};
+
+/// The examples in the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;

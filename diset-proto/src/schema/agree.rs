@@ -163,3 +163,81 @@ impl core::fmt::Debug for Agreement {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::MessageDef;
+
+    const OWN: Catalog = Catalog::new(
+        "Test/Agree",
+        &[
+            MessageDef::new::<u8>("A", Direction::FromClient),
+            MessageDef::new::<u8>("B", Direction::Both),
+            MessageDef::new::<u8>("C", Direction::FromService),
+            MessageDef::new::<u8>("D", Direction::Both),
+        ],
+    );
+    const CLIENT: Catalog = Catalog::new(
+        "Test/Agree",
+        &[
+            MessageDef::new::<u8>("Gone", Direction::Both),
+            MessageDef::new::<u16>("B", Direction::Both),
+            MessageDef::new::<u8>("C", Direction::FromService),
+            MessageDef::new::<u8>("D", Direction::FromClient),
+            MessageDef::new::<u8>("A", Direction::FromClient),
+        ],
+    );
+
+    #[test]
+    fn a_service_translates_both_ways() {
+        let table = Agreement::between(&OWN, &CLIENT);
+        let own = [0, 1, 2, 3, 4, 5].map(|wire| table.own(wire));
+        let (unknown, differs) = (Err(Verdict::Unknown), Err(Verdict::Differs));
+        assert_eq!(own, [unknown, differs, Ok(2), differs, Ok(0), unknown], "PROTOCOL S-4");
+        let wire = [0, 1, 2, 3].map(|own| table.wire(own).ok());
+        assert_eq!(wire, [Some(4), None, Some(2), None], "PROTOCOL S-4");
+        let verdicts = [0, 1, 2, 3, 200].map(|own| table.verdict(own));
+        let expected = [
+            Verdict::Same,
+            Verdict::Differs,
+            Verdict::Same,
+            Verdict::Differs,
+            Verdict::Unknown,
+        ];
+        assert_eq!(verdicts, expected, "PROTOCOL S-5");
+        let told: Vec<_> = table.exceptions().collect();
+        let expected = [(0, Verdict::Unknown), (1, Verdict::Differs), (3, Verdict::Differs)];
+        assert_eq!(told, expected, "PROTOCOL H-7");
+    }
+
+    #[test]
+    fn a_client_knows_the_verdicts_it_was_told() {
+        let mut table = Agreement::identical(&CLIENT);
+        for (number, verdict) in Agreement::between(&OWN, &CLIENT).exceptions() {
+            assert!(table.set(number, verdict));
+        }
+        assert!(table.set(2, Verdict::Forbidden));
+        let verdicts = [0, 1, 2, 3, 4].map(|number| table.verdict(number));
+        let expected = [
+            Verdict::Unknown,
+            Verdict::Differs,
+            Verdict::Forbidden,
+            Verdict::Differs,
+            Verdict::Same,
+        ];
+        assert_eq!(verdicts, expected, "PROTOCOL S-5");
+        assert!(!table.set(5, Verdict::Unknown), "PROTOCOL H-7");
+    }
+
+    #[test]
+    fn a_table_is_filled_and_no_more() {
+        let mut table = Agreement::empty(2);
+        assert_eq!((table.filled(), table.missing()), (0, 2));
+        for def in OWN.messages() {
+            table.add(&OWN, def.name(), def.key(), def.direction());
+        }
+        assert_eq!((table.filled(), table.missing()), (2, 0), "PROTOCOL H-8");
+        assert_eq!(table.own(2), Err(Verdict::Unknown));
+    }
+}

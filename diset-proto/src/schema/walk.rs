@@ -3,7 +3,9 @@
 
 use core::fmt;
 
+use postcard_schema::Schema;
 use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue};
+use serde::Serialize;
 
 use crate::limits::MAX_DEPTH;
 use crate::wire::varint::{self, Parsed};
@@ -65,6 +67,33 @@ pub fn check_structure(ty: &NamedType, bytes: &[u8]) -> Result<(), Invalid> {
     } else {
         Err(Invalid::LeftOver(rest.len()))
     }
+}
+
+/// Whether the schema of a type tells what its serialisation does, by one sample; for the
+/// tests of those who define messages.
+///
+/// Attributes of serde such as `skip`, `flatten` or `serialize_with` change the bytes and
+/// not the schema. Give a sample in which every attribute has a value, and room for it.
+///
+/// ```
+/// use diset_proto::{Invalid, Schema, check_wire};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize, Schema)]
+/// struct Good { id: u8, value: f32 }
+/// #[derive(Serialize, Schema)]
+/// struct Bad { id: u8, #[serde(skip)] value: f32 }
+///
+/// assert_eq!(check_wire(&Good { id: 1, value: 0.5 }, &mut [0; 64]), Ok(()));
+/// assert_eq!(check_wire(&Bad { id: 1, value: 0.5 }, &mut [0; 64]), Err(Invalid::TooShort));
+/// ```
+///
+/// # Errors
+/// What a receiver would say of the sample; [`Invalid::Refused`] when `scratch` is too
+/// small for it.
+pub fn check_wire<T: Schema + Serialize + ?Sized>(sample: &T, scratch: &mut [u8]) -> Result<(), Invalid> {
+    let bytes = postcard::to_slice(sample, scratch).map_err(|_| Invalid::Refused)?;
+    check_structure(T::SCHEMA, bytes)
 }
 
 fn value(ty: &NamedType, rest: &mut &[u8], depth: usize) -> Result<(), Invalid> {
@@ -199,4 +228,95 @@ fn counted<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Invalid> {
 
 fn text<'b>(rest: &mut &'b [u8]) -> Result<&'b str, Invalid> {
     core::str::from_utf8(counted(rest)?).map_err(|_| Invalid::Text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone, Serialize, Schema)]
+    enum Shape {
+        Point,
+        Circle(f32),
+        Box { width: u16, height: u16 },
+        Line(i8, i64),
+    }
+    #[derive(Debug, Serialize, Schema)]
+    struct Wrapped(u32);
+    #[derive(Debug, Serialize, Schema)]
+    struct All {
+        flag: bool,
+        numbers: (u8, i16, u32, i64),
+        wide: (u128, i128),
+        floats: [f64; 2],
+        letter: char,
+        text: String,
+        maybe: Option<Option<u16>>,
+        list: Vec<Wrapped>,
+        nested: Vec<Vec<u8>>,
+        shape: Shape,
+        unit: (),
+    }
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        prop_oneof![
+            Just(Shape::Point),
+            any::<f32>().prop_map(Shape::Circle),
+            any::<(u16, u16)>().prop_map(|(width, height)| Shape::Box { width, height }),
+            any::<(i8, i64)>().prop_map(|(a, b)| Shape::Line(a, b)),
+        ]
+    }
+
+    prop_compose! {
+        fn all()(
+            (flag, numbers, wide) in any::<(bool, (u8, i16, u32, i64), (u128, i128))>(),
+            (floats, letter, text) in any::<([f64; 2], char, String)>(),
+            (maybe, list, nested) in any::<(Option<Option<u16>>, Vec<u32>, Vec<Vec<u8>>)>(),
+            shape in shape(),
+        ) -> All {
+            let list = list.into_iter().map(Wrapped).collect();
+            All { flag, numbers, wide, floats, letter, text, maybe, list, nested, shape, unit: () }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_value_fits_and_no_prefix_does(value in all()) {
+            let mut scratch = vec![0; 64 * 1024];
+            let bytes = postcard::to_slice(&value, &mut scratch).unwrap();
+            prop_assert_eq!(check_structure(All::SCHEMA, bytes), Ok(()), "PROTOCOL M-2");
+            for cut in (0..bytes.len()).rev().take(300) {
+                prop_assert_eq!(check_structure(All::SCHEMA, &bytes[..cut]), Err(Invalid::TooShort));
+            }
+            let longer = [&*bytes, &[0]].concat();
+            prop_assert_eq!(check_structure(All::SCHEMA, &longer), Err(Invalid::LeftOver(1)));
+        }
+    }
+
+    fn check<T: Schema>(bytes: &[u8]) -> Result<(), Invalid> {
+        check_structure(T::SCHEMA, bytes)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        assert_eq!(check::<bool>(&[2]), Err(Invalid::Bool), "PROTOCOL M-2");
+        assert_eq!(check::<u16>(&[0xff, 0xff, 0x03]), Ok(()));
+        assert_eq!(check::<u16>(&[0xff, 0xff, 0x04]), Err(Invalid::Number));
+        assert_eq!(check::<u16>(&[0x81, 0x80, 0x00]), Err(Invalid::NotCanonical));
+        assert_eq!(check::<u64>(&[0xff; 10]), Err(Invalid::Number));
+        let mut most = [0xff; 19];
+        most[18] = 3;
+        assert_eq!(check::<u128>(&most), Ok(()));
+        most[18] = 4;
+        assert_eq!(check::<u128>(&most), Err(Invalid::Number));
+        assert_eq!(check::<char>(&[2, b'a', b'b']), Err(Invalid::Text));
+        assert_eq!(check::<char>(&[0]), Err(Invalid::Text));
+        assert_eq!(check::<String>(&[1, 0xff]), Err(Invalid::Text));
+        assert_eq!(check::<Shape>(&[4]), Err(Invalid::Variant(4)));
+        assert_eq!(check::<Vec<u8>>(&[0xff, 0xff, 0xff, 0x7f]), Err(Invalid::TooShort));
+        assert_eq!(check::<Vec<u8>>(&[0x80, 0x00]), Err(Invalid::Number));
+    }
 }

@@ -221,3 +221,107 @@ fn lend(bytes: &[u8], prefix: usize) -> Frame<'_> {
             .ok_or(Malformed::Header),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: [u8; 5] = PREAMBLE;
+
+    fn heads<B: Storage>(deframer: &mut Deframer<B>, mut input: &[u8], max: u32) -> Vec<Result<u8, Malformed>> {
+        let mut seen = Vec::new();
+        while let Some(frame) = deframer.next(&mut input, max) {
+            seen.push(frame.0.map(|raw| raw.head));
+        }
+        seen
+    }
+
+    fn ready<B: Storage>(storage: B) -> Deframer<B> {
+        let mut deframer = Deframer::new(storage);
+        assert!(heads(&mut deframer, &STREAM, 512).is_empty());
+        deframer
+    }
+
+    #[test]
+    fn the_preamble_is_compared_byte_by_byte() {
+        let mut deframer = Deframer::new([0; 8]);
+        assert!(!deframer.is_partial());
+        assert!(heads(&mut deframer, &STREAM[..3], 512).is_empty());
+        assert!(deframer.is_partial());
+        assert_eq!(
+            heads(&mut deframer, b"X", 512),
+            [Err(Malformed::NotDiset)],
+            "PROTOCOL P-2"
+        );
+        assert!(
+            heads(&mut deframer, &[1, 0x86], 512).is_empty(),
+            "PROTOCOL P-2: nothing more"
+        );
+        let mut deframer = Deframer::new([0; 8]);
+        assert_eq!(
+            heads(&mut deframer, &[0xd1, b'S', b'E', b'T', 2], 512),
+            [Err(Malformed::Version(2))],
+            "PROTOCOL P-2"
+        );
+    }
+
+    #[test]
+    fn the_limit_may_change_between_frames_of_one_input() {
+        let mut deframer = ready([0; 16]);
+        let mut input = &[1, 0x81, 3, 0x82, 0, 0, 1, 0x83][..];
+        let mut heads = Vec::new();
+        for max in [1, 3, 3] {
+            let frame = deframer.next(&mut input, max).unwrap();
+            heads.push(frame.0.unwrap().head);
+        }
+        assert_eq!(heads, [0x81, 0x82, 0x83], "PROTOCOL F-6, H-1");
+        assert!(deframer.next(&mut input, 3).is_none());
+    }
+
+    #[test]
+    fn a_long_frame_is_refused_by_its_header() {
+        for input in [&[0x81, 0x04][..], &[0xff, 0xff, 0xff, 0x7f]] {
+            let mut deframer = ready([0; 8]);
+            assert_eq!(
+                heads(&mut deframer, input, 512),
+                [Err(Malformed::TooLong)],
+                "PROTOCOL F-5"
+            );
+        }
+        for input in [&[0][..], &[0x81, 0x00], &[0xff, 0xff, 0xff, 0xff]] {
+            let mut deframer = ready([0; 8]);
+            assert_eq!(
+                heads(&mut deframer, input, 512),
+                [Err(Malformed::Header)],
+                "PROTOCOL F-1, F-2"
+            );
+        }
+    }
+
+    #[test]
+    fn a_storage_that_is_too_small_is_told() {
+        let mut deframer = ready([0; 8]);
+        assert_eq!(
+            heads(&mut deframer, &[20, 1, 2, 3, 4, 5, 6, 7, 8], 512),
+            [Err(Malformed::NoRoom)]
+        );
+        // Whole in the input it needs none.
+        let mut deframer = ready([0; 0]);
+        assert_eq!(heads(&mut deframer, &[2, 0x85, 0], 512), [Ok(0x85)]);
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn storage_grows_with_what_came_and_is_given_back() {
+        use crate::wire::storage::GrowBuf;
+        let mut deframer = ready(GrowBuf::new(100_000));
+        // 60000 bytes are announced, two have come.
+        assert!(heads(&mut deframer, &[0xe0, 0xd4, 0x03, 0, 0], 65536).is_empty());
+        assert!(deframer.is_partial());
+        assert_eq!(deframer.storage.bytes().len(), 64);
+        let rest = vec![0; 60_000 - 2];
+        assert_eq!(heads(&mut deframer, &rest, 65536), [Ok(0)]);
+        assert_eq!(deframer.storage.bytes().len(), 0, "given back");
+        assert!(!deframer.is_partial());
+    }
+}

@@ -184,3 +184,109 @@ impl<B: Storage> Outbox<B> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Appends a frame whose body is `size` bytes of `fill`.
+    fn put<B: Storage>(out: &mut Outbox<B>, size: usize, fill: u8, reserve: usize) -> Result<u32, PutError<()>> {
+        out.frame(0x00, reserve, 1 << 20, |place| {
+            place.get_mut(..size).ok_or(BodyError::NoRoom)?.fill(fill);
+            Ok(size)
+        })
+    }
+
+    /// The frame that `put` appends.
+    fn frame(size: usize, fill: u8) -> Vec<u8> {
+        let mut prefix = [0; 4];
+        let length = varint::write(size as u64 + 1, &mut prefix).unwrap();
+        [&prefix[..length], &[0], &vec![fill; size]].concat()
+    }
+
+    #[test]
+    fn a_guess_that_is_wrong_moves_the_body() {
+        let mut out = Outbox::new([0; 1024]);
+        let mut expected = Vec::new();
+        for (size, fill) in [(126, 1), (127, 2), (128, 3), (126, 4), (0, 5)] {
+            put(&mut out, size, fill, 0).unwrap();
+            expected.extend(frame(size, fill));
+            assert_eq!(out.bytes(), expected, "PROTOCOL F-1, F-2: after a body of {size}");
+        }
+    }
+
+    #[test]
+    fn the_last_byte_can_be_used_whatever_was_guessed() {
+        for first in [126, 127] {
+            let mut out = Outbox::new([0; 200]);
+            put(&mut out, first, 1, 0).unwrap();
+            let free = 200 - out.bytes().len();
+            assert_eq!(put(&mut out, free - 1, 2, 0), Err(PutError::Full));
+            assert_eq!(put(&mut out, free - 2, 2, 0).unwrap() as usize, free - 1);
+            assert_eq!(out.bytes().len(), 200);
+        }
+    }
+
+    #[test]
+    fn undo_leaves_what_was_there() {
+        let mut out = Outbox::new([0; 512]);
+        put(&mut out, 5, 1, 0).unwrap();
+        for size in [0, 126, 127, 200] {
+            let length = put(&mut out, size, 2, 0).unwrap();
+            out.undo(length);
+            assert_eq!(out.bytes(), frame(5, 1));
+        }
+        out.transmitted(3);
+        let length = put(&mut out, 450, 3, 0).unwrap();
+        out.undo(length);
+        assert_eq!(out.bytes(), &frame(5, 1)[3..]);
+    }
+
+    #[test]
+    fn a_reserve_stays_free_and_is_for_those_without_one() {
+        let mut out = Outbox::new([0; 300]);
+        assert_eq!(put(&mut out, 100, 1, 200), Err(PutError::TooLong), "PROTOCOL L-1");
+        put(&mut out, 50, 1, 200).unwrap();
+        assert_eq!(put(&mut out, 60, 1, 200), Err(PutError::Full), "PROTOCOL L-1");
+        put(&mut out, 200, 2, 0).unwrap();
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn a_buffer_that_grows_reaches_its_bound() {
+        use crate::wire::storage::GrowBuf;
+        for bound in [64, 100, 768, 1000, 1500, 5000] {
+            let mut out = Outbox::new(GrowBuf::new(bound));
+            let prefix = varint::len(bound as u64);
+            put(&mut out, bound - prefix - 1, 1, 0).unwrap();
+            assert_eq!(out.bytes().len(), bound);
+            assert_eq!(put(&mut out, 0, 1, 0), Err(PutError::Full));
+            out.transmitted(bound);
+            assert_eq!(put(&mut out, bound, 1, 0), Err(PutError::TooLong));
+            assert_eq!(out.storage.bytes().len(), 0, "what grew for nothing is given back");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_in_comes_out(
+            frames in prop::collection::vec((0usize..300, 0usize..400), 1..40),
+        ) {
+            let mut out = Outbox::new([0; 512]);
+            let (mut expected, mut left) = (Vec::new(), Vec::new());
+            for (number, &(size, transmit)) in frames.iter().enumerate() {
+                let before = out.bytes().to_vec();
+                match put(&mut out, size, number as u8, 0) {
+                    Ok(_) => expected.extend(frame(size, number as u8)),
+                    Err(_) => prop_assert_eq!(out.bytes(), before),
+                }
+                let count = transmit.min(out.bytes().len());
+                left.extend_from_slice(&out.bytes()[..count]);
+                out.transmitted(count);
+            }
+            left.extend_from_slice(out.bytes());
+            prop_assert_eq!(left, expected, "PROTOCOL M-3");
+        }
+    }
+}

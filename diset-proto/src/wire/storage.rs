@@ -102,3 +102,37 @@ impl Storage for GrowBuf {
         self.bytes = Vec::new();
     }
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_grows_to_its_bound_and_shrinks_to_nothing() {
+        let mut buffer = GrowBuf::new(1000);
+        assert!(buffer.grow(1));
+        assert_eq!(buffer.bytes().len(), 64);
+        buffer.bytes_mut()[63] = 7;
+        assert!(buffer.grow(65));
+        assert_eq!((buffer.bytes().len(), buffer.bytes()[63]), (128, 7));
+        assert!(buffer.grow(600));
+        assert_eq!(buffer.bytes().len(), 1000);
+        assert!(!buffer.grow(1001));
+        assert_eq!(buffer.bytes().len(), 1000);
+        buffer.release();
+        assert_eq!(buffer.bytes().len(), 0);
+        let mut tiny = GrowBuf::new(10);
+        assert!(tiny.grow(10) && !tiny.grow(11));
+        assert_eq!(tiny.bytes().len(), 10);
+    }
+
+    #[test]
+    fn a_fixed_buffer_does_not_grow() {
+        let mut array = [0u8; 4];
+        assert!(array.grow(4) && !array.grow(5));
+        let mut lent = &mut array[..];
+        assert!(lent.grow(4) && !lent.grow(5));
+        let mut boxed: Box<[u8]> = Box::new([0; 4]);
+        assert!(boxed.grow(4) && !boxed.grow(5));
+    }
+}
