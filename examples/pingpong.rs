@@ -9,44 +9,11 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diset_examples::{News, Ping, PingPong, Pong, Shout};
 use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::tls::{ClientTls, ServerTls};
-use diset_std::{
-    BoundService, Client, ClientState, Conn, ReconnectPolicy, Schema, Service, ServiceHandle, define_service,
-};
-use serde::{Deserialize, Serialize};
+use diset_std::{BoundService, Client, ClientState, Conn, ReconnectPolicy, Service, ServiceHandle};
 use tokio::sync::{mpsc, oneshot};
-
-/// The client asks …
-#[derive(Serialize, Deserialize, Schema)]
-struct Ping {
-    id: i64,
-}
-
-/// … and the service answers.
-#[derive(Serialize, Deserialize, Schema)]
-struct Pong {
-    id: i64,
-}
-
-/// Nobody asked for it: the service says it when it likes.
-#[derive(Serialize, Deserialize, Schema)]
-struct News {
-    text: String,
-}
-
-/// Defined, but this service has no handler for it.
-#[derive(Serialize, Deserialize, Schema)]
-struct Shout {
-    text: String,
-}
-
-define_service! {
-    /// Answers each Ping with a Pong.
-    PingPong = "Framework/PingPong";
-    from_client: [Ping, Shout],
-    from_service: [Pong, News],
-}
 
 const ROUND_TRIPS: i64 = 10_000;
 

@@ -1,1 +1,137 @@
+//! DISET stable connections for microcontrollers: one client, one connection at a time, blocking or async.
+//!
+//! No `std`, no heap, no `unsafe`, and nothing a peer sends makes it panic. The memory is the caller's
+//! ([`Buffers`]), so is the transport ([`Channel`], [`blocking::Channel`]). The same [`Client`] has two ways to be
+//! driven; what they share is one state machine, so they cannot differ in what they do.
+//!
+//! ```text
+//!   transport ──▶ Channel::read ──▶ Buffers ──▶ engine (diset-proto) ──▶ Event
+//!   transport ◀── Channel::write ◀─ Buffers ◀── engine (diset-proto) ◀── send
+//! ```
+//!
+//! # Async
+//!
+//! ```
+//! use diset_embedded::{Buffers, Channel, Client, Clock, Config, Event, Identity, Retry, SetupError, TrustedLine};
+//! use diset_proto::{MessageOf, Schema, define_service};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Ping { id: i64 }
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Pong { id: i64 }
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Note<'a> { text: &'a str }
+//!
+//! define_service! {
+//!     PingPong = "Framework/PingPong";
+//!     from_client: [Ping],
+//!     from_service: [Pong],
+//!     both: [Note<'a>],
+//! }
+//!
+//! # async fn dial() -> std::io::Result<Stream> { Err(std::io::ErrorKind::NotConnected.into()) }
+//! # struct Stream;
+//! # impl embedded_io::ErrorType for Stream { type Error = embedded_io::ErrorKind; }
+//! # impl embedded_io_async::Read for Stream { async fn read(&mut self, _: &mut [u8]) -> Result<usize, Self::Error> { Ok(0) } }
+//! # impl embedded_io_async::Write for Stream {
+//! #     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> { Ok(bytes.len()) }
+//! #     async fn flush(&mut self) -> Result<(), Self::Error> { Ok(()) }
+//! # }
+//! async fn agent(clock: impl Clock, chance: u64) -> Result<(), SetupError> {
+//!     let mut buffers: Buffers = Buffers::new();
+//!     let config = Config::new(Identity::from_bytes(*b"sensor 000000017"), chance);
+//!     let mut client = Client::new(PingPong, config, clock, &mut buffers)?;
+//!     while let Retry::At(_) = client.wait_for_retry().await {
+//!         let Ok(stream) = dial().await else {
+//!             client.unreachable();
+//!             continue;
+//!         };
+//!         if client.connect(TrustedLine::new(stream)).await.is_err() {
+//!             continue;
+//!         }
+//!         while let Some(event) = client.next().await {
+//!             match event {
+//!                 Event::Connected(_) => { let _ = client.send(&Ping { id: 1 }); }
+//!                 Event::Message(message) => match message.number() {
+//!                     Pong::NUMBER => if let Ok(pong) = message.decode::<Pong>() {
+//!                         let _ = client.send(&Ping { id: pong.id + 1 });
+//!                     },
+//!                     // A message that borrows from the input is answered while it is held.
+//!                     Note::NUMBER => if let Ok((note, mut reply)) = message.decode_with_reply::<Note<'_>>() {
+//!                         let _ = reply.send(&Note { text: note.text });
+//!                     },
+//!                     _ => message.reject("not in this firmware"),
+//!                 },
+//!                 Event::Dropped(_) => {} // why, and how many messages may be lost
+//!                 _ => {}
+//!             }
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Blocking
+//!
+//! [`Client::poll`] never waits for the peer: it does what can be done now, and the main loop goes on. See
+//! [`blocking`].
+//!
+//! # Time
+//!
+//! A call that returns at once takes the time as an argument, as the engine does: the main loop has it at hand. A
+//! future outlives the moment at which it began and must sleep until something is due, so the async client is given
+//! a [`Clock`].
+//!
+//! # Memory
+//!
+//! Bytes, on a 32-bit chip, checked when this crate is built for one; the stack and the transport come on top.
+//!
+//! | | |
+//! |---|---|
+#![doc = include_str!("memory.md")]
+//!
+//! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the
+//! default. Input need not hold a frame; output must hold at least 768 bytes.
+//!
+//! # Security
+//!
+//! [`TrustedLine`] authenticates nobody. TLS by embedded-tls is not in this release yet; until then bring a
+//! [`Channel`] of your own where the line cannot be trusted.
+#![doc = ""]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic_in_result_fn,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::panic
+    )
+)]
 
+mod asynch;
+pub mod blocking;
+mod buffers;
+mod client;
+mod config;
+mod event;
+mod line;
+mod machine;
+
+pub use asynch::{Async, Channel, Clock, Open};
+pub use buffers::Buffers;
+pub use client::Client;
+pub use config::{Config, SetupError};
+pub use diset_proto;
+pub use diset_proto::{
+    Arg, Cause, Code, DecodeError, FromClient, FromService, Identity, Instant, Limits, Notice, ReconnectPolicy, Retry,
+    Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+};
+pub use event::{ConnectError, Dropped, Event, Message, Reply};
+pub use line::TrustedLine;

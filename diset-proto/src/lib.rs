@@ -1,4 +1,150 @@
 //! DISET stable connections as a state machine without IO.
+//!
+//! A client opens one connection to a service and keeps it; from then on both sides send
+//! typed messages whenever they like. This crate is the whole protocol as a pure function
+//! of time, input bytes and calls: no IO, no clock, no random numbers, no allocation, no
+//! `unsafe`. `diset-std` and `diset-embedded` drive it over TLS; anything else that moves
+//! bytes in order can drive it, too.
+//!
+//! ```text
+//!  transport          this crate                                      application
+//!  ─────────▶ bytes ─▶ Deframer ─▶ Frame ─▶ Connection ─▶ Event ─────────────────▶
+//!                                            │     ▲
+//!  ◀───────── bytes ◀─ transmit ─────────────┘     └─ send, accept, go_away … ◀───
+//!  clock ────────────▶ handle_time ◀ wake
+//! ```
+//!
+//! # Definitions
+//!
+//! Messages are types with the derives of serde and of [`Schema`] (which needs the crate
+//! `postcard-schema` among the dependencies); [`define_service!`] lists those of a service
+//! once. [`check_wire`] shows in a test that a type is what its schema says.
+//!
+//! # The loop
+//!
+//! Four kinds of method on a [`Connection`]:
+//! - `handle_frame`, `handle_received`, `handle_time`, `handle_eof`: what the world did;
+//! - verbs: `send`, `accept`, `refuse`, `decode`, `reject`, `go_away`, `disconnect`: what
+//!   the user wants;
+//! - `transmit` with `transmitted`, `progress`, `wake`: what must happen next;
+//! - getters: `phase`, `cause`, `trid`, `verdict` and the like.
+//!
+//! One turn of any adapter: give what was read to the [`Deframer`] and its frames to the
+//! connection; write what `transmit` lends; see `progress`; sleep until `wake`, or until
+//! there is something to read or write. Ask `wake` after `transmit`. Reading and writing
+//! go on together, or two peers that both only write would hang.
+//!
+//! ```
+//! use diset_proto::{
+//!     ClientConfig, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf, Schema, ServiceDef, Trid,
+//!     define_service,
+//! };
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Ping { id: i64 }
+//! #[derive(Serialize, Deserialize, Schema)]
+//! struct Pong { id: i64 }
+//! define_service! { PingPong = "Framework/PingPong"; from_client: [Ping], from_service: [Pong] }
+//!
+//! // The transport: bytes on their way, each way.
+//! let (mut to_service, mut to_client) = (Vec::new(), Vec::new());
+//! let mut now = Instant::from_millis(0);
+//!
+//! let mut service = Connection::service(now, PingPong::CATALOG, Limits::SERVER, [0; 1024])?;
+//! let mut service_rx = Deframer::new([0; 64 * 1024 + 4]);
+//! let config = ClientConfig {
+//!     catalog: PingPong::CATALOG,
+//!     identity: Identity::from_bytes([7; 16]),
+//!     limits: Limits::CHIP,
+//!     args: &[("site", "CERN".into())],
+//! };
+//! let mut client = Connection::client(now, &config, [0; 768])?;
+//! let mut client_rx = Deframer::new([0; 512 + 4]);
+//!
+//! let mut last = 0;
+//! while last < 3 {
+//!     // Write.
+//!     to_service.extend_from_slice(client.transmit());
+//!     client.transmitted(to_service.len());
+//!     to_client.extend_from_slice(service.transmit());
+//!     service.transmitted(to_client.len());
+//!
+//!     // Read, as a service.
+//!     let mut input = to_service.as_slice();
+//!     service.handle_received(now);
+//!     while let Some(frame) = service_rx.next(&mut input, service.max_frame()) {
+//!         match service.handle_frame(now, frame) {
+//!             Some(Event::Proposed(_)) => { service.accept(now, Trid::new(1), None)?; }
+//!             Some(Event::Message(message)) => {
+//!                 let ping: Ping = service.decode(message)?;
+//!                 service.send(Pong::NUMBER, &Pong { id: ping.id })?;
+//!             }
+//!             other => panic!("the client did not behave: {other:?}"),
+//!         }
+//!     }
+//!     to_service.clear();
+//!
+//!     // Read, as a client.
+//!     let mut input = to_client.as_slice();
+//!     client.handle_received(now);
+//!     while let Some(frame) = client_rx.next(&mut input, client.max_frame()) {
+//!         match client.handle_frame(now, frame) {
+//!             Some(Event::Connected(_)) => client.send(Ping::NUMBER, &Ping { id: 1 })?,
+//!             Some(Event::Message(message)) => {
+//!                 last = client.decode::<Pong>(message)?.id;
+//!                 client.send(Ping::NUMBER, &Ping { id: last + 1 })?;
+//!             }
+//!             other => panic!("the service did not behave: {other:?}"),
+//!         }
+//!     }
+//!     to_client.clear();
+//!
+//!     // Time passes; what is due is done.
+//!     now = Instant::from_millis(now.as_millis() + 10);
+//!     if client.wake().is_some_and(|wake| wake <= now) { client.handle_time(now); }
+//!     if service.wake().is_some_and(|wake| wake <= now) { service.handle_time(now); }
+//! }
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! A user who holds the concrete type writes `Ping::NUMBER`; the adapters above this crate
+//! take it from the type, so that a message in the wrong direction does not compile
+//! ([`FromClient`], [`FromService`]).
+//!
+//! # What the caller supplies
+//!
+//! - *Time*: milliseconds of a clock that does not jump, as [`Instant`]; one that goes
+//!   backwards is taken as one that stands still.
+//! - *An identity*: 16 bytes that the client keeps ([`Identity`]).
+//! - *A seed* for [`Reconnect`], from a random number generator: the waits between attempts
+//!   follow from it. Nothing else here is random.
+//! - *Transport ids*, each once ([`Trid`]), and the decision on each proposal.
+//! - *Buffers*: two for each connection, of any type that is [`Storage`].
+//!
+//! # Buffers
+//!
+//! | buffer | least | to be comfortable |
+//! |---|---|---|
+//! | input, in the [`Deframer`] | the frame limit of this side and 4 bytes, handshake of a service: 1028 | the same |
+//! | output, in the [`Connection`] | [`limits::MIN_OUTPUT`] | the longest message and [`limits::CONTROL_RESERVE`] and 5 bytes |
+//!
+//! The input buffer keeps only what came in pieces: a frame that lies whole in the input is
+//! lent from there. [`Limits::CHIP`] fits a client into 516 bytes of input, 768 of output and
+//! less than 700 for the engine. On a heap, `GrowBuf` (feature `alloc`) takes nothing while
+//! nothing waits.
+//!
+//! # Features
+//!
+//! None is on by default; each only adds.
+//! - `defmt`, `log`: state changes and refusals are logged, never a message or an argument.
+//! - `alloc`: buffers that grow, messages that wait for their turn.
+//! - `sim`: two peers on a virtual clock, for tests of applications.
+//!
+//! # Panics
+//!
+//! None, whatever a peer sends and in whatever order the calls come. Definitions that cannot
+//! work are refused while compiling; the simulator ends the test that sets it up wrongly.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(

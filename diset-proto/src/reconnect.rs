@@ -95,6 +95,7 @@ impl Reconnect {
             .is_some_and(|opened| now.since(opened) >= self.policy.useful);
         let displaced = cause.code() == Some(Code::Displaced);
         if displaced {
+            // PROTOCOL R-5
             self.floor = (self.floor * 2).max(self.policy.base).min(self.policy.max);
         } else if useful {
             self.attempts = 0;
@@ -118,7 +119,7 @@ impl Reconnect {
         asked.min().saturating_add(drawn).min(self.policy.max_asked)
     }
 
-    /// Full jitter: anything from nothing to `span`, in milliseconds.
+    /// Full jitter (PROTOCOL R-1): anything from nothing to `span`, in milliseconds.
     fn draw(&mut self, span: Duration) -> Duration {
         // SplitMix64: one addition and a mix, any seed will do.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -211,5 +212,12 @@ mod tests {
             assert!(when.since(late) >= floor, "PROTOCOL R-5");
             floor = (floor * 2).min(Duration::from_secs(60));
         }
+        let asked = RetryAfter::new(Duration::from_secs(7200), Duration::ZERO);
+        let gone = Cause::WentAway(Notice::new(Code::Shutdown).with_retry(asked));
+        assert_eq!(
+            wait(reconnect.dropped(NOW, &gone)),
+            ReconnectPolicy::DEFAULT.max_asked,
+            "PROTOCOL R-3: the least wait is within the bound, too"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What an engine takes, in bytes. The figures are printed; what is asserted is that nothing is hidden in them: the
-//! engine is its parts, and its buffers are the caller's.
+//! engine is its parts, and its buffers are the caller's. That nothing is allocated shows the crate itself: without the
+//! feature `alloc` it is built for targets that have no allocator.
 
 use core::mem::size_of;
 

@@ -93,6 +93,21 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The callback that decides has panicked: that may pass.
+    pub(crate) fn panicked() -> Self {
+        let retry = RetryAfter::new(core::time::Duration::from_secs(1), core::time::Duration::from_secs(10));
+        Self(Notice::new(Code::Internal).with_retry(retry))
+    }
+}
+
+/// Calls something of the author's that is no message handler; a panic is logged and gives
+/// `None`.
+pub(crate) fn guarded<T>(what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(call));
+    result.inspect_err(|_| tracing::error!("{what} panicked")).ok()
+}
+
 /// What came of giving a message to its handler.
 pub(crate) enum Called {
     /// It is done.
@@ -273,6 +288,11 @@ pub(crate) fn poll_caught<R: Future<Output = HandlerResult> + ?Sized>(
 
 fn panicked() -> Failure {
     Failure::new("the handler panicked")
+}
+
+/// Makes the future of a callback that runs in the lane of handlers.
+pub(crate) fn in_lane(what: &'static str, call: impl FnOnce() -> BoxFuture<HandlerResult>) -> BoxFuture<HandlerResult> {
+    guarded(what, call).unwrap_or_else(|| Box::pin(core::future::ready(Err(panicked()))))
 }
 
 /// All handlers of a service or client, by message number.

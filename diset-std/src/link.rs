@@ -48,12 +48,23 @@ pub(crate) struct Link {
 pub(crate) struct State {
     /// `None` while a client is not connected.
     pub(crate) conn: Option<Connection<PooledOutput>>,
-    /// The driver will look at the engine anyway: no need to wake it.
-    awake: bool,
+    sleep: Sleep,
     driver: Option<Waker>,
     waiting: usize,
     /// The transport is to break.
     cut: bool,
+}
+
+/// What the driver is doing, that is whether it must be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It will look at the engine anyway.
+    Awake,
+    /// It sleeps until the socket takes more; what is sent meanwhile can wait until then,
+    /// an end of the connection cannot.
+    Blocked,
+    /// It sleeps until something happens.
+    Idle,
 }
 
 impl State {
@@ -62,10 +73,15 @@ impl State {
         core::mem::replace(&mut self.cut, false)
     }
 
+    /// Whether the transport is to break.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// The driver is about to sleep until something happens. `blocked`: it will write
     /// when the socket lets it, not before.
     pub(crate) fn sleep(&mut self, waker: &Waker, blocked: bool) {
-        self.awake = blocked;
+        self.sleep = if blocked { Sleep::Blocked } else { Sleep::Idle };
         if !self.driver.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.driver = Some(waker.clone());
         }
@@ -73,7 +89,7 @@ impl State {
 
     /// The driver is at work.
     pub(crate) const fn wake_up(&mut self) {
-        self.awake = true;
+        self.sleep = Sleep::Awake;
     }
 }
 
@@ -81,7 +97,7 @@ impl Link {
     pub(crate) fn new(conn: Option<Connection<PooledOutput>>, policy: SlowPolicy) -> Arc<Self> {
         let state = State {
             conn,
-            awake: true,
+            sleep: Sleep::Awake,
             driver: None,
             waiting: 0,
             cut: false,
@@ -103,7 +119,7 @@ impl Link {
         let mut state = self.lock();
         let conn = state.conn.as_mut().ok_or(SendError::NotOpen)?;
         conn.send(number, message)?;
-        Self::kick(state);
+        Self::kick(state, true);
         Ok(())
     }
 
@@ -143,11 +159,19 @@ impl Link {
         self.with_conn(|conn| conn.disconnect(notice));
     }
 
-    /// The transport is to break without a word.
+    /// The transport is to break without a word, if there is one.
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
-        state.cut = true;
-        Self::kick(state);
+        state.cut = state.conn.is_some();
+        Self::kick(state, false);
+    }
+
+    /// There is no connection any more: who waits for room is told so.
+    pub(crate) fn unplug(&self) {
+        let mut state = self.lock();
+        state.conn = None;
+        state.cut = false;
+        self.room_is_free(state);
     }
 
     /// Ends the connection of a peer that is too slow.
@@ -155,17 +179,24 @@ impl Link {
         self.disconnect(Notice::new(Code::Busy).with_text("too slow"));
     }
 
-    /// Says go-away; nothing happens unless the connection is open.
-    pub(crate) fn go_away(&self, notice: Notice, deadline: Duration) {
-        // A connection that is not open has nothing to drain.
-        let _ = self.with_conn(|conn| conn.go_away(clock::now(), notice, deadline));
+    /// Says go-away, and drains until the deadline (PROTOCOL G-1). A connection that is not
+    /// open yet has nothing to drain: it ends.
+    pub(crate) fn leave(&self, notice: Notice, deadline: Duration) {
+        self.with_conn(|conn| {
+            if conn.phase().is_handshake() {
+                conn.disconnect(notice);
+            } else {
+                // In another phase it is ending already.
+                let _ = conn.go_away(clock::now(), notice, deadline);
+            }
+        });
     }
 
     /// Does something with the engine, if there is one, and wakes its driver.
     pub(crate) fn with_conn<R>(&self, work: impl FnOnce(&mut Connection<PooledOutput>) -> R) -> Option<R> {
         let mut state = self.lock();
         let result = state.conn.as_mut().map(work);
-        Self::kick(state);
+        Self::kick(state, false);
         result
     }
 
@@ -178,11 +209,12 @@ impl Link {
         }
     }
 
-    /// Wakes the driver, unless it is awake.
-    fn kick(mut state: MutexGuard<'_, State>) {
-        if core::mem::replace(&mut state.awake, true) {
+    /// Wakes the driver, unless it is awake, or `can_wait` and it could not write anyway.
+    fn kick(mut state: MutexGuard<'_, State>, can_wait: bool) {
+        if state.sleep == Sleep::Awake || (can_wait && state.sleep == Sleep::Blocked) {
             return;
         }
+        state.sleep = Sleep::Awake;
         let driver = state.driver.clone();
         drop(state);
         if let Some(driver) = driver {

@@ -1,4 +1,4 @@
-//! TCP or Unix, read and written without waiting.
+//! TCP or Unix, read and written without waiting: transports as PROTOCOL X-1 wants them.
 
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};

@@ -1,6 +1,7 @@
 //! One engine and whatever may happen to it.
 
 use core::time::Duration;
+use std::sync::LazyLock;
 
 use diset_proto::{
     Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant, Limits, Notice, Phase,
@@ -251,6 +252,9 @@ fn frame(head: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+static FROM_CLIENT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_client);
+static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);
+
 /// What a well-behaved client sends: preamble and proposal, of each form; definitions; messages; small frames.
 fn from_client() -> Vec<Vec<u8>> {
     let definitions = {
@@ -301,7 +305,7 @@ fn from_both() -> Vec<Vec<u8>> {
 /// Whatever happens to a service: it never panics, comes to rest, ends once, and writes what a client can read.
 pub fn service_ops(data: &[u8]) {
     let mut engine = Engine::new(service());
-    engine.operate(&from_client(), &mut Bytes(data));
+    engine.operate(&FROM_CLIENT, &mut Bytes(data));
     engine.finish();
 }
 
@@ -309,7 +313,7 @@ pub fn service_ops(data: &[u8]) {
 pub fn client_ops(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut engine = Engine::new(client(bytes.byte() % 2 == 1));
-    engine.operate(&from_service(), &mut bytes);
+    engine.operate(&FROM_SERVICE, &mut bytes);
     engine.finish();
 }
 
@@ -319,7 +323,7 @@ pub fn packets(data: &[u8]) {
     let mut bytes = Bytes(data);
     let (phase, head, cut) = (bytes.byte() % 8, bytes.byte(), bytes.byte());
     let mut engine = Engine::new(if phase < 4 { client(phase % 2 == 1) } else { service() });
-    let canned = if phase < 4 { from_service() } else { from_client() };
+    let canned = if phase < 4 { &*FROM_SERVICE } else { &*FROM_CLIENT };
     match phase {
         // Proposing, describing, open.
         0 => engine.feed(&[0xd1, b'S', b'E', b'T', 1]),

@@ -81,9 +81,14 @@ pub fn pair(data: &[u8]) {
                 let _ = conn.go_away(now, Notice::new(Code::Done), Duration::from_millis(bytes.number()));
             }
             10 => {
-                let count = bytes.byte() % 16;
+                let count = bytes.byte();
                 injected = true;
-                pair.to_service.inject(now, bytes.take(count.into()));
+                let pipe = if count & 0x10 == 0 {
+                    &mut pair.to_service
+                } else {
+                    &mut pair.to_client
+                };
+                pipe.inject(now, bytes.take(usize::from(count % 16)));
             }
             _ => {
                 let _ = pair.service.conn.accept(now, diset_proto::Trid::new(9), None);

@@ -48,7 +48,7 @@ pub(super) struct Core {
     pub(super) flow: Flow,
     pub(super) liveness: Option<Liveness>,
     /// When the phase must end; `None` when it may last, or is to be set at the next
-    /// `handle_time` because it began in a call that has no time.
+    /// `handle_time` because it began in a call that has no time (PROTOCOL H-9).
     pub(super) deadline: Option<Instant>,
     pub(super) pending: Pending,
     /// The message that was lent and neither decoded nor rejected yet, by wire number.
@@ -127,6 +127,7 @@ impl Core {
                 self.enter(Phase::Draining);
                 self.deadline = Some(now.after(deadline.unwrap_or(LINGER)));
                 self.pending.drain(notice.clone());
+                self.confirm();
                 // What was queued since the last transmission still leaves (PROTOCOL G-2).
                 self.flushed = false;
                 Ok(Some(Event::GoingAway(notice)))
@@ -248,13 +249,20 @@ impl Core {
 
     pub(super) fn release(&mut self, held: Held) {
         self.flow.released(held.0);
-        if self.flow.is_grant_due() && !self.phase.is_over() {
+        let parting = matches!(self.phase, Phase::Leaving | Phase::Draining);
+        if (parting || self.flow.is_grant_due()) && !self.phase.is_over() {
             self.pending.grant();
         }
     }
 
+    /// Whether nothing is left to be told to a peer that has said go-away: what it sent has
+    /// been dealt with and granted again, what it got it has confirmed (PROTOCOL G-2).
+    pub(super) fn is_drained(&self) -> bool {
+        self.unconfirmed() == 0 && self.flow.is_settled()
+    }
+
     /// Something leaves anyway: what was dealt with goes along (PROTOCOL L-5).
-    fn confirm(&mut self) {
+    pub(super) fn confirm(&mut self) {
         if self.flow.has_back() {
             self.pending.grant();
         }
@@ -376,9 +384,9 @@ impl Core {
         if !allowed {
             return Err(SendError::WrongDirection);
         }
-        let wire = match self.agreement.wire(number) {
-            Ok(wire) => wire,
-            Err(_) => return Err(SendError::NotAgreed(self.agreement.verdict(number))),
+        // PROTOCOL S-6
+        let Ok(wire) = self.agreement.wire(number) else {
+            return Err(SendError::NotAgreed(self.agreement.verdict(number)));
         };
         if self.flow.may_send() {
             Ok(wire)

@@ -123,6 +123,11 @@ impl Flow {
         self.back.messages > 0
     }
 
+    /// Whether everything that came has been dealt with and granted again.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.open.messages == self.window.messages
+    }
+
     /// What a grant would give back now.
     pub(crate) const fn grant(&self) -> Grant {
         self.back

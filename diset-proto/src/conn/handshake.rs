@@ -28,7 +28,7 @@ use crate::wire::tlv::{Cursor, Writer};
 pub struct ClientConfig<'a> {
     /// The service and its messages.
     pub catalog: &'static Catalog,
-    /// The name the client keeps across reconnects.
+    /// The name the client keeps across reconnects (PROTOCOL R-6).
     pub identity: Identity,
     /// What the client can take.
     pub limits: Limits,

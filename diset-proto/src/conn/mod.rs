@@ -271,6 +271,7 @@ impl<B: Storage> Connection<B> {
                 self.core.enter(next);
                 self.core.deadline = Some(now.after(deadline));
                 self.core.pending.say_go_away(notice, deadline);
+                self.core.confirm();
                 Ok(())
             }
             Step::Skip => Ok(()),
@@ -292,7 +293,7 @@ impl<B: Storage> Connection<B> {
         if self.core.pending.is_due() {
             self.write_pending();
         }
-        self.core.flushed = self.out.is_empty() && !self.core.pending.is_due();
+        self.core.flushed = self.is_output_empty() && self.core.is_drained();
         self.out.bytes()
     }
 

@@ -102,6 +102,7 @@ impl Pending {
         self.keep_alive = true;
     }
 
+    /// PROTOCOL G-1: nothing new may be sent after this call; what was sent leaves before it.
     pub(super) fn say_go_away(&mut self, notice: Notice, deadline: Duration) {
         self.go_away = true;
         self.going_deadline = deadline;

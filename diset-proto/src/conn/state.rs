@@ -75,7 +75,7 @@ pub(crate) enum Step {
     Misuse,
 }
 
-/// The table. `Accept` and `Definitions` may stay a phase short when definitions are
+/// The table (PROTOCOL T-1). `Accept` and `Definitions` may stay a phase short when definitions are
 /// still to come; everything else is as it stands here.
 pub(crate) const fn step(phase: Phase, input: Input) -> Step {
     match (phase, input) {
@@ -137,7 +137,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fmt::Write;
+    use core::fmt::Write;
 
     const PHASES: [Phase; 10] = [
         Phase::Proposing,

@@ -5,6 +5,12 @@
 //! the same attribute and variant names. Names of types do not count; a newtype counts as
 //! what it wraps (PROTOCOL S-3).
 
+#![allow(
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "evaluated while compiling, on definitions and never on what a peer sends"
+)]
+
 use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue, NamedVariant};
 use sha2_const_stable::Sha256;
 
@@ -245,10 +251,8 @@ mod tests {
     #[test]
     fn the_digest_is_the_documented_hash() {
         let mut form = sha2::Sha256::new();
-        for text in ["diset/1 structure"] {
-            form.update((text.len() as u16).to_le_bytes());
-            form.update(text);
-        }
+        form.update([17, 0]);
+        form.update("diset/1 structure");
         form.update([22, 2, 0]);
         form.update([1, 0]);
         form.update("a");

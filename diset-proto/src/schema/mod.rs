@@ -84,6 +84,7 @@ impl Catalog {
     /// # Panics
     /// When the name is not of that form, when there are more than [`MAX_MESSAGES`], or
     /// when two messages have one name (PROTOCOL S-2). In a constant that is an error of the compiler.
+    #[allow(clippy::panic, reason = "documented, and while compiling when in a constant")]
     pub const fn new(service: &'static str, messages: &'static [MessageDef]) -> Self {
         let Some(service) = ServiceName::parse(service) else {
             panic!("a service name is System/Name, of letters, digits, _, - and .");
@@ -132,8 +133,8 @@ impl Catalog {
     }
 
     /// How many messages there are; at most [`MAX_MESSAGES`].
+    #[allow(clippy::cast_possible_truncation, reason = "`new` refuses more than 128")]
     pub(crate) const fn count(&self) -> u8 {
-        // Cannot be cut: `new` refuses more than 128.
         self.messages.len() as u8
     }
 }
@@ -323,4 +324,27 @@ macro_rules! __sent_by {
     ($direction:ident, $service:ident, $name:ident<$lt:lifetime>) => {
         impl<$lt> $crate::$direction<$service> for $name<$lt> {}
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(service: &'static str, messages: Vec<MessageDef>) -> bool {
+        std::panic::catch_unwind(move || Catalog::new(service, messages.leak())).is_err()
+    }
+
+    #[test]
+    fn catalogs_that_cannot_work_are_refused() {
+        let def = |number: usize| MessageDef::new::<u8>(format!("M{number}").leak(), Direction::Both);
+        let many: Vec<_> = (0..129).map(def).collect();
+        assert!(!refused("A/B", many[..128].to_vec()), "PROTOCOL S-2");
+        assert!(refused("A/B", many), "PROTOCOL S-2: more than 128");
+        assert!(refused("A/B", vec![def(1), def(2), def(1)]), "PROTOCOL S-2: twice");
+        assert!(refused("AB", vec![def(1)]), "PROTOCOL H-3");
+        let named = |length: usize| {
+            std::panic::catch_unwind(move || MessageDef::new::<u8>("x".repeat(length).leak(), Direction::Both)).is_ok()
+        };
+        assert_eq!([0, 1, 64, 65].map(named), [false, true, true, false], "PROTOCOL S-2");
+    }
 }

@@ -20,6 +20,8 @@
 //! # Ok::<(), diset_proto::SendError>(())
 //! ```
 
+#![allow(clippy::panic, reason = "a tool for tests: a wrong setup ends the test")]
+
 mod peer;
 mod pipe;
 

@@ -97,7 +97,7 @@ impl Pipe {
     }
 
     pub(super) fn end(&mut self, now: Instant) {
-        self.end.get_or_insert(now.after(self.delay));
+        self.end.get_or_insert_with(|| now.after(self.delay));
     }
 
     /// What arrives by `now`: a piece, or the end (once).

@@ -68,8 +68,8 @@ impl<B: Storage> Deframer<B> {
             return Some(self.broken(input, malformed));
         }
         match self.state {
-            State::Frames if self.kept == 0 => self.from_input(input, max),
-            State::Frames => self.from_pieces(input, max),
+            State::Frames if self.kept == 0 => self.next_from_input(input, max),
+            State::Frames => self.next_from_pieces(input, max),
             // In the preamble: everything was taken.
             State::Preamble(_) | State::Lent => None,
             State::Broken => {
@@ -115,7 +115,7 @@ impl<B: Storage> Deframer<B> {
     }
 
     /// Nothing is kept: lend from the input, or begin to keep.
-    fn from_input<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
+    fn next_from_input<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
         if input.is_empty() {
             return None;
         }
@@ -134,7 +134,7 @@ impl<B: Storage> Deframer<B> {
     }
 
     /// A frame has begun: keep up to its end, then lend it.
-    fn from_pieces<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
+    fn next_from_pieces<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'s>> {
         loop {
             let kept = self.storage.bytes().get(..self.kept).unwrap_or_default();
             match header(kept, max) {

@@ -23,7 +23,8 @@ pub(crate) enum BodyError<E> {
     Failed(E),
 }
 
-/// Bytes on their way out: `sent..end` of the storage.
+/// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
+/// `sent..end` of the storage.
 #[derive(Debug)]
 pub(crate) struct Outbox<B> {
     storage: B,

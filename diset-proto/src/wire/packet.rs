@@ -103,7 +103,7 @@ impl<'f> Proposal<'f> {
             match tag & !super::tlv::CRITICAL {
                 1 => {
                     let name = core::str::from_utf8(value.rest()).map_err(|_| value.bad())?;
-                    service = Some(ServiceName::parse(name).ok_or(value.bad())?);
+                    service = Some(ServiceName::parse(name).ok_or_else(|| value.bad())?);
                 }
                 2 => {
                     identity = Some(Identity::from_bytes(value.array()?));
@@ -185,7 +185,7 @@ impl<'f> Acceptance<'f> {
                 2 => limits = Some(PeerLimits::read(value)?),
                 3 => {
                     verdicts = value.rest();
-                    check_verdicts(verdicts).ok_or(value.bad())?;
+                    check_verdicts(verdicts).ok_or_else(|| value.bad())?;
                 }
                 _ => unknown(tag)?,
             }

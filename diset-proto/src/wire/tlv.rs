@@ -110,13 +110,13 @@ impl<'f> Cursor<'f> {
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, BadPacket> {
-        let (&byte, rest) = self.rest.split_first().ok_or(self.bad())?;
+        let (&byte, rest) = self.rest.split_first().ok_or(BadPacket::Field(self.tag))?;
         self.rest = rest;
         Ok(byte)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], BadPacket> {
-        let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(self.bad())?;
+        let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(BadPacket::Field(self.tag))?;
         self.rest = rest;
         Ok(*array)
     }

@@ -20,6 +20,7 @@ scenarios! {
     a_closing_side_does_not_wait_for_ever,
     nothing_happens_after_the_end,
     an_error_that_comes_while_draining,
+    an_error_is_not_answered,
 }
 
 fn an_error_arrives_behind_what_was_sent(change: Change<'_>) -> Pair {
@@ -274,6 +275,18 @@ fn an_error_that_comes_while_draining(change: Change<'_>) -> Pair {
     pair
 }
 
+fn an_error_is_not_answered(change: Change<'_>) -> Pair {
+    let mut pair = connected(change);
+    let before = pair.to_client.carried();
+    to_service(&mut pair, &frame(0x89, &[0x81, 1, 70]));
+    to_service(&mut pair, &message(PING, &[2]));
+    pair.settle();
+    assert!(matches!(pair.service.dropped(), Some(Cause::PeerError(notice)) if notice.code() == Code::Disconnected));
+    assert_eq!(pair.to_client.carried(), before, "PROTOCOL E-5: nothing is answered");
+    assert_eq!(pair.client.dropped(), Some(&Cause::Lost), "PROTOCOL E-5: and it closes");
+    pair
+}
+
 /// A run with everything in it: a handshake of four flights, messages each way, a go-away.
 fn script(setup: impl FnOnce(&mut Pair)) -> Pair {
     let mut pair = Pair::of::<older::Demo, Demo>().start();
@@ -332,4 +345,19 @@ fn what_was_queued_leaves_although_a_go_away_came_first() {
     pair.settle();
     assert_eq!(names(&pair.service), ["Ping"], "PROTOCOL G-2");
     assert_away(&pair, Code::Shutdown);
+}
+
+#[test]
+fn what_could_not_leave_is_given_up_at_the_end() {
+    let mut pair = connected(&|setup| setup);
+    let conn = &mut pair.service.conn;
+    conn.send(PONG, &Pong { id: 1 }).unwrap();
+    conn.disconnect(Notice::new(Code::Disconnected));
+    assert!(!conn.transmit().is_empty());
+    let mut drops = 0;
+    for late in [0, 0, 1_999, 2_000] {
+        drops += usize::from(conn.handle_time(pair.now.after(late * MILLI)).is_some());
+    }
+    assert_eq!((drops, conn.phase()), (1, Phase::Closed), "PROTOCOL E-4");
+    assert!(conn.transmit().is_empty() && conn.wake().is_none(), "PROTOCOL E-4");
 }

@@ -332,7 +332,7 @@ fn a_message_that_is_not_taken_changes_nothing() {
     let refused = pair.service.conn.send(NOTE, &Note { text: &long });
     assert_eq!(refused, Err(SendError::TooLong));
     assert!(pair.service.conn.transmit().is_empty());
-    assert_eq!(pair.service.conn.send(99, &Pong { id: 1 }).is_err(), true);
+    assert!(pair.service.conn.send(99, &Pong { id: 1 }).is_err());
     let sent = pair.client.log.len() - 1;
     assert_eq!(sent, 2, "what was refused did not arrive");
     assert!(matches!(&pair.client.log[1], Happened::Message { bytes, .. } if bytes == b"\x05first"));

@@ -2,13 +2,14 @@
 
 use core::net::SocketAddr;
 
+use diset_std::Schema;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
 use crate::Contender;
 
 /// The message: 32 bytes or 1 KiB when encoded, all of it counted.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Schema)]
 pub(crate) struct Note<'a> {
     pub(crate) id: i64,
     pub(crate) name: &'a str,

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod diset;
 mod floor;
 mod job;
 mod measure;
@@ -38,15 +39,21 @@ TEXT          only workloads whose name contains one of the texts
 pub(crate) enum Contender {
     /// See `floor.rs`.
     Floor,
+    /// See `diset/by_ref.rs`.
+    DisetRef,
+    /// See `diset/owned.rs`.
+    DisetOwned,
 }
 
 impl Contender {
     /// The floor comes first: it calibrates, and the others are compared with it.
-    const ALL: &[Self] = &[Self::Floor];
+    const ALL: &[Self] = &[Self::Floor, Self::DisetRef, Self::DisetOwned];
 
     fn label(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::DisetRef => "diset ref",
+            Self::DisetOwned => "diset own",
         }
     }
 
@@ -56,6 +63,8 @@ impl Contender {
     async fn serve(self, job: &Job, meter: &mut Meter) -> Outcome<()> {
         match self {
             Self::Floor => floor::serve(job, meter).await,
+            Self::DisetRef => diset::by_ref::serve(job, meter).await,
+            Self::DisetOwned => diset::owned::serve(job, meter).await,
         }
     }
 
@@ -64,6 +73,8 @@ impl Contender {
     async fn drive(self, job: &Job, meter: &mut Meter) -> Outcome<()> {
         match self {
             Self::Floor => floor::drive(job, meter).await,
+            Self::DisetRef => diset::by_ref::drive(job, meter).await,
+            Self::DisetOwned => diset::owned::drive(job, meter).await,
         }
     }
 }

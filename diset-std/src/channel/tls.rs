@@ -147,6 +147,7 @@ impl<S: Side> TlsChannel<S> {
     /// Whether the peer may be let in, now that the handshake is complete.
     fn judge(&self) -> Result<Established, ChannelError> {
         let common = self.side.common();
+        // PROTOCOL X-2: rustls lets a client pass that offers no protocol at all.
         if common.alpn_protocol() != Some(ALPN) {
             return Err(ChannelError::NoAlpn);
         }
@@ -156,6 +157,7 @@ impl<S: Side> TlsChannel<S> {
         };
         let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
         if resumed {
+            // PROTOCOL X-5: TLS took them from the ticket as they were.
             self.side
                 .verify(own, intermediates)
                 .map_err(ChannelError::ResumedChainRefused)?;

@@ -10,7 +10,7 @@ use super::state::ClientState;
 use crate::buffers::PooledOutput;
 use crate::channel::Established;
 use crate::driver::{App, Dropped};
-use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
 
 pub(super) struct ClientApp<S: ServiceDef> {
     client: Client<S>,
@@ -55,7 +55,8 @@ impl<S: ServiceDef> App for ClientApp<S> {
         self.open = Some(trid);
         self.callbacks.report(&self.client, ClientState::Connected(trid));
         let client = self.client.clone();
-        self.callbacks.on_connected.as_ref().map(|call| call(client))
+        let on_connected = self.callbacks.on_connected.as_ref();
+        on_connected.map(|call| in_lane("on_connected", || call(client)))
     }
 
     fn peer(&self) -> Option<&Client<S>> {
@@ -71,6 +72,6 @@ impl<S: ServiceDef> App for ClientApp<S> {
         self.callbacks
             .on_drop
             .as_ref()
-            .map(|call| call(client, dropped.clone()))
+            .and_then(|call| guarded("on_drop", || call(client, dropped.clone())))
     }
 }

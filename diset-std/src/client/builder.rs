@@ -22,7 +22,7 @@ use crate::args::Value;
 use crate::buffers::PooledOutput;
 use crate::clock;
 use crate::driver::Dropped;
-use crate::handler::{Any, AnyMessage, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned};
+use crate::handler::{Any, AnyMessage, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned, guarded};
 use crate::link::{Link, SlowPolicy};
 use crate::tls::ClientTls;
 
@@ -41,7 +41,7 @@ impl<S: ServiceDef> Callbacks<S> {
     /// A change of state: kept for those who watch, told to the callback.
     pub(super) fn report(&self, client: &Client<S>, state: ClientState) {
         if let Some(on_state) = &self.on_state {
-            on_state(client, &state);
+            guarded("on_state", || on_state(client, &state));
         }
         client.inner.state.send_replace(state);
     }
@@ -60,7 +60,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The engine of a new connection, its proposal ready.
+    /// The engine of a new connection, its proposal ready. All connections have the one
+    /// identity (PROTOCOL R-6).
     pub(super) fn engine<S: ServiceDef>(&self) -> Result<Connection<PooledOutput>, Misuse> {
         let args: Vec<(&str, Arg<'_>)> = self
             .args

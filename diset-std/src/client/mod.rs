@@ -124,7 +124,7 @@ impl<S: ServiceDef> Client<S> {
     }
 
     /// Ends the connection in order and for good: what was sent still leaves. Returns
-    /// when that is done, at most after the time of
+    /// when that is done, at most 2 s after the time of
     /// [`drain_time`](ClientBuilder::drain_time).
     ///
     /// Does not wait for itself when called from one of the client's own handlers: there

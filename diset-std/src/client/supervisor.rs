@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use diset_proto::limits::LINGER;
 use diset_proto::{Code, Instant, Limits, Notice, Reconnect, Retry, ServiceDef};
 use tokio::sync::watch;
 
+use super::Client;
 use super::app::ClientApp;
 use super::builder::{Callbacks, Settings};
 use super::state::{BadSettings, ClientState, Ended};
 use super::target::Target;
-use super::{Client, Inner};
 use crate::clock;
 use crate::driver::{Driver, Outcome};
 use crate::handler::Handlers;
@@ -77,7 +78,9 @@ impl<S: ServiceDef> Supervisor<S> {
         self.callbacks.report(&self.client, state);
     }
 
-    /// One connection from the dialling to its end; when it was open, since when.
+    /// One connection from the dialling to its end; when it was open, since when. Dialling
+    /// and handshake have a time limit each (PROTOCOL H-9). The next attempt comes after the
+    /// end, also when the service said go-away (PROTOCOL G-3).
     async fn attempt(&mut self) -> (Ended, Option<Instant>) {
         let dialled = tokio::select! {
             dialled = tokio::time::timeout(self.limits().handshake(), self.target.dial()) => dialled,
@@ -111,7 +114,6 @@ impl<S: ServiceDef> Supervisor<S> {
         let driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
         let mut opened = Opened(self.client.inner.state.subscribe(), None);
         let outcome = self.drive(driver, &mut opened).await;
-        self.client.inner.link.lock().conn = None;
         (self.ended(outcome), opened.1)
     }
 
@@ -126,8 +128,9 @@ impl<S: ServiceDef> Supervisor<S> {
             }
         }
         let drain = self.settings.drain;
-        self.client.inner.go_away(drain);
-        tokio::time::timeout(drain, driver).await.ok()
+        self.client.inner.link.leave(Notice::new(Code::Done), drain);
+        // At the deadline the connection ends by itself; it needs a moment to say so.
+        tokio::time::timeout(drain.saturating_add(LINGER), driver).await.ok()
     }
 
     fn ended(&self, outcome: Option<Outcome>) -> Ended {
@@ -164,21 +167,5 @@ impl Opened {
         if connected.is_ok() {
             self.1 = Some(clock::now());
         }
-    }
-}
-
-impl<S: ServiceDef> Inner<S> {
-    /// The client has done its work; before the connection is open that is simply its
-    /// end.
-    fn go_away(&self, drain: core::time::Duration) {
-        let notice = Notice::new(Code::Done);
-        let _ = self.link.with_conn(|conn| {
-            if conn.phase().is_handshake() {
-                conn.disconnect(notice);
-            } else {
-                // In another phase it is ending already.
-                let _ = conn.go_away(clock::now(), notice, drain);
-            }
-        });
     }
 }

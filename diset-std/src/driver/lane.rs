@@ -1,4 +1,5 @@
-//! The lane of handlers of one connection: one at a time, in the order of the messages.
+//! The lane of handlers of one connection: one at a time, in the order of the messages
+//! (PROTOCOL M-3).
 
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
@@ -6,6 +7,9 @@ use std::collections::VecDeque;
 use diset_proto::{Held, Kept};
 
 use crate::handler::{BoxFuture, HandlerResult, poll_caught};
+
+/// For how many messages that are dealt with an idle lane keeps room.
+const KEPT_DONE: usize = 16;
 
 /// A handler that waits for something.
 struct Running {
@@ -70,6 +74,9 @@ impl Lane {
 
     /// Gives back the credit of what is dealt with.
     pub(super) fn drain_done(&mut self) -> impl Iterator<Item = Held> {
+        if self.done.capacity() > KEPT_DONE {
+            self.done.shrink_to(self.done.len());
+        }
         self.done.drain(..)
     }
 

@@ -57,6 +57,7 @@ impl core::fmt::Display for Dropped {
         write!(f, "{}", self.cause)?;
         match self.unconfirmed {
             0 => Ok(()),
+            1 => f.write_str(" (at most 1 message lost)"),
             count => write!(f, " (at most {count} messages lost)"),
         }
     }
@@ -133,14 +134,22 @@ impl<A: App> Driver<A> {
         }
         let over = self.session.is_over();
         let session = &mut self.session;
+        let mut fed = false;
         let took = self
             .wire
             .poll_read(scratch, cx, over, self.started, |taken| match taken {
-                Took::Plaintext(bytes, cx) => session.feed(now, bytes, cx),
+                Took::Plaintext(bytes, cx) => {
+                    fed = true;
+                    session.feed(now, bytes, cx);
+                }
                 Took::Established(established) => session.app.established(established),
             });
         self.started = true;
-        if took.ended {
+        if took.busy && !fed {
+            self.session.heard(now);
+        }
+        // An error that is to be told still leaves: the peer may have ended its side only.
+        if took.ended && !self.session.is_over() {
             self.session.transport_ended();
         }
         took.busy
@@ -152,9 +161,10 @@ impl<A: App> Driver<A> {
         let mut busy = false;
         if self.wire.can_seal() {
             busy |= self.session.collect(&mut self.wire, &mut scratch.out);
-        } else if self.session.is_over() || self.wire.is_broken() {
-            // TLS was never up, or the socket is gone: nobody can be told.
-            self.session.transport_ended();
+        } else if self.wire.has_failed() || self.session.is_over() {
+            // TLS has failed or was never up, or the socket is gone: nobody can be told. As
+            // long as it is not over, a socket that takes nothing is still read (PROTOCOL E-5).
+            busy |= self.session.transport_ended();
         }
         let progress = self.session.progress();
         if progress != Progress::Running {
@@ -180,12 +190,15 @@ impl<A: App> Driver<A> {
     }
 
     /// Goes to sleep unless there is something to do after all.
-    fn sleep(&mut self, cx: &mut Context<'_>) -> bool {
-        let wake = match self.session.sleep(cx, self.wire.is_blocked()) {
-            Some(wake) => wake,
-            None => return false,
+    /// `done`: the transport is, only handlers are waited for.
+    fn sleep(&mut self, cx: &mut Context<'_>, done: bool) -> bool {
+        let blocked = self.wire.is_blocked() || !self.wire.can_seal();
+        let Some(wake) = self.session.sleep(cx, blocked) else {
+            return false;
         };
-        let wake = [wake, self.linger, self.session.grace()].into_iter().flatten().min();
+        // Its time has passed, perhaps; a timer in the past would never let this sleep.
+        let linger = self.linger.filter(|_| !done);
+        let wake = [wake, linger, self.session.grace()].into_iter().flatten().min();
         let Some(wake) = wake else { return true };
         if self.timer_at.is_none_or(|set| wake < set) {
             let deadline = clock::deadline(wake);
@@ -215,13 +228,14 @@ impl<A: App> Future for Driver<A> {
         let result = with_scratch(|scratch| {
             for _ in 0..TURNS {
                 let busy = driver.turn(scratch, cx);
-                if driver.is_io_done(clock::now()) {
+                let done = driver.is_io_done(clock::now());
+                if done {
                     driver.wire.give_up();
                     if let Some(dropped) = driver.session.poll_finished(clock::now(), cx) {
                         return Poll::Ready(dropped);
                     }
                 }
-                if !busy && driver.sleep(cx) {
+                if !busy && driver.sleep(cx, done) {
                     return Poll::Pending;
                 }
             }

@@ -11,7 +11,7 @@ use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
 use crate::buffers::PooledOutput;
 use crate::channel::OutBuf;
-use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal};
+use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, guarded};
 use crate::link::{Link, State};
 
 /// How far the end of a connection has got.
@@ -98,7 +98,8 @@ impl<A: App> Session<A> {
         let Some(admission) = &mut self.admission else {
             return false;
         };
-        let Poll::Ready(decision) = admission.as_mut().poll(cx) else {
+        let polled = guarded("on_connect", || admission.as_mut().poll(cx));
+        let Poll::Ready(decision) = polled.unwrap_or_else(|| Poll::Ready(Err(Refusal::panicked()))) else {
             return false;
         };
         self.admission = None;
@@ -251,10 +252,19 @@ impl<A: App> Session<A> {
         self.link.room_is_free(state);
     }
 
-    /// The transport gives nothing more: the engine must know.
-    pub(super) fn transport_ended(&mut self) {
+    /// The transport gives nothing more: the engine must know. Whether it was news.
+    pub(super) fn transport_ended(&mut self) -> bool {
         let event = self.link.lock().conn.as_mut().and_then(Connection::handle_eof);
+        let news = event.is_some();
         self.on_event(crate::clock::now(), event);
+        news
+    }
+
+    /// Bytes have come that are no plaintext yet: the peer lives (PROTOCOL K-4).
+    pub(super) fn heard(&self, now: Instant) {
+        if let Some(conn) = &mut self.link.lock().conn {
+            conn.handle_received(now);
+        }
     }
 
     /// Seals what the engine wants to transmit.
@@ -279,10 +289,13 @@ impl<A: App> Session<A> {
     }
 
     /// When the engine wants to be called; `None` when there is something to do now.
+    /// `blocked`: nothing can be written now.
     pub(super) fn sleep(&mut self, cx: &Context<'_>, blocked: bool) -> Option<Option<Instant>> {
         let mut state = self.link.lock();
+        // Under the same lock as the sleep begins, or the wish would be missed.
+        let cut = state.is_cut();
         let Some(conn) = &mut state.conn else { return Some(None) };
-        if self.lane.has_done() || (!blocked && !conn.is_output_empty() && !conn.phase().is_over()) {
+        if cut || self.lane.has_done() || (!blocked && !conn.is_output_empty() && !conn.phase().is_over()) {
             return None;
         }
         let wake = conn.wake();
@@ -335,10 +348,17 @@ impl<A: App> Session<A> {
     }
 }
 
+/// Whoever still holds the link, or waits for room, must see that there is no connection,
+/// even when the task is aborted.
+impl<A: App> Drop for Session<A> {
+    fn drop(&mut self) {
+        self.link.unplug();
+    }
+}
+
 /// A callback that panics is done.
 fn poll_callback(callback: &mut BoxFuture<()>, cx: &mut Context<'_>) -> bool {
-    let polled = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| callback.as_mut().poll(cx)));
-    !matches!(polled, Ok(Poll::Pending))
+    guarded("on_drop", || callback.as_mut().poll(cx)).is_none_or(|polled| polled.is_ready())
 }
 
 fn failed(link: &Link, lane: &mut Lane, wire: Option<u8>, failure: &Failure) {

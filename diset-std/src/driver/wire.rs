@@ -166,7 +166,7 @@ impl Wire {
         }
     }
 
-    /// The orderly end of the channel, once.
+    /// The orderly end of the channel, once: close_notify over TLS (PROTOCOL X-4).
     pub(super) fn close(&mut self, out: &mut OutBuf) {
         if !self.close_sealed {
             self.close_sealed = true;
@@ -231,9 +231,9 @@ impl Wire {
         self.read_done
     }
 
-    /// The socket takes nothing any more.
-    pub(super) const fn is_broken(&self) -> bool {
-        self.write_broken
+    /// The channel has come to a bad end.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// The writing direction has ended, in order or not.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use diset_proto::{Code, Connection, Digest, Event, Instant, Notice, Proposal, ServiceDef, Trid};
 use tokio::sync::SetOnce;
 
-use super::conn::{Conn, Inner};
+use super::conn::{Conn, Inner, SessionId};
 use super::shared::Shared;
 use crate::args::ConnectArgs;
 use crate::buffers::PooledOutput;
 use crate::channel::Established;
 use crate::driver::{App, Dropped};
-use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
 use crate::link::Link;
 use crate::tls::Credentials;
 
@@ -24,21 +24,37 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     link: Arc<Link>,
     peer: String,
     credentials: Credentials,
+    /// Among those that are not open yet.
+    joining: u64,
     /// Proposed, and not decided on yet.
     candidate: Option<(Conn<S>, Digest)>,
     /// Admitted: its drop callback will run.
     admitted: Option<Conn<S>>,
+    /// While it is a candidate or admitted.
+    place: Option<Place<S>>,
+}
+
+/// One of the connections that a service may have.
+struct Place<S: ServiceDef>(Arc<Shared<S>>);
+
+impl<S: ServiceDef> Drop for Place<S> {
+    fn drop(&mut self) {
+        self.0.registry.free_place();
+    }
 }
 
 impl<S: ServiceDef> ServiceApp<S> {
     pub(super) fn new(service: Arc<Shared<S>>, link: Arc<Link>, peer: String) -> Self {
+        let joining = service.registry.join(&link);
         Self {
             service,
             link,
             peer,
             credentials: Credentials::None,
+            joining,
             candidate: None,
             admitted: None,
+            place: None,
         }
     }
 }
@@ -57,10 +73,15 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
         let service = &self.service;
-        if service.registry.count() >= service.settings.max_connections {
+        let session = SessionId {
+            principal: self.credentials.principal(),
+            identity: proposal.identity(),
+        };
+        if !service.registry.take_place(&session, service.settings.max_connections) {
             let refusal = Refusal::retry_after("too many connections", BUSY.0, BUSY.1);
             return Box::pin(core::future::ready(Err(refusal)));
         }
+        self.place = Some(Place(Arc::clone(service)));
         let conn = Conn(Arc::new(Inner {
             link: Arc::clone(&self.link),
             service: Arc::clone(service),
@@ -73,7 +94,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         }));
         self.candidate = Some((conn.clone(), proposal.digest()));
         match &service.callbacks.on_connect {
-            Some(on_connect) => on_connect(conn),
+            Some(on_connect) => guarded("on_connect", || on_connect(conn))
+                .unwrap_or_else(|| Box::pin(core::future::ready(Err(Refusal::panicked())))),
             None => Box::pin(core::future::ready(Ok(()))),
         }
     }
@@ -94,12 +116,13 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
         let conn = self.admitted.clone()?;
         tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
-        let displaced = self.service.registry.insert(&conn);
+        let displaced = self.service.registry.insert(self.joining, &conn);
         if let Some(older) = &displaced {
             tracing::info!(older = %older.trid(), newer = %trid, "displaced");
             older.0.link.disconnect(Notice::new(Code::Displaced));
         }
-        let on_connected = self.service.callbacks.on_connected.as_ref().map(|call| call(conn));
+        let on_connected = self.service.callbacks.on_connected.as_ref();
+        let on_connected = on_connected.map(|call| in_lane("on_connected", || call(conn)));
         if displaced.is_none() && on_connected.is_none() {
             return None;
         }
@@ -120,6 +143,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     }
 
     fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+        self.candidate = None;
+        self.place = None;
         let conn = self.admitted.take()?;
         tracing::info!(trid = %conn.trid(), identity = %conn.identity(), %dropped, "disconnected");
         self.service.registry.remove(&conn);
@@ -129,7 +154,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             .callbacks
             .on_drop
             .as_ref()
-            .map(|call| call(conn, dropped.clone()));
+            .and_then(|call| guarded("on_drop", || call(conn, dropped.clone())));
         Some(Box::pin(async move {
             let _gone = gone;
             if let Some(callback) = callback {
@@ -152,6 +177,7 @@ impl<S: ServiceDef> Drop for Gone<S> {
 /// A task that is aborted leaves no trace either.
 impl<S: ServiceDef> Drop for ServiceApp<S> {
     fn drop(&mut self) {
+        self.service.registry.left(self.joining);
         if let Some(conn) = self.admitted.take() {
             self.service.registry.remove(&conn);
             drop(Gone(conn));

@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use diset_proto::limits::LINGER;
 use diset_proto::{Code, Connection, Misuse, Notice, RetryAfter, ServiceDef};
 #[cfg(unix)]
 use tokio::net::UnixListener;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::app::ServiceApp;
 use super::handle::ServiceHandle;
@@ -41,8 +43,19 @@ pub enum BindError {
         "cannot listen on {address}: {source}; is the address of this machine, the port free, and this user allowed to?"
     )]
     Address {
-        /// The address or path.
+        /// The address.
         address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There can be no socket at this path.
+    #[cfg(unix)]
+    #[error(
+        "cannot listen on the Unix socket {path}: {source}; does its folder exist, may this user write there, and is nothing of this name there yet? A service that was killed leaves its file behind: remove it"
+    )]
+    Path {
+        /// The path.
+        path: String,
         /// What the system said.
         source: io::Error,
     },
@@ -78,8 +91,8 @@ impl Listener {
         let bound = UnixListener::bind(path);
         bound
             .map(|listener| Self::Unix(listener, path.to_owned()))
-            .map_err(|source| BindError::Address {
-                address: path.display().to_string(),
+            .map_err(|source| BindError::Path {
+                path: path.display().to_string(),
                 source,
             })
     }
@@ -149,8 +162,10 @@ impl<S: ServiceDef> BoundService<S> {
     }
 
     /// Serves until `shutdown` is ready, then in order: takes no new connections, tells
-    /// all clients to go away, waits for them to drain as long as
-    /// [`drain_time`](super::Service::drain_time) allows, then ends what is left.
+    /// all clients to go away (PROTOCOL G-1), waits for them to drain as long as
+    /// [`drain_time`](super::Service::drain_time) allows, then ends what is left. Whoever is
+    /// still in its handshake is sent away at once. A handler that has not finished 2 s
+    /// after the drain time is dropped, and its connection's drop callback does not run.
     ///
     /// # Cancel safety
     /// As [`run`](Self::run).
@@ -158,16 +173,19 @@ impl<S: ServiceDef> BoundService<S> {
         tokio::pin!(shutdown);
         let settings = &self.service.settings;
         let most = settings.max_connections.saturating_add(settings.max_handshakes);
+        let mut rest: Option<Instant> = None;
         loop {
-            let room = self.tasks.len() < most;
+            let room = self.tasks.len() < most && rest.is_none();
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = self.tasks.join_next() => report(ended),
+                () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok(socket) => self.serve(socket),
+                    Err(error) if concerns_one_peer(&error) => tracing::debug!(%error, "a connection broke at once"),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_REST).await;
+                        rest = Some(Instant::now() + ACCEPT_REST);
                     }
                 },
             }
@@ -207,16 +225,25 @@ impl<S: ServiceDef> BoundService<S> {
     async fn drain(mut self) {
         let drain = self.service.settings.drain;
         let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(RESTART.0, RESTART.1));
-        let connections = self.service.registry.all();
-        tracing::info!(connections = connections.len(), "shutting down");
-        for conn in connections {
-            conn.0.link.go_away(notice.clone(), drain);
+        // Nothing is accepted any more, so these are all: those in their handshake, too.
+        let links = self.service.registry.links();
+        tracing::info!(connections = links.len(), "shutting down");
+        for link in links {
+            link.leave(notice.clone(), drain);
         }
         // The socket closes, so that a successor can listen.
         drop(self.listener);
         let tasks = &mut self.tasks;
-        let drained = async { while tasks.join_next().await.inspect(|_| ()).is_some() {} };
-        if tokio::time::timeout(drain, drained).await.is_err() {
+        let drained = async {
+            while let Some(ended) = tasks.join_next().await {
+                report(ended);
+            }
+        };
+        // At the deadline the connections end by themselves; they need a moment to say so.
+        if tokio::time::timeout(drain.saturating_add(LINGER), drained)
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 connections = self.tasks.len(),
                 "the shutdown ends what has not drained in time"
@@ -224,6 +251,15 @@ impl<S: ServiceDef> BoundService<S> {
         }
         self.tasks.shutdown().await;
     }
+}
+
+/// Whether it failed because of the one peer, so that the next one may fare better at once.
+fn concerns_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput, NotConnected};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput | NotConnected
+    )
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

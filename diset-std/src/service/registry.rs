@@ -1,19 +1,25 @@
-//! Who is connected: by trid, and by session.
+//! Who is connected: by trid, and by session; who is about to; and how many there may be.
 
 use core::hash::Hash;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diset_proto::{ServiceDef, Trid};
 
 use super::conn::{Conn, SessionId};
+use crate::link::Link;
 
-/// The live connections of one service.
+/// The connections of one service.
 pub(super) struct Registry<S: ServiceDef>(Mutex<Live<S>>);
 
 struct Live<S: ServiceDef> {
     by_trid: HashMap<Trid, Conn<S>>,
     by_session: HashMap<SessionId, Trid>,
+    /// Those that are not open yet, by a number of their own.
+    joining: HashMap<u64, Arc<Link>>,
+    next_joining: u64,
+    /// Connections that were admitted, or may be: each holds a place.
+    places: usize,
 }
 
 impl<S: ServiceDef> Registry<S> {
@@ -21,13 +27,54 @@ impl<S: ServiceDef> Registry<S> {
         Self(Mutex::new(Live {
             by_trid: HashMap::new(),
             by_session: HashMap::new(),
+            joining: HashMap::new(),
+            next_joining: 0,
+            places: 0,
         }))
     }
 
-    /// Puts a connection in; gives the older one of the same session that it displaces
-    /// (PROTOCOL D-2).
-    pub(super) fn insert(&self, conn: &Conn<S>) -> Option<Conn<S>> {
+    /// A connection that is in its handshake; its number, for [`left`](Self::left).
+    pub(super) fn join(&self, link: &Arc<Link>) -> u64 {
         let mut live = self.lock();
+        let number = live.next_joining;
+        live.next_joining += 1;
+        live.joining.insert(number, Arc::clone(link));
+        number
+    }
+
+    /// A connection in its handshake is gone, or open.
+    pub(super) fn left(&self, joining: u64) {
+        let mut live = self.lock();
+        live.joining.remove(&joining);
+        shrink(&mut live.joining);
+    }
+
+    /// A place for a client, if fewer than `most` are taken. One that comes back takes the
+    /// place of its older connection, so there is always one for it.
+    pub(super) fn take_place(&self, session: &SessionId, most: usize) -> bool {
+        let mut live = self.lock();
+        let free = live.places < most || live.by_session.contains_key(session);
+        live.places += usize::from(free);
+        free
+    }
+
+    pub(super) fn free_place(&self) {
+        let mut live = self.lock();
+        live.places = live.places.saturating_sub(1);
+    }
+
+    /// All engines, those in their handshake included.
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        let live = self.lock();
+        let open = live.by_trid.values().map(|conn| &conn.0.link);
+        open.chain(live.joining.values()).cloned().collect()
+    }
+
+    /// Puts a connection in that was joining; gives the older one of the same session that
+    /// it displaces (PROTOCOL D-2).
+    pub(super) fn insert(&self, joining: u64, conn: &Conn<S>) -> Option<Conn<S>> {
+        let mut live = self.lock();
+        live.joining.remove(&joining);
         live.by_trid.insert(conn.trid(), conn.clone());
         let older = live.by_session.insert(conn.session(), conn.trid())?;
         live.by_trid.get(&older).cloned()

@@ -185,7 +185,7 @@ impl TlsBuilder<ServerTls> {
             .with_cert_resolver(key);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = TICKETS;
-        config.max_early_data_size = 0;
+        config.max_early_data_size = 0; // PROTOCOL X-3
         if let Some(ticketer) = provider::ticketer()? {
             config.ticketer = ticketer;
         }
@@ -217,7 +217,7 @@ impl TlsBuilder<ClientTls> {
             .with_client_cert_resolver(key);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::store(Arc::clone(&sessions));
-        config.enable_early_data = false;
+        config.enable_early_data = false; // PROTOCOL X-3
         config.enable_sni = true;
         Ok(ClientTls {
             config: Arc::new(config),

@@ -42,7 +42,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The key under which a session of this peer is kept.
+    /// The key under which a session of this peer is kept (PROTOCOL D-1).
     ///
     /// For a certificate it is the SHA-256 of its public key, so it outlives a renewal with the same key; for a Unix socket it is derived from the user
     /// alone; without credentials it is all zero, and proves nothing.

@@ -1,0 +1,330 @@
+//! A client without its transport: engine, buffers, and what the transport is needed for next. The blocking and the
+//! async client are two short loops around this one.
+
+use core::cell::RefCell;
+use core::marker::PhantomData;
+
+use diset_proto::limits::{LINGER, LINGER_BYTES};
+use diset_proto::{
+    Cause, ClientConfig, Connection, Deframer, Event as EngineEvent, Instant, Misuse, Progress, Reconnect, Retry,
+    ServiceDef,
+};
+use embedded_io::ErrorKind;
+
+use crate::buffers::{Buffers, Lent};
+use crate::config::{Config, SetupError};
+use crate::event::{Dropped, Event, Message};
+
+/// A length of at most four bytes stands before a frame.
+const MAX_LENGTH_BYTES: usize = 4;
+
+/// What the transport is needed for next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// There is no connection.
+    Nothing,
+    /// Nothing of the transport: [`Machine::step`] has an event.
+    Step,
+    /// To write, or to end writing.
+    Out(Out),
+    /// To read.
+    Read,
+}
+
+/// What is to be done with the writing direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Out {
+    /// Write [`Machine::outgoing`].
+    Write,
+    /// What was written must leave.
+    Flush,
+    /// Nothing more will be written.
+    Close,
+}
+
+pub(crate) struct Machine<'b, S> {
+    config: Config<'b>,
+    reconnect: Reconnect,
+    retry: Retry,
+    frame: &'b RefCell<[u8]>,
+    output: &'b RefCell<[u8]>,
+    input: Input<'b>,
+    pub(crate) link: Option<Link<'b>>,
+    service: PhantomData<fn(S)>,
+}
+
+/// What one read has brought; `at..end` is still to be looked at.
+struct Input<'b> {
+    bytes: &'b mut [u8],
+    at: usize,
+    end: usize,
+}
+
+/// One connection.
+pub(crate) struct Link<'b> {
+    pub(crate) conn: Connection<Lent<'b>>,
+    rx: Deframer<Lent<'b>>,
+    unflushed: bool,
+    /// The writing direction has ended.
+    closed: bool,
+    /// The writing direction has failed; what has arrived is read until then (PROTOCOL E-5).
+    broken: Option<Instant>,
+    discarded: usize,
+    error: Option<ErrorKind>,
+}
+
+impl<'b, S: ServiceDef> Machine<'b, S> {
+    pub(crate) fn new<const FRAME: usize, const OUTPUT: usize, const INPUT: usize>(
+        config: Config<'b>,
+        buffers: &'b mut Buffers<FRAME, OUTPUT, INPUT>,
+    ) -> Result<Self, SetupError> {
+        let Buffers { frame, output, input } = buffers;
+        let longest = usize::try_from(config.limits.max_frame()).unwrap_or(usize::MAX);
+        if FRAME < longest.saturating_add(MAX_LENGTH_BYTES) {
+            return Err(SetupError::FrameStorage);
+        }
+        if INPUT == 0 {
+            return Err(SetupError::Input);
+        }
+        let input = Input {
+            bytes: input,
+            at: 0,
+            end: 0,
+        };
+        let mut machine = Self {
+            config,
+            reconnect: Reconnect::new(config.reconnect, config.seed),
+            retry: Retry::At(Instant::ZERO),
+            frame,
+            output,
+            input,
+            link: None,
+            service: PhantomData,
+        };
+        // A connection that is thrown away finds now what could not work later.
+        machine.begin(Instant::ZERO).map_err(SetupError::Misuse)?;
+        machine.link = None;
+        Ok(machine)
+    }
+
+    pub(crate) const fn config(&self) -> &Config<'b> {
+        &self.config
+    }
+
+    pub(crate) const fn retry(&self) -> Retry {
+        self.retry
+    }
+
+    // ── one connection after the other ──────────────────────────────────────────────
+
+    /// The channel is open: the proposal is ready to leave.
+    pub(crate) fn begin(&mut self, now: Instant) -> Result<(), Misuse> {
+        // Gives the buffers back first.
+        self.link = None;
+        let (Some(output), Some(frame)) = (Lent::of(self.output), Lent::of(self.frame)) else {
+            return Err(Misuse::WrongPhase);
+        };
+        let config = ClientConfig {
+            catalog: S::CATALOG,
+            identity: self.config.identity,
+            limits: self.config.limits,
+            args: self.config.args,
+        };
+        let conn = Connection::client(now, &config, output)?;
+        (self.input.at, self.input.end) = (0, 0);
+        self.link = Some(Link {
+            conn,
+            rx: Deframer::new(frame),
+            unflushed: false,
+            closed: false,
+            broken: None,
+            discarded: 0,
+            error: None,
+        });
+        Ok(())
+    }
+
+    /// There was no channel (PROTOCOL R-2).
+    pub(crate) fn failed(&mut self, now: Instant) -> Retry {
+        self.retry = self.reconnect.dropped(now, &Cause::Lost);
+        diset_proto::__log_debug!("not connected, next: {:?}", self.retry);
+        self.retry
+    }
+
+    /// The connection is over: what is to be told of it.
+    fn finish(&mut self, now: Instant) -> Option<Dropped> {
+        let Link { conn, error, .. } = self.link.take()?;
+        let cause = conn.cause().cloned().unwrap_or(Cause::Lost);
+        self.retry = self.reconnect.dropped(now, &cause);
+        let unconfirmed = conn.unconfirmed();
+        diset_proto::__log_debug!("dropped, unconfirmed {}, next: {:?}", unconfirmed, self.retry);
+        Some(Dropped {
+            cause,
+            unconfirmed,
+            error,
+            retry: self.retry,
+        })
+    }
+
+    // ── what the world did ──────────────────────────────────────────────────────────
+
+    /// Looks at the time.
+    pub(crate) fn look(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        // What this ends, and what it finds all gone, makes something due.
+        let _ = link.conn.transmit();
+        if link.conn.wake().is_some_and(|wake| wake <= now) {
+            // The end it may tell of shows in the progress.
+            let _ = link.conn.handle_time(now);
+        }
+        if link.broken.is_some_and(|until| until <= now) {
+            let _ = link.conn.handle_eof();
+        }
+    }
+
+    /// The transport has taken bytes, or failed to.
+    pub(crate) fn wrote(&mut self, now: Instant, result: Result<usize, ErrorKind>) {
+        let Some(link) = &mut self.link else { return };
+        match result {
+            Ok(count) if count > 0 => {
+                link.conn.transmitted(count);
+                link.unflushed = true;
+            }
+            // One that takes nothing and does not wait never will.
+            Ok(_) => self.write_failed(now, ErrorKind::WriteZero),
+            Err(error) => self.write_failed(now, error),
+        }
+    }
+
+    /// The transport has flushed, or ended, the writing direction; or failed to.
+    pub(crate) fn settled(&mut self, now: Instant, out: Out, result: Result<(), ErrorKind>) {
+        let Some(link) = &mut self.link else { return };
+        match (result, out) {
+            (Ok(()), Out::Close) => link.closed = true,
+            (Ok(()), Out::Write | Out::Flush) => link.unflushed = false,
+            (Err(error), _) => self.write_failed(now, error),
+        }
+    }
+
+    pub(crate) fn write_failed(&mut self, now: Instant, error: ErrorKind) {
+        if let Some(link) = &mut self.link {
+            link.error = link.error.or(Some(error));
+            link.broken = link.broken.or(Some(now.after(LINGER)));
+        }
+    }
+
+    /// The transport has read into [`space`](Self::space); 0 is its end.
+    pub(crate) fn read(&mut self, now: Instant, result: Result<usize, ErrorKind>) {
+        let Some(link) = &mut self.link else { return };
+        let count = match result {
+            Ok(count) => count,
+            Err(error) => {
+                link.error = link.error.or(Some(error));
+                0
+            }
+        };
+        if count == 0 {
+            let _ = link.conn.handle_eof();
+            return;
+        }
+        if link.conn.phase().is_over() {
+            // PROTOCOL E-4: read and discard.
+            link.discarded = link.discarded.saturating_add(count);
+            if link.discarded > LINGER_BYTES {
+                let _ = link.conn.handle_eof();
+            }
+            return;
+        }
+        link.conn.handle_received(now);
+        (self.input.at, self.input.end) = (0, count.min(self.input.bytes.len()));
+    }
+
+    // ── what must happen next ───────────────────────────────────────────────────────
+
+    /// What the transport is needed for next, after [`look`](Self::look). Writing comes before reading: what is read
+    /// may have to be answered, and the answer needs room. One that cannot be written to now, which is not
+    /// `writable`, is still read, or two peers that both only write would hang.
+    pub(crate) fn need(&mut self, writable: bool) -> Need {
+        let Some(link) = &mut self.link else {
+            return Need::Nothing;
+        };
+        if link.conn.phase().is_over() {
+            self.input.at = self.input.end;
+        }
+        if link.conn.progress() == Progress::Over || self.input.at < self.input.end {
+            return Need::Step;
+        }
+        match self.out() {
+            Some(out) if writable => Need::Out(out),
+            _ => Need::Read,
+        }
+    }
+
+    /// What is to be done with the writing direction, if anything.
+    pub(crate) fn out(&mut self) -> Option<Out> {
+        let link = self.link.as_mut()?;
+        let waiting = !link.conn.transmit().is_empty();
+        match link.conn.progress() {
+            _ if link.broken.is_some() || link.closed => None,
+            Progress::Over => None,
+            _ if waiting => Some(Out::Write),
+            _ if link.unflushed => Some(Out::Flush),
+            Progress::Finish => Some(Out::Close),
+            Progress::Running => None,
+        }
+    }
+
+    /// The bytes to be written.
+    pub(crate) fn outgoing(&mut self) -> &[u8] {
+        self.link
+            .as_mut()
+            .map(|link| link.conn.transmit())
+            .unwrap_or_default()
+    }
+
+    /// Where to read to. All input has been looked at.
+    pub(crate) const fn space(&mut self) -> &mut [u8] {
+        self.input.bytes
+    }
+
+    /// When something is due though nothing comes; [`Instant::ZERO`] for at once.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        let link = self.link.as_ref()?;
+        if link.conn.progress() == Progress::Over || self.input.at < self.input.end {
+            return Some(Instant::ZERO);
+        }
+        [link.conn.wake(), link.broken].into_iter().flatten().min()
+    }
+
+    /// The next event. It may borrow the input, so nothing can be looked at after it in the same call: one frame is
+    /// one event, at least [`Event::Room`]. `None` when there is neither input nor an end.
+    pub(crate) fn step(&mut self, now: Instant) -> Option<Event<'_, 'b, S>> {
+        if self.link.as_ref()?.conn.progress() == Progress::Over {
+            return self.finish(now).map(Event::Dropped);
+        }
+        let Self {
+            link, input, reconnect, ..
+        } = self;
+        let Link { conn, rx, .. } = link.as_mut()?;
+        let mut rest = input.bytes.get(input.at..input.end).unwrap_or_default();
+        if rest.is_empty() {
+            return None;
+        }
+        let frame = rx.next(&mut rest, conn.max_frame());
+        input.at = input.end.saturating_sub(rest.len());
+        Some(match conn.handle_frame(now, frame?)? {
+            EngineEvent::Message(message) => Event::Message(Message {
+                conn,
+                message,
+                service: PhantomData,
+            }),
+            EngineEvent::Connected(trid) => {
+                reconnect.connected(now);
+                Event::Connected(trid)
+            }
+            EngineEvent::GoingAway(notice) => Event::GoingAway(notice),
+            // The end shows when all of it has been told to the peer.
+            _ => Event::Room,
+        })
+    }
+}

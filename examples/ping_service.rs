@@ -1,0 +1,77 @@
+//! A service for `ping_client`: answers each Ping, and has News for everybody now and then.
+//!
+//! ```sh
+//! cargo run --release --example make_certificates -- certificates
+//! cargo run --release --example ping_service -- --folder certificates
+//! ```
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use diset_examples::{News, Ping, PingPong, Pong};
+use diset_std::tls::{Authorities, Certificate, ServerTls};
+use diset_std::{Conn, Service, ServiceHandle};
+
+/// Answers each Ping with a Pong. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen.
+    #[arg(long, default_value = "[::]:9145")]
+    listen: String,
+    /// The folder with service.pem, service.key and ca.pem.
+    #[arg(long)]
+    folder: PathBuf,
+    /// Seconds between News; 0 for none.
+    #[arg(long, default_value_t = 5)]
+    news: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    match serve(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ping_service: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    let file = |name| options.folder.join(name);
+    let certificate = Certificate::from_pem_files(file("service.pem"), file("service.key"))?;
+    let tls = ServerTls::new(certificate, Authorities::from_pem_file(file("ca.pem"))?)?;
+    let bound = Service::new(PingPong)
+        .on_connect(|conn: Conn<PingPong>| async move {
+            let subject = conn.credentials().certificate().map_or("nobody", |certificate| certificate.subject());
+            println!("{} is {subject}, identity {}, from {}", conn.trid(), conn.identity(), conn.peer_addr());
+            Ok(())
+        })
+        .on(|conn, ping: Ping| async move {
+            conn.send(&Pong { id: ping.id }).await?;
+            Ok(())
+        })
+        .on_drop(|conn, dropped| async move { println!("{} has gone: {dropped}", conn.trid()) })
+        .bind(options.listen.as_str(), tls)
+        .await?;
+    println!("Framework/PingPong listens on {}; Ctrl-C ends it", options.listen);
+    if options.news > 0 {
+        tokio::spawn(tell(bound.handle(), Duration::from_secs(options.news)));
+    }
+    bound.run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+    println!("drained and stopped");
+    Ok(())
+}
+
+/// Says something to everybody, at intervals.
+async fn tell(service: ServiceHandle<PingPong>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        let count = service.connections().len();
+        service.broadcast(&News { text: format!("{count} connected") });
+    }
+}
