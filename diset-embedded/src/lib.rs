@@ -12,7 +12,7 @@
 //! # Async
 //!
 //! ```
-//! use diset_embedded::{Buffers, Channel, Client, Clock, Config, Event, Identity, Retry, SetupError, TrustedLine};
+//! use diset_embedded::{Buffers, Client, Clock, Config, Event, Identity, Retry, SetupError, TrustedLine};
 //! use diset_proto::{MessageOf, Schema, define_service};
 //! use serde::{Deserialize, Serialize};
 //!
@@ -89,7 +89,9 @@
 //!
 //! | | |
 //! |---|---|
-#![doc = include_str!("memory.md")]
+//! | [`Buffers`] | 1 |
+//! | [`Client`] | 1 |
+//! | [`Event`] | 1 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the
 //! default. Input need not hold a frame; output must hold at least 768 bytes.
@@ -98,7 +100,6 @@
 //!
 //! [`TrustedLine`] authenticates nobody. TLS by embedded-tls is not in this release yet; until then bring a
 //! [`Channel`] of your own where the line cannot be trusted.
-#![doc = ""]
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -123,10 +124,11 @@ mod config;
 mod event;
 mod line;
 mod machine;
+mod memory;
 
-pub use asynch::{Async, Channel, Clock, Open};
+pub use asynch::{Channel, Clock, Open};
 pub use buffers::Buffers;
-pub use client::Client;
+pub use client::{Client, NoClock};
 pub use config::{Config, SetupError};
 pub use diset_proto;
 pub use diset_proto::{

@@ -6,8 +6,8 @@ use core::marker::PhantomData;
 
 use diset_proto::limits::{LINGER, LINGER_BYTES};
 use diset_proto::{
-    Cause, ClientConfig, Connection, Deframer, Event as EngineEvent, Instant, Misuse, Progress, Reconnect, Retry,
-    ServiceDef,
+    Arg, Cause, ClientConfig, Connection, Deframer, Event as EngineEvent, Identity, Instant, Limits, Misuse, Progress,
+    Reconnect, Retry, ServiceDef,
 };
 use embedded_io::ErrorKind;
 
@@ -43,7 +43,9 @@ pub(crate) enum Out {
 }
 
 pub(crate) struct Machine<'b, S> {
-    config: Config<'b>,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    args: &'b [(&'b str, Arg<'b>)],
     reconnect: Reconnect,
     retry: Retry,
     frame: &'b RefCell<[u8]>,
@@ -92,7 +94,9 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             end: 0,
         };
         let mut machine = Self {
-            config,
+            identity: config.identity,
+            limits: config.limits,
+            args: config.args,
             reconnect: Reconnect::new(config.reconnect, config.seed),
             retry: Retry::At(Instant::ZERO),
             frame,
@@ -105,10 +109,6 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         machine.begin(Instant::ZERO).map_err(SetupError::Misuse)?;
         machine.link = None;
         Ok(machine)
-    }
-
-    pub(crate) const fn config(&self) -> &Config<'b> {
-        &self.config
     }
 
     pub(crate) const fn retry(&self) -> Retry {
@@ -126,9 +126,9 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         };
         let config = ClientConfig {
             catalog: S::CATALOG,
-            identity: self.config.identity,
-            limits: self.config.limits,
-            args: self.config.args,
+            identity: self.identity,
+            limits: self.limits,
+            args: self.args,
         };
         let conn = Connection::client(now, &config, output)?;
         (self.input.at, self.input.end) = (0, 0);
@@ -209,7 +209,7 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
     pub(crate) fn write_failed(&mut self, now: Instant, error: ErrorKind) {
         if let Some(link) = &mut self.link {
             link.error = link.error.or(Some(error));
-            link.broken = link.broken.or(Some(now.after(LINGER)));
+            link.broken = link.broken.or_else(|| Some(now.after(LINGER)));
         }
     }
 
@@ -276,10 +276,7 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
 
     /// The bytes to be written.
     pub(crate) fn outgoing(&mut self) -> &[u8] {
-        self.link
-            .as_mut()
-            .map(|link| link.conn.transmit())
-            .unwrap_or_default()
+        self.link.as_mut().map(|link| link.conn.transmit()).unwrap_or_default()
     }
 
     /// Where to read to. All input has been looked at.
@@ -312,18 +309,19 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         }
         let frame = rx.next(&mut rest, conn.max_frame());
         input.at = input.end.saturating_sub(rest.len());
-        Some(match conn.handle_frame(now, frame?)? {
-            EngineEvent::Message(message) => Event::Message(Message {
+        let event = frame.and_then(|frame| conn.handle_frame(now, frame));
+        Some(match event {
+            Some(EngineEvent::Message(message)) => Event::Message(Message {
                 conn,
                 message,
                 service: PhantomData,
             }),
-            EngineEvent::Connected(trid) => {
+            Some(EngineEvent::Connected(trid)) => {
                 reconnect.connected(now);
                 Event::Connected(trid)
             }
-            EngineEvent::GoingAway(notice) => Event::GoingAway(notice),
-            // The end shows when all of it has been told to the peer.
+            Some(EngineEvent::GoingAway(notice)) => Event::GoingAway(notice),
+            // An end shows as the last event, when all of it has been told to the peer.
             _ => Event::Room,
         })
     }

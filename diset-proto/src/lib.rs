@@ -182,14 +182,14 @@ mod wire;
 
 pub use conn::event::{Event, Progress};
 pub use conn::state::Phase;
-pub use conn::{ClientConfig, Connection, DecodeError};
+pub use conn::{ClientConfig, Connection};
 pub use definition::{Digest, Direction, Key, Verdict};
 pub use error::{Bound, Cause, Misuse, SendError};
 pub use id::{Identity, ServiceName, Trid};
 pub use limits::Limits;
 #[cfg(feature = "alloc")]
 pub use message::Kept;
-pub use message::{Held, MessageRef};
+pub use message::{DecodeError, Held, MessageRef};
 pub use postcard_schema::{self, Schema};
 pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;

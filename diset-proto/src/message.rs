@@ -8,10 +8,12 @@
 use alloc::boxed::Box;
 
 use postcard::Error as Postcard;
+use postcard_schema::Schema;
+use postcard_schema::schema::NamedType;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::MessageDef;
-use crate::schema::walk::Invalid;
+use crate::schema::walk::{Invalid, check_structure};
+use crate::schema::{MessageDef, digest};
 use crate::wire::outbox::BodyError;
 
 /// A message that has come and has not been looked into yet.
@@ -27,6 +29,8 @@ pub struct MessageRef<'f> {
     pub(crate) number: u8,
     pub(crate) wire: u8,
     pub(crate) cost: u32,
+    /// Straight from the input: the connection watches that it is dealt with.
+    pub(crate) lent: bool,
     pub(crate) payload: Payload<'f>,
 }
 
@@ -40,7 +44,44 @@ impl core::fmt::Debug for Payload<'_> {
     }
 }
 
-impl MessageRef<'_> {
+impl<'f> MessageRef<'f> {
+    /// Decodes the message apart from its connection; see
+    /// [`Connection::take_message`](crate::Connection::take_message).
+    ///
+    /// # Errors
+    /// The message does not fit `T`: tell the connection by
+    /// [`Connection::fail_decode`](crate::Connection::fail_decode).
+    pub fn decode<T>(&self) -> Result<T, DecodeError>
+    where
+        T: Schema + Serialize + Deserialize<'f>,
+    {
+        if self.def.structure() != const { digest::structure(T::SCHEMA) } {
+            return Err(DecodeError::OtherType);
+        }
+        decode(self.payload.0).map_err(DecodeError::Invalid)
+    }
+
+    /// As [`decode`](Self::decode), against `structure`, from
+    /// [`ServiceDef::STRUCTURES`](crate::ServiceDef::STRUCTURES) at the message's number;
+    /// lends the bytes.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    pub fn decode_raw(&self, structure: &NamedType) -> Result<&'f [u8], DecodeError> {
+        let bytes = self.payload.0;
+        check_structure(structure, bytes)
+            .map(|()| bytes)
+            .map_err(DecodeError::Invalid)
+    }
+
+    /// The message is on its way to its handler; give this back when that is done.
+    pub const fn held(self) -> Held {
+        Held {
+            bytes: self.cost,
+            messages: 1,
+        }
+    }
+
     /// The definition it claims to follow.
     pub const fn def(&self) -> &'static MessageDef {
         self.def
@@ -86,15 +127,16 @@ pub struct Kept {
 }
 
 #[cfg(feature = "alloc")]
-impl Kept {
-    pub(crate) fn new(message: &MessageRef<'_>) -> Self {
+impl From<MessageRef<'_>> for Kept {
+    fn from(message: MessageRef<'_>) -> Self {
         let MessageRef {
             def,
             number,
             wire,
             cost,
             payload,
-        } = *message;
+            ..
+        } = message;
         Self {
             def,
             number,
@@ -103,7 +145,10 @@ impl Kept {
             payload: payload.0.into(),
         }
     }
+}
 
+#[cfg(feature = "alloc")]
+impl Kept {
     /// The message, as it came.
     pub fn message(&self) -> MessageRef<'_> {
         let Self {
@@ -118,16 +163,52 @@ impl Kept {
             number,
             wire,
             cost,
+            lent: false,
             payload: Payload(payload),
         }
     }
 }
 
-/// What a message on its way to a handler has taken of the credit; goes back to the peer
+/// What messages on their way to a handler have taken of the credit; goes back to the peer
 /// by [`Connection::release`](crate::Connection::release).
 #[must_use = "without a release the peer runs out of credit"]
 #[derive(Debug, PartialEq, Eq)]
-pub struct Held(pub(crate) u32);
+pub struct Held {
+    pub(crate) bytes: u32,
+    pub(crate) messages: u32,
+}
+
+impl Held {
+    /// Both together, to be released at once.
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            messages: self.messages.saturating_add(other.messages),
+        }
+    }
+}
+
+/// Why a message was not decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// It does not fit its definition. The peer is told; the connection is closing.
+    Invalid(Invalid),
+    /// The type asked for has another structure than the message.
+    OtherType,
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Invalid(invalid) => write!(f, "the message does not fit its definition: {invalid}"),
+            Self::OtherType => f.write_str("the type asked for has another structure than the message"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
 
 /// Decodes and checks a payload (PROTOCOL M-2).
 pub(crate) fn decode<'f, T: Serialize + Deserialize<'f>>(payload: &'f [u8]) -> Result<T, Invalid> {

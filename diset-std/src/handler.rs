@@ -4,18 +4,18 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::MutexGuard;
+use std::panic::catch_unwind;
 
-use diset_proto::{Code, Held, Invalid, MessageDef, MessageOf, MessageRef, Notice, RetryAfter, Schema, ServiceDef};
+use diset_proto::{
+    Code, DecodeError, Held, Invalid, MessageDef, MessageOf, MessageRef, Notice, RetryAfter, Schema, ServiceDef,
+};
 use postcard_schema::schema::NamedType;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-use crate::link::State;
 
 /// A future on the heap.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -114,14 +114,14 @@ pub(crate) enum Called {
     Done(HandlerResult, Held),
     /// It waits for something.
     Running(BoxFuture<HandlerResult>, Held),
-    /// The message was not valid; the engine has ended the connection.
-    Invalid,
+    /// The message was not valid; the engine must know.
+    Invalid(DecodeError),
 }
 
 /// A handler of any kind, for the peers `P`.
 pub(crate) trait Handler<P>: Send + Sync {
-    /// Decodes the message under the lock, gives the lock back, and runs as far as it goes.
-    fn call(&self, peer: &P, state: MutexGuard<'_, State>, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called;
+    /// Decodes the message and runs as far as it goes. The engine is not locked meanwhile.
+    fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called;
 }
 
 /// `|peer, message: M| async move { … }`
@@ -134,18 +134,11 @@ where
     F: Fn(P, M) -> R + Send + Sync,
     R: Future<Output = HandlerResult> + Send + 'static,
 {
-    fn call(
-        &self,
-        peer: &P,
-        mut state: MutexGuard<'_, State>,
-        message: MessageRef<'_>,
-        cx: &mut Context<'_>,
-    ) -> Called {
-        let Some(Ok((message, held))) = state.conn.as_mut().map(|conn| conn.decode_held::<M>(message)) else {
-            return Called::Invalid;
-        };
-        drop(state);
-        start(|| (self.0)(peer.clone(), message), held, cx)
+    fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called {
+        match message.decode::<M>() {
+            Ok(owned) => start(|| (self.0)(peer.clone(), owned), message.held(), cx),
+            Err(error) => Called::Invalid(error),
+        }
     }
 }
 
@@ -158,13 +151,13 @@ where
     M: MessageOf<S>,
     F: for<'f> Fn(&P, M::View<'f>) -> HandlerResult + Send + Sync,
 {
-    fn call(&self, peer: &P, mut state: MutexGuard<'_, State>, message: MessageRef<'_>, _: &mut Context<'_>) -> Called {
-        let Some(Ok((view, held))) = state.conn.as_mut().map(|conn| conn.decode_held::<M::View<'_>>(message)) else {
-            return Called::Invalid;
+    fn call(&self, peer: &P, message: MessageRef<'_>, _: &mut Context<'_>) -> Called {
+        let view = match message.decode::<M::View<'_>>() {
+            Ok(view) => view,
+            Err(error) => return Called::Invalid(error),
         };
-        drop(state);
         let result = catch_unwind(AssertUnwindSafe(|| (self.0)(peer, view)));
-        Called::Done(result.unwrap_or_else(|_| Err(panicked())), held)
+        Called::Done(result.unwrap_or_else(|_| Err(panicked())), message.held())
     }
 }
 
@@ -238,29 +231,20 @@ where
     F: Fn(P, AnyMessage<S>) -> R + Send + Sync,
     R: Future<Output = HandlerResult> + Send + 'static,
 {
-    fn call(
-        &self,
-        peer: &P,
-        mut state: MutexGuard<'_, State>,
-        message: MessageRef<'_>,
-        cx: &mut Context<'_>,
-    ) -> Called {
+    fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called {
         let (def, number) = (message.def(), message.number());
         let structure = S::STRUCTURES.get(usize::from(number));
-        let (Some(structure), Some(conn)) = (structure, state.conn.as_mut()) else {
-            return Called::Invalid;
+        let checked = structure.map_or(Err(DecodeError::OtherType), |structure| message.decode_raw(structure));
+        let any = match checked {
+            Ok(bytes) => AnyMessage {
+                def,
+                number,
+                bytes: bytes.into(),
+                service: PhantomData,
+            },
+            Err(error) => return Called::Invalid(error),
         };
-        let Ok((bytes, held)) = conn.decode_raw(message, structure) else {
-            return Called::Invalid;
-        };
-        drop(state);
-        let message = AnyMessage {
-            def,
-            number,
-            bytes: bytes.into(),
-            service: PhantomData,
-        };
-        start(|| (self.0)(peer.clone(), message), held, cx)
+        start(|| (self.0)(peer.clone(), any), message.held(), cx)
     }
 }
 
@@ -269,12 +253,17 @@ fn start<R>(make: impl FnOnce() -> R, held: Held, cx: &mut Context<'_>) -> Calle
 where
     R: Future<Output = HandlerResult> + Send + 'static,
 {
-    let Ok(mut future) = catch_unwind(AssertUnwindSafe(|| Box::pin(make()))) else {
-        return Called::Done(Err(panicked()), held);
-    };
-    match poll_caught(future.as_mut(), cx) {
-        Poll::Ready(result) => Called::Done(result, held),
-        Poll::Pending => Called::Running(future, held),
+    let started = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = Box::pin(make());
+        match future.as_mut().poll(cx) {
+            Poll::Ready(result) => Ok(result),
+            Poll::Pending => Err(future),
+        }
+    }));
+    match started {
+        Ok(Ok(result)) => Called::Done(result, held),
+        Ok(Err(future)) => Called::Running(future, held),
+        Err(_) => Called::Done(Err(panicked()), held),
     }
 }
 

@@ -2,11 +2,12 @@
 //! sends. Messages are encoded straight into the engine's output under a short lock; no
 //! queue and no copy in between.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{Bound, Code, Connection, Notice, SendError};
+use diset_proto::{Bound, Cause, Code, Connection, Notice, SendError};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -40,6 +41,9 @@ pub(crate) struct Link {
     state: Mutex<State>,
     /// Room may have become free.
     space: Notify,
+    /// This side has ended the connection: what has come, and is not handled yet, is not to
+    /// be.
+    ended: AtomicBool,
     policy: SlowPolicy,
 }
 
@@ -105,6 +109,7 @@ impl Link {
         Arc::new(Self {
             state: Mutex::new(state),
             space: Notify::new(),
+            ended: AtomicBool::new(false),
             policy,
         })
     }
@@ -166,6 +171,18 @@ impl Link {
         Self::kick(state, false);
     }
 
+    /// There is a new connection.
+    pub(crate) fn plug(&self, conn: Connection<PooledOutput>) {
+        self.lock().conn = Some(conn);
+        self.ended.store(false, Relaxed);
+    }
+
+    /// Whether this side has ended the connection by [`with_conn`](Self::with_conn), as a
+    /// handler may do. Costs no lock.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
     /// There is no connection any more: who waits for room is told so.
     pub(crate) fn unplug(&self) {
         let mut state = self.lock();
@@ -195,9 +212,13 @@ impl Link {
     /// Does something with the engine, if there is one, and wakes its driver.
     pub(crate) fn with_conn<R>(&self, work: impl FnOnce(&mut Connection<PooledOutput>) -> R) -> Option<R> {
         let mut state = self.lock();
-        let result = state.conn.as_mut().map(work);
+        let conn = state.conn.as_mut()?;
+        let result = work(conn);
+        if matches!(conn.cause(), Some(Cause::OurError(_))) {
+            self.ended.store(true, Relaxed);
+        }
         Self::kick(state, false);
-        result
+        Some(result)
     }
 
     /// Those who wait for room may try again.

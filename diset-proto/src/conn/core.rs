@@ -6,16 +6,16 @@ use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
 use super::state::{Input, Phase, Step, step};
-use super::{DecodeError, Role};
+use super::Role;
 use crate::definition::Verdict;
 use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::fmt::{debug, warn};
 use crate::id::Trid;
 use crate::limits::{LINGER, Limits};
-use crate::message::{Held, MessageRef, Payload};
-use crate::schema::Catalog;
+use crate::message::{DecodeError, Held, MessageRef, Payload};
 use crate::schema::agree::Agreement;
 use crate::schema::walk::Invalid;
+use crate::schema::{Catalog, MessageDef};
 use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
@@ -108,7 +108,11 @@ impl Core {
     /// Deals with a frame that has its place in this phase.
     fn take<'f>(&mut self, now: Instant, kind: Kind, raw: RawFrame<'f>) -> Result<Option<Event<'f>>, Notice> {
         match kind {
-            Kind::Message => self.message(raw).map(Some),
+            Kind::Message => {
+                let message = self.message(&raw).ok_or_else(|| self.objection(&raw))?;
+                self.unsettled = Some(message.wire);
+                Ok(Some(Event::Message(message)))
+            }
             Kind::Credit => {
                 let grant = Grant::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
                 if self.flow.granted(grant) {
@@ -154,35 +158,64 @@ impl Core {
     }
 
     /// A message frame: number, direction and credit; the body is looked at when it is
-    /// decoded (PROTOCOL M-1).
-    fn message<'f>(&mut self, raw: RawFrame<'f>) -> Result<Event<'f>, Notice> {
+    /// decoded (PROTOCOL M-1). `None`, and nothing changed, when there is an
+    /// [`objection`](Self::objection).
+    fn message<'f>(&mut self, raw: &RawFrame<'f>) -> Option<MessageRef<'f>> {
         let cost = raw.cost();
-        let Some((&wire, payload)) = raw.body.split_first() else {
-            return Err(Notice::new(Code::PacketMalformed).with_text("a message without a number"));
-        };
-        if !self.flow.received(cost) {
-            return Err(Notice::new(Code::CreditExceeded).about(wire));
+        let (&wire, payload) = raw.body.split_first()?;
+        let number = self.agreement.own(wire).ok()?;
+        let def = self.catalog.message(number)?;
+        if !self.may_come(def) || !self.flow.received(cost) {
+            return None;
         }
-        let (number, def) = self
-            .agreement
-            .own(wire)
-            .and_then(|number| Ok((number, self.catalog.message(number).ok_or(Verdict::Unknown)?)))
-            .map_err(|verdict| Notice::new(code_of(verdict)).about(wire))?;
-        let allowed = match self.role {
-            Role::Client => def.direction().allows_service(),
-            Role::Service => def.direction().allows_client(),
-        };
-        if !allowed {
-            return Err(Notice::new(Code::WrongDirection).about(wire).with_text(def.name()));
-        }
-        self.unsettled = Some(wire);
-        Ok(Event::Message(MessageRef {
+        Some(MessageRef {
             def,
             number,
             wire,
             cost,
+            lent: true,
             payload: Payload(payload),
-        }))
+        })
+    }
+
+    fn may_come(&self, def: &MessageDef) -> bool {
+        match self.role {
+            Role::Client => def.direction().allows_service(),
+            Role::Service => def.direction().allows_client(),
+        }
+    }
+
+    /// What is wrong with a message frame.
+    fn objection(&self, raw: &RawFrame<'_>) -> Notice {
+        let Some(&wire) = raw.body.first() else {
+            return Notice::new(Code::PacketMalformed).with_text("a message without a number");
+        };
+        if !self.flow.may_receive(raw.cost()) {
+            return Notice::new(Code::CreditExceeded).about(wire);
+        }
+        let known = self
+            .agreement
+            .own(wire)
+            .and_then(|number| self.catalog.message(number).ok_or(Verdict::Unknown));
+        match known {
+            Ok(def) => Notice::new(Code::WrongDirection).about(wire).with_text(def.name()),
+            Err(verdict) => Notice::new(code_of(verdict)).about(wire),
+        }
+    }
+
+    /// See [`Connection::take_message`](super::Connection::take_message).
+    #[inline]
+    pub(super) fn take_message<'f>(&mut self, frame: Frame<'f>) -> Result<MessageRef<'f>, Frame<'f>> {
+        match &frame.0 {
+            Ok(raw)
+                if Kind::of(raw.head) == Kind::Message
+                    && matches!(self.phase, Phase::Open | Phase::Leaving)
+                    && self.unsettled.is_none() =>
+            {
+                self.message(raw).ok_or(frame)
+            }
+            _ => Err(frame),
+        }
     }
 
     fn handle_malformed(&mut self, malformed: Malformed) -> Result<Option<Event<'static>>, Notice> {
@@ -218,22 +251,29 @@ impl Core {
 
     pub(super) fn settle<T>(
         &mut self,
-        message: &MessageRef<'_>,
+        message: MessageRef<'_>,
         checked: Result<T, Invalid>,
     ) -> Result<(T, Held), DecodeError> {
-        self.unsettled = None;
+        if message.lent {
+            self.unsettled = None;
+        }
         match checked {
-            Ok(value) => Ok((value, Held(message.cost))),
+            Ok(value) => Ok((value, message.held())),
             Err(invalid) => {
-                let mut text = Text::default();
-                let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{invalid}"));
-                self.end(Cause::OurError(Notice {
-                    text,
-                    ..Notice::new(Code::Invalid).about(message.wire)
-                }));
+                self.invalid(message.wire, invalid);
                 Err(DecodeError::Invalid(invalid))
             }
         }
+    }
+
+    /// A message does not fit its definition.
+    pub(super) fn invalid(&mut self, wire: u8, invalid: Invalid) {
+        let mut text = Text::default();
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{invalid}"));
+        self.end(Cause::OurError(Notice {
+            text,
+            ..Notice::new(Code::Invalid).about(wire)
+        }));
     }
 
     /// What was sent and has not been granted again.
@@ -248,7 +288,7 @@ impl Core {
     }
 
     pub(super) fn release(&mut self, held: Held) {
-        self.flow.released(held.0);
+        self.flow.released(held.bytes, held.messages);
         let parting = matches!(self.phase, Phase::Leaving | Phase::Draining);
         if (parting || self.flow.is_grant_due()) && !self.phase.is_over() {
             self.pending.grant();

@@ -86,6 +86,11 @@ impl Flow {
         true
     }
 
+    /// Whether there is credit for a message of the peer.
+    pub(crate) const fn may_receive(&self, cost: u32) -> bool {
+        self.open.bytes >= cost && self.open.messages > 0
+    }
+
     /// A message came; false when there was no credit for it (PROTOCOL L-3).
     #[must_use]
     pub(crate) fn received(&mut self, cost: u32) -> bool {
@@ -97,10 +102,10 @@ impl Flow {
         true
     }
 
-    /// A message was dealt with.
-    pub(crate) const fn released(&mut self, cost: u32) {
-        self.back.bytes = self.back.bytes.saturating_add(cost);
-        self.back.messages = self.back.messages.saturating_add(1);
+    /// Messages were dealt with.
+    pub(crate) const fn released(&mut self, bytes: u32, messages: u32) {
+        self.back.bytes = self.back.bytes.saturating_add(bytes);
+        self.back.messages = self.back.messages.saturating_add(messages);
     }
 
     /// Whether so much is to be granted again that it is worth a frame of its own: half a

@@ -27,9 +27,9 @@ use crate::definition::Verdict;
 use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::id::Trid;
 use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
-use crate::message::{self, Held, MessageRef};
+use crate::message::{self, DecodeError, Held, MessageRef};
 use crate::schema::agree::Agreement;
-use crate::schema::walk::{Invalid, check_structure};
+use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::status::{Code, Notice};
 use crate::time::Instant;
@@ -95,6 +95,20 @@ impl<B: Storage> Connection<B> {
     /// What it returns borrows the frame, not the connection.
     pub fn handle_frame<'f>(&mut self, now: Instant, frame: Frame<'f>) -> Option<Event<'f>> {
         self.core.handle_frame(now, frame)
+    }
+
+    /// Takes a message, as [`handle_frame`](Self::handle_frame) does, but to be decoded
+    /// apart from the connection ([`MessageRef::decode`]): for callers that share the
+    /// connection under a lock and deal with many messages at a time.
+    ///
+    /// Tell [`handle_received`](Self::handle_received) of the input. A message that does not
+    /// decode must be reported by [`fail_decode`](Self::fail_decode).
+    ///
+    /// # Errors
+    /// Anything but a message against which nothing is to be said is given back for
+    /// `handle_frame`, and has changed nothing.
+    pub fn take_message<'f>(&mut self, frame: Frame<'f>) -> Result<MessageRef<'f>, Frame<'f>> {
+        self.core.take_message(frame)
     }
 
     /// Bytes have arrived, whether they make a frame or not: the peer lives
@@ -215,7 +229,8 @@ impl<B: Storage> Connection<B> {
         if message.def.structure() != const { digest::structure(T::SCHEMA) } {
             return Err(DecodeError::OtherType);
         }
-        self.core.settle(&message, message::decode(message.payload.0))
+        let checked = message::decode(message.payload.0);
+        self.core.settle(message, checked)
     }
 
     /// Checks a message against `structure`, from
@@ -231,7 +246,7 @@ impl<B: Storage> Connection<B> {
     ) -> Result<(&'f [u8], Held), DecodeError> {
         let bytes = message.payload.0;
         self.core
-            .settle(&message, check_structure(structure, bytes).map(|()| bytes))
+            .settle(message, check_structure(structure, bytes).map(|()| bytes))
     }
 
     /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode
@@ -239,7 +254,7 @@ impl<B: Storage> Connection<B> {
     #[cfg(feature = "alloc")]
     pub fn keep(&mut self, message: MessageRef<'_>) -> message::Kept {
         self.core.unsettled = None;
-        message::Kept::new(&message)
+        message.into()
     }
 
     /// A message that was held has been dealt with.
@@ -258,6 +273,15 @@ impl<B: Storage> Connection<B> {
         self.core.unsettled = None;
         self.core
             .end(Cause::OurError(Notice::new(code).with_text(text).about(wire)));
+    }
+
+    /// A message from [`take_message`](Self::take_message) was not decoded: the peer gets the
+    /// error, the connection closes. `wire` is [`MessageRef::wire`].
+    pub fn fail_decode(&mut self, wire: u8, error: DecodeError) {
+        match error {
+            DecodeError::Invalid(invalid) => self.core.invalid(wire, invalid),
+            DecodeError::OtherType => self.fail(wire, Code::NoHandler, ""),
+        }
     }
 
     /// Says go-away: no new messages from here; what is under way still comes, then the
@@ -372,28 +396,6 @@ impl<B: Storage> Connection<B> {
         self.core.write_pending(&mut self.out);
     }
 }
-
-/// Why a message was not decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// It does not fit its definition. The peer is told; the connection is closing.
-    Invalid(Invalid),
-    /// The type asked for has another structure than the message.
-    OtherType,
-}
-
-impl ::core::fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        match self {
-            Self::Invalid(invalid) => write!(f, "the message does not fit its definition: {invalid}"),
-            Self::OtherType => f.write_str("the type asked for has another structure than the message"),
-        }
-    }
-}
-
-impl ::core::error::Error for DecodeError {}
 
 fn checked_output<B: Storage>(mut output: B) -> Result<Outbox<B>, Misuse> {
     if !output.grow(MIN_OUTPUT) {

@@ -8,6 +8,8 @@ use diset_proto::{Cause, Code, Limits, Misuse, Notice, Phase, RetryAfter, SendEr
 use crate::support::*;
 
 scenarios! {
+    an_end_in_order_confirms_everything_to_a_client,
+    an_end_in_order_confirms_everything_to_a_service,
     an_error_arrives_behind_what_was_sent,
     a_go_away_drains_both_directions,
     a_client_goes_away,
@@ -360,4 +362,31 @@ fn what_could_not_leave_is_given_up_at_the_end() {
     }
     assert_eq!((drops, conn.phase()), (1, Phase::Closed), "PROTOCOL E-4");
     assert!(conn.transmit().is_empty() && conn.wake().is_none(), "PROTOCOL E-4");
+}
+
+fn an_end_in_order_confirms_everything_to_a_client(change: Change<'_>) -> Pair {
+    an_end_in_order(change, true)
+}
+
+fn an_end_in_order_confirms_everything_to_a_service(change: Change<'_>) -> Pair {
+    an_end_in_order(change, false)
+}
+
+/// Nobody counts a message as perhaps lost after an end in order.
+fn an_end_in_order(change: Change<'_>, client_leaves: bool) -> Pair {
+    let mut pair = connected(change);
+    for id in 0..5 {
+        pair.client.conn.send(PING, &Ping { id }).unwrap();
+        pair.service.conn.send(PONG, &Pong { id }).unwrap();
+    }
+    assert_eq!([pair.client.conn.unconfirmed(), pair.service.conn.unconfirmed()], [5, 5], "PROTOCOL L-6");
+    let leaving = if client_leaves { &mut pair.client.conn } else { &mut pair.service.conn };
+    leaving.go_away(pair.now, Notice::new(Code::Done), 5 * SECOND).unwrap();
+    pair.settle();
+    for peer in [&pair.client, &pair.service] {
+        assert!(matches!(peer.dropped(), Some(Cause::WentAway(_))), "PROTOCOL G-2: {peer:?}");
+        assert_eq!(peer.conn.unconfirmed(), 0, "PROTOCOL G-4");
+        assert_eq!(peer.messages().count(), 5);
+    }
+    pair
 }

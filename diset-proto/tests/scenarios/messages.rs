@@ -1,7 +1,7 @@
 //! Messages and the credit they cost: order, errors, both sides full at once.
 
 use diset_proto::sim::{Happened, Pair};
-use diset_proto::{Bound, Code, Limits, SendError};
+use diset_proto::{Bound, Code, Kept, Limits, SendError};
 
 use crate::support::*;
 
@@ -12,6 +12,7 @@ scenarios! {
     an_unknown_number,
     a_wrong_direction,
     a_message_that_nobody_handles,
+    a_kept_message_settles_no_other,
     a_handler_that_fails,
     too_short,
     left_over,
@@ -370,4 +371,22 @@ fn a_type_of_another_structure_is_the_callers_mistake() {
     });
     pair.client.conn.send(PING, &Ping { id: 1 }).unwrap();
     pair.settle();
+}
+
+/// A message that was kept for later does not vouch for the one that is lent now.
+fn a_kept_message_settles_no_other(change: Change<'_>) -> Pair {
+    let mut pair = connected(change);
+    let mut kept: Option<Kept> = None;
+    pair.service.on_message(move |conn, message| match kept.take() {
+        None => kept = Some(conn.keep(message)),
+        // The second is just dropped.
+        Some(first) => assert!(conn.decode::<Ping>(first.message()).is_ok()),
+    });
+    for id in 0..2 {
+        pair.client.conn.send(PING, &Ping { id }).unwrap();
+    }
+    pair.settle();
+    let cause = pair.service.dropped().unwrap();
+    assert_eq!(cause.code(), Some(Code::NoHandler), "PROTOCOL M-4");
+    pair
 }

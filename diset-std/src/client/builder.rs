@@ -2,9 +2,10 @@
 
 use core::fmt;
 use core::future::Future;
+use core::hash::BuildHasher;
 use core::marker::PhantomData;
 use core::time::Duration;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -74,6 +74,21 @@ impl<S: ServiceDef> Client<S> {
     ///
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was sent.
+    ///
+    /// What only the service may send does not compile:
+    ///
+    /// ```compile_fail,E0277
+    /// # use diset_std::{Client, Schema, SendError, define_service};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Schema)]
+    /// # struct Ping { id: i64 }
+    /// # #[derive(Serialize, Deserialize, Schema)]
+    /// # struct Pong { id: i64 }
+    /// # define_service! { PingPong = "Framework/PingPong"; from_client: [Ping], from_service: [Pong] }
+    /// async fn wrong(client: Client<PingPong>) -> Result<(), SendError> {
+    ///     client.send(&Pong { id: 7 }).await
+    /// }
+    /// ```
     pub async fn send<M: FromClient<S>>(&self, message: &M) -> Result<(), SendError> {
         self.inner.link.send(M::NUMBER, message).await
     }

@@ -105,7 +105,7 @@ impl<S: ServiceDef> Supervisor<S> {
             Err(misuse) => return (Ended::Settings(BadSettings::Misuse(misuse)), None),
         };
         let link = &self.client.inner.link;
-        link.lock().conn = Some(engine);
+        link.plug(engine);
         let app = ClientApp::new(
             self.client.clone(),
             Arc::clone(&self.handlers),

@@ -4,12 +4,9 @@
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
 
-use diset_proto::{Held, Kept};
+use diset_proto::{Connection, Held, Kept, Storage};
 
 use crate::handler::{BoxFuture, HandlerResult, poll_caught};
-
-/// For how many messages that are dealt with an idle lane keeps room.
-const KEPT_DONE: usize = 16;
 
 /// A handler that waits for something.
 struct Running {
@@ -25,7 +22,7 @@ pub(super) struct Lane {
     /// Bounded by the credit that the peer was granted.
     waiting: VecDeque<Kept>,
     /// Credit of messages that are dealt with, to be given back under the next lock.
-    done: Vec<Held>,
+    done: Option<Held>,
 }
 
 impl Lane {
@@ -64,24 +61,28 @@ impl Lane {
         };
         let message = self.running.take().and_then(|running| running.message);
         let wire = message.as_ref().map(|(wire, _)| *wire);
-        self.done.extend(message.map(|(_, held)| held));
+        if let Some((_, held)) = message {
+            self.done(held);
+        }
         Poll::Ready((wire, result))
     }
 
     pub(super) fn done(&mut self, held: Held) {
-        self.done.push(held);
+        self.done = Some(match self.done.take() {
+            Some(others) => others.and(held),
+            None => held,
+        });
     }
 
     /// Gives back the credit of what is dealt with.
-    pub(super) fn drain_done(&mut self) -> impl Iterator<Item = Held> {
-        if self.done.capacity() > KEPT_DONE {
-            self.done.shrink_to(self.done.len());
+    pub(super) fn give_back<B: Storage>(&mut self, conn: &mut Connection<B>) {
+        if let Some(held) = self.done.take() {
+            conn.release(held);
         }
-        self.done.drain(..)
     }
 
     pub(super) const fn has_done(&self) -> bool {
-        !self.done.is_empty()
+        self.done.is_some()
     }
 
     /// What waits will never be handled.

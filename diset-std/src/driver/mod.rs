@@ -7,6 +7,8 @@
 
 mod lane;
 mod session;
+#[cfg(all(test, unix))]
+mod tests;
 mod wire;
 
 use core::future::Future;

@@ -2,9 +2,9 @@
 //! socket.
 
 use core::task::{Context, Poll};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
-use diset_proto::{Cause, Code, Connection, Deframer, Event, GrowBuf, Instant, Limits, MessageRef, Progress, Trid};
+use diset_proto::{Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, Progress, Trid};
 
 use super::lane::Lane;
 use super::wire::Wire;
@@ -12,7 +12,10 @@ use super::{App, Dropped, HANDLER_GRACE};
 use crate::buffers::PooledOutput;
 use crate::channel::OutBuf;
 use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, guarded};
-use crate::link::{Link, State};
+use crate::link::Link;
+
+/// Most messages that are taken under one lock.
+const BATCH: usize = 32;
 
 /// How far the end of a connection has got.
 enum End {
@@ -81,9 +84,7 @@ impl<A: App> Session<A> {
     pub(super) fn poll_time(&mut self, now: Instant) -> bool {
         let mut state = self.link.lock();
         let Some(conn) = &mut state.conn else { return false };
-        for held in self.lane.drain_done() {
-            conn.release(held);
-        }
+        self.lane.give_back(conn);
         if conn.wake().is_none_or(|wake| wake > now) {
             return false;
         }
@@ -129,10 +130,13 @@ impl<A: App> Session<A> {
             if self.lane.is_running() {
                 break;
             }
+            if self.link.is_ended() {
+                self.lane.discard();
+            }
             let Some(kept) = self.lane.next() else { break };
             busy = true;
-            let link = Arc::clone(&self.link);
-            self.dispatch(link.lock(), kept.message(), cx);
+            let message = kept.message();
+            Self::call(&self.handlers, &self.app, &mut self.lane, &self.link, message, cx);
         }
         if self.grace().is_some_and(|until| now >= until) {
             tracing::warn!("a handler did not finish in time after its connection ended");
@@ -142,30 +146,51 @@ impl<A: App> Session<A> {
     }
 
     /// Plaintext has come.
+    ///
+    /// Messages are taken several under one lock and handled without it. What is not a plain
+    /// message waits until those before it have been handled.
     pub(super) fn feed(&mut self, now: Instant, plaintext: &[u8], cx: &mut Context<'_>) {
         let link = Arc::clone(&self.link);
         let mut input = plaintext;
+        let mut batch = [const { None }; BATCH];
         loop {
             let mut state = link.lock();
             let Some(conn) = &mut state.conn else { return };
-            for held in self.lane.drain_done() {
-                conn.release(held);
+            self.lane.give_back(conn);
+            conn.handle_received(now);
+            let (count, mut other) = take_messages(conn, &mut self.rx, &mut input, &mut batch);
+            if count > 0 {
+                drop(state);
+                for message in batch.iter_mut().take(count).filter_map(Option::take) {
+                    if !link.is_ended() {
+                        Self::call(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
+                    }
+                }
+                if other.is_none() {
+                    continue;
+                }
+                state = link.lock();
             }
-            let Some(frame) = self.rx.next(&mut input, conn.max_frame()) else {
-                conn.handle_received(now);
+            let Some(conn) = &mut state.conn else { return };
+            if other.is_none() {
+                other = self.rx.next(&mut input, conn.max_frame());
+            }
+            let Some(frame) = other else {
                 // Credit may have come.
                 link.room_is_free(state);
                 return;
             };
+            let frame = match conn.take_message(frame) {
+                Ok(message) => {
+                    drop(state);
+                    Self::call(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
+                    continue;
+                }
+                Err(frame) => frame,
+            };
             match conn.handle_frame(now, frame) {
-                None => {}
-                Some(Event::Message(message)) if self.lane.is_busy() => {
-                    let kept = conn.keep(message);
-                    self.lane.wait(kept);
-                }
-                Some(Event::Message(message)) => {
-                    Self::call(&self.handlers, &self.app, &mut self.lane, &link, state, message, cx);
-                }
+                // It was not taken before for a reason, so this is never one.
+                Some(Event::Message(message)) => self.lane.wait(conn.keep(message)),
                 Some(Event::Proposed(proposal)) => {
                     drop(state);
                     self.admission = Some(self.app.admission(&proposal));
@@ -179,43 +204,42 @@ impl<A: App> Session<A> {
                     self.on_dropped(now, cause);
                 }
                 Some(Event::GoingAway(notice)) => tracing::debug!(%notice, "the peer says go-away"),
-                Some(_) => {}
+                Some(_) | None => {}
             }
         }
     }
 
-    fn dispatch(&mut self, state: MutexGuard<'_, State>, message: MessageRef<'_>, cx: &mut Context<'_>) {
-        let link = Arc::clone(&self.link);
-        Self::call(&self.handlers, &self.app, &mut self.lane, &link, state, message, cx);
-    }
-
-    /// Gives a message to its handler. Apart from `self`, because the message may borrow
-    /// the deframer.
+    /// Gives a message to its handler, or lets it wait for its turn. Apart from `self`,
+    /// because the message may borrow the deframer.
     fn call(
         handlers: &Handlers<A::Peer>,
         app: &A,
         lane: &mut Lane,
         link: &Link,
-        mut state: MutexGuard<'_, State>,
         message: MessageRef<'_>,
         cx: &mut Context<'_>,
     ) {
+        if lane.is_busy() {
+            lane.wait(message.into());
+            return;
+        }
         let wire = message.wire();
         let (Some(handler), Some(peer)) = (handlers.find(message.number()), app.peer()) else {
             let name = message.name();
-            if let Some(conn) = &mut state.conn {
-                conn.reject(message, Code::NoHandler, name);
-            }
+            link.with_conn(|conn| conn.reject(message, Code::NoHandler, name));
             return;
         };
-        match handler.call(peer, state, message, cx) {
+        match handler.call(peer, message, cx) {
             Called::Done(Ok(()), held) => lane.done(held),
             Called::Done(Err(failure), held) => {
                 lane.done(held);
                 failed(link, lane, Some(wire), &failure);
             }
             Called::Running(future, held) => lane.run(future, Some((wire, held))),
-            Called::Invalid => lane.discard(),
+            Called::Invalid(error) => {
+                lane.discard();
+                link.with_conn(|conn| conn.fail_decode(wire, error));
+            }
         }
     }
 
@@ -274,9 +298,7 @@ impl<A: App> Session<A> {
         }
         let mut state = self.link.lock();
         let Some(conn) = &mut state.conn else { return false };
-        for held in self.lane.drain_done() {
-            conn.release(held);
-        }
+        self.lane.give_back(conn);
         let bytes = conn.transmit();
         if bytes.is_empty() {
             return false;
@@ -354,6 +376,27 @@ impl<A: App> Drop for Session<A> {
     fn drop(&mut self) {
         self.link.unplug();
     }
+}
+
+/// Takes messages that lie whole at the front of the input, until the batch is full; how
+/// many, and the frame that is something else.
+fn take_messages<'i>(
+    conn: &mut Connection<PooledOutput>,
+    rx: &mut Deframer<GrowBuf>,
+    input: &mut &'i [u8],
+    batch: &mut [Option<MessageRef<'i>>],
+) -> (usize, Option<Frame<'i>>) {
+    let max = conn.max_frame();
+    let mut count = 0;
+    for place in batch {
+        let Some(frame) = rx.next_whole(input, max) else { break };
+        match conn.take_message(frame) {
+            Ok(message) => *place = Some(message),
+            Err(frame) => return (count, Some(frame)),
+        }
+        count += 1;
+    }
+    (count, None)
 }
 
 /// A callback that panics is done.

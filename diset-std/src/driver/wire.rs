@@ -186,7 +186,8 @@ impl Wire {
             0
         };
         out.sent(sent);
-        if !self.write_broken && !(kept.is_empty() && out.is_empty()) {
+        let all_gone = kept.is_empty() && out.is_empty();
+        if !(all_gone || self.write_broken) {
             kept.extend_from_slice(out.pending());
             self.kept_out = kept;
         }

@@ -2,9 +2,9 @@
 
 use core::fmt;
 use core::future::Future;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
-use std::net::SocketAddr;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

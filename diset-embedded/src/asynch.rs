@@ -1,0 +1,241 @@
+//! The client under an executor: futures that can be dropped at any time.
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+
+use diset_proto::{Instant, Retry, ServiceDef};
+use embedded_io::{Error, ErrorType};
+
+use crate::buffers::Buffers;
+use crate::client::Client;
+use crate::config::{Config, SetupError};
+use crate::event::{ConnectError, Event};
+use crate::machine::{Machine, Need, Out};
+
+/// What opens a [`Channel`]: a transport that is connected, with what it takes to know the peer.
+#[expect(
+    async_fn_in_trait,
+    reason = "as embedded-io-async: executors on chips need no `Send`"
+)]
+pub trait Open {
+    /// What comes of it.
+    type Channel: Channel;
+    /// Why there is none.
+    type Error: Error;
+
+    /// Opens the channel.
+    ///
+    /// A channel is given only when the peer is who it should be: it has proven it, with all checks done, or the
+    /// caller has said that the line is trusted. There is no other way to a channel, so nothing is ever sent to a
+    /// peer before.
+    ///
+    /// # Errors
+    /// There is no channel; nothing of the application was sent.
+    async fn open(self) -> Result<Self::Channel, Self::Error>;
+}
+
+/// An open channel to the right peer: reliable, ordered, integrity-checked, and it shows when it ends (PROTOCOL X-1).
+///
+/// # Cancel safety
+/// The client drops these futures when something else comes first, a keep-alive above all. **They must be cancel
+/// safe**: a `read` or `write` that is dropped before it is ready has taken nothing from the transport and given
+/// nothing to it, or keeps what it has taken for the next call; `flush` and `close` go on when they are called again.
+#[expect(
+    async_fn_in_trait,
+    reason = "as embedded-io-async: executors on chips need no `Send`"
+)]
+pub trait Channel: ErrorType {
+    /// Reads at least one byte; 0 is the end.
+    ///
+    /// # Errors
+    /// The channel has failed.
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Takes at least one byte, perhaps not all.
+    ///
+    /// # Errors
+    /// The channel takes nothing any more; what has arrived is still read.
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error>;
+
+    /// Makes what was written leave; it need not have arrived.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// Ends the writing direction in order, as far as the transport can; reading goes on (PROTOCOL X-4).
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn close(&mut self) -> Result<(), Self::Error>;
+}
+
+/// The time: now, and later.
+#[expect(
+    async_fn_in_trait,
+    reason = "as embedded-io-async: executors on chips need no `Send`"
+)]
+pub trait Clock {
+    /// Milliseconds since an origin that stays the same for the life of the client, such as the start of the chip.
+    fn now(&self) -> Instant;
+
+    /// Returns at this time or a little later; at once when it is in the past.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn sleep_until(&mut self, time: Instant);
+}
+
+impl<'b, S: ServiceDef, C: Channel, T: Clock> Client<'b, S, C, T> {
+    /// A client for an executor. It works in these buffers and has no other memory.
+    ///
+    /// # Errors
+    /// [`SetupError`]: limits, arguments and buffers do not fit together.
+    pub fn new<const FRAME: usize, const OUTPUT: usize, const INPUT: usize>(
+        _service: S,
+        config: Config<'b>,
+        clock: T,
+        buffers: &'b mut Buffers<FRAME, OUTPUT, INPUT>,
+    ) -> Result<Self, SetupError> {
+        Machine::new(config, buffers).map(|machine| Self::with(machine, clock))
+    }
+
+    /// Opens the channel and puts the proposal on its way; [`Event::Connected`] or [`Event::Dropped`] follows. The
+    /// opening may take as long as a handshake.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; try again at [`retry`](Self::retry).
+    ///
+    /// # Cancel safety
+    /// The line is gone when the future is dropped before it is ready; the client can connect again.
+    pub async fn connect<O: Open<Channel = C>>(&mut self, line: O) -> Result<(), ConnectError<O::Error>> {
+        if self.is_busy() {
+            return Err(ConnectError::StillConnected);
+        }
+        self.channel = None;
+        let begun = self.clock.now();
+        let limit = begun.after(self.machine.limits.handshake());
+        let opened = match before(&mut self.clock, Some(limit), line.open()).await {
+            Some(opened) => opened.map_err(ConnectError::Channel),
+            None => Err(ConnectError::TimedOut),
+        };
+        let channel = opened.inspect_err(|_| {
+            self.machine.failed(self.clock.now());
+        })?;
+        // The time for the handshake runs from before the opening.
+        self.machine.begin(begun).map_err(ConnectError::Misuse)?;
+        self.channel = Some(channel);
+        Ok(())
+    }
+
+    /// The service could not be reached, there is nothing to open: when to try again.
+    pub fn unreachable(&mut self) -> Retry {
+        self.machine.failed(self.clock.now())
+    }
+
+    /// Waits until it is time to connect and says so; [`Retry::Never`] at once.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn wait_for_retry(&mut self) -> Retry {
+        if let Retry::At(time) = self.retry()
+            && time > self.clock.now()
+        {
+            self.clock.sleep_until(time).await;
+        }
+        self.retry()
+    }
+
+    /// Writes, reads and keeps the connection alive until there is an event; `None` when there is no connection,
+    /// as after [`Event::Dropped`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe. Each thing that happens is noted in the client in the same step in which the channel reports
+    /// it, and nothing is taken out of the input before the future is ready; what is dropped in between is a call of
+    /// the [`Channel`] or the [`Clock`], which are cancel safe themselves. The next `next` goes on from there.
+    pub async fn next(&mut self) -> Option<Event<'_, 'b, S>> {
+        loop {
+            let now = self.clock.now();
+            self.machine.look(now);
+            match self.machine.need(true) {
+                Need::Out(out) => self.put(out).await,
+                Need::Read => self.get().await,
+                Need::Step => break,
+                Need::Nothing => {
+                    self.channel = None;
+                    break;
+                }
+            }
+        }
+        self.machine.step(self.clock.now())
+    }
+
+    /// Waits until all that was sent has been written and flushed, or the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is lost or written twice, `next` goes on with what is left.
+    pub async fn flush(&mut self) {
+        loop {
+            self.machine.look(self.clock.now());
+            let Some(out) = self.machine.out() else { return };
+            self.put(out).await;
+        }
+    }
+
+    /// Ends the connection in order: what was sent still leaves, what is under way is still taken, within this
+    /// time. Go on with [`next`](Self::next) until [`Event::Dropped`].
+    pub fn close(&mut self, within: Duration) {
+        self.go_away(self.clock.now(), within);
+    }
+
+    /// Reads, unless something is due before anything comes.
+    async fn get(&mut self) {
+        let wake = self.machine.wake();
+        let clock = &mut self.clock;
+        let Some(channel) = &mut self.channel else {
+            return self.machine.read(clock.now(), Ok(0));
+        };
+        if let Some(read) = before(clock, wake, channel.read(self.machine.space())).await {
+            self.machine.read(clock.now(), read.map_err(|error| error.kind()));
+        }
+    }
+
+    /// Writes, unless something is due before anything was taken.
+    async fn put(&mut self, out: Out) {
+        let wake = self.machine.wake();
+        let clock = &mut self.clock;
+        let Some(channel) = &mut self.channel else {
+            return self
+                .machine
+                .write_failed(clock.now(), embedded_io::ErrorKind::NotConnected);
+        };
+        let settled = match out {
+            Out::Write => {
+                if let Some(written) = before(clock, wake, channel.write(self.machine.outgoing())).await {
+                    self.machine.wrote(clock.now(), written.map_err(|error| error.kind()));
+                }
+                return;
+            }
+            Out::Flush => before(clock, wake, channel.flush()).await,
+            Out::Close => before(clock, wake, channel.close()).await,
+        };
+        if let Some(settled) = settled {
+            self.machine
+                .settled(clock.now(), out, settled.map_err(|error| error.kind()));
+        }
+    }
+}
+
+/// What `work` gives, or `None` when the time comes first; with both ready, what it gives.
+async fn before<W: Future>(clock: &mut impl Clock, time: Option<Instant>, work: W) -> Option<W::Output> {
+    let mut work = pin!(work);
+    let Some(time) = time else { return Some(work.await) };
+    let mut alarm = pin!(clock.sleep_until(time));
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}

@@ -1,0 +1,235 @@
+//! The client without an executor: the main loop polls it.
+//!
+//! [`Client::poll`] does not wait for the peer. It asks the channel whether it is ready and does what can be done
+//! now; a keep-alive that is due leaves, whether or not anything comes. Between two polls the main loop does its own
+//! work, or sleeps until [`Client::wake`] or an interrupt of the transport, whichever is first.
+//!
+//! ```
+//! use diset_embedded::blocking::{Channel, Open};
+//! use diset_embedded::{Client, Event, Instant, Retry};
+//! # use diset_embedded::{FromClient, Schema, define_service};
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize, Schema)]
+//! # struct Reading { celsius: f32 }
+//! # define_service! { Logger = "Demo/Logger"; from_client: [Reading] }
+//! # fn dial<C: Channel>() -> Option<C> { None }
+//! # fn measure() -> Option<f32> { None }
+//!
+//! /// One turn of the main loop.
+//! fn turn<C: Channel + Open<Channel = C>>(client: &mut Client<'_, Logger, C>, now: Instant) {
+//!     if !client.is_busy() && matches!(client.retry(), Retry::At(when) if when <= now) {
+//!         match dial::<C>() {
+//!             // If it fails there is a next attempt.
+//!             Some(line) => { let _ = client.connect(line, now); }
+//!             None => { client.unreachable(now); }
+//!         }
+//!     }
+//!     if let Some(celsius) = measure() {
+//!         // Lost while there is no connection.
+//!         let _ = client.send(&Reading { celsius });
+//!     }
+//!     while let Some(event) = client.poll(now) {
+//!         match event {
+//!             Event::Message(message) => message.reject("not in this firmware"),
+//!             Event::Dropped(dropped) => { let _why = dropped.cause(); }
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! ```
+
+use core::time::Duration;
+
+use diset_proto::{Instant, Retry, ServiceDef};
+use embedded_io::{Error, ErrorKind, ErrorType};
+
+use crate::buffers::Buffers;
+use crate::client::{Client, NoClock};
+use crate::config::{Config, SetupError};
+use crate::event::{ConnectError, Event};
+use crate::machine::{Machine, Need, Out};
+
+/// What opens a [`Channel`]: a transport that is connected, with what it takes to know the peer.
+pub trait Open {
+    /// What comes of it.
+    type Channel: Channel;
+    /// Why there is none.
+    type Error: Error;
+
+    /// Opens the channel.
+    ///
+    /// A channel is given only when the peer is who it should be: it has proven it, with all checks done, or the
+    /// caller has said that the line is trusted. There is no other way to a channel, so nothing is ever sent to a
+    /// peer before.
+    ///
+    /// # Errors
+    /// There is no channel; nothing of the application was sent.
+    fn open(self) -> Result<Self::Channel, Self::Error>;
+}
+
+/// An open channel to the right peer: reliable, ordered, integrity-checked, and it shows when it ends (PROTOCOL X-1).
+///
+/// Of the six calls only [`flush`](Self::flush) and [`close`](Self::close) may wait, for as long as it takes the
+/// bytes to leave; `read` and `write` do not after their `_ready` has said so. A channel over a stack that cannot
+/// tell says that it is always ready to write, and then `poll` may wait in `write`.
+pub trait Channel: ErrorType {
+    /// Whether [`read`](Self::read) has something to give now, an end or an error included.
+    ///
+    /// # Errors
+    /// The channel has failed.
+    fn read_ready(&mut self) -> Result<bool, Self::Error>;
+
+    /// Reads at least one byte; 0 is the end.
+    ///
+    /// # Errors
+    /// The channel has failed.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Whether [`write`](Self::write), `flush` and `close` can do something now.
+    ///
+    /// # Errors
+    /// The channel takes nothing any more; what has arrived is still read.
+    fn write_ready(&mut self) -> Result<bool, Self::Error>;
+
+    /// Takes at least one byte, perhaps not all.
+    ///
+    /// # Errors
+    /// As [`write_ready`](Self::write_ready).
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error>;
+
+    /// Makes what was written leave; it need not have arrived.
+    ///
+    /// # Errors
+    /// As [`write_ready`](Self::write_ready).
+    fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// Ends the writing direction in order, as far as the transport can; reading goes on (PROTOCOL X-4).
+    ///
+    /// # Errors
+    /// As [`write_ready`](Self::write_ready).
+    fn close(&mut self) -> Result<(), Self::Error>;
+}
+
+impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
+    /// A client that is polled. It works in these buffers and has no other memory.
+    ///
+    /// # Errors
+    /// [`SetupError`]: limits, arguments and buffers do not fit together.
+    pub fn blocking<const FRAME: usize, const OUTPUT: usize, const INPUT: usize>(
+        _service: S,
+        config: Config<'b>,
+        buffers: &'b mut Buffers<FRAME, OUTPUT, INPUT>,
+    ) -> Result<Self, SetupError> {
+        Machine::new(config, buffers).map(|machine| Self::with(machine, NoClock(())))
+    }
+
+    /// Opens the channel and puts the proposal on its way; [`Event::Connected`] or [`Event::Dropped`] follows.
+    ///
+    /// Waits as long as [`Open::open`] does. The time for the handshake runs from `now`, the opening included.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; try again at [`retry`](Self::retry).
+    pub fn connect<O: Open<Channel = C>>(&mut self, line: O, now: Instant) -> Result<(), ConnectError<O::Error>> {
+        if self.is_busy() {
+            return Err(ConnectError::StillConnected);
+        }
+        self.channel = None;
+        let channel = line.open().map_err(|error| {
+            self.machine.failed(now);
+            ConnectError::Channel(error)
+        })?;
+        self.machine.begin(now).map_err(ConnectError::Misuse)?;
+        self.channel = Some(channel);
+        Ok(())
+    }
+
+    /// The service could not be reached, there is nothing to open: when to try again.
+    pub fn unreachable(&mut self, now: Instant) -> Retry {
+        self.machine.failed(now)
+    }
+
+    /// Does what can be done now and gives the next event, `None` when there is none. Call it until then.
+    pub fn poll(&mut self, now: Instant) -> Option<Event<'_, 'b, S>> {
+        while let Need::Read | Need::Out(_) = self.turn(now) {}
+        self.machine.step(now)
+    }
+
+    /// Writes what the channel takes now; true when nothing is left to be written.
+    pub fn flush(&mut self, now: Instant) -> bool {
+        loop {
+            self.machine.look(now);
+            match self.machine.out() {
+                None => return true,
+                Some(out) if self.is_writable(now) => self.put(now, out),
+                Some(_) => return self.machine.out().is_none(),
+            }
+        }
+    }
+
+    /// Ends the connection in order: what was sent still leaves, what is under way is still taken, within this
+    /// time. Go on polling until [`Event::Dropped`].
+    pub fn close(&mut self, now: Instant, within: Duration) {
+        self.go_away(now, within);
+    }
+
+    /// One step of the transport. What is needed next, [`Need::Nothing`] when the transport is not ready.
+    fn turn(&mut self, now: Instant) -> Need {
+        self.machine.look(now);
+        let mut need = self.machine.need(true);
+        if matches!(need, Need::Out(_)) && !self.is_writable(now) {
+            need = self.machine.need(false);
+        }
+        match need {
+            Need::Out(out) => self.put(now, out),
+            Need::Read if !self.get(now) => return Need::Nothing,
+            Need::Nothing => self.channel = None,
+            Need::Read | Need::Step => {}
+        }
+        need
+    }
+
+    fn is_writable(&mut self, now: Instant) -> bool {
+        let ready = self.channel.as_mut().map(C::write_ready);
+        match ready.transpose() {
+            Ok(ready) => ready.unwrap_or(false),
+            Err(error) => {
+                self.machine.write_failed(now, error.kind());
+                false
+            }
+        }
+    }
+
+    /// Reads when there is something; false when there is nothing.
+    fn get(&mut self, now: Instant) -> bool {
+        let Some(channel) = &mut self.channel else {
+            self.machine.read(now, Ok(0));
+            return true;
+        };
+        match channel.read_ready() {
+            Ok(false) => return false,
+            Ok(true) => {
+                let read = channel.read(self.machine.space());
+                self.machine.read(now, read.map_err(|error| error.kind()));
+            }
+            Err(error) => self.machine.read(now, Err(error.kind())),
+        }
+        true
+    }
+
+    fn put(&mut self, now: Instant, out: Out) {
+        let Some(channel) = &mut self.channel else {
+            self.machine.write_failed(now, ErrorKind::NotConnected);
+            return;
+        };
+        let settled = match out {
+            Out::Write => {
+                let written = channel.write(self.machine.outgoing());
+                self.machine.wrote(now, written.map_err(|error| error.kind()));
+                return;
+            }
+            Out::Flush => channel.flush(),
+            Out::Close => channel.close(),
+        };
+        self.machine.settled(now, out, settled.map_err(|error| error.kind()));
+    }
+}

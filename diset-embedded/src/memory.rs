@@ -1,0 +1,31 @@
+//! What a client takes on a 32-bit chip. The figures stand in the documentation of the crate, too; a test compares
+//! them, and a build for such a chip fails when they are exceeded.
+
+/// [`Buffers`](crate::Buffers) of the default lengths.
+pub(crate) const BUFFERS: usize = 1420;
+/// A [`Client`](crate::Client), less its channel and clock.
+pub(crate) const CLIENT: usize = 904;
+/// An [`Event`](crate::Event).
+pub(crate) const EVENT: usize = 120;
+
+#[cfg(target_pointer_width = "32")]
+const _: () = {
+    diset_proto::define_service! { Any = "Any/Any"; }
+    assert!(size_of::<crate::Buffers>() <= BUFFERS);
+    assert!(size_of::<crate::Client<'static, Any, ()>>() <= CLIENT);
+    assert!(size_of::<crate::Event<'static, 'static, Any>>() <= EVENT);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_those_of_the_documentation() {
+        let documentation = include_str!("lib.rs");
+        for (what, bytes) in [("Buffers", BUFFERS), ("Client", CLIENT), ("Event", EVENT)] {
+            let row = format!("//! | [`{what}`] | {bytes} |");
+            assert!(documentation.contains(&row), "put into the table of lib.rs: {row}");
+        }
+    }
+}

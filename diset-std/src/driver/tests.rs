@@ -1,0 +1,346 @@
+//! The driver against an engine of the other side that is worked by hand, over a Unix
+//! socket pair: what it does when nothing can go on.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::task::Waker;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream as Peer;
+
+use diset_proto::{ClientConfig, Identity, MessageOf as _};
+use diset_proto::{Code, Deframer, FromClient, GrowBuf, Notice, Schema, SendError, ServiceDef, define_service};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::sync::{SetOnce, mpsc};
+
+use super::*;
+use crate::channel;
+use crate::handler::{Failure, Owned};
+use crate::link::SlowPolicy;
+use crate::tls::Credentials;
+
+#[derive(Serialize, Deserialize, Schema)]
+struct Word {
+    text: String,
+}
+
+define_service! { Words = "Test/Words"; both: [Word] }
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A client whose only handler waits for a permit when the word is `wait`.
+struct TestApp {
+    handlers: Arc<Handlers<()>>,
+    open: bool,
+    dropped: mpsc::UnboundedSender<Dropped>,
+}
+
+impl App for TestApp {
+    type Peer = ();
+
+    fn handlers(&self) -> Arc<Handlers<()>> {
+        Arc::clone(&self.handlers)
+    }
+
+    fn established(&mut self, _: Established) {}
+
+    fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
+        Box::pin(core::future::pending())
+    }
+
+    fn accept(&mut self, _: Instant, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+        None
+    }
+
+    fn opened(&mut self, _: Trid) -> Option<BoxFuture<HandlerResult>> {
+        self.open = true;
+        None
+    }
+
+    fn peer(&self) -> Option<&()> {
+        self.open.then_some(&())
+    }
+
+    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+        self.dropped.send(dropped.clone()).ok();
+        None
+    }
+}
+
+struct Rig {
+    /// The other end of the socket, not read by anybody.
+    peer: Peer,
+    service: Connection<GrowBuf>,
+    rx: Deframer<GrowBuf>,
+    link: Arc<Link>,
+    dropped: mpsc::UnboundedReceiver<Dropped>,
+    /// Lets the handler of `wait` go on.
+    gate: Arc<SetOnce<()>>,
+    polls: Arc<AtomicUsize>,
+}
+
+/// A driver of a client, and everything around it.
+fn rig(security: impl FnOnce() -> Box<dyn Channel>) -> (Rig, impl Future<Output = Outcome>) {
+    let (ours, peer) = Peer::pair().expect("a pair");
+    ours.set_nonblocking(true).expect("not blocking");
+    let socket = Socket::Unix(UnixStream::from_std(ours).expect("registered"));
+    let config = ClientConfig {
+        catalog: Words::CATALOG,
+        identity: Identity::from_bytes([0; 16]),
+        limits: Limits::SERVER,
+        args: &[],
+    };
+    let engine = Connection::client(clock::now(), &config, PooledOutput::new(128 * 1024)).expect("a client");
+    let link = Link::new(Some(engine), SlowPolicy::Fail);
+    let gate = Arc::new(SetOnce::new());
+    let (sender, dropped) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::new(1);
+    let waits = Arc::clone(&gate);
+    let handler = move |(), word: Word| {
+        let gate = Arc::clone(&waits);
+        async move {
+            if word.text == "wait" {
+                gate.wait().await;
+            }
+            Ok::<(), Failure>(())
+        }
+    };
+    handlers.set(Word::NUMBER, Owned(handler, core::marker::PhantomData));
+    let app = TestApp {
+        handlers: Arc::new(handlers),
+        open: false,
+        dropped: sender,
+    };
+    let mut driver = Driver::new(socket, security(), Arc::clone(&link), &Limits::SERVER, app);
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&polls);
+    let counted = core::future::poll_fn(move |cx| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut driver).poll(cx)
+    });
+    let service = Connection::service(clock::now(), Words::CATALOG, Limits::SERVER, GrowBuf::new(1 << 20));
+    let rig = Rig {
+        peer,
+        service: service.expect("a service"),
+        rx: Deframer::new(GrowBuf::new(70_000)),
+        link,
+        dropped,
+        gate,
+        polls,
+    };
+    (rig, counted)
+}
+
+fn plain() -> Box<dyn Channel> {
+    channel::plain(Credentials::None)
+}
+
+impl Rig {
+    /// Gives the service what the driver has written; admits.
+    fn read(&mut self) {
+        let mut bytes = [0; 65_536];
+        let count = self.peer.read(&mut bytes).expect("something to read");
+        let mut input = &bytes[..count];
+        while let Some(frame) = self.rx.next(&mut input, self.service.max_frame()) {
+            if let Some(Event::Proposed(_)) = self.service.handle_frame(clock::now(), frame) {
+                self.service
+                    .accept(clock::now(), Trid::new(1), None)
+                    .expect("a proposal");
+            }
+        }
+    }
+
+    /// Writes what the service has to say.
+    fn write(&mut self) {
+        let bytes = self.service.transmit().to_vec();
+        self.peer.write_all(&bytes).expect("room");
+        self.service.transmitted(bytes.len());
+    }
+
+    fn say(&mut self, text: &str) {
+        let word = Word { text: text.to_owned() };
+        self.service.send(Word::NUMBER, &word).expect("open");
+    }
+
+    fn polls(&self) -> usize {
+        self.polls.load(Ordering::SeqCst)
+    }
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Connects by hand; nothing but the calls here polls the driver.
+fn connect(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Outcome>>) {
+    assert!(poll_once(driver.as_mut()).is_pending());
+    rig.read();
+    rig.write();
+    // The runtime has to see that the socket is readable.
+    assert!(poll_once(driver).is_pending());
+}
+
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(LIMIT, future).await.expect("in time")
+}
+
+fn try_send<M: FromClient<Words>>(link: &Link, message: &M) -> Result<(), SendError> {
+    link.try_send(M::NUMBER, message)
+}
+
+/// Polls until the service has admitted the client.
+async fn open(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Outcome>>) {
+    connect(rig, driver.as_mut());
+    within(async {
+        loop {
+            let is_open = rig.link.lock().conn.as_ref().is_some_and(|conn| conn.trid().is_some());
+            if is_open {
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = driver.as_mut() => panic!("ended"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    })
+    .await;
+}
+
+#[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
+#[tokio::test]
+async fn a_handshake_that_stands_still_costs_nothing() -> Result<(), Box<dyn std::error::Error>> {
+    use crate::tls::throwaway::ThrowawayCa;
+    use crate::tls::{ClientTls, ServerTls};
+    let ca = ThrowawayCa::new()?;
+    let client = ClientTls::new(ca.client("alice")?, ca.authorities())?;
+    let server = ServerTls::new(ca.server(&["localhost"])?, ca.authorities())?;
+    // Both engines have something to say from the start, and no TLS yet to say it.
+    let channels = [
+        channel::client(&client, "localhost".try_into()?)?,
+        channel::server(&server)?,
+    ];
+    for channel in channels {
+        let (rig, driver) = rig(|| channel);
+        let still = tokio::time::timeout(Duration::from_millis(100), driver).await;
+        assert!(still.is_err(), "ended");
+        assert!(rig.polls() < 10, "polled {} times", rig.polls());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_that_outlives_its_connection_costs_nothing() {
+    let (mut rig, driver) = rig(plain);
+    tokio::pin!(driver);
+    open(&mut rig, driver.as_mut()).await;
+    rig.say("wait");
+    rig.service.disconnect(Notice::new(Code::Disconnected));
+    rig.write();
+    let Rig { peer, polls, gate, .. } = rig;
+    drop(peer);
+    // Lingering is over after 2 s at the latest.
+    let still = tokio::time::timeout(LINGER + Duration::from_millis(300), driver.as_mut()).await;
+    assert!(still.is_err(), "the handler still runs");
+    let polls = polls.load(Ordering::SeqCst);
+    assert!(polls < 100, "polled {polls} times");
+    gate.set(()).expect("once");
+    let outcome = within(driver).await;
+    assert_eq!(outcome.dropped.cause().code(), Some(Code::Disconnected));
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_cannot_hold_up_the_end() {
+    let (mut rig, driver) = rig(plain);
+    tokio::pin!(driver);
+    open(&mut rig, driver.as_mut()).await;
+    // More than the socket takes; nobody reads.
+    let word = Word {
+        text: "x".repeat(32_000),
+    };
+    while let Poll::Pending = poll_once(driver.as_mut()) {
+        match try_send(&rig.link, &word) {
+            Ok(()) => {}
+            Err(SendError::Full(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let link = Arc::clone(&rig.link);
+    let driving = async {
+        // The driver sleeps until the socket takes more when the end comes.
+        tokio::task::yield_now().await;
+        link.disconnect(Notice::new(Code::Busy));
+        within(rig.dropped.recv()).await
+    };
+    tokio::pin!(driving);
+    let dropped = tokio::select! {
+        dropped = driving => dropped,
+        outcome = driver.as_mut() => Some(outcome.dropped),
+    };
+    assert_eq!(dropped.and_then(|dropped| dropped.cause().code()), Some(Code::Busy));
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_read_though_nothing_can_be_written() {
+    let (mut rig, driver) = rig(plain);
+    tokio::pin!(driver);
+    open(&mut rig, driver.as_mut()).await;
+    // More than one turn reads, then the error.
+    rig.peer.set_nonblocking(true).expect("not blocking");
+    for _ in 0..3 {
+        rig.say(&"x".repeat(30_000));
+    }
+    rig.service
+        .disconnect(Notice::new(Code::Disconnected).with_text("read me"));
+    rig.write();
+    let Rig { peer, link, .. } = rig;
+    drop(peer);
+    try_send(&link, &Word { text: "lost".into() }).expect("open");
+    let outcome = within(driver).await;
+    let cause = outcome.dropped.cause();
+    assert!(
+        matches!(cause, Cause::PeerError(notice) if notice.text() == "read me"),
+        "PROTOCOL E-5: {cause}"
+    );
+}
+
+#[tokio::test]
+async fn an_error_is_told_to_a_peer_that_has_ended_its_side() {
+    let (mut rig, driver) = rig(plain);
+    tokio::pin!(driver);
+    open(&mut rig, driver.as_mut()).await;
+    // An unknown kind of frame, and the end of the stream: one read, perhaps two.
+    rig.peer.write_all(&[1, 0x9f]).expect("room");
+    rig.peer.shutdown(std::net::Shutdown::Write).expect("open");
+    let outcome = within(driver).await;
+    assert_eq!(outcome.dropped.cause().code(), Some(Code::UnknownKind));
+    rig.read();
+    rig.service.handle_time(clock::now());
+    let told = rig.service.cause().and_then(Cause::code);
+    assert_eq!(told, Some(Code::UnknownKind), "PROTOCOL E-3");
+}
+
+#[tokio::test]
+async fn a_driver_that_is_dropped_leaves_no_engine_behind() {
+    let (mut rig, driver) = rig(plain);
+    {
+        tokio::pin!(driver);
+        open(&mut rig, driver.as_mut()).await;
+        assert!(try_send(&rig.link, &Word { text: String::new() }).is_ok());
+    }
+    let late = try_send(&rig.link, &Word { text: String::new() });
+    assert_eq!(late, Err(SendError::NotOpen));
+    // A cut that comes when there is nothing to cut is not for the next connection.
+    rig.link.cut();
+    assert!(!rig.link.lock().take_cut());
+}
+
+#[test]
+fn a_loss_is_told_in_good_grammar() {
+    let text = |unconfirmed| {
+        let cause = Cause::Lost;
+        Dropped { cause, unconfirmed }.to_string()
+    };
+    assert_eq!(text(0), "the transport ended without a word");
+    assert!(text(1).ends_with(" (at most 1 message lost)"));
+    assert!(text(2).ends_with(" (at most 2 messages lost)"));
+}
