@@ -42,6 +42,10 @@ pub trait Open {
 /// The client drops these futures when something else comes first, a keep-alive above all. **They must be cancel
 /// safe**: a `read` or `write` that is dropped before it is ready has taken nothing from the transport and given
 /// nothing to it, or keeps what it has taken for the next call; `flush` and `close` go on when they are called again.
+///
+/// The client writes before it reads and does not do both at a time: while the transport takes nothing, nothing is
+/// read. The transport should hold as many bytes for the client as its credit allows, or two that both only write
+/// would wait for each other until one of them counts as silent.
 #[expect(
     async_fn_in_trait,
     reason = "as embedded-io-async: executors on chips need no `Send`"

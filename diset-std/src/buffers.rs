@@ -11,8 +11,13 @@ use crate::channel::{MAX_UNCONSUMED, OutBuf};
 pub(crate) const READ_SIZE: usize = 64 * 1024;
 /// Size of an output buffer as it comes from the pool.
 pub(crate) const OUTPUT_SIZE: usize = 64 * 1024;
-/// Most output buffers a thread keeps.
+/// Sizes of output buffers that a thread keeps.
+const POOLED_SIZES: [usize; 2] = [OUTPUT_SIZE, 2 * OUTPUT_SIZE];
+/// Most output buffers of one size that a thread keeps.
 const POOLED: usize = 16;
+/// Above this size the buffer of sealed bytes is given back. It holds what two output
+/// buffers hold, with room for what TLS adds.
+const SEALED_KEPT: usize = 4 * OUTPUT_SIZE;
 
 /// What one turn of a connection works with.
 pub(crate) struct Scratch {
@@ -33,15 +38,18 @@ impl Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
-    static OUTPUTS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<[Vec<Box<[u8]>>; POOLED_SIZES.len()]> =
+        const { RefCell::new([const { Vec::new() }; POOLED_SIZES.len()]) };
 }
 
 /// Works with this thread's scratch buffers. They are taken out meanwhile, so that a
-/// handler that polls another connection inside gets others.
+/// handler that polls another connection inside gets others. What is left in the output is
+/// thrown away: the next user is another connection.
 pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(Scratch::new);
     let result = work(&mut scratch);
-    scratch.out.shrink(OUTPUT_SIZE * 2);
+    scratch.out.sent(usize::MAX);
+    scratch.out.shrink(SEALED_KEPT);
     SCRATCH.with_borrow_mut(|kept| {
         if kept.len() < 2 {
             kept.push(scratch);
@@ -83,36 +91,45 @@ impl Storage for PooledOutput {
         if min > self.max {
             return false;
         }
-        if min <= OUTPUT_SIZE && self.bytes.is_empty() {
-            self.bytes = OUTPUTS
-                .with_borrow_mut(Vec::pop)
-                .unwrap_or_else(|| vec![0; OUTPUT_SIZE].into());
-        } else {
-            let mut larger = vec![0; min.next_power_of_two().min(self.max).max(min)];
-            if let Some(front) = larger.get_mut(..self.bytes.len()) {
-                front.copy_from_slice(&self.bytes);
-            }
-            self.release();
-            self.bytes = larger.into();
+        let size = min.next_power_of_two().max(OUTPUT_SIZE).min(self.max).max(min);
+        let mut larger = pooled(size).unwrap_or_else(|| vec![0; size].into());
+        if let Some(front) = larger.get_mut(..self.bytes.len()) {
+            front.copy_from_slice(&self.bytes);
         }
+        self.release();
+        self.bytes = larger;
         true
     }
 
     fn release(&mut self) {
         let bytes = core::mem::take(&mut self.bytes);
-        if bytes.len() == OUTPUT_SIZE {
-            OUTPUTS.with_borrow_mut(|pool| {
-                if pool.len() < POOLED {
-                    pool.push(bytes);
-                }
-            });
-        }
+        with_pool(bytes.len(), |pool| {
+            if pool.len() < POOLED {
+                pool.push(bytes);
+            }
+        });
     }
+}
+
+fn pooled(size: usize) -> Option<Box<[u8]>> {
+    with_pool(size, Vec::pop).flatten()
+}
+
+/// Does something with this thread's buffers of that size, if such are kept.
+fn with_pool<T>(size: usize, work: impl FnOnce(&mut Vec<Box<[u8]>>) -> T) -> Option<T> {
+    let place = POOLED_SIZES.iter().position(|&pooled| pooled == size)?;
+    OUTPUTS.with_borrow_mut(|pools| pools.get_mut(place).map(work))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_finds_what_another_left() {
+        with_scratch(|scratch| scratch.out.extend(b"secret"));
+        with_scratch(|scratch| assert!(scratch.out.is_empty()));
+    }
 
     #[test]
     fn an_output_holds_memory_only_while_it_is_used() {

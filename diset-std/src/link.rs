@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 use crate::buffers::PooledOutput;
 use crate::clock;
 
+/// Most messages that are sent under one lock.
+const AT_A_TIME: usize = 64;
+
 /// What a sender does when the peer, or the transport, is slower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -115,6 +118,7 @@ impl Link {
     }
 
     /// No user code runs under the lock, so it cannot be poisoned by a panic that matters.
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,6 +147,42 @@ impl Link {
             }
             (result, _) => result,
         }
+    }
+
+    /// Sends from the front of `messages` and takes off what was sent, many under one lock.
+    ///
+    /// Cancel-safe as [`send`](Self::send): what is left in `messages` was not queued.
+    pub(crate) async fn send_all<T: Serialize>(&self, number: u8, messages: &mut &[T]) -> Result<(), SendError> {
+        while !messages.is_empty() {
+            match (self.try_send_some(number, messages), messages.split_first()) {
+                // As one message: waits for room, or what else the policy says.
+                (Err(SendError::Full(_)), Some((first, rest))) => {
+                    self.send(number, first).await?;
+                    *messages = rest;
+                }
+                (result, _) => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends some of the messages; others get their turn at the lock between the calls.
+    fn try_send_some<T: Serialize>(&self, number: u8, messages: &mut &[T]) -> Result<(), SendError> {
+        let mut state = self.lock();
+        let conn = state.conn.as_mut().ok_or(SendError::NotOpen)?;
+        let before = messages.len();
+        let mut result = Ok(());
+        for message in messages.iter().take(AT_A_TIME) {
+            result = conn.send(number, message);
+            if result.is_err() {
+                break;
+            }
+            *messages = messages.get(1..).unwrap_or_default();
+        }
+        if messages.len() < before {
+            Self::kick(state, true);
+        }
+        result
     }
 
     async fn wait_to_send<T: Serialize>(&self, number: u8, message: &T) -> Result<(), SendError> {
@@ -179,6 +219,7 @@ impl Link {
 
     /// Whether this side has ended the connection by [`with_conn`](Self::with_conn), as a
     /// handler may do. Costs no lock.
+    #[inline]
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.load(Relaxed)
     }
@@ -231,6 +272,7 @@ impl Link {
     }
 
     /// Wakes the driver, unless it is awake, or `can_wait` and it could not write anyway.
+    #[inline]
     fn kick(mut state: MutexGuard<'_, State>, can_wait: bool) {
         if state.sleep == Sleep::Awake || (can_wait && state.sleep == Sleep::Blocked) {
             return;

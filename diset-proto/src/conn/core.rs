@@ -1,12 +1,12 @@
 //! What a connection knows, and what follows from what happens to it. No output buffer
 //! is in reach here: what is to be sent is remembered in [`Pending`].
 
+use super::Role;
 use super::event::Event;
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
 use super::state::{Input, Phase, Step, step};
-use super::Role;
 use crate::definition::Verdict;
 use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::fmt::{debug, warn};
@@ -160,6 +160,7 @@ impl Core {
     /// A message frame: number, direction and credit; the body is looked at when it is
     /// decoded (PROTOCOL M-1). `None`, and nothing changed, when there is an
     /// [`objection`](Self::objection).
+    #[inline]
     fn message<'f>(&mut self, raw: &RawFrame<'f>) -> Option<MessageRef<'f>> {
         let cost = raw.cost();
         let (&wire, payload) = raw.body.split_first()?;

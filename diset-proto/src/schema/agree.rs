@@ -108,6 +108,7 @@ impl Agreement {
     }
 
     /// This side's number for a number on the wire.
+    #[inline]
     pub(crate) fn own(&self, wire: u8) -> Result<u8, Verdict> {
         if wire >= self.total {
             return Err(Verdict::Unknown);

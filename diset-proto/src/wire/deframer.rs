@@ -216,6 +216,7 @@ impl<B: Storage> Deframer<B> {
 }
 
 /// Reads the length at the front of `bytes` and holds it against the limit.
+#[inline]
 fn header(bytes: &[u8], max: u32) -> Header {
     match varint::read(bytes, MAX_LENGTH_BYTES) {
         Parsed::Partial => Header::Partial,
@@ -229,6 +230,7 @@ fn header(bytes: &[u8], max: u32) -> Header {
 }
 
 /// The frame in `bytes` after its length.
+#[inline]
 fn lend(bytes: &[u8], prefix: usize) -> Frame<'_> {
     let raw = bytes.get(prefix..).and_then(<[u8]>::split_first);
     Frame(

@@ -16,6 +16,7 @@ pub(crate) enum Parsed {
 pub(crate) const MAX_BYTES: usize = 10;
 
 /// Reads a value of at most `max_bytes` bytes from the front of `bytes`.
+#[inline]
 pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
     let mut value = 0u64;
     let max_bytes = max_bytes.min(MAX_BYTES);

@@ -379,12 +379,23 @@ fn an_end_in_order(change: Change<'_>, client_leaves: bool) -> Pair {
         pair.client.conn.send(PING, &Ping { id }).unwrap();
         pair.service.conn.send(PONG, &Pong { id }).unwrap();
     }
-    assert_eq!([pair.client.conn.unconfirmed(), pair.service.conn.unconfirmed()], [5, 5], "PROTOCOL L-6");
-    let leaving = if client_leaves { &mut pair.client.conn } else { &mut pair.service.conn };
+    assert_eq!(
+        [pair.client.conn.unconfirmed(), pair.service.conn.unconfirmed()],
+        [5, 5],
+        "PROTOCOL L-6"
+    );
+    let leaving = if client_leaves {
+        &mut pair.client.conn
+    } else {
+        &mut pair.service.conn
+    };
     leaving.go_away(pair.now, Notice::new(Code::Done), 5 * SECOND).unwrap();
     pair.settle();
     for peer in [&pair.client, &pair.service] {
-        assert!(matches!(peer.dropped(), Some(Cause::WentAway(_))), "PROTOCOL G-2: {peer:?}");
+        assert!(
+            matches!(peer.dropped(), Some(Cause::WentAway(_))),
+            "PROTOCOL G-2: {peer:?}"
+        );
         assert_eq!(peer.conn.unconfirmed(), 0, "PROTOCOL G-4");
         assert_eq!(peer.messages().count(), 5);
     }

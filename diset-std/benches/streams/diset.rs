@@ -17,9 +17,9 @@ use diset_std::{Client, ClientBuilder, Failure, Service, ServiceDef};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Notify;
 
-use crate::Outcome;
-use crate::job::{Credentials, Job, Plan};
-use crate::measure::{Meter, say_listening};
+use crate::common::{Credentials, Outcome, crypto, say_listening};
+use crate::job::{Job, Plan};
+use crate::measure::Meter;
 
 /// What a service counts in its handler. Handlers of one connection run one at a time, so plain loads and stores do.
 struct Tally {
@@ -30,13 +30,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(plan: Plan) -> Arc<Self> {
-        Arc::new(Self {
+    /// It lives as long as the process, as the state of a service does.
+    fn new(plan: Plan) -> &'static Self {
+        Box::leak(Box::new(Self {
             seen: AtomicU64::new(0),
             plan,
             meter: Mutex::default(),
             gone: Notify::new(),
-        })
+        }))
     }
 
     /// One more message; whether it ends the warm-up or the run.
@@ -58,14 +59,13 @@ impl Tally {
     }
 
     /// Serves one connection.
-    async fn serve<S: ServiceDef>(self: Arc<Self>, service: Service<S>, job: &Job, meter: &mut Meter) -> Outcome<()> {
-        let tally = Arc::clone(&self);
-        let service = service.on_drop(move |_, _| {
-            tally.gone.notify_one();
+    async fn serve<S: ServiceDef>(&'static self, service: Service<S>, job: &Job, meter: &mut Meter) -> Outcome<()> {
+        let service = service.on_drop(|_, _| {
+            self.gone.notify_one();
             core::future::ready(())
         });
         let tls = ServerTls::builder(certificate(&job.tls)?, authorities(&job.tls)?);
-        let tls = tls.crypto_provider(Arc::new(crate::crypto())).build()?;
+        let tls = tls.crypto_provider(Arc::new(crypto())).build()?;
         let bound = service.bind("127.0.0.1:0", tls).await?;
         say_listening(bound.local_addr().ok_or("no port")?);
         bound.run_until(self.gone.notified()).await;
@@ -110,7 +110,7 @@ impl InFlight {
 fn client<S: ServiceDef>(service: S, job: &Job) -> Outcome<ClientBuilder<S>> {
     let address = job.connect.ok_or("no address to connect to")?;
     let tls = ClientTls::builder(certificate(&job.tls)?, authorities(&job.tls)?);
-    let tls = tls.crypto_provider(Arc::new(crate::crypto())).build()?;
+    let tls = tls.crypto_provider(Arc::new(crypto())).build()?;
     Ok(Client::builder(service, &address.to_string())
         .server_name("localhost")
         .tls(tls))

@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Bu
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::Outcome;
+use crate::common::{Outcome, crypto, say_listening};
 use crate::job::{Job, Note};
-use crate::measure::{Meter, say_listening};
+use crate::measure::Meter;
 
 /// Plaintext handed to TLS at a time: four full records.
 const BATCH: usize = 64 * 1024;
@@ -25,7 +25,7 @@ const READ_AHEAD: usize = 64 * 1024;
 const LENGTH: usize = size_of::<u32>();
 
 pub(crate) async fn serve(job: &Job, meter: &mut Meter) -> Outcome<()> {
-    let provider = Arc::new(crate::crypto());
+    let provider = Arc::new(crypto());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(job.tls.roots()?), Arc::clone(&provider));
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
@@ -58,7 +58,7 @@ pub(crate) async fn serve(job: &Job, meter: &mut Meter) -> Outcome<()> {
 
 pub(crate) async fn drive(job: &Job, meter: &mut Meter) -> Outcome<()> {
     let address = job.connect.ok_or("no address to connect to")?;
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(crate::crypto()))
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(crypto()))
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(job.tls.roots()?)
         .with_client_auth_cert(job.tls.chain(), job.tls.key())?;

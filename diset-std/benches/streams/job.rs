@@ -3,10 +3,10 @@
 use core::net::SocketAddr;
 
 use diset_std::Schema;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
 use crate::Contender;
+use crate::common::Credentials;
 
 /// The message: 32 bytes or 1 KiB when encoded, all of it counted.
 #[derive(Serialize, Deserialize, Schema)]
@@ -87,59 +87,4 @@ pub(crate) struct Job {
     /// Where the client connects to; `None` in the server.
     pub(crate) connect: Option<SocketAddr>,
     pub(crate) tls: Credentials,
-}
-
-/// Certificates in DER: who this process is, and the authority both sides trust.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Credentials {
-    pub(crate) authority: Vec<u8>,
-    pub(crate) certificate: Vec<u8>,
-    pub(crate) key: Vec<u8>,
-}
-
-/// The credentials of both sides.
-pub(crate) struct Pair {
-    pub(crate) server: Credentials,
-    pub(crate) client: Credentials,
-}
-
-impl Pair {
-    /// Both issued by a new authority.
-    pub(crate) fn new() -> Result<Self, rcgen::Error> {
-        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
-
-        let mut params = CertificateParams::new([])?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let issue = |name: &str| {
-            let key = KeyPair::generate()?;
-            let certificate = CertificateParams::new([name.to_owned()])?.signed_by(&key, &authority)?;
-            Ok::<_, rcgen::Error>(Credentials {
-                authority: authority.der().to_vec(),
-                certificate: certificate.der().to_vec(),
-                key: key.serialize_der(),
-            })
-        };
-        Ok(Self {
-            server: issue("localhost")?,
-            client: issue("client")?,
-        })
-    }
-}
-
-impl Credentials {
-    pub(crate) fn roots(&self) -> Result<rustls::RootCertStore, rustls::Error> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from(self.authority.clone()))?;
-        Ok(roots)
-    }
-
-    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![CertificateDer::from(self.certificate.clone())]
-    }
-
-    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.key.clone()).into()
-    }
 }

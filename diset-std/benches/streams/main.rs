@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod diset;
 mod floor;
 mod job;
@@ -16,13 +18,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Job, Pair, Plan, Workload};
-use crate::measure::{Meter, Run, count_bytes, receive_job, run, say_spent};
-
-type Outcome<T> = Result<T, Box<dyn core::error::Error + Send + Sync>>;
-
-/// First argument of a child process.
-const CHILD: &str = "--child-of-the-benchmark";
+use crate::common::{CHILD, Outcome, Pair, receive_job};
+use crate::job::{Job, Plan, Workload};
+use crate::measure::{Meter, Run, count_bytes, run, say_spent};
 
 const HELP: &str = "\
 Streams of messages over mutual TLS 1.3, CPU per message of each contender against the floor.
@@ -79,14 +77,6 @@ impl Contender {
     }
 }
 
-/// The cryptography that diset-std was built with.
-pub(crate) fn crypto() -> rustls::crypto::CryptoProvider {
-    #[cfg(feature = "aws-lc-rs")]
-    return rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "aws-lc-rs"))]
-    return rustls::crypto::ring::default_provider();
-}
-
 fn main() -> Outcome<()> {
     if std::env::args().nth(1).as_deref() == Some(CHILD) {
         return child();
@@ -102,7 +92,7 @@ fn main() -> Outcome<()> {
 
 /// Serves or drives as the parent says, on one thread.
 fn child() -> Outcome<()> {
-    let job = receive_job()?;
+    let job: Job = receive_job()?;
     let mut meter = Meter::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,18 +1,16 @@
-//! Measuring: CPU time of this process, child processes that do a job, bytes that cross a connection.
+//! Measuring: runs of two processes, what they spent, bytes that cross their connection.
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crate::job::{Job, Pair, Plan};
-use crate::{CHILD, Outcome};
+use crate::common::{Outcome, Pair, Process, cpu_time};
+use crate::job::{Job, Plan};
 
 /// Taken by a child process around the messages that count.
 #[derive(Default)]
@@ -31,7 +29,7 @@ pub(crate) struct Spent {
 impl Meter {
     /// The warm-up is over.
     pub(crate) fn start(&mut self) -> io::Result<()> {
-        self.began = Some((Instant::now(), cpu_time()?));
+        self.began = Some((Instant::now(), cpu_time("self")?));
         Ok(())
     }
 
@@ -41,7 +39,7 @@ impl Meter {
             .began
             .ok_or_else(|| io::Error::other("stopped before it was started"))?;
         self.spent = Some(Spent {
-            cpu: cpu_time()?.saturating_sub(cpu),
+            cpu: cpu_time("self")?.saturating_sub(cpu),
             wall: wall.elapsed(),
         });
         Ok(())
@@ -53,36 +51,25 @@ impl Meter {
     }
 }
 
-/// User and system time of all threads of this process that are alive, in nanoseconds from the scheduler.
-fn cpu_time() -> io::Result<Duration> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let first = text.split(' ').next().unwrap_or_default();
-        nanoseconds += first.parse::<u64>().map_err(io::Error::other)?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
 /// Runs a plan in two child processes.
 pub(crate) fn run(plan: Plan, tls: &Pair) -> Outcome<Run> {
-    let (server, address) = Process::serve(plan, tls)?;
-    finish(Process::drive(plan, tls, address)?, server)
+    let (server, address) = serve(plan, tls)?;
+    finish(drive(plan, tls, address)?, server)
 }
 
 /// Runs a plan with a relay between the processes and returns the bytes that crossed it, handshake included. What the
 /// processes spent would mean nothing.
 pub(crate) fn count_bytes(plan: Plan, tls: &Pair) -> Outcome<u64> {
-    let (server, address) = Process::serve(plan, tls)?;
+    let (server, address) = serve(plan, tls)?;
     let relay = Relay::start(address)?;
-    finish(Process::drive(plan, tls, relay.address)?, server)?;
+    finish(drive(plan, tls, relay.address)?, server)?;
     Ok(relay.finish())
 }
 
 fn finish(mut client: Process, mut server: Process) -> Outcome<Run> {
     Ok(Run {
-        client: client.spent()?,
-        server: server.spent()?,
+        client: spent(&mut client)?,
+        server: spent(&mut server)?,
     })
 }
 
@@ -92,86 +79,32 @@ pub(crate) struct Run {
     pub(crate) server: Spent,
 }
 
-/// A child process; it ends with this value.
-struct Process {
-    child: Child,
-    out: BufReader<ChildStdout>,
+fn serve(plan: Plan, tls: &Pair) -> Outcome<(Process, SocketAddr)> {
+    let mut server = Process::start(&Job {
+        plan,
+        connect: None,
+        tls: tls.server.clone(),
+    })?;
+    let address = server.word("listening")?.parse()?;
+    Ok((server, address))
 }
 
-impl Process {
-    fn serve(plan: Plan, tls: &Pair) -> Outcome<(Self, SocketAddr)> {
-        let mut server = Self::start(&Job {
-            plan,
-            connect: None,
-            tls: tls.server.clone(),
-        })?;
-        let address = server.word("listening")?.parse()?;
-        Ok((server, address))
-    }
-
-    fn drive(plan: Plan, tls: &Pair, address: SocketAddr) -> Outcome<Self> {
-        Self::start(&Job {
-            plan,
-            connect: Some(address),
-            tls: tls.client.clone(),
-        })
-    }
-
-    fn start(job: &Job) -> Outcome<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(CHILD)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&postcard::to_stdvec(job)?)?;
-        }
-        let out = child.stdout.take().ok_or("a child without output")?;
-        Ok(Self {
-            child,
-            out: BufReader::new(out),
-        })
-    }
-
-    /// The rest of the next line, which begins with `key`.
-    fn word(&mut self, key: &str) -> Outcome<String> {
-        let mut line = String::new();
-        self.out.read_line(&mut line)?;
-        let rest = line
-            .trim()
-            .strip_prefix(key)
-            .ok_or_else(|| format!("a child said {line:?} instead of {key}"))?;
-        Ok(rest.trim().to_owned())
-    }
-
-    fn spent(&mut self) -> Outcome<Spent> {
-        let line = self.word("spent")?;
-        let mut numbers = line.split(' ').map(|n| n.parse().map(Duration::from_nanos));
-        match (numbers.next(), numbers.next()) {
-            (Some(cpu), Some(wall)) => Ok(Spent { cpu: cpu?, wall: wall? }),
-            _ => Err(format!("a child said it spent {line:?}").into()),
-        }
-    }
+fn drive(plan: Plan, tls: &Pair, address: SocketAddr) -> Outcome<Process> {
+    Process::start(&Job {
+        plan,
+        connect: Some(address),
+        tls: tls.client.clone(),
+    })
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // A child that is done ends by itself; killing it then changes nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// What a child process ends with.
+fn spent(child: &mut Process) -> Outcome<Spent> {
+    let line = child.word("spent")?;
+    let mut numbers = line.split(' ').map(|n| n.parse().map(Duration::from_nanos));
+    match (numbers.next(), numbers.next()) {
+        (Some(cpu), Some(wall)) => Ok(Spent { cpu: cpu?, wall: wall? }),
+        _ => Err(format!("a child said it spent {line:?}").into()),
     }
-}
-
-/// The job of this child process, from its parent.
-pub(crate) fn receive_job() -> Outcome<Job> {
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes)?;
-    Ok(postcard::from_bytes(&bytes)?)
-}
-
-/// Tells the parent where the server listens.
-pub(crate) fn say_listening(address: SocketAddr) {
-    println!("listening {address}");
 }
 
 /// Tells the parent what this process spent.

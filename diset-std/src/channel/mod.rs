@@ -86,7 +86,7 @@ pub(crate) struct Received {
 
 impl Received {
     /// `consumed` bytes are done with, and that is all.
-    const fn new(consumed: usize) -> Self {
+    pub(crate) const fn new(consumed: usize) -> Self {
         Self {
             consumed,
             again: false,

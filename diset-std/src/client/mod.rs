@@ -93,6 +93,20 @@ impl<S: ServiceDef> Client<S> {
         self.inner.link.send(M::NUMBER, message).await
     }
 
+    /// Sends messages of one type from the front of `messages`, and takes off what was sent.
+    /// Cheaper than to [`send`](Self::send) each of many small messages. Messages of others
+    /// may come in between.
+    ///
+    /// # Errors
+    /// [`SendError`]: the first message that is left was not sent.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready, what is left in `messages`
+    /// was not sent.
+    pub async fn send_all<M: FromClient<S>>(&self, messages: &mut &[M]) -> Result<(), SendError> {
+        self.inner.link.send_all(M::NUMBER, messages).await
+    }
+
     /// Sends a message if there is room for it now.
     ///
     /// # Errors

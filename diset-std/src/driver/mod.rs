@@ -127,7 +127,12 @@ impl<A: App> Driver<A> {
         busy |= self.session.poll_admission(now, cx);
         busy |= self.session.poll_lane(now, cx);
         busy |= self.poll_write(now, scratch, cx);
-        busy | self.poll_read(now, scratch, cx)
+        if self.poll_read(now, scratch, cx) {
+            // Answers leave in the same turn.
+            self.poll_write(now, scratch, cx);
+            busy = true;
+        }
+        busy
     }
 
     fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
@@ -186,8 +191,8 @@ impl<A: App> Driver<A> {
     }
 
     /// Whether the transport needs nothing more.
-    fn is_io_done(&self, now: Instant) -> bool {
-        let lingered = self.linger.is_some_and(|until| now >= until);
+    fn is_io_done(&self) -> bool {
+        let lingered = self.linger.is_some_and(|until| clock::now() >= until);
         lingered || (self.wire.is_read_done() && self.wire.is_write_done())
     }
 
@@ -230,7 +235,7 @@ impl<A: App> Future for Driver<A> {
         let result = with_scratch(|scratch| {
             for _ in 0..TURNS {
                 let busy = driver.turn(scratch, cx);
-                let done = driver.is_io_done(clock::now());
+                let done = driver.is_io_done();
                 if done {
                     driver.wire.give_up();
                     if let Some(dropped) = driver.session.poll_finished(clock::now(), cx) {
@@ -241,6 +246,8 @@ impl<A: App> Future for Driver<A> {
                     return Poll::Pending;
                 }
             }
+            // The buffers go to other connections now: nothing of this one may stay in them.
+            driver.wire.poll_flush(scratch, cx);
             cx.waker().wake_by_ref();
             Poll::Pending
         });

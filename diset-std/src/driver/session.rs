@@ -4,7 +4,9 @@
 use core::task::{Context, Poll};
 use std::sync::Arc;
 
-use diset_proto::{Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, Progress, Trid};
+use diset_proto::{
+    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, Progress, Trid,
+};
 
 use super::lane::Lane;
 use super::wire::Wire;
@@ -163,7 +165,7 @@ impl<A: App> Session<A> {
                 drop(state);
                 for message in batch.iter_mut().take(count).filter_map(Option::take) {
                     if !link.is_ended() {
-                        Self::call(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
+                        Self::offer(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
                     }
                 }
                 if other.is_none() {
@@ -183,7 +185,7 @@ impl<A: App> Session<A> {
             let frame = match conn.take_message(frame) {
                 Ok(message) => {
                     drop(state);
-                    Self::call(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
+                    Self::offer(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
                     continue;
                 }
                 Err(frame) => frame,
@@ -211,7 +213,7 @@ impl<A: App> Session<A> {
 
     /// Gives a message to its handler, or lets it wait for its turn. Apart from `self`,
     /// because the message may borrow the deframer.
-    fn call(
+    fn offer(
         handlers: &Handlers<A::Peer>,
         app: &A,
         lane: &mut Lane,
@@ -221,8 +223,20 @@ impl<A: App> Session<A> {
     ) {
         if lane.is_busy() {
             lane.wait(message.into());
-            return;
+        } else {
+            Self::call(handlers, app, lane, link, message, cx);
         }
+    }
+
+    /// Gives a message, whose turn it is, to its handler.
+    fn call(
+        handlers: &Handlers<A::Peer>,
+        app: &A,
+        lane: &mut Lane,
+        link: &Link,
+        message: MessageRef<'_>,
+        cx: &mut Context<'_>,
+    ) {
         let wire = message.wire();
         let (Some(handler), Some(peer)) = (handlers.find(message.number()), app.peer()) else {
             let name = message.name();

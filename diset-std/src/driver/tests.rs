@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{SetOnce, mpsc};
 
 use super::*;
-use crate::channel;
+use crate::channel::{self, OutBuf, Received};
 use crate::handler::{Failure, Owned};
 use crate::link::SlowPolicy;
 use crate::tls::Credentials;
@@ -79,9 +79,14 @@ struct Rig {
 }
 
 /// A driver of a client, and everything around it.
-fn rig(security: impl FnOnce() -> Box<dyn Channel>) -> (Rig, impl Future<Output = Outcome>) {
+fn rig(channel: impl FnOnce() -> Box<dyn Channel>) -> (Rig, impl Future<Output = Outcome>) {
+    rig_with(|_| channel())
+}
+
+fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Future<Output = Outcome>) {
     let (ours, peer) = Peer::pair().expect("a pair");
     ours.set_nonblocking(true).expect("not blocking");
+    peer.set_nonblocking(true).expect("not blocking");
     let socket = Socket::Unix(UnixStream::from_std(ours).expect("registered"));
     let config = ClientConfig {
         catalog: Words::CATALOG,
@@ -110,7 +115,7 @@ fn rig(security: impl FnOnce() -> Box<dyn Channel>) -> (Rig, impl Future<Output 
         open: false,
         dropped: sender,
     };
-    let mut driver = Driver::new(socket, security(), Arc::clone(&link), &Limits::SERVER, app);
+    let mut driver = Driver::new(socket, security(&peer), Arc::clone(&link), &Limits::SERVER, app);
     let polls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&polls);
     let counted = core::future::poll_fn(move |cx| {
@@ -135,10 +140,10 @@ fn plain() -> Box<dyn Channel> {
 }
 
 impl Rig {
-    /// Gives the service what the driver has written; admits.
+    /// Gives the service what the driver has written, if anything; admits.
     fn read(&mut self) {
         let mut bytes = [0; 65_536];
-        let count = self.peer.read(&mut bytes).expect("something to read");
+        let count = self.peer.read(&mut bytes).unwrap_or(0);
         let mut input = &bytes[..count];
         while let Some(frame) = self.rx.next(&mut input, self.service.max_frame()) {
             if let Some(Event::Proposed(_)) = self.service.handle_frame(clock::now(), frame) {
@@ -170,15 +175,6 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Connects by hand; nothing but the calls here polls the driver.
-fn connect(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Outcome>>) {
-    assert!(poll_once(driver.as_mut()).is_pending());
-    rig.read();
-    rig.write();
-    // The runtime has to see that the socket is readable.
-    assert!(poll_once(driver).is_pending());
-}
-
 async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("in time")
 }
@@ -187,20 +183,19 @@ fn try_send<M: FromClient<Words>>(link: &Link, message: &M) -> Result<(), SendEr
     link.try_send(M::NUMBER, message)
 }
 
-/// Polls until the service has admitted the client.
+/// Polls until the service has admitted the client. Nothing but the test polls the driver.
 async fn open(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Outcome>>) {
-    connect(rig, driver.as_mut());
     within(async {
         loop {
+            assert!(poll_once(driver.as_mut()).is_pending(), "ended");
+            rig.read();
+            rig.write();
             let is_open = rig.link.lock().conn.as_ref().is_some_and(|conn| conn.trid().is_some());
             if is_open {
                 return;
             }
-            tokio::select! {
-                biased;
-                _ = driver.as_mut() => panic!("ended"),
-                () = tokio::task::yield_now() => {}
-            }
+            // The runtime looks at the sockets.
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -226,6 +221,63 @@ async fn a_handshake_that_stands_still_costs_nothing() -> Result<(), Box<dyn std
         assert!(rig.polls() < 10, "polled {} times", rig.polls());
     }
     Ok(())
+}
+
+/// Answers each read with a byte, and sees to it that there is more to read.
+struct Restless {
+    peer: Peer,
+    more: usize,
+}
+
+impl Channel for Restless {
+    fn receive(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut OutBuf,
+        _: &mut dyn FnMut(&[u8]),
+    ) -> Result<Received, ChannelError> {
+        if self.more > 0 && !incoming.is_empty() {
+            self.more -= 1;
+            outgoing.extend(b".");
+            self.peer.write_all(b"x").map_err(|_| ChannelError::Finished)?;
+        }
+        Ok(Received::new(incoming.len()))
+    }
+
+    fn seal(&mut self, _: &[u8], _: &mut OutBuf) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut OutBuf) {}
+
+    fn established(&mut self) -> Option<Established> {
+        None
+    }
+
+    fn is_established(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn what_a_channel_says_leaves_on_its_own_socket() {
+    const READS: usize = 5 * TURNS + 3;
+    let (mut rig, driver) = rig_with(|peer| {
+        Box::new(Restless {
+            peer: peer.try_clone().expect("a handle"),
+            more: READS,
+        })
+    });
+    tokio::pin!(driver);
+    rig.peer.write_all(b"x").expect("room");
+    let mut answers = 0;
+    while answers < READS {
+        assert!(poll_once(driver.as_mut()).is_pending());
+        // Between two polls of a connection the thread's buffers belong to others.
+        with_scratch(|scratch| scratch.out.sent(usize::MAX));
+        within(tokio::task::yield_now()).await;
+        answers += rig.peer.read(&mut [0; 1024]).unwrap_or(0);
+    }
 }
 
 #[tokio::test]
@@ -265,15 +317,13 @@ async fn a_peer_that_does_not_read_cannot_hold_up_the_end() {
         }
     }
     let link = Arc::clone(&rig.link);
-    let driving = async {
-        // The driver sleeps until the socket takes more when the end comes.
+    // Another task, so that only the link can wake the driver, which waits for the socket.
+    tokio::spawn(async move {
         tokio::task::yield_now().await;
         link.disconnect(Notice::new(Code::Busy));
-        within(rig.dropped.recv()).await
-    };
-    tokio::pin!(driving);
+    });
     let dropped = tokio::select! {
-        dropped = driving => dropped,
+        dropped = within(rig.dropped.recv()) => dropped,
         outcome = driver.as_mut() => Some(outcome.dropped),
     };
     assert_eq!(dropped.and_then(|dropped| dropped.cause().code()), Some(Code::Busy));
@@ -285,7 +335,6 @@ async fn what_has_arrived_is_read_though_nothing_can_be_written() {
     tokio::pin!(driver);
     open(&mut rig, driver.as_mut()).await;
     // More than one turn reads, then the error.
-    rig.peer.set_nonblocking(true).expect("not blocking");
     for _ in 0..3 {
         rig.say(&"x".repeat(30_000));
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use diset_std::{Client, SendError, Service, define_service};
+use diset_std::{Client, Service, define_service};
 use tokio::sync::Notify;
 
 use super::{InFlight, Tally};
-use crate::Outcome;
+use crate::common::Outcome;
 use crate::job::{Job, Note};
 use crate::measure::Meter;
 
@@ -15,15 +15,17 @@ define_service! {
     both: [Note<'a>],
 }
 
+/// Messages that a sender has at hand together.
+const BATCH: usize = 64;
+
 pub(crate) async fn serve(job: &Job, meter: &mut Meter) -> Outcome<()> {
     let tally = Tally::new(job.plan);
-    let count = Arc::clone(&tally);
     let answers = job.plan.workload.in_flight.is_some();
     let service = Service::new(Streams).on_ref::<Note<'_>>(move |conn, note| {
         if answers {
             conn.try_send(&note)?;
         }
-        if count.count(note.id, note.name, note.value)? && !answers {
+        if tally.count(note.id, note.name, note.value)? && !answers {
             conn.try_send(&Note::number(0, ""))?;
         }
         Ok(())
@@ -60,14 +62,15 @@ async fn stream(job: &Job, meter: &mut Meter, name: &str) -> Outcome<()> {
 }
 
 async fn send(client: &Client<Streams>, messages: u64, name: &str) -> Outcome<()> {
+    let mut batch = Vec::with_capacity(BATCH);
     for n in 0..messages {
-        match client.try_send(&Note::number(n, name)) {
-            Ok(()) => {}
-            Err(SendError::Full(_)) => client.send(&Note::number(n, name)).await?,
-            Err(error) => return Err(error.into()),
+        batch.push(Note::number(n, name));
+        if batch.len() == BATCH {
+            client.send_all(&mut batch.as_slice()).await?;
+            batch.clear();
         }
     }
-    Ok(())
+    Ok(client.send_all(&mut batch.as_slice()).await?)
 }
 
 async fn request(job: &Job, meter: &mut Meter, in_flight: usize, name: &str) -> Outcome<()> {

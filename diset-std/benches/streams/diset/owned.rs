@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::{InFlight, Tally};
-use crate::Outcome;
+use crate::common::Outcome;
 use crate::job::{self, Job};
 use crate::measure::Meter;
 
@@ -42,19 +42,15 @@ impl Note {
 
 pub(crate) async fn serve(job: &Job, meter: &mut Meter) -> Outcome<()> {
     let tally = Tally::new(job.plan);
-    let count = Arc::clone(&tally);
     let answers = job.plan.workload.in_flight.is_some();
-    let service = Service::new(Streams).on(move |conn, note: Note| {
-        let count = Arc::clone(&count);
-        async move {
-            if answers {
-                conn.send(&note).await?;
-            }
-            if count.count(note.id, &note.name, note.value)? && !answers {
-                conn.send(&Note::number(0, "")).await?;
-            }
-            Ok(())
+    let service = Service::new(Streams).on(move |conn, note: Note| async move {
+        if answers {
+            conn.send(&note).await?;
         }
+        if tally.count(note.id, &note.name, note.value)? && !answers {
+            conn.send(&Note::number(0, "")).await?;
+        }
+        Ok(())
     });
     tally.serve(service, job, meter).await
 }

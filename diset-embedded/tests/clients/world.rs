@@ -1,0 +1,327 @@
+//! The other end: a service on the bare engine, the bytes between the two, and the time. Nothing here waits.
+
+use core::cell::RefCell;
+use core::future::poll_fn;
+use core::task::Poll;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use diset_embedded::diset_proto::limits::MAX_HANDSHAKE_FRAME;
+use diset_embedded::diset_proto::{Connection, Deframer, Event, GrowBuf, MessageOf, Progress};
+use diset_embedded::{Cause, Clock, Identity, Instant, Limits, Notice, Schema, ServiceDef, Trid, define_service};
+use embedded_io::ErrorKind;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Ping {
+    pub(crate) id: i64,
+}
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Pong {
+    pub(crate) id: i64,
+}
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Note<'a> {
+    pub(crate) text: &'a str,
+}
+
+define_service! {
+    pub(crate) Demo = "Test/Demo";
+    from_client: [Ping],
+    from_service: [Pong],
+    both: [Note<'a>],
+}
+
+/// Handed round by clones.
+#[derive(Clone)]
+pub(crate) struct World(pub(crate) Rc<RefCell<Inside>>);
+
+pub(crate) struct Inside {
+    pub(crate) now: Instant,
+    pub(crate) service: Option<Far>,
+    to_service: VecDeque<u8>,
+    pub(crate) to_client: VecDeque<u8>,
+    /// The client reads the end of the stream when it has read the rest.
+    pub(crate) ended: bool,
+    /// How many bytes one read or write moves at most.
+    chunk: usize,
+    /// How many bytes the stream still takes.
+    pub(crate) room: usize,
+    pub(crate) writes_fail: bool,
+    /// The service does not run.
+    pub(crate) frozen: bool,
+    pub(crate) refuse: Option<Notice>,
+    pub(crate) limits: Limits,
+    trids: u64,
+    alarm: Option<Instant>,
+    pub(crate) log: Vec<Log>,
+}
+
+/// What the service saw.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Log {
+    Proposed(Identity, Option<String>),
+    Ping(i64),
+    Note(String),
+    GoingAway(Notice),
+    Dropped(Cause),
+}
+
+/// The service's end of one connection.
+pub(crate) struct Far {
+    pub(crate) conn: Connection<GrowBuf>,
+    rx: Deframer<GrowBuf>,
+}
+
+impl World {
+    pub(crate) fn new(chunk: usize) -> Self {
+        Self(Rc::new(RefCell::new(Inside {
+            now: Instant::from_millis(5_000),
+            service: None,
+            to_service: VecDeque::new(),
+            to_client: VecDeque::new(),
+            ended: false,
+            chunk,
+            room: usize::MAX,
+            writes_fail: false,
+            frozen: false,
+            refuse: None,
+            limits: Limits::CHIP.with_max_frame(MAX_HANDSHAKE_FRAME),
+            trids: 0,
+            alarm: None,
+            log: Vec::new(),
+        })))
+    }
+
+    /// A new transport to the service.
+    pub(crate) fn dial(&self) -> Stream {
+        let mut inside = self.0.borrow_mut();
+        let limits = inside.limits;
+        let conn = Connection::service(inside.now, Demo::CATALOG, limits, GrowBuf::new(4096)).expect("limits");
+        let rx = Deframer::new(GrowBuf::new(limits.max_frame() as usize + 4));
+        inside.service = Some(Far { conn, rx });
+        inside.to_service.clear();
+        inside.to_client.clear();
+        (inside.ended, inside.writes_fail) = (false, false);
+        Stream(self.clone())
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.0.borrow().now
+    }
+
+    /// Does something as the service.
+    pub(crate) fn service<R>(&self, work: impl FnOnce(&mut Connection<GrowBuf>) -> R) -> R {
+        work(&mut self.0.borrow_mut().service.as_mut().expect("dialled").conn)
+    }
+
+    pub(crate) fn push(&self, text: &str) {
+        self.service(|conn| conn.send(<Note<'_> as MessageOf<Demo>>::NUMBER, &Note { text }))
+            .expect("room");
+    }
+
+    pub(crate) fn log(&self) -> Vec<Log> {
+        self.0.borrow().log.clone()
+    }
+
+    /// Lets the service work, or else time pass up to `wake`, `until` or what the service waits for.
+    pub(crate) fn turn(&self, wake: Option<Instant>, until: Option<Instant>) {
+        let mut inside = self.0.borrow_mut();
+        if inside.work() {
+            return;
+        }
+        let alarm = inside.alarm.take();
+        let service = inside.service.as_ref().filter(|_| !inside.frozen);
+        let service = service.and_then(|far| far.conn.wake());
+        let next = [wake, alarm, service, until].into_iter().flatten().min();
+        let next = next.expect("nothing will ever happen");
+        inside.now = inside.now.max(next);
+    }
+}
+
+impl Inside {
+    /// One round of the service; false when nothing happened.
+    fn work(&mut self) -> bool {
+        let now = self.now;
+        let Some(mut far) = self.service.take() else {
+            return false;
+        };
+        if self.frozen {
+            self.service = Some(far);
+            return false;
+        }
+        let mut busy = false;
+        if far.conn.wake().is_some_and(|wake| wake <= now) {
+            let event = far.conn.handle_time(now);
+            self.note(&mut far.conn, event);
+            busy = true;
+        }
+        let bytes: Vec<u8> = self.to_service.drain(..).collect();
+        busy |= !bytes.is_empty();
+        let mut input = bytes.as_slice();
+        while let Some(frame) = far.rx.next(&mut input, far.conn.max_frame()) {
+            let event = far.conn.handle_frame(now, frame);
+            self.note(&mut far.conn, event);
+        }
+        let outgoing = far.conn.transmit().to_vec();
+        far.conn.transmitted(outgoing.len());
+        busy |= !outgoing.is_empty();
+        self.to_client.extend(outgoing);
+        if far.conn.progress() != Progress::Running && !self.ended {
+            self.ended = true;
+            busy = true;
+        }
+        self.service = Some(far);
+        busy
+    }
+
+    fn note(&mut self, conn: &mut Connection<GrowBuf>, event: Option<Event<'_>>) {
+        let entry = match event {
+            None => return,
+            Some(Event::Proposed(proposal)) => {
+                let site = proposal.args().value("site").map(|value| format!("{value:?}"));
+                self.log.push(Log::Proposed(proposal.identity(), site));
+                self.trids += 1;
+                let trid = Trid::new(self.trids);
+                match self.refuse.take() {
+                    Some(notice) => conn.refuse(notice).expect("asked"),
+                    None => drop(conn.accept(self.now, trid, None).expect("asked")),
+                }
+                return;
+            }
+            Some(Event::Message(message)) if message.name() == "Ping" => {
+                let ping: Ping = conn.decode(message).expect("valid");
+                // A chip may have less credit than there are pings.
+                let _ = conn.send(<Pong as MessageOf<Demo>>::NUMBER, &Pong { id: ping.id });
+                Log::Ping(ping.id)
+            }
+            Some(Event::Message(message)) => {
+                let note: Note<'_> = conn.decode(message).expect("valid");
+                Log::Note(note.text.to_owned())
+            }
+            Some(Event::GoingAway(notice)) => Log::GoingAway(notice),
+            Some(Event::Dropped(cause)) => Log::Dropped(cause),
+            Some(_) => return,
+        };
+        self.log.push(entry);
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        if self.to_client.is_empty() {
+            return self.ended.then_some(0);
+        }
+        let count = buffer.len().min(self.chunk).min(self.to_client.len());
+        for (place, byte) in buffer.iter_mut().zip(self.to_client.drain(..count)) {
+            *place = byte;
+        }
+        Some(count)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Option<Result<usize, ErrorKind>> {
+        if self.writes_fail {
+            return Some(Err(ErrorKind::BrokenPipe));
+        }
+        let count = bytes.len().min(self.chunk).min(self.room);
+        if count == 0 {
+            return None;
+        }
+        self.room -= count;
+        self.to_service.extend(&bytes[..count]);
+        Some(Ok(count))
+    }
+}
+
+/// The client's end of the transport.
+pub(crate) struct Stream(World);
+
+impl Stream {
+    /// As a socket's `close`.
+    pub(crate) fn end(&mut self) {
+        let mut inside = self.0.0.borrow_mut();
+        inside.work();
+        if let Some(mut far) = inside.service.take() {
+            let event = far.conn.handle_eof();
+            inside.note(&mut far.conn, event);
+            inside.service = Some(far);
+        }
+    }
+}
+
+impl embedded_io::ErrorType for Stream {
+    type Error = ErrorKind;
+}
+
+impl embedded_io::Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        Ok(self.0.0.borrow_mut().read(buffer).expect("would block"))
+    }
+}
+
+impl embedded_io::ReadReady for Stream {
+    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
+        let inside = self.0.0.borrow();
+        Ok(inside.ended || !inside.to_client.is_empty())
+    }
+}
+
+impl embedded_io::Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        self.0.0.borrow_mut().write(bytes).expect("would block")
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+impl embedded_io::WriteReady for Stream {
+    fn write_ready(&mut self) -> Result<bool, ErrorKind> {
+        let inside = self.0.0.borrow();
+        Ok(inside.room > 0 || inside.writes_fail)
+    }
+}
+
+impl embedded_io_async::Read for Stream {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        poll_fn(|_| match self.0.0.borrow_mut().read(buffer) {
+            Some(count) => Poll::Ready(Ok(count)),
+            None => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl embedded_io_async::Write for Stream {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        poll_fn(|_| match self.0.0.borrow_mut().write(bytes) {
+            Some(written) => Poll::Ready(written),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Instant {
+        Self::now(self)
+    }
+
+    async fn sleep_until(&mut self, time: Instant) {
+        poll_fn(|_| {
+            let mut inside = self.0.borrow_mut();
+            if inside.now >= time {
+                return Poll::Ready(());
+            }
+            inside.alarm = Some(inside.alarm.map_or(time, |alarm| alarm.min(time)));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
