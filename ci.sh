@@ -138,6 +138,7 @@ check_nostd() {
 check_bench() {
   run cargo bench "${locked[@]}" -p diset-std --no-run
   run timeout 120 cargo bench "${locked[@]}" -p diset-std --bench streams -- --test
+  run timeout 120 cargo bench "${locked[@]}" -p diset-std --bench connections -- --test
 }
 
 #: each fuzz target runs for FUZZ_SECONDS (10), needs a nightly toolchain

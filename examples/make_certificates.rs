@@ -55,7 +55,9 @@ fn write(path: &Path, text: &str, private: bool) -> Result<(), Box<dyn Error>> {
     if private {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     }
-    let mut file = options.open(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let mut file = options
+        .open(path)
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     file.write_all(text.as_bytes())?;
     println!("wrote {}", path.display());
     Ok(())

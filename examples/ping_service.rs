@@ -30,7 +30,9 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
     match serve(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,8 +48,16 @@ async fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let tls = ServerTls::new(certificate, Authorities::from_pem_file(file("ca.pem"))?)?;
     let bound = Service::new(PingPong)
         .on_connect(|conn: Conn<PingPong>| async move {
-            let subject = conn.credentials().certificate().map_or("nobody", |certificate| certificate.subject());
-            println!("{} is {subject}, identity {}, from {}", conn.trid(), conn.identity(), conn.peer_addr());
+            let subject = conn
+                .credentials()
+                .certificate()
+                .map_or("nobody", |certificate| certificate.subject());
+            println!(
+                "{} is {subject}, identity {}, from {}",
+                conn.trid(),
+                conn.identity(),
+                conn.peer_addr()
+            );
             Ok(())
         })
         .on(|conn, ping: Ping| async move {
@@ -61,7 +71,9 @@ async fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     if options.news > 0 {
         tokio::spawn(tell(bound.handle(), Duration::from_secs(options.news)));
     }
-    bound.run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+    bound
+        .run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
+        .await;
     println!("drained and stopped");
     Ok(())
 }
@@ -72,6 +84,8 @@ async fn tell(service: ServiceHandle<PingPong>, interval: Duration) {
     loop {
         ticks.tick().await;
         let count = service.connections().len();
-        service.broadcast(&News { text: format!("{count} connected") });
+        service.broadcast(&News {
+            text: format!("{count} connected"),
+        });
     }
 }

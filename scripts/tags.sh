@@ -43,7 +43,7 @@ for my $file (@ARGV) {
     my $text = slurp($file);
     $file =~ s{^\./}{};
     my $tests = $file =~ m{/tests/|/tests\.rs$} ? 0 : $text =~ /^#\[cfg\((?:all\()?test/m ? $-[0] : length $text;
-    while ($text =~ /(?<![\w-])(([A-Z]{1,3})-\d+)(?![\w-])/g) {
+    while ($text =~ /(?<![\w-])(([A-Z]{1,3})-\d{1,2})(?![\w-])/g) {
         my ($tag, $at) = ($1, $-[0]);
         next unless $section{$2};    # such as P-256
         if (!$rule{$tag}) { complain("$file:" . (1 + (substr($text, 0, $at) =~ tr/\n//)) . ": PROTOCOL.md defines no $tag") }

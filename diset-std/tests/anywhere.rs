@@ -17,7 +17,7 @@ async fn reader(
     world: &World,
     running: &Running<PingPong>,
     name: &str,
-) -> Result<(Client<PingPong>, Seen<String>), Box<dyn std::error::Error>> {
+) -> Result<(Client<PingPong>, Seen<String>), Box<dyn core::error::Error>> {
     let (log, seen) = log();
     let client = world
         .client(PingPong, running, name)?
@@ -174,7 +174,7 @@ async fn a_newer_connection_of_a_client_takes_over_in_order() -> TestResult {
     let tls = world.tls("alice")?;
     let same = |name: &str| {
         let client = world.client(PingPong, &running, name)?;
-        Ok::<_, Box<dyn std::error::Error>>(client.identity(Identity::from_bytes([1; 16])))
+        Ok::<_, Box<dyn core::error::Error>>(client.identity(Identity::from_bytes([1; 16])))
     };
     let (ended, mut ends) = common::log();
     let older = same("alice")?

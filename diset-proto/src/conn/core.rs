@@ -297,7 +297,7 @@ impl Core {
     }
 
     /// Whether nothing is left to be told to a peer that has said go-away: what it sent has
-    /// been dealt with and granted again, what it got it has confirmed (PROTOCOL G-2).
+    /// been dealt with and granted again, what it got it has confirmed (PROTOCOL G-2, G-4).
     pub(super) fn is_drained(&self) -> bool {
         self.unconfirmed() == 0 && self.flow.is_settled()
     }

@@ -50,12 +50,8 @@ impl Tally {
             return Ok(false);
         }
         let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen == first {
-            meter.start()?
-        } else {
-            meter.stop()?
-        }
-        Ok(true)
+        let ended = if seen == first { meter.start() } else { meter.stop() };
+        Ok(ended.map(|()| true)?)
     }
 
     /// Serves one connection.

@@ -10,8 +10,6 @@
 //! - After an error, the alert for the peer waits inside until it is asked for.
 
 mod side;
-#[cfg(all(test, feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
-mod tests;
 
 use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
@@ -371,3 +369,6 @@ fn whole_records(incoming: &[u8], held: usize) -> usize {
     }
     whole
 }
+
+#[cfg(all(test, feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
+mod tests;

@@ -7,8 +7,6 @@
 
 mod lane;
 mod session;
-#[cfg(all(test, unix))]
-mod tests;
 mod wire;
 
 use core::future::Future;
@@ -257,3 +255,6 @@ impl<A: App> Future for Driver<A> {
         })
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;

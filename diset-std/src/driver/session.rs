@@ -19,15 +19,15 @@ use crate::link::Link;
 /// Most messages that are taken under one lock.
 const BATCH: usize = 32;
 
-/// How far the end of a connection has got.
+/// How far the end of a connection has got. Boxed, for all the connections that live.
 enum End {
     NotYet,
     /// The engine has said so; handlers finish, until the time given.
-    Dropped(Dropped, Instant),
+    Dropped(Box<Dropped>, Instant),
     /// The drop callback runs, until the time given.
-    CallingBack(Dropped, BoxFuture<()>, Instant),
+    CallingBack(Box<Dropped>, BoxFuture<()>, Instant),
     /// All is done.
-    Done(Dropped),
+    Done(Box<Dropped>),
 }
 
 pub(super) struct Session<A: App> {
@@ -285,7 +285,8 @@ impl<A: App> Session<A> {
             self.lane.discard();
         }
         let unconfirmed = self.link.with_conn(|conn| conn.unconfirmed()).unwrap_or(0);
-        self.end = End::Dropped(Dropped { cause, unconfirmed }, now.after(HANDLER_GRACE));
+        let dropped = Box::new(Dropped { cause, unconfirmed });
+        self.end = End::Dropped(dropped, now.after(HANDLER_GRACE));
         let state = self.link.lock();
         self.link.room_is_free(state);
     }
@@ -378,7 +379,7 @@ impl<A: App> Session<A> {
         self.transport_ended();
         while self.poll_lane(now, cx) {}
         match &self.end {
-            End::Done(dropped) => Some(dropped.clone()),
+            End::Done(dropped) => Some((**dropped).clone()),
             _ => None,
         }
     }

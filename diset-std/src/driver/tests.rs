@@ -203,7 +203,7 @@ async fn open(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Outcome>>
 
 #[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
 #[tokio::test]
-async fn a_handshake_that_stands_still_costs_nothing() -> Result<(), Box<dyn std::error::Error>> {
+async fn a_handshake_that_stands_still_costs_nothing() -> Result<(), Box<dyn core::error::Error>> {
     use crate::tls::throwaway::ThrowawayCa;
     use crate::tls::{ClientTls, ServerTls};
     let ca = ThrowawayCa::new()?;
@@ -309,7 +309,7 @@ async fn a_peer_that_does_not_read_cannot_hold_up_the_end() {
     let word = Word {
         text: "x".repeat(32_000),
     };
-    while let Poll::Pending = poll_once(driver.as_mut()) {
+    while poll_once(driver.as_mut()).is_pending() {
         match try_send(&rig.link, &word) {
             Ok(()) => {}
             Err(SendError::Full(_)) => break,

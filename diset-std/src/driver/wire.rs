@@ -38,7 +38,8 @@ pub(super) struct Wire {
     close_sealed: bool,
     shut_down: bool,
     discarded: usize,
-    failure: Option<ChannelError>,
+    /// Boxed, for all the connections that live.
+    failure: Option<Box<ChannelError>>,
 }
 
 impl Wire {
@@ -136,7 +137,7 @@ impl Wire {
                 Ok(received) => received,
                 Err(failure) => {
                     tracing::debug!(%failure, peer = self.socket.peer(), "the channel failed");
-                    self.failure = Some(failure);
+                    self.failure = Some(Box::new(failure));
                     return (incoming.len(), true);
                 }
             };
@@ -162,7 +163,7 @@ impl Wire {
 
     pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut OutBuf) {
         if let Err(failure) = self.channel.seal(plaintext, out) {
-            self.failure = Some(failure);
+            self.failure = Some(Box::new(failure));
         }
     }
 
@@ -250,7 +251,7 @@ impl Wire {
         self.kept_out = Vec::new();
     }
 
-    pub(super) const fn take_failure(&mut self) -> Option<ChannelError> {
-        self.failure.take()
+    pub(super) fn take_failure(&mut self) -> Option<ChannelError> {
+        self.failure.take().map(|failure| *failure)
     }
 }

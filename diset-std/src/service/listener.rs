@@ -13,7 +13,7 @@ use diset_proto::limits::LINGER;
 use diset_proto::{Code, Connection, Misuse, Notice, RetryAfter, ServiceDef};
 #[cfg(unix)]
 use tokio::net::UnixListener;
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use super::shared::Shared;
 use crate::buffers::PooledOutput;
 use crate::channel::{self, ChannelError};
 use crate::clock;
-use crate::driver::Driver;
+use crate::driver::{Driver, Outcome};
 use crate::link::Link;
 use crate::socket::Socket;
 use crate::tls::ServerTls;
@@ -79,11 +79,18 @@ pub(super) enum Listener {
 
 impl Listener {
     pub(super) async fn tcp(address: impl ToSocketAddrs + fmt::Debug) -> Result<Self, BindError> {
-        let named = format!("{address:?}");
-        let bound = TcpListener::bind(address).await;
+        let asked = format!("{address:?}");
+        let resolved: io::Result<Vec<_>> = lookup_host(address).await.map(Iterator::collect);
+        let (address, bound) = match resolved {
+            Ok(addresses) => {
+                let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+                (names.join(" or "), TcpListener::bind(&*addresses).await)
+            }
+            Err(error) => (asked, Err(error)),
+        };
         bound
             .map(Self::Tcp)
-            .map_err(|source| BindError::Address { address: named, source })
+            .map_err(|source| BindError::Address { address, source })
     }
 
     #[cfg(unix)]
@@ -122,7 +129,7 @@ pub struct BoundService<S: ServiceDef> {
     listener: Listener,
     security: Security,
     service: Arc<Shared<S>>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Outcome>,
 }
 
 impl<S: ServiceDef> BoundService<S> {
@@ -217,9 +224,8 @@ impl<S: ServiceDef> BoundService<S> {
         let link = Link::new(Some(engine), settings.slow);
         let app = ServiceApp::new(Arc::clone(&self.service), Arc::clone(&link), peer);
         let driver = Driver::new(socket, channel, link, &settings.limits, app);
-        self.tasks.spawn(async move {
-            driver.await;
-        });
+        // Not within an `async` block: its future would hold the driver twice.
+        self.tasks.spawn(driver);
     }
 
     async fn drain(mut self) {
@@ -262,7 +268,7 @@ fn concerns_one_peer(error: &io::Error) -> bool {
     )
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn report(ended: Result<Outcome, tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the task of a connection failed");
     }

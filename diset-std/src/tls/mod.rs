@@ -22,9 +22,6 @@ mod provider;
 #[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
 pub mod throwaway;
 
-#[cfg(all(test, feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
-mod tests;
-
 pub use config::{ClientTls, ServerTls, TlsBuilder};
 pub(crate) use credentials::CredentialsError;
 pub use credentials::{AlternativeName, CertificateCredentials, Credentials, Principal};
@@ -33,3 +30,6 @@ pub use material::{Authorities, Certificate, Revocations};
 
 /// The application protocol name (ALPN) of the native dialect: both sides offer it and refuse a connection that did not agree on it.
 pub const ALPN: &[u8] = b"diset/1";
+
+#[cfg(all(test, feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
+mod tests;

@@ -58,6 +58,16 @@ fn files_written_can_be_read_and_used() -> TestResult {
 }
 
 #[test]
+fn early_data_is_neither_offered_nor_taken() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let client = ClientTls::new(ca.client("alice")?, ca.authorities())?;
+    let server = ServerTls::new(ca.server(&["localhost"])?, ca.authorities())?;
+    assert!(!client.config.enable_early_data, "PROTOCOL X-3");
+    assert_eq!(server.config.max_early_data_size, 0, "PROTOCOL X-3");
+    Ok(())
+}
+
+#[test]
 fn wrong_files_are_named_with_what_to_do() -> TestResult {
     let dir = Scratch::new("wrong")?;
     let ca = ThrowawayCa::new()?;

@@ -2,12 +2,12 @@
 //! waiting with a limit. No test waits for time to pass unless time is what it is about.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use core::error::Error;
 use core::fmt::Debug;
 use core::future::Future;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::tls::{ClientTls, ServerTls};

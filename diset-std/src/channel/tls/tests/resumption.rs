@@ -67,7 +67,7 @@ fn a_resumed_chain_that_was_revoked_is_refused_and_not_tried_again() -> TestResu
             error,
             ChannelError::ResumedChainRefused(rustls::Error::InvalidCertificate(CertificateError::Revoked))
         ),
-        "{error:?}"
+        "PROTOCOL X-5: {error:?}"
     );
     assert!(client.closed, "close_notify reaches the client");
 
