@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../diset-proto/src"
 # rank modules
 RANKS='
 0 limits id time definition status error fmt
-1 wire
+1 wire serial
 2 schema message
 3 conn
 4 reconnect

@@ -174,6 +174,7 @@ pub mod limits;
 mod message;
 mod reconnect;
 mod schema;
+pub mod serial;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
@@ -195,6 +196,7 @@ pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;
 pub use schema::walk::{Invalid, check_structure, check_wire};
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
+pub use serial::{LineEvent, SerialLine};
 pub use status::{Code, Notice, RetryAfter, Text};
 pub use time::Instant;
 pub use wire::args::{Arg, Args};

@@ -74,8 +74,8 @@ pub use args::{ConnectArgs, Value};
 pub use client::{BadSettings, Client, ClientBuilder, ClientEvent, ClientState, Ended, Events};
 pub use diset_proto;
 pub use diset_proto::{
-    Cause, Code, FromClient, FromService, Identity, Limits, ReconnectPolicy, Schema, SendError, ServiceDef, Trid,
-    Verdict, define_service,
+    Cause, Code, FromClient, FromService, Identity, Limits, Notice, ReconnectPolicy, RetryAfter, Schema, SendError,
+    ServiceDef, Trid, Verdict, define_service,
 };
 pub use driver::Dropped;
 pub use handler::{AnyMessage, Failure, HandlerResult, NotThis, Refusal};

@@ -110,6 +110,8 @@ async fn an_admission_can_fail_for_good_or_for_now() -> TestResult {
     let ClientState::Stopped(why) = stopped else {
         return Err("not stopped".into());
     };
+    let ended = never.connected().await.expect_err("it has stopped");
+    assert_eq!(ended.code(), Some(Code::NotAdmitted));
     let Cause::Refused(notice) = dropped(&why).cause() else {
         return Err(why.into());
     };

@@ -41,10 +41,10 @@ pub(super) struct Callbacks<S: ServiceDef> {
 impl<S: ServiceDef> Callbacks<S> {
     /// A change of state: kept for those who watch, told to the callback.
     pub(super) fn report(&self, client: &Client<S>, state: ClientState) {
+        client.inner.state.send_replace(state.clone());
         if let Some(on_state) = &self.on_state {
             guarded("on_state", || on_state(client, &state));
         }
-        client.inner.state.send_replace(state);
     }
 }
 
@@ -343,9 +343,15 @@ impl<S: ServiceDef> ClientBuilder<S> {
                     }
                 }
             })
-            .on_any(move |_, message| {
+            .on_any(move |client, message| {
                 let sender = sender.clone();
-                async move { pass(&sender, ClientEvent::Message(message)).await }
+                async move {
+                    let passed = pass(&sender, ClientEvent::Message(message)).await;
+                    if passed.is_err() {
+                        client.stop();
+                    }
+                    passed
+                }
             })
             .on_drop(move |_, cause| {
                 let sender = dropped.clone();

@@ -33,7 +33,7 @@ impl<S: ServiceDef> fmt::Debug for ClientEvent<S> {
 ///
 /// At most as many wait here as was said when they were asked for; then the service's
 /// messages wait in its credit, and nothing is lost. A reader that stops reading holds
-/// the client up; one that drops this ends the connection at the next message.
+/// the client up; one that drops this stops the client at the next message.
 #[derive(Debug)]
 pub struct Events<S: ServiceDef>(pub(super) mpsc::Receiver<ClientEvent<S>>);
 

@@ -152,6 +152,24 @@ impl<S: ServiceDef> Client<S> {
         self.inner.state.subscribe()
     }
 
+    /// Waits until the client is connected; at once when it is.
+    ///
+    /// # Errors
+    /// Why it has stopped, when it will not connect again.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing but waiting is done here.
+    pub async fn connected(&self) -> Result<Trid, Ended> {
+        let mut states = self.watch();
+        let settled = |state: &ClientState| matches!(state, ClientState::Connected(_) | ClientState::Stopped(_));
+        // An error means that the task is gone.
+        match states.wait_for(settled).await.as_deref() {
+            Ok(ClientState::Connected(trid)) => Ok(*trid),
+            Ok(ClientState::Stopped(why)) => Err(why.clone()),
+            Ok(_) | Err(_) => Err(Ended::Closed),
+        }
+    }
+
     /// Ends the connection in order and for good: what was sent still leaves. Returns
     /// when that is done, at most 2 s after the time of
     /// [`drain_time`](ClientBuilder::drain_time).

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use diset_proto::{Cause, Misuse, Trid};
+use diset_proto::{Cause, Code, Misuse, Notice, Trid};
 
 use crate::driver::Dropped;
 
@@ -72,6 +72,22 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// The code that one side gave for the end, if it came to that.
+    pub const fn code(&self) -> Option<Code> {
+        match self {
+            Self::Dropped(dropped) => dropped.code(),
+            _ => None,
+        }
+    }
+
+    /// What the service said, or was told, at the end.
+    pub const fn notice(&self) -> Option<&Notice> {
+        match self {
+            Self::Dropped(dropped) => dropped.cause().notice(),
+            _ => None,
+        }
+    }
+
     /// As the reconnect policy sees it.
     pub(super) fn cause(&self) -> Cause {
         match self {

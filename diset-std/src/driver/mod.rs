@@ -16,7 +16,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::limits::LINGER;
-use diset_proto::{Cause, Connection, Event, Instant, Limits, Progress, Proposal, Trid};
+use diset_proto::{Cause, Code, Connection, Event, Instant, Limits, Progress, Proposal, Trid};
 use tokio::time::Sleep;
 
 use self::session::Session;
@@ -44,6 +44,11 @@ impl Dropped {
     /// Why.
     pub const fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// The code of the end; `None` when the transport just ended.
+    pub const fn code(&self) -> Option<Code> {
+        self.cause.code()
     }
 
     /// At most so many of the messages sent may not have been dealt with by the peer.

@@ -228,7 +228,7 @@ pub(crate) async fn until<S: ServiceDef>(
 }
 
 pub(crate) async fn connected<S: ServiceDef>(client: &Client<S>) {
-    until(client, "connected", |state| matches!(state, ClientState::Connected(_))).await;
+    within("connected", client.connected()).await.expect("the client lives");
 }
 
 /// The connection that ended, in why a client is not connected.
@@ -241,7 +241,7 @@ pub(crate) fn dropped(ended: &Ended) -> &Dropped {
 
 /// The code that went with an end.
 pub(crate) fn code(dropped: &Dropped) -> Option<Code> {
-    dropped.cause().code()
+    dropped.code()
 }
 
 /// How often something happened.
