@@ -3,8 +3,10 @@
 //! - `pingpong`: a service and a client over mutual TLS in one program, and what happens between them.
 //! - `make_certificates`: files with throw-away certificates for the next two.
 //! - `ping_service`, `ping_client`: the same in two terminals, or on two machines.
+//! - `custom_io`: the engine driven by hand, with threads over a socket pair and over a noisy serial line. It has
+//!   messages of its own.
 //!
-//! Here are the messages they speak.
+//! Here are the messages the others speak.
 
 use diset_std::{Schema, define_service};
 use serde::{Deserialize, Serialize};

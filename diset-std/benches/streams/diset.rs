@@ -56,7 +56,7 @@ impl Tally {
 
     /// Serves one connection.
     async fn serve<S: ServiceDef>(&'static self, service: Service<S>, job: &Job, meter: &mut Meter) -> Outcome<()> {
-        let service = service.limits(diset_std::Limits::SERVER.with_credit(262144, 16384)).on_drop(|_, _| {
+        let service = service.on_drop(|_, _| {
             self.gone.notify_one();
             core::future::ready(())
         });
