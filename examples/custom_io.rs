@@ -6,13 +6,15 @@
 //! cargo run --release --example custom_io
 //! ```
 
-use std::error::Error;
+use core::error::Error;
+use core::num::NonZeroU32;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use std::io::{self, ErrorKind, Read, Write};
-use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Instant as StdInstant;
 
 use diset_proto::serial::MAX_PAYLOAD;
 use diset_proto::{
@@ -172,7 +174,7 @@ struct Serial {
     line: SerialLine,
     raw: [u8; 256],
     /// What of `raw` has not been looked at.
-    rest: std::ops::Range<usize>,
+    rest: Range<usize>,
 }
 
 impl Serial {
@@ -449,8 +451,8 @@ fn over_a_serial_line() -> Result<(), Box<dyn Error>> {
     let mut nonce = NonZeroU32::MIN;
     let stop = now().after(Duration::from_secs(8));
     while sensor.measured < sensor.enough && now() < stop {
-        let began = now();
         serial.open(nonce)?;
+        let began = now();
         let mut engine = client_engine()?;
         drive(&mut engine, &mut serial, &mut sensor);
         say(

@@ -106,13 +106,13 @@ impl Verdict {
         }
     }
 
-    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+    /// A verdict of a later version is one that is not `Same` (PROTOCOL S-5).
+    pub(crate) const fn from_number(number: u8) -> Self {
         match number {
-            0 => Some(Self::Same),
-            1 => Some(Self::Unknown),
-            2 => Some(Self::Differs),
-            3 => Some(Self::Forbidden),
-            _ => None,
+            0 => Self::Same,
+            1 => Self::Unknown,
+            3 => Self::Forbidden,
+            _ => Self::Differs,
         }
     }
 }

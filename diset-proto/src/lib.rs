@@ -208,6 +208,11 @@ pub use wire::preamble::MAJOR;
 pub use wire::storage::GrowBuf;
 pub use wire::storage::Storage;
 
+/// The examples in docs/EMBEDDING.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/EMBEDDING.md")]
+struct EmbeddingExamples;
+
 /// For the macros of this crate.
 #[doc(hidden)]
 pub mod __private {

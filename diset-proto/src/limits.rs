@@ -40,6 +40,8 @@ pub const MAX_ELEMENTS: usize = 256;
 pub const MIN_SILENCE: Duration = Duration::from_millis(100);
 /// Longest silence a peer may state (PROTOCOL K-1).
 pub const MAX_SILENCE: Duration = Duration::from_secs(24 * 3600);
+/// Longest time a peer's go-away can hold this side (PROTOCOL G-2).
+pub const MAX_DRAIN: Duration = Duration::from_secs(60);
 /// How long a closing connection goes on reading, so that its error reaches the peer (PROTOCOL E-4).
 pub const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes a closing connection reads and discards at most (PROTOCOL E-4).

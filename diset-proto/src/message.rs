@@ -224,6 +224,11 @@ pub(crate) fn decode<'f, T: Serialize + Deserialize<'f>>(payload: &'f [u8]) -> R
     }
 }
 
+/// How many bytes the payload of `message` takes.
+pub(crate) fn size<T: Serialize + ?Sized>(message: &T) -> Option<usize> {
+    postcard::experimental::serialized_size(message).ok()
+}
+
 /// Encodes `message` behind its number into `place`.
 pub(crate) fn encode<T: Serialize + ?Sized>(wire: u8, message: &T, place: &mut [u8]) -> Result<usize, BodyError<()>> {
     let (number, body) = place.split_first_mut().ok_or(BodyError::NoRoom)?;

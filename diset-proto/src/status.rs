@@ -135,16 +135,30 @@ impl Text {
         Self(kept)
     }
 
-    /// The text.
+    /// The text as it came; `Display` escapes what could steer a terminal.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+/// As it is, but with control characters and marks of writing direction escaped: it may
+/// come from a peer and go to a terminal or a log (PROTOCOL E-2).
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.chars().try_for_each(|character| {
+            if is_harmless(character) {
+                fmt::Write::write_char(f, character)
+            } else {
+                write!(f, "{}", character.escape_unicode())
+            }
+        })
     }
+}
+
+/// Whether a terminal shows it and does nothing else.
+fn is_harmless(character: char) -> bool {
+    let steers = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !character.is_control() && !steers
 }
 
 impl fmt::Debug for Text {
@@ -292,6 +306,12 @@ mod tests {
             Text::new(&format!("x{}", "ä".repeat(MAX_TEXT))).as_str().len(),
             MAX_TEXT - 1
         );
+    }
+
+    #[test]
+    fn a_text_from_a_peer_cannot_steer_a_terminal() {
+        let shown = Notice::new(Code::Done).with_text("a\x1b[2J\nb\u{202e}ä").to_string();
+        assert!(shown.ends_with(r"a\u{1b}[2J\u{a}b\u{202e}ä"), "PROTOCOL E-2: {shown}");
     }
 
     #[test]

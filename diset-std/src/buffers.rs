@@ -101,6 +101,10 @@ impl Storage for PooledOutput {
         true
     }
 
+    fn bound(&self) -> usize {
+        self.max
+    }
+
     fn release(&mut self) {
         let bytes = core::mem::take(&mut self.bytes);
         with_pool(bytes.len(), |pool| {

@@ -11,7 +11,7 @@ use crate::definition::Verdict;
 use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::fmt::{debug, warn};
 use crate::id::Trid;
-use crate::limits::{LINGER, Limits};
+use crate::limits::{LINGER, Limits, MAX_DRAIN};
 use crate::message::{DecodeError, Held, MessageRef, Payload};
 use crate::schema::agree::Agreement;
 use crate::schema::walk::Invalid;
@@ -118,7 +118,7 @@ impl Core {
                 if self.flow.granted(grant) {
                     Ok(None)
                 } else {
-                    Err(Notice::new(Code::PacketMalformed).with_text("more credit than may stand open"))
+                    Err(Notice::new(Code::PacketMalformed).with_text("more credit than is under way"))
                 }
             }
             Kind::KeepAlive => {
@@ -129,7 +129,7 @@ impl Core {
             Kind::GoAway => {
                 let (notice, deadline) = Notice::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
                 self.enter(Phase::Draining);
-                self.deadline = Some(now.after(deadline.unwrap_or(LINGER)));
+                self.end_by(now.after(deadline.unwrap_or(LINGER).min(MAX_DRAIN)));
                 self.pending.drain(notice.clone());
                 self.confirm();
                 // What was queued since the last transmission still leaves (PROTOCOL G-2).
@@ -278,14 +278,8 @@ impl Core {
     }
 
     /// What was sent and has not been granted again.
-    pub(super) fn unconfirmed(&self) -> u32 {
-        if self.liveness.is_some() {
-            self.theirs
-                .credit_messages
-                .saturating_sub(self.flow.sendable_messages())
-        } else {
-            0
-        }
+    pub(super) const fn unconfirmed(&self) -> u32 {
+        self.flow.unconfirmed()
     }
 
     pub(super) fn release(&mut self, held: Held) {
@@ -400,6 +394,11 @@ impl Core {
             return None;
         }
         self.cause.clone().map(Event::Dropped)
+    }
+
+    /// The connection ends at this time at the latest.
+    pub(super) fn end_by(&mut self, time: Instant) {
+        self.deadline = Some(self.deadline.map_or(time, |set| set.min(time)));
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {

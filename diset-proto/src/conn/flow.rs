@@ -1,7 +1,7 @@
 //! Credit: how much either side may send before the other has dealt with it
 //! (PROTOCOL, part L).
 
-use crate::limits::{Limits, MAX_CREDIT, MAX_UNCONFIRMED};
+use crate::limits::{Limits, MAX_UNCONFIRMED};
 use crate::wire::packet::{Grant, PeerLimits};
 
 /// The credit of both directions of one connection.
@@ -9,6 +9,8 @@ use crate::wire::packet::{Grant, PeerLimits};
 pub(crate) struct Flow {
     /// What this side may still send.
     send: Grant,
+    /// What it might send at first: never more at a time.
+    first: Grant,
     /// What the peer may still send.
     open: Grant,
     /// What was dealt with and is not granted again yet.
@@ -28,6 +30,7 @@ impl Flow {
         let none = Grant { bytes: 0, messages: 0 };
         Self {
             send: none,
+            first: none,
             open: window,
             back: none,
             window,
@@ -37,29 +40,25 @@ impl Flow {
 
     /// The peer's statement in the handshake.
     pub(crate) const fn start(&mut self, theirs: &PeerLimits) {
-        self.send = Grant {
+        self.first = Grant {
             bytes: theirs.credit_bytes,
             messages: theirs.credit_messages,
         };
+        self.send = self.first;
     }
 
-    /// More credit from the peer; false when it grants more than may stand open
-    /// (PROTOCOL L-4).
+    /// More credit from the peer; false when it grants more than is under way to it
+    /// (PROTOCOL L-4): what it was not sent it cannot have dealt with.
     #[must_use]
     pub(crate) fn granted(&mut self, grant: Grant) -> bool {
-        let bytes = self
-            .send
-            .bytes
-            .checked_add(grant.bytes)
-            .filter(|&bytes| bytes <= MAX_CREDIT);
-        let messages = self
-            .send
-            .messages
-            .checked_add(grant.messages)
-            .filter(|&messages| messages <= MAX_CREDIT);
+        let bytes = self.send.bytes.checked_add(grant.bytes);
+        let messages = self.send.messages.checked_add(grant.messages);
         let (Some(bytes), Some(messages)) = (bytes, messages) else {
             return false;
         };
+        if bytes > self.first.bytes || messages > self.first.messages {
+            return false;
+        }
         self.send = Grant { bytes, messages };
         true
     }
@@ -69,9 +68,9 @@ impl Flow {
         self.send.messages > 0 && self.send.bytes > 0
     }
 
-    /// How many messages may be sent.
-    pub(crate) const fn sendable_messages(&self) -> u32 {
-        self.send.messages
+    /// How many messages are under way to the peer, or not yet dealt with by it.
+    pub(crate) const fn unconfirmed(&self) -> u32 {
+        self.first.messages.saturating_sub(self.send.messages)
     }
 
     /// Takes what a message costs from the credit; false, and nothing taken, when there

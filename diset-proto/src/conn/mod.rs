@@ -196,7 +196,8 @@ impl<B: Storage> Connection<B> {
                 self.out.undo(cost);
                 Err(SendError::Full(Bound::Credit))
             }
-            Err(PutError::Full) => Err(SendError::Full(Bound::Output)),
+            Err(PutError::Full) if self.could_send(message) => Err(SendError::Full(Bound::Output)),
+            Err(PutError::Full) => Err(SendError::TooLong),
             Err(PutError::TooLong) => Err(SendError::TooLong),
             Err(PutError::Body(())) => Err(SendError::Encode),
         }
@@ -285,7 +286,8 @@ impl<B: Storage> Connection<B> {
     }
 
     /// Says go-away: no new messages from here; what is under way still comes, then the
-    /// peer closes, within `deadline`.
+    /// peer closes, within `deadline`. When either side has said it before, only the
+    /// deadline counts, if it is the earlier one.
     ///
     /// # Errors
     /// [`Misuse::WrongPhase`] unless the connection is open.
@@ -293,12 +295,15 @@ impl<B: Storage> Connection<B> {
         match step(self.core.phase, Input::GoAway) {
             Step::To(next) => {
                 self.core.enter(next);
-                self.core.deadline = Some(now.after(deadline));
+                self.core.end_by(now.after(deadline));
                 self.core.pending.say_go_away(notice, deadline);
                 self.core.confirm();
                 Ok(())
             }
-            Step::Skip => Ok(()),
+            Step::Take => {
+                self.core.end_by(now.after(deadline));
+                Ok(())
+            }
             _ => Err(Misuse::WrongPhase),
         }
     }
@@ -390,6 +395,14 @@ impl<B: Storage> Connection<B> {
     /// The output buffer has nothing to transmit.
     pub const fn is_output_empty(&self) -> bool {
         self.out.is_empty() && !self.core.pending.is_due()
+    }
+
+    /// Whether a message that does not fit now would fit an empty outbox, and the peer.
+    fn could_send<T: Serialize + ?Sized>(&self, message: &T) -> bool {
+        // Head and number stand before the payload. What cannot be measured cannot be sent.
+        let length = message::size(message).map_or(usize::MAX, |size| size.saturating_add(2));
+        let taken = u32::try_from(length).is_ok_and(|length| length <= self.core.theirs.max_frame);
+        taken && self.out.could_take(length, CONTROL_RESERVE)
     }
 
     fn write_pending(&mut self) {

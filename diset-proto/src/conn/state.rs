@@ -105,7 +105,7 @@ pub(crate) const fn step(phase: Phase, input: Input) -> Step {
         (Phase::Open, Input::GoAway) => Step::To(Phase::Leaving),
         (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message)) => Step::Take,
         (Phase::Open | Phase::Leaving, Input::Frame(Kind::GoAway)) => Step::To(Phase::Draining),
-        (Phase::Leaving | Phase::Draining, Input::GoAway) => Step::Skip,
+        (Phase::Leaving | Phase::Draining, Input::GoAway) => Step::Take,
         (
             Phase::Open | Phase::Leaving | Phase::Draining,
             Input::Frame(Kind::Credit | Kind::KeepAlive | Kind::KeepAliveAnswer),

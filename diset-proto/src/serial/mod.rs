@@ -43,8 +43,6 @@
 //! ```
 
 mod packet;
-#[cfg(test)]
-mod tests;
 
 use core::mem::take;
 use core::num::NonZeroU32;
@@ -362,3 +360,6 @@ impl SerialLine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

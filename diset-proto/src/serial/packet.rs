@@ -23,7 +23,7 @@ const CHECK: usize = 4;
 const CONTROL: usize = 8;
 const MAX_DECODED: usize = KIND + MAX_PAYLOAD + CHECK;
 /// The shortest run that may be a packet: one byte of data.
-const SHORTEST: u16 = 1 + (KIND + 1 + CHECK) as u16;
+const SHORTEST: usize = 1 + KIND + 1 + CHECK;
 
 const _: () = assert!(MAX_DECODED < 254, "COBS takes one byte for each 254");
 
@@ -113,7 +113,7 @@ pub(super) struct Run {
     bytes: [u8; MAX_DECODED],
     decoded: usize,
     /// How many bytes came over the line.
-    came: u16,
+    came: usize,
     too_long: bool,
 }
 

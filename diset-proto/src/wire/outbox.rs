@@ -64,6 +64,12 @@ impl<B: Storage> Outbox<B> {
         }
     }
 
+    /// Whether a frame of this length, with `reserve` bytes behind it, fits when all is empty.
+    pub(crate) fn could_take(&self, length: usize, reserve: usize) -> bool {
+        let prefix = varint::len(length as u64);
+        length.saturating_add(prefix + reserve) <= self.storage.bound()
+    }
+
     /// Forgets what has not been transmitted.
     pub(crate) fn clear(&mut self) {
         let all = self.end - self.sent;

@@ -168,7 +168,7 @@ impl<'f> Acceptance<'f> {
     /// The messages whose verdict is not `Same`, by their number at the client.
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = (u8, Verdict)> + use<'f> {
         self.verdicts.chunks_exact(2).filter_map(|pair| match pair {
-            [number, verdict] => Some((*number, Verdict::from_number(*verdict)?)),
+            [number, verdict] => Some((*number, Verdict::from_number(*verdict))),
             _ => None,
         })
     }
@@ -215,13 +215,13 @@ impl<'f> Acceptance<'f> {
     }
 }
 
-/// Numbers ascend and every verdict is known and not `Same` (PROTOCOL S-5).
+/// Numbers ascend and no verdict is `Same` (PROTOCOL S-5).
 fn check_verdicts(pairs: &[u8]) -> Option<()> {
     let mut next = 0u8;
     let (chunks, rest) = pairs.as_chunks::<2>();
     for [number, verdict] in chunks {
-        let known = Verdict::from_number(*verdict).is_some_and(|verdict| verdict != Verdict::Same);
-        if !known || *number < next || usize::from(*number) >= MAX_MESSAGES {
+        let same = Verdict::from_number(*verdict) == Verdict::Same;
+        if same || *number < next || usize::from(*number) >= MAX_MESSAGES {
             return None;
         }
         next = number.saturating_add(1);

@@ -21,6 +21,11 @@ pub trait Storage {
         self.bytes().len() >= min
     }
 
+    /// The most bytes it can ever hold; that of a buffer of a fixed size is its length.
+    fn bound(&self) -> usize {
+        self.bytes().len()
+    }
+
     /// Nothing is kept any more: a buffer that grew may give its memory back.
     fn release(&mut self) {}
 }
@@ -96,6 +101,10 @@ impl Storage for GrowBuf {
             self.bytes.resize(size, 0);
         }
         true
+    }
+
+    fn bound(&self) -> usize {
+        self.max
     }
 
     fn release(&mut self) {

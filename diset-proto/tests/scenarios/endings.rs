@@ -9,6 +9,7 @@ use crate::support::*;
 
 scenarios! {
     an_end_in_order_confirms_everything_to_a_client,
+    a_peer_that_never_confirms_holds_nobody,
     an_end_in_order_confirms_everything_to_a_service,
     an_error_arrives_behind_what_was_sent,
     a_go_away_drains_both_directions,
@@ -399,5 +400,52 @@ fn an_end_in_order(change: Change<'_>, client_leaves: bool) -> Pair {
         assert_eq!(peer.conn.unconfirmed(), 0, "PROTOCOL G-4");
         assert_eq!(peer.messages().count(), 5);
     }
+    pair
+}
+
+/// A peer that says go-away for years and then deals with nothing: our own deadline counts, and a bound without one.
+fn a_peer_that_never_confirms_holds_nobody(change: Change<'_>) -> Pair {
+    let years = 1000 * 24 * 3600 * SECOND;
+    let mut pair = connected(change);
+    pair.client.on_message(|conn, message| drop(conn.keep(message)));
+    pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
+    pair.client
+        .conn
+        .go_away(pair.now, Notice::new(Code::Done), years)
+        .unwrap();
+    pair.settle();
+    assert_eq!(pair.service.conn.phase(), Phase::Draining);
+    let now = pair.now;
+    pair.service
+        .conn
+        .go_away(now, Notice::new(Code::Shutdown), 5 * SECOND)
+        .unwrap();
+    pair.service
+        .conn
+        .go_away(now, Notice::new(Code::Shutdown), 50 * SECOND)
+        .unwrap();
+    pair.run_for(4 * SECOND);
+    assert_eq!(pair.service.conn.phase(), Phase::Draining);
+    pair.run_for(SECOND);
+    assert!(
+        matches!(pair.service.dropped(), Some(Cause::WentAway(_))),
+        "PROTOCOL G-2"
+    );
+    assert_eq!(pair.service.conn.unconfirmed(), 1, "PROTOCOL L-6");
+
+    let mut pair = connected(change);
+    pair.client.on_message(|conn, message| drop(conn.keep(message)));
+    pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
+    pair.client
+        .conn
+        .go_away(pair.now, Notice::new(Code::Done), years)
+        .unwrap();
+    pair.run_for(59 * SECOND);
+    assert_eq!(pair.service.conn.phase(), Phase::Draining);
+    pair.run_for(2 * SECOND);
+    assert!(
+        matches!(pair.service.dropped(), Some(Cause::WentAway(_))),
+        "PROTOCOL G-2"
+    );
     pair
 }

@@ -13,6 +13,7 @@ scenarios! {
     a_wrong_direction,
     a_message_that_nobody_handles,
     a_kept_message_settles_no_other,
+    a_grant_of_more_than_was_sent,
     a_handler_that_fails,
     too_short,
     left_over,
@@ -317,9 +318,9 @@ fn a_message_that_is_not_taken_changes_nothing() {
     let long = "x".repeat(5000);
     pair.service.conn.send(NOTE, &Note { text: "first" }).unwrap();
     let before = pair.service.conn.transmit().to_vec();
-    // Longer than the client takes, and than what is free.
+    // Longer than the client takes, and than the output can ever hold: no use to wait.
     let refused = pair.service.conn.send(NOTE, &Note { text: &long });
-    assert_eq!(refused, Err(SendError::Full(Bound::Output)));
+    assert_eq!(refused, Err(SendError::TooLong));
     assert_eq!(pair.service.conn.transmit(), before);
     let refused = pair.service.conn.send(NOTE, &Note { text: &long[..700] });
     assert_eq!(refused, Ok(()));
@@ -388,5 +389,19 @@ fn a_kept_message_settles_no_other(change: Change<'_>) -> Pair {
     pair.settle();
     let cause = pair.service.dropped().unwrap();
     assert_eq!(cause.code(), Some(Code::NoHandler), "PROTOCOL M-4");
+    pair
+}
+
+/// A peer cannot confirm what it was not sent: else the count of what may be lost would mean nothing.
+fn a_grant_of_more_than_was_sent(change: Change<'_>) -> Pair {
+    let mut pair = connected(change);
+    pair.client.conn.send(PING, &Ping { id: 1 }).unwrap();
+    pair.settle();
+    assert_eq!(pair.client.conn.unconfirmed(), 1);
+    pair.to_client.inject(pair.now, &frame(0x85, &[4, 2]));
+    pair.settle();
+    let cause = pair.client.dropped().unwrap();
+    assert_eq!(cause.code(), Some(Code::PacketMalformed), "PROTOCOL L-4");
+    assert_eq!(pair.client.conn.unconfirmed(), 1, "PROTOCOL L-6");
     pair
 }

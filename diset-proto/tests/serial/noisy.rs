@@ -77,9 +77,11 @@ struct Record {
     got: Vec<u32>,
 }
 
+type Engine = (Connection<[u8; 1024]>, Deframer<[u8; 1028]>);
+
 struct End {
     line: SerialLine,
-    engine: Option<(Connection<[u8; 1024]>, Deframer<[u8; 1028]>)>,
+    engine: Option<Engine>,
     records: Vec<(Trid, Record)>,
     next_number: u32,
     breaks: u32,

@@ -126,16 +126,13 @@ impl<A: App> Driver<A> {
         if self.session.is_cut() {
             self.wire.give_up();
         }
-        let mut busy = self.session.poll_time(now);
+        // Before the time is looked at: after a stall of this side what waits in the socket
+        // may prove that the peer lives (PROTOCOL K-4). Answers leave in the same turn.
+        let mut busy = self.poll_read(now, scratch, cx);
+        busy |= self.session.poll_time(now);
         busy |= self.session.poll_admission(now, cx);
         busy |= self.session.poll_lane(now, cx);
-        busy |= self.poll_write(now, scratch, cx);
-        if self.poll_read(now, scratch, cx) {
-            // Answers leave in the same turn.
-            self.poll_write(now, scratch, cx);
-            busy = true;
-        }
-        busy
+        busy | self.poll_write(now, scratch, cx)
     }
 
     fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
