@@ -4,7 +4,7 @@
 //! cargo run --release --example make_certificates -- certificates
 //! ```
 
-use std::error::Error;
+use core::error::Error;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,18 +1,18 @@
 //! A client of `ping_service`: sends a Ping now and then and prints what happens. Stop the service and start it again
-//! to see it come back.
+//! to see it come back. It ends with an error when it is refused for good.
 //!
 //! ```sh
 //! cargo run --release --example ping_client -- --folder certificates
 //! ```
 
+use core::time::Duration;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use diset_examples::{Ping, PingPong};
+use diset_examples::{News, Ping, PingPong, Pong};
 use diset_std::tls::{Authorities, Certificate, ClientTls};
-use diset_std::{Client, ClientEvent, Events};
+use diset_std::{Client, ClientEvent, ClientState, Events};
 
 /// Sends Pings and prints what comes. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
@@ -48,21 +48,34 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn ask(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let file = |ending: &str| options.folder.join(format!("{}.{ending}", options.name));
     let certificate = Certificate::from_pem_files(file("pem"), file("key"))?;
     let tls = ClientTls::new(certificate, Authorities::from_pem_file(options.folder.join("ca.pem"))?)?;
     let (client, events) = Client::builder(PingPong, &options.service)
         .tls(tls)
-        .on_state(|_, state| println!("{state}"))
+        .on_state(|_, state| match state {
+            // Why it has stopped is said by main.
+            ClientState::Stopped(_) => {}
+            state => println!("{state}"),
+        })
         .events(64)?;
     let printing = tokio::spawn(print(events));
     let mut ticks = tokio::time::interval(Duration::from_millis(options.interval.max(1)));
+    let mut states = client.watch();
+    let mut ctrl_c = core::pin::pin!(tokio::signal::ctrl_c());
     let mut id = 0;
     while options.count == 0 || id < options.count {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = tokio::signal::ctrl_c() => break,
+            stopped = states.wait_for(|state| matches!(state, ClientState::Stopped(_))) => {
+                // Another attempt would be refused, too.
+                return match &*stopped? {
+                    ClientState::Stopped(why) => Err(why.clone().into()),
+                    _ => Ok(()),
+                };
+            }
+            _ = &mut ctrl_c => break,
         }
         // While the service is away a plain message is not kept: it fails at once.
         if client.send(&Ping { id }).await.is_ok() {
@@ -71,19 +84,18 @@ async fn ask(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     }
     client.close().await;
     printing.await?;
+    println!("closed");
     Ok(())
 }
 
 async fn print(mut events: Events<PingPong>) {
     while let Some(event) = events.next().await {
-        match event {
-            ClientEvent::Message(message) => match message.decode::<diset_examples::Pong>() {
-                Ok(pong) => println!("Pong {}", pong.id),
-                Err(_) => println!("{message:?}"),
-            },
-            ClientEvent::Dropped(dropped) => println!("disconnected: {dropped}"),
-            // Said by on_state already.
-            _ => {}
+        // Connections and drops are said by on_state already.
+        let ClientEvent::Message(message) = event else { continue };
+        if let Ok(pong) = message.decode::<Pong>() {
+            println!("Pong {}", pong.id);
+        } else if let Ok(news) = message.decode::<News>() {
+            println!("News: {}", news.text);
         }
     }
 }

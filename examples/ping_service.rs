@@ -5,9 +5,9 @@
 //! cargo run --release --example ping_service -- --folder certificates
 //! ```
 
+use core::time::Duration;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong};
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let file = |name| options.folder.join(name);
     let certificate = Certificate::from_pem_files(file("service.pem"), file("service.key"))?;
     let tls = ServerTls::new(certificate, Authorities::from_pem_file(file("ca.pem"))?)?;

@@ -5,9 +5,10 @@
 //! cargo run --release --example pingpong
 //! ```
 
-use std::error::Error;
+use core::error::Error;
+use core::time::Duration;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diset_examples::{News, Ping, PingPong, Pong, Shout};
 use diset_std::tls::throwaway::ThrowawayCa;

@@ -65,7 +65,7 @@ async fn anybody_can_be_sent_to() -> TestResult {
     );
 
     handle.send(at_alice.trid(), &news("by trid")).await?;
-    handle.send_to(at_alice.session(), &news("by session")).await?;
+    handle.send_to_session(at_alice.session(), &news("by session")).await?;
     at_alice.service().send(at_alice.trid(), &news("by way of bob")).await?;
     for text in ["by trid", "by session", "by way of bob"] {
         assert_eq!(to_alice.next().await, text);
@@ -93,8 +93,49 @@ async fn anybody_can_be_sent_to() -> TestResult {
         principal: at_alice.session().principal,
         identity: Identity::from_bytes([0; 16]),
     };
-    assert_eq!(handle.send_to(session, &news("nobody")).await, Err(SendError::NotOpen));
+    assert_eq!(
+        handle.send_to_session(session, &news("nobody")).await,
+        Err(SendError::NotOpen)
+    );
     assert!(!handle.disconnect(at_alice.trid(), "twice"));
+    assert!(!handle.disconnect_session(at_alice.session(), "twice"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identity_names_one_client_of_each_principal() -> TestResult {
+    let world = World::new()?;
+    let running = world.serve(answering()).await?;
+    let handle = &running.handle;
+    let identity = Identity::from_bytes([7; 16]);
+    assert!(handle.find_identity(identity).is_empty());
+    let mut clients = Vec::new();
+    for name in ["alice", "bob"] {
+        let client = world.client(PingPong, &running, name)?.identity(identity);
+        clients.push(client.connect().await?);
+    }
+    let _other = world.client(PingPong, &running, "carol")?.connect().await?;
+    let mut trids = Vec::new();
+    for client in &clients {
+        trids.push(conn_of(&running, client).await.trid());
+    }
+    let found = handle.find_identity(identity);
+    assert_eq!(found.iter().map(Conn::trid).collect::<Vec<_>>(), trids, "PROTOCOL D-1");
+    let (alice, bob) = (found[0].session(), found[1].session());
+    assert!(alice != bob && alice.identity == bob.identity);
+
+    // One of them is sent away, by who it is.
+    let mut states = clients[0].watch();
+    assert!(handle.disconnect_session(alice, "maintenance"));
+    let ended = within(
+        "the end",
+        states.wait_for(|state| matches!(state, ClientState::Waiting { .. })),
+    );
+    let ClientState::Waiting { why, .. } = ended.await?.clone() else {
+        return Err("not waiting".into());
+    };
+    assert_eq!(why.code(), Some(Code::Disconnected));
+    assert_eq!(clients[1].trid(), Some(trids[1]));
     Ok(())
 }
 

@@ -95,6 +95,25 @@ async fn a_unix_socket_tells_the_user_and_leaves_nothing_behind() -> TestResult 
     Ok(())
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_of_another_service_is_not_removed() -> TestResult {
+    let folder = std::env::temp_dir().join(format!("diset-{}-other", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("socket");
+    let older = run(answering().bind_unix(&path)?);
+    // Somebody thinks that it was left behind. The old one still exists, under another name.
+    std::fs::rename(&path, folder.join("old"))?;
+    let newer = run(answering().bind_unix(&path)?);
+    older.stop().await;
+    assert!(path.exists(), "it belongs to the newer service");
+    round_trip(Client::builder_unix(PingPong, &path)).await?.close().await;
+    newer.stop().await;
+    assert!(!path.exists());
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() -> TestResult {
     let world = World::new()?;
@@ -105,6 +124,11 @@ async fn an_address_that_is_taken_is_named() -> TestResult {
     let text = taken.err().ok_or("bound twice")?.to_string();
     let address = format!("cannot listen on 127.0.0.1:{}: ", running.port());
     assert!(text.starts_with(&address), "{text}");
+    for wrong in ["foo", "localhost:http", "9145"] {
+        let unreadable = answering().bind_plain_tcp(wrong).await;
+        let text = unreadable.err().ok_or("bound")?.to_string();
+        assert!(text.contains(wrong) && text.contains("write host:port"), "{text}");
+    }
     let small = diset_std::Limits::SERVER.with_credit(1, 1);
     let misfit = answering()
         .limits(small)

@@ -81,6 +81,7 @@ type Engine = (Connection<[u8; 1024]>, Deframer<[u8; 1028]>);
 
 struct End {
     line: SerialLine,
+    begin: fn(Instant) -> Connection<[u8; 1024]>,
     engine: Option<Engine>,
     records: Vec<(Trid, Record)>,
     next_number: u32,
@@ -90,9 +91,18 @@ struct End {
 }
 
 impl End {
-    fn new(line: SerialLine) -> Self {
+    fn client() -> Self {
+        Self::new(SerialLine::client(), client_engine)
+    }
+
+    fn service() -> Self {
+        Self::new(SerialLine::service(), service_engine)
+    }
+
+    fn new(line: SerialLine, begin: fn(Instant) -> Connection<[u8; 1024]>) -> Self {
         Self {
             line,
+            begin,
             engine: None,
             records: Vec::new(),
             next_number: 0,
@@ -124,14 +134,18 @@ impl End {
         }
     }
 
-    /// True when a new engine is wanted.
+    /// True when the line has opened, and a new engine has begun.
     fn read(&mut self, now: Instant, came: &[u8]) -> bool {
         let mut opened = false;
         let mut input = came;
         let mut got = Vec::new();
         while let Some(event) = self.line.next(&mut input) {
             match event {
-                LineEvent::Opened => opened = true,
+                LineEvent::Opened => {
+                    // At once: what follows in the same input is for the new one.
+                    self.engine = Some(((self.begin)(now), Deframer::new([0; 1028])));
+                    opened = true;
+                }
                 LineEvent::Ended | LineEvent::Broken => {
                     self.breaks += u32::from(event == LineEvent::Broken);
                     if let Some((mut conn, _)) = self.engine.take()
@@ -198,6 +212,21 @@ impl End {
     }
 }
 
+fn client_engine(now: Instant) -> Connection<[u8; 1024]> {
+    let config = ClientConfig {
+        catalog: Sensors::CATALOG,
+        identity: Identity::from_bytes([7; 16]),
+        limits: LIMITS,
+        args: &[],
+    };
+    Connection::client(now, &config, [0; 1024]).unwrap()
+}
+
+fn service_engine(now: Instant) -> Connection<[u8; 1024]> {
+    let limits = LIMITS.with_max_frame(1024).with_credit(2048, 32);
+    Connection::service(now, Sensors::CATALOG, limits, [0; 1024]).unwrap()
+}
+
 struct Totals {
     hits: u32,
     breaks: u32,
@@ -215,7 +244,7 @@ fn run(seed: u64) -> Totals {
         hits: 0,
     };
     let (mut up, mut down) = (wire(), wire());
-    let (mut client, mut service) = (End::new(SerialLine::client()), End::new(SerialLine::service()));
+    let (mut client, mut service) = (End::client(), End::service());
     let policy = ReconnectPolicy {
         base: Duration::from_millis(100),
         max: Duration::from_secs(1),
@@ -243,14 +272,6 @@ fn run(seed: u64) -> Totals {
         down.bytes.extend(service.out.drain(..));
 
         if client.read(now, &down.carry(&mut chance)) {
-            let config = ClientConfig {
-                catalog: Sensors::CATALOG,
-                identity: Identity::from_bytes([7; 16]),
-                limits: LIMITS,
-                args: &[],
-            };
-            let conn = Connection::client(now, &config, [0; 1024]).unwrap();
-            client.engine = Some((conn, Deframer::new([0; 1028])));
             dial = None;
         }
         if client.open().is_some() && client.open() != trid {
@@ -266,11 +287,7 @@ fn run(seed: u64) -> Totals {
             nonce = nonce.checked_add(1).unwrap();
         }
 
-        if service.read(now, &up.carry(&mut chance)) {
-            let limits = LIMITS.with_max_frame(1024).with_credit(2048, 32);
-            let conn = Connection::service(now, Sensors::CATALOG, limits, [0; 1024]).unwrap();
-            service.engine = Some((conn, Deframer::new([0; 1028])));
-        }
+        service.read(now, &up.carry(&mut chance));
     }
 
     // The last connection, on the line that is clean again, lost nothing but what is under way.
@@ -334,4 +351,36 @@ fn engines_over_a_noisy_line() {
         all.hits, all.breaks, all.connections, all.got, all.sent
     );
     assert!(all.breaks > 100 && all.got < all.sent);
+}
+
+/// PROTOCOL W-8: the last packet before a pause vanishes without a trace.
+#[test]
+fn a_lost_tail_is_found_by_the_keep_alives() {
+    let (mut client, mut service) = (End::client(), End::service());
+    client.line.open(NonZeroU32::MIN).unwrap();
+    let mut found = None;
+    for now in (0..5_000).map(Instant::from_millis) {
+        client.write(now);
+        service.write(now);
+        if now.as_millis() == 1_300 {
+            client.say();
+            client.write(now);
+            assert!(client.out.len() > 8, "something is lost");
+            client.out.clear();
+        }
+        let (up, down): (Vec<u8>, Vec<u8>) = (client.out.drain(..).collect(), service.out.drain(..).collect());
+        service.read(now, &up);
+        client.read(now, &down);
+        if service.breaks > 0 {
+            found = found.or(Some(now.as_millis()));
+        }
+    }
+    let found = found.unwrap();
+    println!("lost at 1300 ms, found at {found} ms; silence 2000 ms");
+    assert!(found > 1_300 && found <= 1_300 + 2_000);
+    assert_eq!(client.cause, Some(Cause::Lost));
+    assert!(
+        client.engine.is_none() && service.engine.is_none(),
+        "the other side is told"
+    );
 }

@@ -1,4 +1,4 @@
-//! Why a channel ended, sorted by who must act.
+//! Why a channel ended, sorted by who must act, and what to do about it in words.
 
 use rustls::{AlertDescription, CertificateError};
 
@@ -9,13 +9,13 @@ use crate::tls::CredentialsError;
 #[non_exhaustive]
 pub(crate) enum ChannelError {
     /// The peer told us why it ended the connection, for instance that it refuses our certificate.
-    #[error("the peer ended TLS: {0:?}")]
+    #[error("the peer ended TLS: {}", alert_words(*.0))]
     PeerAlert(AlertDescription),
     /// The peer's certificate is not acceptable.
-    #[error("the peer's certificate was refused: {0}")]
+    #[error("the peer's certificate was refused: {}", certificate_words(.0))]
     CertificateRefused(CertificateError),
     /// The peer, a client, showed no certificate.
-    #[error("the peer showed no certificate")]
+    #[error("the peer showed no certificate: each side must have one of its own, a client too")]
     NoCertificate,
     /// The peer's certificate is valid, but its names exceed our bounds.
     #[error("the peer was refused: {0}")]
@@ -24,7 +24,7 @@ pub(crate) enum ChannelError {
     #[error("the peer does not speak diset/1 (ALPN)")]
     NoAlpn,
     /// A session was resumed whose certificates are not acceptable any more.
-    #[error("the certificates of the resumed TLS session are not acceptable any more: {0}")]
+    #[error("the certificates of the resumed TLS session are not acceptable any more: {}", tls_words(.0))]
     ResumedChainRefused(rustls::Error),
     /// The two sides have no version, cipher or key exchange in common.
     #[error("the peer's TLS and ours do not fit together: {0}")]
@@ -68,6 +68,142 @@ impl ChannelError {
             | Tls::PeerMisbehaved(_)
             | Tls::PeerSentOversizedRecord => Self::PeerMisbehaved(error),
             _ => Self::Local(error),
+        }
+    }
+}
+
+/// What is wrong with the certificate that the peer showed.
+fn certificate_words(error: &CertificateError) -> String {
+    use CertificateError as E;
+    let words = match error {
+        // A signature is wrong when another authority has the name of ours.
+        E::UnknownIssuer | E::BadSignature => {
+            "this side does not trust its authority; do both sides have the ca.pem of the same authority?"
+        }
+        E::Expired | E::ExpiredContext { .. } => "it has expired; renew it, or check the clock of this machine",
+        E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet; check the clocks of both machines",
+        E::Revoked => "its authority has revoked it; the peer needs a new one",
+        E::UnknownRevocationStatus => "no revocation list tells of it; give a list of each authority, or none at all",
+        E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
+            "the revocation list of this side has expired; fetch it anew"
+        }
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
+            "it is not made for this side of a connection; a service needs one for server authentication, a client one for client authentication"
+        }
+        E::BadEncoding => "it cannot be read; the peer needs a new one",
+        E::NotValidForNameContext { expected, presented } => {
+            let name = expected.to_str();
+            let proves = proven(presented);
+            return format!(
+                "it does not prove the name {name}, but {proves}; connect to a name it proves, or set `server_name`"
+            );
+        }
+        E::NotValidForName => {
+            "it does not prove the name that was connected to; connect to a name it proves, or set `server_name`"
+        }
+        other => return other.to_string(),
+    };
+    words.to_owned()
+}
+
+/// The first names of a certificate. rustls gives each as `DnsName("localhost")`, escaped.
+fn proven(names: &[String]) -> String {
+    const MOST: usize = 4;
+    let bare = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    let first: Vec<_> = names.iter().take(MOST).map(bare).collect();
+    match names.len() {
+        0 => String::from("none"),
+        1..=MOST => first.join(", "),
+        more => format!("{} and {} more", first.join(", "), more - MOST),
+    }
+}
+
+/// What the peer said as it went.
+fn alert_words(alert: AlertDescription) -> String {
+    use AlertDescription as A;
+    let words = match alert {
+        A::UnknownCA | A::DecryptError => {
+            "it does not trust the authority of this side's certificate; do both sides have the ca.pem of the same authority?"
+        }
+        A::BadCertificate => {
+            "it refuses this side's certificate, which may not prove the name that was connected to; its log says why"
+        }
+        A::UnsupportedCertificate => {
+            "this side's certificate is not made for this side of a connection, or its kind of key is unknown to it"
+        }
+        A::CertificateRevoked => "this side's certificate has been revoked; get a new one",
+        A::CertificateExpired => {
+            "this side's certificate has expired, or is not valid yet; renew it, or check the clocks of both machines"
+        }
+        A::CertificateUnknown | A::AccessDenied => "it refuses this side's certificate; its log says why",
+        A::CertificateRequired | A::NoCertificate => "this side showed no certificate, and it wants one",
+        A::ProtocolVersion => "it does not speak TLS 1.3",
+        A::HandshakeFailure | A::InsufficientSecurity => {
+            "the two sides have no cipher or key exchange in common; was the cryptography of one of them changed?"
+        }
+        A::UnrecognisedName => "it does not know the name that was connected to",
+        other => return format!("{other:?}"),
+    };
+    format!("{words} ({alert:?})")
+}
+
+/// As above when the error is one of a certificate.
+fn tls_words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(error) => certificate_words(error),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_told_in_words_that_help() {
+        use CertificateError as E;
+        for (error, expected) in [
+            (E::UnknownIssuer, "the same authority?"),
+            (E::BadSignature, "the same authority?"),
+            (E::Expired, "the clock"),
+            (E::NotValidYet, "the clocks"),
+            (E::NotValidForName, "`server_name`"),
+            (E::Revoked, "a new one"),
+            (E::InvalidPurpose, "client authentication"),
+        ] {
+            let told = ChannelError::from_tls(error.clone().into()).to_string();
+            assert!(told.contains(expected), "{error:?}: {told}");
+            assert!(!told.contains(&format!("{error:?}")), "in words: {told}");
+            let resumed = ChannelError::ResumedChainRefused(error.into()).to_string();
+            assert!(resumed.contains(expected), "{resumed}");
+        }
+    }
+
+    #[test]
+    fn the_names_that_a_certificate_proves_are_told() {
+        let proves = |count: usize| proven(&vec![String::from("DnsName(\"elsewhere\")"); count]);
+        assert_eq!(proves(0), "none");
+        assert_eq!(proves(2), "elsewhere, elsewhere");
+        assert!(proves(9).ends_with("elsewhere and 5 more"));
+    }
+
+    #[test]
+    fn an_alert_is_told_in_words_that_help() {
+        use AlertDescription as A;
+        for (alert, expected) in [
+            (A::UnknownCA, "the same authority?"),
+            (A::DecryptError, "the same authority?"),
+            (A::BadCertificate, "the name"),
+            (A::CertificateRequired, "no certificate"),
+            (A::CertificateExpired, "renew it"),
+            (A::CertificateRevoked, "a new one"),
+            (A::InternalError, "InternalError"),
+        ] {
+            let told = ChannelError::from_tls(rustls::Error::AlertReceived(alert)).to_string();
+            assert!(told.contains(expected), "{alert:?}: {told}");
         }
     }
 }

@@ -92,6 +92,11 @@ enum Security {
 }
 
 /// A client that is being put together. See [`Client::builder`].
+///
+/// Callbacks run one after the other, messages in the order in which they came. A connection is
+/// over only when its last handler and then its drop callback have finished, each at most 30 s
+/// after the end: a slow one delays the next connection by as long. What takes time belongs in
+/// a task of its own.
 #[must_use = "a client does nothing before `connect` or `start`"]
 pub struct ClientBuilder<S: ServiceDef> {
     address: Address,
@@ -214,7 +219,8 @@ impl<S: ServiceDef> ClientBuilder<S> {
         self
     }
 
-    /// Runs once when a connection that had opened has ended.
+    /// Runs once when a connection that had opened has ended and its last handler has finished.
+    /// The client connects again after it, or after 30 s.
     pub fn on_drop<F, R>(mut self, callback: F) -> Self
     where
         F: Fn(Client<S>, Dropped) -> R + Send + Sync + 'static,

@@ -62,8 +62,8 @@ impl core::fmt::Display for Dropped {
         write!(f, "{}", self.cause)?;
         match self.unconfirmed {
             0 => Ok(()),
-            1 => f.write_str(" (at most 1 message lost)"),
-            count => write!(f, " (at most {count} messages lost)"),
+            1 => f.write_str(" (1 message not confirmed)"),
+            count => write!(f, " ({count} messages not confirmed)"),
         }
     }
 }
@@ -85,6 +85,8 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>>;
     /// Who handlers talk to; asked only after [`opened`](Self::opened).
     fn peer(&self) -> Option<&Self::Peer>;
+    /// TLS failed; told once, at the very end.
+    fn channel_failed(&self, _failure: &ChannelError) {}
     /// The connection is over and the last handler has finished.
     fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>>;
 }
@@ -251,9 +253,12 @@ impl<A: App> Future for Driver<A> {
             cx.waker().wake_by_ref();
             Poll::Pending
         });
-        result.map(|dropped| Outcome {
-            dropped,
-            channel: driver.wire.take_failure(),
+        result.map(|dropped| {
+            let channel = driver.wire.take_failure();
+            if let Some(failure) = &channel {
+                driver.session.app.channel_failed(failure);
+            }
+            Outcome { dropped, channel }
         })
     }
 }

@@ -384,12 +384,12 @@ async fn a_driver_that_is_dropped_leaves_no_engine_behind() {
 }
 
 #[test]
-fn a_loss_is_told_in_good_grammar() {
+fn what_is_not_confirmed_is_told_in_good_grammar() {
     let text = |unconfirmed| {
         let cause = Cause::Lost;
         Dropped { cause, unconfirmed }.to_string()
     };
     assert_eq!(text(0), "the transport ended without a word");
-    assert!(text(1).ends_with(" (at most 1 message lost)"));
-    assert!(text(2).ends_with(" (at most 2 messages lost)"));
+    assert!(text(1).ends_with(" (1 message not confirmed)"));
+    assert!(text(2).ends_with(" (2 messages not confirmed)"));
 }

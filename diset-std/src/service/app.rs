@@ -10,7 +10,8 @@ use super::conn::{Conn, Inner, SessionId};
 use super::shared::Shared;
 use crate::args::ConnectArgs;
 use crate::buffers::PooledOutput;
-use crate::channel::Established;
+use crate::channel::{ChannelError, Established};
+use crate::clock;
 use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
 use crate::link::Link;
@@ -24,6 +25,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     link: Arc<Link>,
     peer: String,
     credentials: Credentials,
+    /// TLS is done, or was not wanted.
+    is_up: bool,
     /// Among those that are not open yet.
     joining: u64,
     /// Proposed, and not decided on yet.
@@ -35,11 +38,11 @@ pub(super) struct ServiceApp<S: ServiceDef> {
 }
 
 /// One of the connections that a service may have.
-struct Place<S: ServiceDef>(Arc<Shared<S>>);
+struct Place<S: ServiceDef>(Arc<Shared<S>>, SessionId);
 
 impl<S: ServiceDef> Drop for Place<S> {
     fn drop(&mut self) {
-        self.0.registry.free_place();
+        self.0.registry.free_place(&self.1);
     }
 }
 
@@ -51,6 +54,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             link,
             peer,
             credentials: Credentials::None,
+            is_up: false,
             joining,
             candidate: None,
             admitted: None,
@@ -69,6 +73,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     fn established(&mut self, established: Established) {
         tracing::debug!(peer = self.peer, resumed = established.resumed, "the transport is up");
         self.credentials = established.credentials;
+        self.is_up = true;
     }
 
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
@@ -77,11 +82,11 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             principal: self.credentials.principal(),
             identity: proposal.identity(),
         };
-        if !service.registry.take_place(&session, service.settings.max_connections) {
-            let refusal = Refusal::retry_after("too many connections", BUSY.0, BUSY.1);
+        if let Err(why) = service.registry.take_place(&session) {
+            let refusal = Refusal::retry_after(why, BUSY.0, BUSY.1);
             return Box::pin(core::future::ready(Err(refusal)));
         }
-        self.place = Some(Place(Arc::clone(service)));
+        self.place = Some(Place(Arc::clone(service), session));
         let conn = Conn(Arc::new(Inner {
             link: Arc::clone(&self.link),
             service: Arc::clone(service),
@@ -142,6 +147,15 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         self.admitted.as_ref()
     }
 
+    fn channel_failed(&self, failure: &ChannelError) {
+        // Later on, the drop tells.
+        if !self.is_up
+            && let Some(left_out) = self.service.failures.one_more(clock::now())
+        {
+            tracing::warn!(peer = self.peer, reason = %failure, left_out, "a TLS handshake failed");
+        }
+    }
+
     fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
         self.candidate = None;
         self.place = None;
@@ -177,6 +191,7 @@ impl<S: ServiceDef> Drop for Gone<S> {
 /// A task that is aborted leaves no trace either.
 impl<S: ServiceDef> Drop for ServiceApp<S> {
     fn drop(&mut self) {
+        self.place = None;
         self.service.registry.left(self.joining);
         if let Some(conn) = self.admitted.take() {
             self.service.registry.remove(&conn);

@@ -4,7 +4,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use diset_proto::{FromService, SendError, ServiceDef, Trid};
+use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid};
 
 use super::conn::{Conn, SessionId};
 use super::shared::Shared;
@@ -39,14 +39,15 @@ impl<S: ServiceDef> ServiceHandle<S> {
         }
     }
 
-    /// Sends to the connection that a client has now, whatever its trid.
+    /// Sends to the connection that a client has now, whatever its trid: it is named by who it
+    /// proved to be and its identity, which stay the same across its reconnects.
     ///
     /// # Errors
     /// [`SendError::NotOpen`] when the client is not connected, else as [`Conn::send`].
     ///
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was sent.
-    pub async fn send_to<M: FromService<S>>(&self, session: SessionId, message: &M) -> Result<(), SendError> {
+    pub async fn send_to_session<M: FromService<S>>(&self, session: SessionId, message: &M) -> Result<(), SendError> {
         match self.find_session(session) {
             Some(conn) => conn.send(message).await,
             None => Err(SendError::NotOpen),
@@ -58,7 +59,7 @@ impl<S: ServiceDef> ServiceHandle<S> {
     /// [`SlowPolicy::Disconnect`](crate::SlowPolicy::Disconnect).
     pub fn broadcast<M: FromService<S>>(&self, message: &M) -> Broadcast {
         let mut result = Broadcast::default();
-        for conn in self.connections() {
+        for conn in self.0.registry.all() {
             match conn.try_send(message) {
                 Ok(()) => result.queued += 1,
                 Err(SendError::Full(_)) => {
@@ -75,7 +76,7 @@ impl<S: ServiceDef> ServiceHandle<S> {
 
     /// All live connections, in the order in which they came.
     pub fn connections(&self) -> Vec<Conn<S>> {
-        self.0.registry.all()
+        sorted(self.0.registry.all())
     }
 
     /// The connection with this transport id.
@@ -88,10 +89,31 @@ impl<S: ServiceDef> ServiceHandle<S> {
         self.0.registry.find_session(session)
     }
 
+    /// The connections of all clients with this identity, in the order in which they came. An
+    /// identity names a client among those of one principal; several principals may use the
+    /// same one, so look at the [`credentials`](Conn::credentials) before you trust it. Looks
+    /// through all connections.
+    pub fn find_identity(&self, identity: Identity) -> Vec<Conn<S>> {
+        sorted(self.0.registry.find_identity(identity))
+    }
+
     /// Ends one connection; see [`Conn::disconnect`]. False when there is none.
     pub fn disconnect(&self, trid: Trid, reason: &str) -> bool {
         self.find(trid).inspect(|conn| conn.disconnect(reason)).is_some()
     }
+
+    /// Ends the connection that a client has now; see [`Conn::disconnect`]. False when it has
+    /// none. The client may connect again: [`on_connect`](crate::Service::on_connect) decides.
+    pub fn disconnect_session(&self, session: SessionId, reason: &str) -> bool {
+        let found = self.find_session(session);
+        found.inspect(|conn| conn.disconnect(reason)).is_some()
+    }
+}
+
+/// In the order in which they came.
+fn sorted<S: ServiceDef>(mut conns: Vec<Conn<S>>) -> Vec<Conn<S>> {
+    conns.sort_unstable_by_key(Conn::trid);
+    conns
 }
 
 impl<S: ServiceDef> Clone for ServiceHandle<S> {

@@ -48,6 +48,14 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// What was given is no address.
+    #[error("cannot listen on {address}: {source}; write host:port, such as 127.0.0.1:9145 or [::]:9145")]
+    NotAnAddress {
+        /// What was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// There can be no socket at this path.
     #[cfg(unix)]
     #[error(
@@ -74,7 +82,10 @@ pub(super) enum Security {
 pub(super) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, PathBuf),
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
 }
 
 impl Listener {
@@ -85,6 +96,10 @@ impl Listener {
             Ok(addresses) => {
                 let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
                 (names.join(" or "), TcpListener::bind(&*addresses).await)
+            }
+            Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
+                let address = asked;
+                return Err(BindError::NotAnAddress { address, source });
             }
             Err(error) => (asked, Err(error)),
         };
@@ -97,7 +112,10 @@ impl Listener {
     pub(super) fn unix(path: &Path) -> Result<Self, BindError> {
         let bound = UnixListener::bind(path);
         bound
-            .map(|listener| Self::Unix(listener, path.to_owned()))
+            .and_then(|listener| {
+                let _file = SocketFile::new(path)?;
+                Ok(Self::Unix { listener, _file })
+            })
             .map_err(|source| BindError::Path {
                 path: path.display().to_string(),
                 source,
@@ -108,19 +126,44 @@ impl Listener {
         match self {
             Self::Tcp(listener) => Socket::tcp(listener.accept().await?.0),
             #[cfg(unix)]
-            Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// The file of a Unix socket, which goes with the socket: the next start must find the name free.
+#[cfg(unix)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    id: (u64, u64),
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let id = file_id(path)?;
+        // The working directory may change meanwhile.
+        let path = std::path::absolute(path)?;
+        Ok(Self { path, id })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another service may have put its own there.
+        if file_id(&self.path).is_ok_and(|id| id == self.id) {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
 #[cfg(unix)]
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // The next start must find the name free.
-            let _ = std::fs::remove_file(path);
-        }
-    }
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
 }
 
 /// A service that listens; [`run`](Self::run) it.
@@ -150,7 +193,7 @@ impl<S: ServiceDef> BoundService<S> {
         match &self.listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
             #[cfg(unix)]
-            Listener::Unix(..) => None,
+            Listener::Unix { .. } => None,
         }
     }
 
@@ -178,16 +221,16 @@ impl<S: ServiceDef> BoundService<S> {
     /// As [`run`](Self::run).
     pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
-        let settings = &self.service.settings;
-        let most = settings.max_connections.saturating_add(settings.max_handshakes);
+        let service = Arc::clone(&self.service);
         let mut rest: Option<Instant> = None;
         loop {
-            let room = self.tasks.len() < most && rest.is_none();
+            let room = service.registry.has_room();
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = self.tasks.join_next() => report(ended),
                 () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
-                accepted = self.listener.accept(), if room => match accepted {
+                () = service.registry.fewer_waiting(), if !room => {}
+                accepted = self.listener.accept(), if room && rest.is_none() => match accepted {
                     Ok(socket) => self.serve(socket),
                     Err(error) if concerns_one_peer(&error) => tracing::debug!(%error, "a connection broke at once"),
                     Err(error) => {

@@ -2,6 +2,7 @@
 
 mod app;
 mod conn;
+mod few_lines;
 mod handle;
 mod listener;
 mod registry;
@@ -55,6 +56,7 @@ impl<S: ServiceDef> Service<S> {
                 slow: SlowPolicy::default(),
                 send_buffer: 128 * 1024,
                 max_connections: 100_000,
+                max_per_principal: None,
                 max_handshakes: 1024,
                 drain: Duration::from_secs(10),
                 older: Vec::new(),
@@ -64,7 +66,13 @@ impl<S: ServiceDef> Service<S> {
 
     /// Runs for each new client, before anything else of it is read: `Err` rejects it.
     /// The connection takes no messages yet; see [`on_connected`](Self::on_connected).
-    /// Must answer within the handshake time of the [`Limits`].
+    ///
+    /// Must answer within the handshake time of the [`Limits`]: then the future is dropped at
+    /// its next `.await`, and the client is told
+    /// [`Code::AdmissionTimeout`](diset_proto::Code::AdmissionTimeout) and to come back. It is
+    /// dropped, too, when the connection ends for another reason, such as a shutdown. Nothing is
+    /// read while it runs, so a client that hangs up meanwhile is noticed only after it: what it
+    /// began must be fit to be left half done, or run in a task of its own.
     pub fn on_connect<F, R>(mut self, callback: F) -> Self
     where
         F: Fn(Conn<S>) -> R + Send + Sync + 'static,
@@ -157,9 +165,25 @@ impl<S: ServiceDef> Service<S> {
         self
     }
 
-    /// How many connections may be open beyond those of connected clients: in a
-    /// handshake, or lingering. When they are used up new ones wait in the system's
-    /// queue. 1024 without it.
+    /// How many clients of one principal may be connected; one more is refused with
+    /// [`Code::Busy`](diset_proto::Code::Busy) and comes back later. As many as
+    /// [`max_connections`](Self::max_connections) without it, so one principal can take all
+    /// places: set this when devices have certificates of their own. All clients without
+    /// TLS, and all of one user on a Unix socket, are one principal.
+    ///
+    /// At either limit a client that is connected already may come back: it takes the place
+    /// of its older connection.
+    pub fn max_connections_per_principal(mut self, count: usize) -> Self {
+        self.settings.max_per_principal = Some(count);
+        self
+    }
+
+    /// How many connections may be open that are not those of admitted clients: silent ones,
+    /// those in their handshake, and those that are over and linger or still run their drop
+    /// callback. When there are so many nothing is accepted: new ones wait in the system's
+    /// queue until one of these is admitted or ends. Each has its time: that for a handshake of the
+    /// [`Limits`], 2 s to linger, 30 s for handlers and callbacks after the end. So who opens many silent connections delays others,
+    /// and takes no memory. At least 1; 1024 without it.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;
         self
@@ -183,6 +207,9 @@ impl<S: ServiceDef> Service<S> {
     ///
     /// # Errors
     /// [`BindError`]: the address cannot be listened on, or the limits do not fit.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing listens.
     pub async fn bind(
         self,
         address: impl ToSocketAddrs + fmt::Debug,
@@ -196,12 +223,16 @@ impl<S: ServiceDef> Service<S> {
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
+    ///
+    /// # Cancel safety
+    /// As [`bind`](Self::bind).
     pub async fn bind_plain_tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<BoundService<S>, BindError> {
         self.listen(Listener::tcp(address).await?, Security::Plain)
     }
 
     /// Listens on a Unix socket, without TLS; clients are told apart by their user. The
-    /// file must not exist; its folder decides who may connect.
+    /// file must not exist; its folder decides who may connect. It is removed when the service
+    /// ends, unless something else is there by then.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).

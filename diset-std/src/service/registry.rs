@@ -4,33 +4,69 @@ use core::hash::Hash;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{ServiceDef, Trid};
+use diset_proto::{Identity, ServiceDef, Trid};
+use tokio::sync::Notify;
 
 use super::conn::{Conn, SessionId};
 use crate::link::Link;
+use crate::tls::Principal;
+
+/// How many connections there may be.
+pub(super) struct Most {
+    /// Admitted, or asking for it.
+    pub(super) connections: usize,
+    /// Of one principal; `None` when that is not looked at.
+    pub(super) per_principal: Option<usize>,
+    /// Without a place.
+    pub(super) handshakes: usize,
+}
 
 /// The connections of one service.
-pub(super) struct Registry<S: ServiceDef>(Mutex<Live<S>>);
+pub(super) struct Registry<S: ServiceDef> {
+    live: Mutex<Live<S>>,
+    most: Most,
+    /// One connection fewer is without a place.
+    fewer: Notify,
+}
 
 struct Live<S: ServiceDef> {
     by_trid: HashMap<Trid, Conn<S>>,
-    by_session: HashMap<SessionId, Trid>,
+    by_session: HashMap<SessionId, Session>,
+    /// Places of each principal, when there is a limit to them.
+    by_principal: HashMap<Principal, usize>,
     /// Those that are not open yet, by a number of their own.
     joining: HashMap<u64, Arc<Link>>,
     next_joining: u64,
     /// Connections that were admitted, or may be: each holds a place.
     places: usize,
+    /// Connections without one: not so far yet, or over and not gone yet.
+    waiting: usize,
+}
+
+/// One client, as long as a connection of it is open or holds a place.
+#[derive(Default)]
+struct Session {
+    /// Its newest open connection.
+    now: Option<Trid>,
+    places: u32,
 }
 
 impl<S: ServiceDef> Registry<S> {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(Live {
+    pub(super) fn new(most: Most) -> Self {
+        let live = Live {
             by_trid: HashMap::new(),
             by_session: HashMap::new(),
+            by_principal: HashMap::new(),
             joining: HashMap::new(),
             next_joining: 0,
             places: 0,
-        }))
+            waiting: 0,
+        };
+        Self {
+            live: Mutex::new(live),
+            most,
+            fewer: Notify::new(),
+        }
     }
 
     /// A connection that is in its handshake; its number, for [`left`](Self::left).
@@ -38,29 +74,74 @@ impl<S: ServiceDef> Registry<S> {
         let mut live = self.lock();
         let number = live.next_joining;
         live.next_joining += 1;
+        live.waiting += 1;
         live.joining.insert(number, Arc::clone(link));
         number
     }
 
-    /// A connection in its handshake is gone, or open.
+    /// A connection is gone for good. It gave back its place before.
     pub(super) fn left(&self, joining: u64) {
         let mut live = self.lock();
         live.joining.remove(&joining);
+        live.waiting = live.waiting.saturating_sub(1);
         shrink(&mut live.joining);
+        drop(live);
+        self.fewer.notify_one();
     }
 
-    /// A place for a client, if fewer than `most` are taken. One that comes back takes the
-    /// place of its older connection, so there is always one for it.
-    pub(super) fn take_place(&self, session: &SessionId, most: usize) -> bool {
+    /// Whether one more connection may begin a handshake.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().waiting < self.most.handshakes
+    }
+
+    /// Waits until a connection has got a place, or is gone.
+    pub(super) async fn fewer_waiting(&self) {
+        self.fewer.notified().await;
+    }
+
+    /// A place for a client, when one is free, else why not. One that comes back takes the
+    /// place of its older connection, so there is always one for it; until the older one is
+    /// gone there is no other.
+    pub(super) fn take_place(&self, session: &SessionId) -> Result<(), &'static str> {
         let mut live = self.lock();
-        let free = live.places < most || live.by_session.contains_key(session);
-        live.places += usize::from(free);
-        free
+        let returns = live
+            .by_session
+            .get(session)
+            .is_some_and(|known| known.now.is_some() && known.places == 1);
+        let own = live.by_principal.get(&session.principal).copied().unwrap_or(0);
+        if !returns && live.places >= self.most.connections {
+            return Err("too many connections");
+        }
+        if !returns && self.most.per_principal.is_some_and(|most| own >= most) {
+            return Err("too many connections of this principal");
+        }
+        live.places += 1;
+        live.waiting = live.waiting.saturating_sub(1);
+        live.by_session.entry(*session).or_default().places += 1;
+        if self.most.per_principal.is_some() {
+            live.by_principal.insert(session.principal, own + 1);
+        }
+        drop(live);
+        self.fewer.notify_one();
+        Ok(())
     }
 
-    pub(super) fn free_place(&self) {
+    /// The connection is over; it waits for its end without a place.
+    pub(super) fn free_place(&self, session: &SessionId) {
         let mut live = self.lock();
         live.places = live.places.saturating_sub(1);
+        live.waiting += 1;
+        if let Some(known) = live.by_session.get_mut(session) {
+            known.places = known.places.saturating_sub(1);
+        }
+        live.forget(session);
+        if let Some(own) = live.by_principal.get_mut(&session.principal) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                live.by_principal.remove(&session.principal);
+                shrink(&mut live.by_principal);
+            }
+        }
     }
 
     /// All engines, those in their handshake included.
@@ -76,7 +157,8 @@ impl<S: ServiceDef> Registry<S> {
         let mut live = self.lock();
         live.joining.remove(&joining);
         live.by_trid.insert(conn.trid(), conn.clone());
-        let older = live.by_session.insert(conn.session(), conn.trid())?;
+        let known = live.by_session.entry(conn.session()).or_default();
+        let older = known.now.replace(conn.trid())?;
         live.by_trid.get(&older).cloned()
     }
 
@@ -84,11 +166,12 @@ impl<S: ServiceDef> Registry<S> {
     pub(super) fn remove(&self, conn: &Conn<S>) {
         let mut live = self.lock();
         live.by_trid.remove(&conn.trid());
-        if live.by_session.get(&conn.session()) == Some(&conn.trid()) {
-            live.by_session.remove(&conn.session());
+        let session = conn.session();
+        if let Some(known) = live.by_session.get_mut(&session) {
+            known.now = known.now.filter(|now| *now != conn.trid());
         }
+        live.forget(&session);
         shrink(&mut live.by_trid);
-        shrink(&mut live.by_session);
     }
 
     pub(super) fn find(&self, trid: Trid) -> Option<Conn<S>> {
@@ -97,15 +180,18 @@ impl<S: ServiceDef> Registry<S> {
 
     pub(super) fn find_session(&self, session: SessionId) -> Option<Conn<S>> {
         let live = self.lock();
-        let trid = live.by_session.get(&session)?;
-        live.by_trid.get(trid).cloned()
+        live.open(live.by_session.get(&session)?)
     }
 
-    /// All of them, in the order in which they came.
+    pub(super) fn find_identity(&self, identity: Identity) -> Vec<Conn<S>> {
+        let live = self.lock();
+        let known = live.by_session.iter().filter(|(id, _)| id.identity == identity);
+        known.filter_map(|(_, session)| live.open(session)).collect()
+    }
+
+    /// All of them, in no order.
     pub(super) fn all(&self) -> Vec<Conn<S>> {
-        let mut all: Vec<_> = self.lock().by_trid.values().cloned().collect();
-        all.sort_unstable_by_key(Conn::trid);
-        all
+        self.lock().by_trid.values().cloned().collect()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -113,7 +199,22 @@ impl<S: ServiceDef> Registry<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Live<S>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: ServiceDef> Live<S> {
+    fn open(&self, session: &Session) -> Option<Conn<S>> {
+        self.by_trid.get(&session.now?).cloned()
+    }
+
+    /// Takes a session out of which nothing is left.
+    fn forget(&mut self, session: &SessionId) {
+        let known = self.by_session.get(session);
+        if known.is_some_and(|known| known.now.is_none() && known.places == 0) {
+            self.by_session.remove(session);
+            shrink(&mut self.by_session);
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use diset_proto::{Agreement, Digest, Limits, ServiceDef, Trid};
 
 use super::conn::Conn;
-use super::registry::Registry;
+use super::few_lines::FewLines;
+use super::registry::{Most, Registry};
 use crate::driver::Dropped;
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
 use crate::link::SlowPolicy;
@@ -15,12 +17,17 @@ type OnConnect<S> = Box<dyn Fn(Conn<S>) -> BoxFuture<Result<(), Refusal>> + Send
 type OnConnected<S> = Box<dyn Fn(Conn<S>) -> BoxFuture<HandlerResult> + Send + Sync>;
 type OnDrop<S> = Box<dyn Fn(Conn<S>, Dropped) -> BoxFuture<()> + Send + Sync>;
 
+/// 2020-01-01 since the epoch.
+const YEAR_2020: core::time::Duration = core::time::Duration::from_secs(1_577_836_800);
+
 /// One service.
 pub(super) struct Shared<S: ServiceDef> {
     pub(super) handlers: Arc<Handlers<Conn<S>>>,
     pub(super) callbacks: Callbacks<S>,
     pub(super) settings: Settings,
     pub(super) registry: Registry<S>,
+    /// Failed TLS handshakes in the log.
+    pub(super) failures: FewLines,
     next_trid: AtomicU64,
 }
 
@@ -37,6 +44,7 @@ pub(super) struct Settings {
     pub(super) slow: SlowPolicy,
     pub(super) send_buffer: usize,
     pub(super) max_connections: usize,
+    pub(super) max_per_principal: Option<usize>,
     pub(super) max_handshakes: usize,
     pub(super) drain: core::time::Duration,
     /// Older catalogs, by digest.
@@ -45,17 +53,51 @@ pub(super) struct Settings {
 
 impl<S: ServiceDef> Shared<S> {
     pub(super) fn new(handlers: Handlers<Conn<S>>, callbacks: Callbacks<S>, settings: Settings) -> Arc<Self> {
+        let most = Most {
+            connections: settings.max_connections,
+            per_principal: settings.max_per_principal,
+            handshakes: settings.max_handshakes.max(1),
+        };
         Arc::new(Self {
             handlers: Arc::new(handlers),
             callbacks,
             settings,
-            registry: Registry::new(),
-            next_trid: AtomicU64::new(1),
+            registry: Registry::new(most),
+            failures: FewLines::default(),
+            next_trid: AtomicU64::new(first_trid(SystemTime::now())),
         })
     }
 
-    /// A transport id that was never used before.
+    /// A transport id that was never used before, also not by this service before a restart.
     pub(super) fn next_trid(&self) -> Trid {
         Trid::new(self.next_trid.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The first transport id of a service that starts now (PROTOCOL H-7, R-6): the milliseconds since
+/// 2020, eight bits up. So one that starts again goes on above all it gave before, unless it
+/// gave more than 256 a millisecond or its clock was set back. A varint of seven bytes until
+/// 2089, 14 digits in a log. A machine that does not know the time begins at 1.
+fn first_trid(now: SystemTime) -> u64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let millis = since.saturating_sub(YEAR_2020).as_millis();
+    (u64::try_from(millis).unwrap_or(0) << 8) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_service_that_starts_again_gives_other_trids() {
+        let at = |secs| first_trid(SystemTime::UNIX_EPOCH + Duration::from_secs(secs));
+        assert_eq!(at(0), 1, "a machine that does not know the time");
+        // 2026-01-01, and 2089-01-01.
+        let (now, late) = (at(1_767_225_600), at(3_755_289_600));
+        assert_eq!(now.to_string().len(), 14);
+        assert!(late < 1 << 49, "a varint of seven bytes");
+        assert!(at(1_767_225_601) - now >= 256_000, "so many in a second");
     }
 }

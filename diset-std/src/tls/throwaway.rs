@@ -13,9 +13,11 @@
 //! # }
 //! ```
 
+use core::hash::BuildHasher;
 use core::ops::Range;
 use core::time::Duration;
 use std::fmt;
+use std::hash::RandomState;
 use std::time::SystemTime;
 
 use rcgen::{
@@ -37,12 +39,14 @@ pub struct ThrowawayCa {
 }
 
 impl ThrowawayCa {
-    /// A new authority with a new key.
+    /// A new authority with a new key and a name of its own, so that peers of another authority
+    /// are told what is wrong.
     ///
     /// # Errors
     /// The cryptography failed.
     pub fn new() -> Result<Self, ThrowawayError> {
-        let mut params = params("authority", valid());
+        let chance = RandomState::new().hash_one(SystemTime::now());
+        let mut params = params(&format!("authority {chance:016x}"), valid());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
