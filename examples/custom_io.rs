@@ -310,7 +310,7 @@ impl App for Sensor {
                 }
             }
             Event::Dropped(cause) => {
-                self.end = format!("{cause}; at most {} messages lost", engine.unconfirmed());
+                self.end = format!("{cause}; {} messages not confirmed", engine.unconfirmed());
                 self.retry = Some(self.reconnect.dropped(now(), &cause));
             }
             _ => {}

@@ -150,7 +150,8 @@ impl fmt::Display for Dropped {
         }
         match self.unconfirmed {
             0 => Ok(()),
-            count => write!(f, " (at most {count} messages lost)"),
+            1 => write!(f, " (1 message not confirmed)"),
+            count => write!(f, " ({count} messages not confirmed)"),
         }
     }
 }
