@@ -115,7 +115,7 @@ impl Core {
             }
             Kind::Credit => {
                 let grant = Grant::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
-                if self.flow.granted(grant) {
+                if self.flow.granted(grant, &self.theirs) {
                     Ok(None)
                 } else {
                     Err(Notice::new(Code::PacketMalformed).with_text("more credit than is under way"))
@@ -279,7 +279,12 @@ impl Core {
 
     /// What was sent and has not been granted again.
     pub(super) const fn unconfirmed(&self) -> u32 {
-        self.flow.unconfirmed()
+        // Before it was open nothing was sent.
+        if self.liveness.is_some() {
+            self.flow.unconfirmed(&self.theirs)
+        } else {
+            0
+        }
     }
 
     pub(super) fn release(&mut self, held: Held) {

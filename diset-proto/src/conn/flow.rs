@@ -9,8 +9,6 @@ use crate::wire::packet::{Grant, PeerLimits};
 pub(crate) struct Flow {
     /// What this side may still send.
     send: Grant,
-    /// What it might send at first: never more at a time.
-    first: Grant,
     /// What the peer may still send.
     open: Grant,
     /// What was dealt with and is not granted again yet.
@@ -30,7 +28,6 @@ impl Flow {
         let none = Grant { bytes: 0, messages: 0 };
         Self {
             send: none,
-            first: none,
             open: window,
             back: none,
             window,
@@ -40,23 +37,22 @@ impl Flow {
 
     /// The peer's statement in the handshake.
     pub(crate) const fn start(&mut self, theirs: &PeerLimits) {
-        self.first = Grant {
+        self.send = Grant {
             bytes: theirs.credit_bytes,
             messages: theirs.credit_messages,
         };
-        self.send = self.first;
     }
 
     /// More credit from the peer; false when it grants more than is under way to it
     /// (PROTOCOL L-4): what it was not sent it cannot have dealt with.
     #[must_use]
-    pub(crate) fn granted(&mut self, grant: Grant) -> bool {
+    pub(crate) fn granted(&mut self, grant: Grant, theirs: &PeerLimits) -> bool {
         let bytes = self.send.bytes.checked_add(grant.bytes);
         let messages = self.send.messages.checked_add(grant.messages);
         let (Some(bytes), Some(messages)) = (bytes, messages) else {
             return false;
         };
-        if bytes > self.first.bytes || messages > self.first.messages {
+        if bytes > theirs.credit_bytes || messages > theirs.credit_messages {
             return false;
         }
         self.send = Grant { bytes, messages };
@@ -69,8 +65,8 @@ impl Flow {
     }
 
     /// How many messages are under way to the peer, or not yet dealt with by it.
-    pub(crate) const fn unconfirmed(&self) -> u32 {
-        self.first.messages.saturating_sub(self.send.messages)
+    pub(crate) const fn unconfirmed(&self, theirs: &PeerLimits) -> u32 {
+        theirs.credit_messages.saturating_sub(self.send.messages)
     }
 
     /// Takes what a message costs from the credit; false, and nothing taken, when there
