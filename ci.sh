@@ -102,19 +102,21 @@ check_doc() {
   RUSTDOCFLAGS="-D warnings" run cargo doc "${locked[@]}" --workspace --no-deps --all-features
 }
 
-#: the ping-pong example runs to its end within 30 s
+#: the examples that need no second terminal run to their end within 30 s
 check_example() {
-  local output
-  run cargo build "${locked[@]}" --release --example pingpong
-  echo "+ cargo run --release --example pingpong"
-  output=$(timeout 30 cargo run "${locked[@]}" --quiet --release --example pingpong) || {
-    local code=$?
+  local example output
+  for example in pingpong custom_io; do
+    run cargo build "${locked[@]}" --release --example "$example"
+    echo "+ cargo run --release --example $example"
+    output=$(timeout 30 cargo run "${locked[@]}" --quiet --release --example "$example") || {
+      local code=$?
+      echo "$output"
+      echo "exit code $code (124: still running after 30 s)"
+      return 1
+    }
     echo "$output"
-    echo "exit code $code (124: still running after 30 s)"
-    return 1
-  }
-  echo "$output"
-  [[ -n $output ]] || { echo "the example printed nothing"; return 1; }
+    [[ -n $output ]] || { echo "the example printed nothing"; return 1; }
+  done
 }
 
 #: diset-proto and diset-embedded build for three targets without std
