@@ -63,12 +63,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For servers and workstations: frames to 64 KiB, 128 KiB and 4096 messages on the
+    /// For servers and workstations: frames to 64 KiB, 512 KiB and 16,384 messages on the
     /// way, 60 s of silence, 10 s for a handshake.
+    ///
+    /// So much waits in memory for a connection whose handler is slow, and nothing for the
+    /// others; a smaller credit costs throughput when one side streams.
     pub const SERVER: Self = Self {
         max_frame: 64 * 1024,
-        credit_bytes: 128 * 1024,
-        credit_messages: 4096,
+        credit_bytes: 512 * 1024,
+        credit_messages: 16384,
         max_silence: Duration::from_secs(60),
         handshake: Duration::from_secs(10),
         records: None,

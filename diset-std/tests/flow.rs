@@ -364,14 +364,19 @@ async fn a_send_that_is_given_up_was_not_sent() -> TestResult {
     let gate = Arc::new(Semaphore::new(0));
     let (held, (log, mut handled)) = (Arc::clone(&gate), log());
     let running = world
-        .serve(Service::new(PingPong).on(move |_, ping: Ping| {
-            let (gate, log) = (Arc::clone(&held), log.clone());
-            async move {
-                let _go = gate.acquire().await?;
-                log.add(ping.id);
-                Ok(())
-            }
-        }))
+        .serve(
+            Service::new(PingPong)
+                // Fewer than are tried before the gate opens.
+                .limits(Limits::SERVER.with_credit(128 * 1024, 4096))
+                .on(move |_, ping: Ping| {
+                    let (gate, log) = (Arc::clone(&held), log.clone());
+                    async move {
+                        let _go = gate.acquire().await?;
+                        log.add(ping.id);
+                        Ok(())
+                    }
+                }),
+        )
         .await?;
     let client = world.client(PingPong, &running, "alice")?.connect().await?;
     let mut sent = Vec::new();
