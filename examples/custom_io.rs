@@ -18,8 +18,8 @@ use std::time::Instant as StdInstant;
 
 use diset_proto::serial::MAX_PAYLOAD;
 use diset_proto::{
-    ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, LineEvent, MessageOf, Notice, Phase,
-    Progress, Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
+    Admission, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, LineEvent, MessageOf,
+    Notice, Phase, Progress, Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -355,7 +355,7 @@ impl App for Counter {
         match event {
             Event::Proposed(_) => {
                 self.next_trid += 1;
-                let accepted = engine.accept(now(), Trid::new(self.next_trid), None);
+                let accepted = engine.accept(now(), Admission::new(Trid::new(self.next_trid)));
                 debug_assert!(accepted.is_ok(), "a proposal is accepted once");
             }
             Event::Message(message) => {

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use crate::limits::MAX_MESSAGES;
+
 /// Which way a message may travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -125,5 +127,47 @@ impl fmt::Display for Verdict {
             Self::Differs => "the other side defines it with another structure or direction",
             Self::Forbidden => "the service forbids it to this client",
         })
+    }
+}
+
+/// Messages of one catalog, by number.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct MessageSet([u8; MAX_MESSAGES / 8]);
+
+impl MessageSet {
+    /// None of them.
+    pub const EMPTY: Self = Self([0; MAX_MESSAGES / 8]);
+
+    /// Puts a message in; a number that no message can have is left out.
+    pub fn insert(&mut self, number: u8) {
+        if let Some(byte) = self.0.get_mut(usize::from(number / 8)) {
+            *byte |= 1 << (number % 8);
+        }
+    }
+
+    /// Whether the message is in it.
+    pub fn contains(&self, number: u8) -> bool {
+        let byte = self.0.get(usize::from(number / 8));
+        byte.is_some_and(|byte| byte & (1 << (number % 8)) != 0)
+    }
+
+    /// The numbers in it, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).take(MAX_MESSAGES).filter(|&number| self.contains(number))
+    }
+}
+
+impl FromIterator<u8> for MessageSet {
+    fn from_iter<I: IntoIterator<Item = u8>>(numbers: I) -> Self {
+        let mut set = Self::EMPTY;
+        numbers.into_iter().for_each(|number| set.insert(number));
+        set
+    }
+}
+
+impl fmt::Debug for MessageSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }

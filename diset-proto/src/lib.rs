@@ -36,7 +36,7 @@
 //!
 //! ```
 //! use diset_proto::{
-//!     ClientConfig, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf, Schema, ServiceDef, Trid,
+//!     Admission, ClientConfig, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf, Schema, ServiceDef, Trid,
 //!     define_service,
 //! };
 //! use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@
 //!     service.handle_received(now);
 //!     while let Some(frame) = service_rx.next(&mut input, service.max_frame()) {
 //!         match service.handle_frame(now, frame) {
-//!             Some(Event::Proposed(_)) => { service.accept(now, Trid::new(1), None)?; }
+//!             Some(Event::Proposed(_)) => { service.accept(now, Admission::new(Trid::new(1)))?; }
 //!             Some(Event::Message(message)) => {
 //!                 let ping: Ping = service.decode(message)?;
 //!                 service.send(Pong::NUMBER, &Pong { id: ping.id })?;
@@ -183,8 +183,8 @@ mod wire;
 
 pub use conn::event::{Event, Progress};
 pub use conn::state::Phase;
-pub use conn::{ClientConfig, Connection};
-pub use definition::{Digest, Direction, Key, Verdict};
+pub use conn::{Admission, ClientConfig, Connection};
+pub use definition::{Digest, Direction, Key, MessageSet, Verdict};
 pub use error::{Bound, Cause, Misuse, SendError};
 pub use id::{Identity, ServiceName, Trid};
 pub use limits::Limits;

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use diset_proto::sim::{Happened, Pair};
 use diset_proto::{
-    Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits,
-    MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+    Admission, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant,
+    Limits, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +136,7 @@ fn connected() -> [(Conn, Deframer<[u8; 1028]>); 2] {
     let (mut to_client, mut to_service) = (deframer(), deframer());
     let proposal = written(&mut client);
     feed(&mut service, &mut to_service, &proposal, |service, _| {
-        service.accept(NOW, Trid::new(1), None).unwrap();
+        service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
     });
     let acceptance = written(&mut service);
     feed(&mut client, &mut to_client, &acceptance, |_, event| {
@@ -177,7 +177,9 @@ fn acceptance() {
         &mut past_preamble(),
         &example("proposal"),
         |service, _| {
-            service.accept(NOW, Trid::new(1), Some(known.clone())).unwrap();
+            service
+                .accept(NOW, Admission::new(Trid::new(1)).with_table(known.clone()))
+                .unwrap();
         },
     );
     assert_written("acceptance", &written(&mut service)[5..]);
@@ -229,7 +231,7 @@ fn describe_and_definitions() {
     let mut service = service(newer::PingPong::CATALOG);
     let mut to_service = past_preamble();
     feed(&mut service, &mut to_service, &example("proposal"), |service, _| {
-        assert!(service.accept(NOW, Trid::new(1), None).unwrap().is_none());
+        assert!(service.accept(NOW, Admission::new(Trid::new(1))).unwrap().is_none());
     });
     assert_written("describe", &written(&mut service)[5..]);
 

@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::sync::LazyLock;
 
 use diset_proto::{
-    Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant, Limits, Notice, Phase,
-    Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
+    Admission, Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant, Limits, Notice,
+    Phase, Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -124,8 +124,11 @@ impl Engine {
     }
 
     fn accept(&mut self, known: bool) {
-        let known = known.then(|| Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
-        if let Ok(event) = self.conn.accept(self.now, Trid::new(u64::MAX), known) {
+        let mut admission = Admission::new(Trid::new(u64::MAX));
+        if known {
+            admission = admission.with_table(Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
+        }
+        if let Ok(event) = self.conn.accept(self.now, admission) {
             self.note(event);
         }
     }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use diset_proto::sim::{Decision, Happened, Pair};
-use diset_proto::{Code, Limits, Notice, Phase};
+use diset_proto::{Admission, Code, Limits, Notice, Phase};
 
 use super::Bytes;
 use super::engine::{Count, Fuzzed, Words};
@@ -91,7 +91,7 @@ pub fn pair(data: &[u8]) {
                 pipe.inject(now, bytes.take(usize::from(count % 16)));
             }
             _ => {
-                let _ = pair.service.conn.accept(now, diset_proto::Trid::new(9), None);
+                let _ = pair.service.conn.accept(now, Admission::new(diset_proto::Trid::new(9)));
             }
         }
     }

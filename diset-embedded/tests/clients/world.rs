@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use diset_embedded::diset_proto::limits::MAX_HANDSHAKE_FRAME;
-use diset_embedded::diset_proto::{Connection, Deframer, Event, GrowBuf, MessageOf, Progress};
+use diset_embedded::diset_proto::{Admission, Connection, Deframer, Event, GrowBuf, MessageOf, Progress};
 use diset_embedded::{Cause, Clock, Identity, Instant, Limits, Notice, Schema, ServiceDef, Trid, define_service};
 use embedded_io::ErrorKind;
 use serde::{Deserialize, Serialize};
@@ -186,7 +186,7 @@ impl Inside {
                 let trid = Trid::new(self.trids);
                 match self.refuse.take() {
                     Some(notice) => conn.refuse(notice).expect("asked"),
-                    None => drop(conn.accept(self.now, trid, None).expect("asked")),
+                    None => drop(conn.accept(self.now, Admission::new(trid)).expect("asked")),
                 }
                 return;
             }

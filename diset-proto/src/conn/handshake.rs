@@ -6,6 +6,7 @@ use super::core::{Core, bad_packet};
 use super::event::Event;
 use super::liveness::Liveness;
 use super::state::{Input, Phase, Step, step};
+use crate::definition::MessageSet;
 use crate::error::{Cause, Misuse};
 use crate::fmt::debug;
 use crate::id::{Identity, Trid};
@@ -35,6 +36,42 @@ pub struct ClientConfig<'a> {
     /// Connect arguments: names, each once, with values; at most 16, and at most about
     /// 850 bytes in all.
     pub args: &'a [(&'a str, Arg<'a>)],
+}
+
+/// What a service gives a client that it admits.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    trid: Trid,
+    known: Option<Agreement>,
+    forbidden: MessageSet,
+}
+
+impl Admission {
+    /// A transport id that was never used before, and all messages.
+    pub const fn new(trid: Trid) -> Self {
+        Self {
+            trid,
+            known: None,
+            forbidden: MessageSet::EMPTY,
+        }
+    }
+
+    /// The table for a client with an older catalog, made by [`Agreement::between`] for the
+    /// catalog whose digest the proposal names. Without it such a client is asked for its
+    /// definitions, which takes one round trip more.
+    #[must_use]
+    pub fn with_table(mut self, known: Agreement) -> Self {
+        self.known = Some(known);
+        self
+    }
+
+    /// Messages, by their number in the service's catalog, that are not for this client:
+    /// neither to be sent by it nor to it. It learns so when it connects (PROTOCOL S-5).
+    #[must_use]
+    pub const fn with_forbidden(mut self, messages: MessageSet) -> Self {
+        self.forbidden = messages;
+        self
+    }
 }
 
 /// Puts preamble and proposal into the outbox of a new client.
@@ -82,27 +119,25 @@ impl Core {
     }
 
     /// Service: the application admits the client.
-    pub(super) fn accept(
-        &mut self,
-        now: Instant,
-        trid: Trid,
-        known: Option<Agreement>,
-    ) -> Result<Option<Event<'static>>, Misuse> {
+    pub(super) fn accept(&mut self, now: Instant, admission: Admission) -> Result<Option<Event<'static>>, Misuse> {
         let Step::To(_) = step(self.phase, Input::Accept) else {
             return Err(Misuse::WrongPhase);
         };
-        self.trid = trid;
+        self.trid = admission.trid;
         let same = self.pending.digest() == Some(self.catalog.digest());
-        match known {
-            _ if same => self.agreement = Agreement::identical(self.catalog),
-            Some(table) => self.agreement = table,
-            None => {
-                self.agreement = Agreement::empty(0);
-                self.pending.ask();
-                self.deadline = Some(now.after(self.limits.handshake()));
-                self.enter(Phase::Asking);
-                return Ok(None);
-            }
+        let table = if same {
+            Some(Agreement::identical(self.catalog))
+        } else {
+            admission.known
+        };
+        let asks = table.is_none();
+        self.agreement = table.unwrap_or(Agreement::empty(0));
+        self.agreement.forbid(admission.forbidden);
+        if asks {
+            self.pending.ask();
+            self.deadline = Some(now.after(self.limits.handshake()));
+            self.enter(Phase::Asking);
+            return Ok(None);
         }
         Ok(Some(self.open(now)))
     }
@@ -112,7 +147,7 @@ impl Core {
         let malformed = |bad| bad_packet(Kind::Definitions, bad);
         let mut part = Definitions::read(body).map_err(malformed)?;
         if part.first == 0 && self.agreement.filled() == 0 {
-            self.agreement = Agreement::empty(part.total);
+            self.agreement = self.agreement.emptied(part.total);
         }
         let expected = self.agreement.filled();
         let total = expected + self.agreement.missing();

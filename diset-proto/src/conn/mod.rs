@@ -28,7 +28,6 @@ use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::id::Trid;
 use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
 use crate::message::{self, DecodeError, Held, MessageRef};
-use crate::schema::agree::Agreement;
 use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::status::{Code, Notice};
@@ -37,7 +36,7 @@ use crate::wire::frame::{Frame, Kind};
 use crate::wire::outbox::{Outbox, PutError};
 use crate::wire::storage::Storage;
 
-pub use self::handshake::ClientConfig;
+pub use self::handshake::{Admission, ClientConfig};
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,23 +135,13 @@ impl<B: Storage> Connection<B> {
 
     // ── what the user wants ─────────────────────────────────────────────────────────
 
-    /// Service: admits the client and gives its connection a transport id that was never
-    /// used before. Gives [`Event::Connected`] unless its definitions must be asked for
-    /// first.
-    ///
-    /// `known` is the table for a client with an older catalog, made by
-    /// [`Agreement::between`] for the catalog whose digest the proposal names; `None`
-    /// when there is none.
+    /// Service: admits the client. Gives [`Event::Connected`] unless its definitions must be
+    /// asked for first.
     ///
     /// # Errors
     /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
-    pub fn accept(
-        &mut self,
-        now: Instant,
-        trid: Trid,
-        known: Option<Agreement>,
-    ) -> Result<Option<Event<'static>>, Misuse> {
-        self.core.accept(now, trid, known)
+    pub fn accept(&mut self, now: Instant, admission: Admission) -> Result<Option<Event<'static>>, Misuse> {
+        self.core.accept(now, admission)
     }
 
     /// Service: refuses the client. Without a time to come back in `notice` that is

@@ -2,7 +2,7 @@
 //! numbers of this side.
 
 use super::Catalog;
-use crate::definition::{Direction, Key, Verdict};
+use crate::definition::{Direction, Key, MessageSet, Verdict};
 use crate::limits::MAX_MESSAGES;
 
 /// Table entries from here on are verdicts, not numbers.
@@ -18,8 +18,10 @@ pub struct Agreement {
     total: u8,
     /// How many entries are filled in; the table is complete at `total`.
     filled: u8,
-    /// One bit for each message of this side that the peer defines otherwise.
-    differs: [u8; MAX_MESSAGES / 8],
+    /// The messages of this side that the peer defines otherwise.
+    differs: MessageSet,
+    /// The messages of this side that the service's rules forbid to this client.
+    forbidden: MessageSet,
 }
 
 impl Agreement {
@@ -49,7 +51,26 @@ impl Agreement {
             own: [UNKNOWN; MAX_MESSAGES],
             total,
             filled: 0,
-            differs: [0; MAX_MESSAGES / 8],
+            differs: MessageSet::EMPTY,
+            forbidden: MessageSet::EMPTY,
+        }
+    }
+
+    /// As [`empty`](Self::empty), with the same messages forbidden.
+    pub(crate) const fn emptied(&self, total: u8) -> Self {
+        Self {
+            forbidden: self.forbidden,
+            ..Self::empty(total)
+        }
+    }
+
+    /// Service: these messages are not for this client, neither to be sent by it nor to it.
+    pub(crate) fn forbid(&mut self, messages: MessageSet) {
+        self.forbidden = messages;
+        for entry in &mut self.own {
+            if messages.contains(*entry) {
+                *entry = FORBIDDEN;
+            }
         }
     }
 
@@ -58,9 +79,15 @@ impl Agreement {
         let mut found = own.messages().iter().zip(0u8..);
         let entry = match found.find(|(def, _)| def.name() == name) {
             None => UNKNOWN,
-            Some((def, number)) if def.key() == key && def.direction() == direction => number,
+            Some((def, number)) if def.key() == key && def.direction() == direction => {
+                if self.forbidden.contains(number) {
+                    FORBIDDEN
+                } else {
+                    number
+                }
+            }
             Some((_, number)) => {
-                self.mark(number);
+                self.differs.insert(number);
                 DIFFERS
             }
         };
@@ -91,10 +118,13 @@ impl Agreement {
             Verdict::Same => return true,
             Verdict::Unknown => UNKNOWN,
             Verdict::Differs => {
-                self.mark(number);
+                self.differs.insert(number);
                 DIFFERS
             }
-            Verdict::Forbidden => FORBIDDEN,
+            Verdict::Forbidden => {
+                self.forbidden.insert(number);
+                FORBIDDEN
+            }
         };
         self.own.get_mut(usize::from(number)).is_some_and(|place| {
             *place = entry;
@@ -136,22 +166,10 @@ impl Agreement {
     pub fn verdict(&self, own: u8) -> Verdict {
         match self.wire(own) {
             Ok(_) => Verdict::Same,
-            Err(_) if self.is_marked(own) => Verdict::Differs,
-            // Only a client has entries that forbid, and there both numbers are one.
-            Err(_) if self.own(own) == Err(Verdict::Forbidden) => Verdict::Forbidden,
+            Err(_) if self.differs.contains(own) => Verdict::Differs,
+            Err(_) if self.forbidden.contains(own) => Verdict::Forbidden,
             Err(unknown) => unknown,
         }
-    }
-
-    fn mark(&mut self, own: u8) {
-        if let Some(byte) = self.differs.get_mut(usize::from(own / 8)) {
-            *byte |= 1 << (own % 8);
-        }
-    }
-
-    fn is_marked(&self, own: u8) -> bool {
-        let byte = self.differs.get(usize::from(own / 8));
-        byte.is_some_and(|byte| byte & (1 << (own % 8)) != 0)
     }
 }
 
@@ -229,6 +247,26 @@ mod tests {
         ];
         assert_eq!(verdicts, expected, "PROTOCOL S-5");
         assert!(!table.set(5, Verdict::Unknown), "PROTOCOL H-7");
+    }
+
+    #[test]
+    fn a_service_forbids_before_and_after_it_knows_the_table() {
+        let forbidden: MessageSet = [2, 1].into_iter().collect();
+        let mut known = Agreement::between(&OWN, &CLIENT);
+        known.forbid(forbidden);
+        let mut asked = Agreement::empty(0);
+        asked.forbid(forbidden);
+        asked = asked.emptied(CLIENT.count());
+        for def in CLIENT.messages() {
+            asked.add(&OWN, def.name(), def.key(), def.direction());
+        }
+        assert_eq!(known, asked, "PROTOCOL S-5");
+        assert_eq!(known.own(2), Err(Verdict::Forbidden));
+        assert_eq!(known.own(4), Ok(0));
+        // One that differs anyway is told so.
+        let verdicts = [0, 1, 2, 3].map(|own| known.verdict(own));
+        let expected = [Verdict::Same, Verdict::Differs, Verdict::Forbidden, Verdict::Differs];
+        assert_eq!(verdicts, expected, "PROTOCOL S-5");
     }
 
     #[test]

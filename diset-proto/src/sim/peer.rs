@@ -8,9 +8,9 @@ use core::fmt;
 use postcard_schema::schema::NamedType;
 
 use super::pipe::Pipe;
-use crate::conn::Connection;
 use crate::conn::event::{Event, Progress};
-use crate::definition::Digest;
+use crate::conn::{Admission, Connection};
+use crate::definition::{Digest, MessageSet};
 use crate::error::Cause;
 use crate::id::{Identity, Trid};
 use crate::message::MessageRef;
@@ -27,6 +27,8 @@ use crate::wire::storage::GrowBuf;
 pub enum Decision {
     /// Come in.
     Admit,
+    /// Come in, but these messages of the service are not for you.
+    AdmitWithout(MessageSet),
     /// No, and why.
     Refuse(Notice),
     /// No answer yet; call `conn.accept` or `conn.refuse` later.
@@ -55,7 +57,7 @@ pub enum Happened {
 }
 
 type Handler = Box<dyn FnMut(&mut Connection<GrowBuf>, MessageRef<'_>)>;
-type Admission = Box<dyn FnMut(&Proposal<'_>) -> Decision>;
+type Admit = Box<dyn FnMut(&Proposal<'_>) -> Decision>;
 
 /// One side: deframer, connection, and what happened to it.
 pub struct Peer {
@@ -66,7 +68,7 @@ pub struct Peer {
     rx: Deframer<GrowBuf>,
     structures: &'static [&'static NamedType],
     handler: Option<Handler>,
-    admission: Option<Admission>,
+    admit: Option<Admit>,
     known: Vec<(Digest, Agreement)>,
     trid: Trid,
     ended: bool,
@@ -80,15 +82,15 @@ impl Peer {
             rx: Deframer::new(input),
             structures,
             handler: None,
-            admission: None,
+            admit: None,
             known: Vec::new(),
             trid: Trid::new(0),
             ended: false,
         }
     }
 
-    pub(super) fn admitting(mut self, admission: Admission, known: Vec<(Digest, Agreement)>, trid: Trid) -> Self {
-        self.admission = Some(admission);
+    pub(super) fn admitting(mut self, admit: Admit, known: Vec<(Digest, Agreement)>, trid: Trid) -> Self {
+        self.admit = Some(admit);
         self.known = known;
         self.trid = trid;
         self
@@ -175,7 +177,7 @@ impl Peer {
                                     .iter()
                                     .map(|(name, value)| (name.to_string(), alloc::format!("{value:?}")));
                                 self.log.push(Happened::Proposed(proposal.identity(), args.collect()));
-                                decide(conn, now, &proposal, &mut self.admission, &self.known, self.trid)
+                                decide(conn, now, &proposal, &mut self.admit, &self.known, self.trid)
                             }
                             Event::Connected(trid) => Some(Happened::Connected(trid)),
                             Event::GoingAway(notice) => Some(Happened::GoingAway(notice.code())),
@@ -208,24 +210,27 @@ fn decide(
     conn: &mut Connection<GrowBuf>,
     now: Instant,
     proposal: &Proposal<'_>,
-    admission: &mut Option<Admission>,
+    admit: &mut Option<Admit>,
     known: &[(Digest, Agreement)],
     trid: Trid,
 ) -> Option<Happened> {
-    let decision = admission.as_mut().map_or(Decision::Admit, |admit| admit(proposal));
-    match decision {
-        Decision::Wait => None,
+    let decision = admit.as_mut().map_or(Decision::Admit, |admit| admit(proposal));
+    let forbidden = match decision {
+        Decision::Wait => return None,
         Decision::Refuse(notice) => {
             conn.refuse(notice).ok()?;
-            None
+            return None;
         }
-        Decision::Admit => {
-            let known = known.iter().find(|(digest, _)| *digest == proposal.digest());
-            match conn.accept(now, trid, known.map(|(_, table)| table.clone())) {
-                Ok(Some(Event::Connected(trid))) => Some(Happened::Connected(trid)),
-                _ => None,
-            }
-        }
+        Decision::Admit => MessageSet::EMPTY,
+        Decision::AdmitWithout(messages) => messages,
+    };
+    let mut admission = Admission::new(trid).with_forbidden(forbidden);
+    if let Some((_, table)) = known.iter().find(|(digest, _)| *digest == proposal.digest()) {
+        admission = admission.with_table(table.clone());
+    }
+    match conn.accept(now, admission) {
+        Ok(Some(Event::Connected(trid))) => Some(Happened::Connected(trid)),
+        _ => None,
     }
 }
 

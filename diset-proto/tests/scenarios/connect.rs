@@ -2,7 +2,8 @@
 
 use diset_proto::sim::{Decision, Happened, Pair};
 use diset_proto::{
-    Arg, Cause, Code, Identity, Limits, Notice, Phase, RetryAfter, SendError, ServiceDef, Trid, Verdict, define_service,
+    Admission, Arg, Cause, Code, Identity, Limits, MessageSet, Notice, Phase, RetryAfter, SendError, ServiceDef, Trid,
+    Verdict, define_service,
 };
 
 use crate::support::*;
@@ -13,6 +14,9 @@ scenarios! {
     a_registered_older_catalog_takes_one,
     a_large_catalog_takes_several_frames,
     an_empty_catalog_connects,
+    forbidden_messages_are_told_at_connect,
+    forbidden_messages_have_the_number_of_the_client,
+    forbidden_messages_of_a_registered_catalog,
     refused_for_good,
     refused_for_now,
     admission_may_take_its_time,
@@ -201,6 +205,61 @@ fn an_empty_catalog_connects(change: Change<'_>) -> Pair {
     pair
 }
 
+fn forbidden_messages_are_told_at_connect(change: Change<'_>) -> Pair {
+    let forbidden: MessageSet = [NOTE, PONG].into_iter().collect();
+    let mut pair = change(Pair::of::<Demo, Demo>().admit(move |_| Decision::AdmitWithout(forbidden))).start();
+    pair.settle();
+    assert_eq!(pair.client.conn.verdict(NOTE), Verdict::Forbidden, "PROTOCOL S-5");
+    assert_eq!(pair.client.conn.verdict(PONG), Verdict::Forbidden, "PROTOCOL S-5");
+    assert_eq!(pair.client.conn.verdict(PING), Verdict::Same, "PROTOCOL S-5");
+    assert_eq!(
+        pair.service.conn.send(PONG, &Pong { id: 1 }),
+        Err(SendError::NotAgreed(Verdict::Forbidden)),
+        "PROTOCOL S-5, S-6: not to it either"
+    );
+    // What it sends all the same is not looked into.
+    to_service(&mut pair, &message(NOTE, &[0xff]));
+    pair.settle();
+    assert_service_found(&pair, Code::Forbidden, Some(NOTE), "PROTOCOL S-5, M-1, M-4");
+    pair
+}
+
+fn forbidden_messages_have_the_number_of_the_client(change: Change<'_>) -> Pair {
+    // Its Note differs, which it is told instead; Pong has another number.
+    let forbidden: MessageSet = [PONG, MIXED].into_iter().collect();
+    let setup = Pair::of::<older::Demo, Demo>().admit(move |_| Decision::AdmitWithout(forbidden));
+    let mut pair = change(setup).start();
+    pair.settle();
+    let verdicts = [older::PING, older::PONG, older::MIXED, older::NOTE].map(|number| pair.client.conn.verdict(number));
+    let expected = [Verdict::Same, Verdict::Forbidden, Verdict::Forbidden, Verdict::Differs];
+    assert_eq!(verdicts, expected, "PROTOCOL S-5");
+    to_service(&mut pair, &message(older::MIXED, &[]));
+    pair.settle();
+    assert_service_found(&pair, Code::Forbidden, Some(older::MIXED), "PROTOCOL S-5, M-4");
+    pair
+}
+
+fn forbidden_messages_of_a_registered_catalog(change: Change<'_>) -> Pair {
+    let mut pair = change(
+        Pair::of::<older::Demo, Demo>()
+            .known(older::Demo::CATALOG)
+            .admit(|_| Decision::AdmitWithout([PING].into_iter().collect())),
+    )
+    .start();
+    pair.settle();
+    assert_eq!(
+        pair.client.conn.verdict(older::PING),
+        Verdict::Forbidden,
+        "PROTOCOL S-5"
+    );
+    assert_eq!(
+        pair.client.conn.send(older::PING, &Ping { id: 1 }),
+        Err(SendError::NotAgreed(Verdict::Forbidden)),
+        "PROTOCOL S-6"
+    );
+    pair
+}
+
 fn refused(change: Change<'_>, notice: Notice) -> Pair {
     let answer = notice.clone();
     let mut pair = change(Pair::of::<Demo, Demo>().admit(move |_| Decision::Refuse(answer.clone()))).start();
@@ -238,14 +297,17 @@ fn admission_may_take_its_time(change: Change<'_>) -> Pair {
     assert!(
         pair.service
             .conn
-            .accept(pair.now, Trid::new(3), None)
+            .accept(pair.now, Admission::new(Trid::new(3)))
             .unwrap()
             .is_some()
     );
     pair.settle();
     assert_eq!(pair.client.log, [Happened::Connected(Trid::new(3))]);
     assert!(
-        pair.service.conn.accept(pair.now, Trid::new(4), None).is_err(),
+        pair.service
+            .conn
+            .accept(pair.now, Admission::new(Trid::new(4)))
+            .is_err(),
         "PROTOCOL T-1: misuse"
     );
     pair
@@ -268,7 +330,12 @@ fn admission_has_a_deadline(change: Change<'_>) -> Pair {
         notice.retry().is_some(),
         "PROTOCOL R-4: a slow service is no reason to stay away for ever"
     );
-    assert!(pair.service.conn.accept(pair.now, Trid::new(3), None).is_err());
+    assert!(
+        pair.service
+            .conn
+            .accept(pair.now, Admission::new(Trid::new(3)))
+            .is_err()
+    );
     pair
 }
 

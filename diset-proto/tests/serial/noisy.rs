@@ -6,8 +6,8 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use diset_proto::{
-    Cause, ClientConfig, Connection, Deframer, Event, Identity, Instant, Limits, LineEvent, MessageOf, Progress,
-    Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
+    Admission, Cause, ClientConfig, Connection, Deframer, Event, Identity, Instant, Limits, LineEvent, MessageOf,
+    Progress, Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -163,7 +163,7 @@ impl End {
                         match conn.handle_frame(now, frame) {
                             Some(Event::Proposed(_)) => {
                                 let trid = Trid::new(now.as_millis());
-                                conn.accept(now, trid, None).unwrap();
+                                conn.accept(now, Admission::new(trid)).unwrap();
                             }
                             Some(Event::Message(message)) => {
                                 let said = conn.decode::<Reading>(message).unwrap();

@@ -6,7 +6,7 @@ use core::task::Waker;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as Peer;
 
-use diset_proto::{ClientConfig, Identity, MessageOf as _};
+use diset_proto::{Admission, ClientConfig, Identity, MessageOf as _};
 use diset_proto::{Code, Deframer, FromClient, GrowBuf, Notice, Schema, SendError, ServiceDef, define_service};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
@@ -148,7 +148,7 @@ impl Rig {
         while let Some(frame) = self.rx.next(&mut input, self.service.max_frame()) {
             if let Some(Event::Proposed(_)) = self.service.handle_frame(clock::now(), frame) {
                 self.service
-                    .accept(clock::now(), Trid::new(1), None)
+                    .accept(clock::now(), Admission::new(Trid::new(1)))
                     .expect("a proposal");
             }
         }

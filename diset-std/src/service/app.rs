@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::{Code, Connection, Digest, Event, Instant, Notice, Proposal, ServiceDef, Trid};
+use diset_proto::{Admission, Code, Connection, Digest, Event, Instant, Notice, Proposal, ServiceDef, Trid};
 use tokio::sync::SetOnce;
 
 use super::conn::{Conn, Inner, SessionId};
@@ -107,13 +107,13 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn accept(&mut self, now: Instant, conn: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
         let (candidate, digest) = self.candidate.take()?;
+        let mut admission = Admission::new(candidate.trid());
         let older = &self.service.settings.older;
-        let known = older
-            .iter()
-            .find(|(known, _)| *known == digest)
-            .map(|(_, table)| table.clone());
+        if let Some((_, table)) = older.iter().find(|(known, _)| *known == digest) {
+            admission = admission.with_table(table.clone());
+        }
         // In another phase the engine has given the client up meanwhile.
-        let event = conn.accept(now, candidate.trid(), known).ok()?;
+        let event = conn.accept(now, admission).ok()?;
         self.admitted = Some(candidate);
         event
     }
