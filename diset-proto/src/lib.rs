@@ -138,7 +138,8 @@
 //!
 //! None is on by default; each only adds.
 //! - `defmt`, `log`: state changes and refusals are logged, never a message or an argument.
-//! - `alloc`: buffers that grow, messages that wait for their turn.
+//! - `alloc`: buffers that grow, messages that wait for their turn, definitions that are learned
+//!   from a peer ([`LearnedCatalog`]).
 //! - `sim`: two peers on a virtual clock, for tests of applications.
 //!
 //! # Panics
@@ -194,6 +195,12 @@ pub use message::{DecodeError, Held, MessageRef};
 pub use postcard_schema::{self, Schema};
 pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;
+#[cfg(feature = "alloc")]
+pub use schema::learned::description::BadDescription;
+#[cfg(feature = "alloc")]
+pub use schema::learned::structure::{Attribute, Shape, Structure, Variant, VariantShape};
+#[cfg(feature = "alloc")]
+pub use schema::learned::{LearnedCatalog, LearnedMessage};
 pub use schema::walk::{Invalid, check_structure, check_wire};
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
 pub use serial::{LineEvent, SerialLine};

@@ -11,6 +11,8 @@ use crate::time::millis;
 pub const MAX_MESSAGES: usize = 128;
 /// Longest name of a message, in bytes (PROTOCOL S-2).
 pub const MAX_MESSAGE_NAME: usize = 64;
+/// Most bytes that the descriptions of all messages of a service may take (PROTOCOL S-2).
+pub const MAX_CATALOG: usize = 64 * 1024;
 /// Longest name of a service, in bytes (PROTOCOL H-3).
 pub const MAX_SERVICE_NAME: usize = 64;
 /// Longest frame before the connection is open, in bytes (PROTOCOL H-1).

@@ -1,196 +1,83 @@
-//! The canonical form of definitions, hashed while compiling, and the refusal of those
-//! that cannot work.
+//! Hashes that stand for definitions, made while compiling.
 //!
 //! Two structures have one digest exactly when they have the same shape on the wire and
 //! the same attribute and variant names. Names of types do not count; a newtype counts as
 //! what it wraps (PROTOCOL S-3).
 
-#![allow(
-    clippy::panic,
-    clippy::cast_possible_truncation,
-    reason = "evaluated while compiling, on definitions and never on what a peer sends"
-)]
-
-use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue, NamedVariant};
-use sha2_const_stable::Sha256;
+use postcard_schema::schema::NamedType;
 
 use super::MessageDef;
-use crate::definition::{Digest, Key};
-use crate::limits::{MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE_NAME};
+use super::canonical::{DELIVERY, Sink};
+#[cfg(feature = "alloc")]
+use super::learned::LearnedMessage;
+use crate::definition::{Digest, Direction, Key};
 
 /// What stands for a structure alone.
 ///
 /// # Panics
 /// When the structure cannot work (PROTOCOL S-1); at compile time when called in a constant.
 pub(crate) const fn structure(ty: &NamedType) -> Key {
-    Key(half(feed(tagged("diset/1 structure"), ty, 0)))
+    measured(ty).0
+}
+
+/// As [`structure`], and how many bytes the canonical form of the type takes.
+pub(super) const fn measured(ty: &NamedType) -> (Key, usize) {
+    let (half, length) = finished(Sink::hash("diset/1 structure").ty(ty, 0));
+    (Key(half), length)
 }
 
 /// What stands for a name with a structure.
 pub(crate) const fn message(name: &str, structure: &Key) -> Key {
-    Key(half(text(tagged("diset/1 message"), name).update(&structure.0)))
+    Key(finished(Sink::hash("diset/1 message").text(name).put(&structure.0)).0)
 }
 
 /// What stands for a service with all its messages in their order.
 pub(crate) const fn catalog(service: &str, messages: &[MessageDef]) -> Digest {
-    let mut hash = count(text(tagged("diset/1 catalog"), service), messages.len());
+    let mut sink = catalog_of(service, messages.len());
     let mut rest = messages;
     while let [first, tail @ ..] = rest {
-        // Direction, delivery class (0: the sender's choice), key.
-        hash = hash.update(&[first.direction().number(), 0]).update(&first.key().0);
+        sink = entry(sink, first.direction(), first.key());
         rest = tail;
     }
-    Digest(half(hash))
+    Digest(finished(sink).0)
 }
 
-const fn tagged(purpose: &str) -> Sha256 {
-    text(Sha256::new(), purpose)
+/// What stands for a name with the structure of this canonical form; `None` when the name
+/// is too long for one.
+#[cfg(feature = "alloc")]
+pub(super) fn described(name: &str, canonical: &[u8]) -> Option<Key> {
+    let (structure, _) = Sink::hash("diset/1 structure").put(canonical).finish().ok()?;
+    let message = Sink::hash("diset/1 message").text(name).put(&structure);
+    message.finish().ok().map(|(half, _)| Key(half))
 }
 
-const fn half(hash: Sha256) -> [u8; 16] {
-    let full = hash.finalize();
-    match full.first_chunk::<16>() {
-        Some(half) => *half,
-        None => panic!("SHA-256 has 32 bytes"),
-    }
+/// As [`catalog`], of messages that a peer described; `None` when there are too many for
+/// one.
+#[cfg(feature = "alloc")]
+pub(super) fn learned(service: &str, messages: &[LearnedMessage]) -> Option<Digest> {
+    let start = catalog_of(service, messages.len());
+    let all = messages
+        .iter()
+        .fold(start, |sink, each| entry(sink, each.direction(), each.key()));
+    all.finish().ok().map(|(half, _)| Digest(half))
 }
 
-const fn count(hash: Sha256, count: usize) -> Sha256 {
-    assert!(
-        count <= u16::MAX as usize,
-        "a text or list is too long for a definition"
-    );
-    hash.update(&(count as u16).to_le_bytes())
+const fn catalog_of(service: &str, messages: usize) -> Sink<'static> {
+    Sink::hash("diset/1 catalog").text(service).number(messages)
 }
 
-const fn text(hash: Sha256, text: &str) -> Sha256 {
-    count(hash, text.len()).update(text.as_bytes())
+const fn entry(sink: Sink<'static>, direction: Direction, key: Key) -> Sink<'static> {
+    sink.put(&[direction.number(), DELIVERY]).put(&key.0)
 }
 
-const fn name(hash: Sha256, name: &str) -> Sha256 {
-    assert!(
-        name.len() <= MAX_MESSAGE_NAME,
-        "the name of an attribute or variant is longer than 64 bytes"
-    );
-    text(hash, name)
-}
-
-/// Feeds one type, depth first: a byte for its kind, then what it is made of.
-const fn feed(hash: Sha256, ty: &NamedType, depth: usize) -> Sha256 {
-    assert!(
-        depth < MAX_DEPTH,
-        "a structure is nested more than 16 deep, or contains itself"
-    );
-    match ty.ty {
-        Ty::Bool => hash.update(&[1]),
-        Ty::I8 => hash.update(&[2]),
-        Ty::I16 => hash.update(&[3]),
-        Ty::I32 => hash.update(&[4]),
-        Ty::I64 => hash.update(&[5]),
-        Ty::I128 => hash.update(&[6]),
-        Ty::U8 => hash.update(&[7]),
-        Ty::U16 => hash.update(&[8]),
-        Ty::U32 => hash.update(&[9]),
-        Ty::U64 => hash.update(&[10]),
-        Ty::U128 => hash.update(&[11]),
-        Ty::F32 => hash.update(&[12]),
-        Ty::F64 => hash.update(&[13]),
-        Ty::Char => hash.update(&[14]),
-        Ty::String => hash.update(&[15]),
-        Ty::ByteArray => hash.update(&[16]),
-        Ty::Unit | Ty::UnitStruct => hash.update(&[17]),
-        Ty::Option(inner) => feed(hash.update(&[18]), inner, depth + 1),
-        Ty::NewtypeStruct(inner) => feed(hash, inner, depth + 1),
-        Ty::Seq(inner) => {
-            assert!(
-                !may_be_empty(inner),
-                "a sequence of elements that may take no bytes has no bound"
-            );
-            feed(hash.update(&[19]), inner, depth + 1)
-        }
-        Ty::Map { key, val } => {
-            assert!(!may_be_empty(key), "a map of keys that may take no bytes has no bound");
-            feed(feed(hash.update(&[20]), key, depth + 1), val, depth + 1)
-        }
-        Ty::Tuple(items) | Ty::TupleStruct(items) => tuple(hash.update(&[21]), items, depth),
-        Ty::Struct(attributes) => record(hash.update(&[22]), attributes, depth),
-        Ty::Enum(variants) => choice(hash.update(&[23]), variants, depth),
-        Ty::Usize | Ty::Isize => panic!("usize and isize differ between machines: use u32, i64 or the like"),
-        Ty::Schema => panic!("a schema cannot be an attribute of a message"),
-    }
-}
-
-const fn tuple(hash: Sha256, items: &[&NamedType], depth: usize) -> Sha256 {
-    let mut hash = elements(hash, items.len());
-    let mut rest = items;
-    while let [first, tail @ ..] = rest {
-        hash = feed(hash, first, depth + 1);
-        rest = tail;
-    }
-    hash
-}
-
-const fn record(hash: Sha256, attributes: &[&NamedValue], depth: usize) -> Sha256 {
-    let mut hash = elements(hash, attributes.len());
-    let mut rest = attributes;
-    while let [first, tail @ ..] = rest {
-        hash = feed(name(hash, first.name), first.ty, depth + 1);
-        rest = tail;
-    }
-    hash
-}
-
-const fn choice(hash: Sha256, variants: &[&NamedVariant], depth: usize) -> Sha256 {
-    let mut hash = elements(hash, variants.len());
-    let mut rest = variants;
-    while let [first, tail @ ..] = rest {
-        hash = name(hash, first.name);
-        hash = match first.ty {
-            Variant::UnitVariant => hash.update(&[0]),
-            Variant::NewtypeVariant(inner) => feed(hash.update(&[1]), inner, depth + 1),
-            Variant::TupleVariant(items) => tuple(hash.update(&[2]), items, depth),
-            Variant::StructVariant(attributes) => record(hash.update(&[3]), attributes, depth),
-        };
-        rest = tail;
-    }
-    hash
-}
-
-const fn elements(hash: Sha256, number: usize) -> Sha256 {
-    assert!(
-        number <= MAX_ELEMENTS,
-        "an array, tuple, structure or enum has more than 256 elements: use a sequence"
-    );
-    count(hash, number)
-}
-
-/// Whether a value of this type may take no byte at all. A sequence of such could be of
-/// any length in a few bytes.
-const fn may_be_empty(ty: &NamedType) -> bool {
-    match ty.ty {
-        Ty::Unit | Ty::UnitStruct => true,
-        Ty::NewtypeStruct(inner) => may_be_empty(inner),
-        Ty::Tuple(items) | Ty::TupleStruct(items) => {
-            let mut rest = *items;
-            while let [first, tail @ ..] = rest {
-                if !may_be_empty(first) {
-                    return false;
-                }
-                rest = tail;
-            }
-            true
-        }
-        Ty::Struct(attributes) => {
-            let mut rest = *attributes;
-            while let [first, tail @ ..] = rest {
-                if !may_be_empty(first.ty) {
-                    return false;
-                }
-                rest = tail;
-            }
-            true
-        }
-        _ => false,
+#[allow(
+    clippy::panic,
+    reason = "evaluated while compiling, on definitions and never on what a peer sends"
+)]
+const fn finished(sink: Sink<'static>) -> ([u8; 16], usize) {
+    match sink.finish() {
+        Ok(finished) => finished,
+        Err(fault) => panic!("{}", fault),
     }
 }
 
@@ -198,6 +85,7 @@ const fn may_be_empty(ty: &NamedType) -> bool {
 mod tests {
     use super::*;
     use postcard_schema::Schema;
+    use postcard_schema::schema::{DataModelType as Ty, NamedValue};
     use serde::{Deserialize, Serialize};
     use sha2::Digest as _;
 
@@ -236,6 +124,18 @@ mod tests {
         };
     }
 
+    /// An attribute without a name, by hand.
+    struct Nameless;
+    impl Schema for Nameless {
+        const SCHEMA: &'static NamedType = &NamedType {
+            name: "Nameless",
+            ty: &Ty::Struct(&[&NamedValue {
+                name: "",
+                ty: u8::SCHEMA,
+            }]),
+        };
+    }
+
     #[test]
     fn structures_that_differ_have_other_digests() {
         // The second pair collides in the eight-byte keys of postcard-schema.
@@ -270,6 +170,7 @@ mod tests {
         }
         type Deep3<T> = Option<Option<Option<T>>>;
         assert!(refused::<(u8, (Machine,))>(), "PROTOCOL S-1");
+        assert!(refused::<Nameless>());
         assert!(refused::<Vec<()>>());
         assert!(refused::<[u8; 257]>());
         assert!(refused::<Deep3<Deep3<Deep3<Deep3<Deep3<Deep3<u8>>>>>>>());

@@ -5,7 +5,10 @@
 //! Nothing here knows a connection.
 
 pub(crate) mod agree;
+pub(crate) mod canonical;
 pub(crate) mod digest;
+#[cfg(feature = "alloc")]
+pub(crate) mod learned;
 pub(crate) mod walk;
 
 use postcard_schema::Schema;
@@ -14,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::{Digest, Direction, Key};
 use crate::id::ServiceName;
-use crate::limits::{MAX_MESSAGE_NAME, MAX_MESSAGES};
+use crate::limits::{MAX_CATALOG, MAX_MESSAGE_NAME, MAX_MESSAGES};
 
 /// The definition of one message, without its structure: that is in
 /// [`ServiceDef::STRUCTURES`], so that a chip which never prints it does not carry it.
@@ -24,6 +27,7 @@ pub struct MessageDef {
     direction: Direction,
     structure: Key,
     key: Key,
+    size: usize,
 }
 
 impl MessageDef {
@@ -40,12 +44,13 @@ impl MessageDef {
             name.len() <= MAX_MESSAGE_NAME,
             "the name of a message is longer than 64 bytes"
         );
-        let structure = digest::structure(T::SCHEMA);
+        let (structure, length) = digest::measured(T::SCHEMA);
         Self {
             name,
             direction,
             structure,
             key: digest::message(name, &structure),
+            size: canonical::head_len(name) + length,
         }
     }
 
@@ -62,6 +67,11 @@ impl MessageDef {
     /// What stands for name and structure.
     pub const fn key(&self) -> Key {
         self.key
+    }
+
+    /// How many bytes its description takes (PROTOCOL S-7).
+    pub(crate) const fn size(&self) -> usize {
+        self.size
     }
 
     /// What stands for the structure alone.
@@ -82,8 +92,9 @@ impl Catalog {
     /// The catalog of `service`, a name of the form `System/Name`.
     ///
     /// # Panics
-    /// When the name is not of that form, when there are more than [`MAX_MESSAGES`], or
-    /// when two messages have one name (PROTOCOL S-2). In a constant that is an error of the compiler.
+    /// When the name is not of that form, when there are more than [`MAX_MESSAGES`], when
+    /// two messages have one name, or when all descriptions together take more than
+    /// [`MAX_CATALOG`] (PROTOCOL S-2). In a constant that is an error of the compiler.
     #[allow(clippy::panic, reason = "documented, and while compiling when in a constant")]
     pub const fn new(service: &'static str, messages: &'static [MessageDef]) -> Self {
         let Some(service) = ServiceName::parse(service) else {
@@ -93,8 +104,9 @@ impl Catalog {
             messages.len() <= MAX_MESSAGES,
             "a service may define at most 128 messages"
         );
-        let mut rest = messages;
+        let (mut rest, mut size) = (messages, 0);
         while let [first, tail @ ..] = rest {
+            size += first.size();
             let mut others = tail;
             while let [other, more @ ..] = others {
                 assert!(
@@ -105,6 +117,10 @@ impl Catalog {
             }
             rest = tail;
         }
+        assert!(
+            size <= MAX_CATALOG,
+            "the descriptions of all messages take more than 64 KiB"
+        );
         Self {
             service,
             messages,
@@ -235,6 +251,8 @@ macro_rules! define_service {
         #[derive(Debug, Clone, Copy, Default)]
         $vis struct $service;
 
+        // Hashing definitions of some kilobytes; MAX_CATALOG bounds it.
+        #[allow(long_running_const_eval)]
         const _: () = {
             #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
             enum Numbers { $($($up,)*)? $($($down,)*)? $($($both,)*)? }
@@ -342,6 +360,15 @@ mod tests {
         assert!(refused("A/B", many), "PROTOCOL S-2: more than 128");
         assert!(refused("A/B", vec![def(1), def(2), def(1)]), "PROTOCOL S-2: twice");
         assert!(refused("AB", vec![def(1)]), "PROTOCOL H-3");
+        // 4 bytes and the name, then 3 for each tuple.
+        type Wide = ([[[u8; 256]; 84]; 3], [u8; 236]);
+        let wide = MessageDef::new::<Wide>("Wide", Direction::Both);
+        assert_eq!(wide.size(), 65_536 - 6);
+        assert!(!refused("A/B", vec![wide, MessageDef::new::<u8>("Q", Direction::Both)]));
+        assert!(
+            refused("A/B", vec![wide, MessageDef::new::<u8>("Qq", Direction::Both)]),
+            "PROTOCOL S-2: more than 64 KiB"
+        );
         let named = |length: usize| {
             std::panic::catch_unwind(move || MessageDef::new::<u8>("x".repeat(length).leak(), Direction::Both)).is_ok()
         };

@@ -1,0 +1,179 @@
+//! Definitions that a peer described, for tools that have none compiled in.
+//!
+//! A generic client learns the catalog of a service as a [`LearnedCatalog`], and can list,
+//! build, send, read and print each message by name. Nothing here knows a connection.
+
+pub(crate) mod description;
+pub(crate) mod structure;
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{ServiceDef, canonical, digest};
+use crate::definition::{Digest, Direction, Key};
+use crate::id::ServiceName;
+use crate::limits::{MAX_CATALOG, MAX_MESSAGES};
+use description::{BadDescription, Reader};
+use structure::Structure;
+
+/// The definition of one message, as a peer described it.
+///
+/// Printed as its name and structure: `Ping { id: i64 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearnedMessage {
+    name: Box<str>,
+    direction: Direction,
+    key: Key,
+    structure: Structure,
+}
+
+impl LearnedMessage {
+    /// Reads one description (PROTOCOL S-7).
+    ///
+    /// The bytes may be anything: the work and the memory are bounded by their number.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn decode(description: &[u8]) -> Result<Self, BadDescription> {
+        let mut rest = Reader(description);
+        let message = Self::next(&mut rest)?;
+        match rest.0.len() {
+            0 => Ok(message),
+            left => Err(BadDescription::LeftOver(left)),
+        }
+    }
+
+    fn next(rest: &mut Reader<'_>) -> Result<Self, BadDescription> {
+        let (direction, name) = rest.head()?;
+        let start = rest.0;
+        let structure = rest.structure(0)?;
+        let canonical = start.get(..start.len() - rest.0.len()).unwrap_or_default();
+        Ok(Self {
+            key: digest::described(name, canonical).ok_or(BadDescription::TooLong)?,
+            name: name.into(),
+            direction,
+            structure,
+        })
+    }
+
+    /// The description it was read from, to keep it or hand it on.
+    pub fn to_description(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        description::write_head(self.direction, &self.name, &mut out);
+        description::write(&self.structure, &mut out);
+        out
+    }
+
+    /// The name. It comes from the peer and may hold any character; printing the message
+    /// escapes what could harm a terminal.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which way it may travel.
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// What stands for name and structure, computed here and not taken from the peer.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// What it is made of.
+    pub const fn structure(&self) -> &Structure {
+        &self.structure
+    }
+}
+
+impl fmt::Display for LearnedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        structure::message(&self.name, &self.structure, f)
+    }
+}
+
+/// All messages of a service, as it described them.
+///
+/// Never changes; share it in an `Arc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearnedCatalog {
+    service: Box<str>,
+    messages: Box<[LearnedMessage]>,
+    digest: Digest,
+}
+
+impl LearnedCatalog {
+    /// Reads the descriptions of all messages of `service`, one after the other in the
+    /// order of their numbers.
+    ///
+    /// The bytes may be anything: the work and the memory are bounded by their number.
+    ///
+    /// # Errors
+    /// The first rule that is broken (PROTOCOL S-1, S-2).
+    pub fn decode(service: ServiceName<'_>, descriptions: &[u8]) -> Result<Self, BadDescription> {
+        if descriptions.len() > MAX_CATALOG {
+            return Err(BadDescription::TooLong);
+        }
+        let mut rest = Reader(descriptions);
+        let mut messages: Vec<LearnedMessage> = Vec::new();
+        while !rest.0.is_empty() {
+            if messages.len() == MAX_MESSAGES {
+                return Err(BadDescription::Messages);
+            }
+            let message = LearnedMessage::next(&mut rest)?;
+            if messages.iter().any(|other| other.name == message.name) {
+                return Err(BadDescription::SameName);
+            }
+            messages.push(message);
+        }
+        Ok(Self {
+            digest: digest::learned(service.as_str(), &messages).ok_or(BadDescription::Messages)?,
+            service: service.as_str().into(),
+            messages: messages.into_boxed_slice(),
+        })
+    }
+
+    /// The catalog of a service that is compiled in, for tools that treat it as any other.
+    ///
+    /// # Errors
+    /// Never with [`define_service!`](crate::define_service), which refuses while compiling
+    /// what cannot work.
+    pub fn of<S: ServiceDef>() -> Result<Self, BadDescription> {
+        let mut descriptions = Vec::new();
+        for (def, structure) in S::CATALOG.messages().iter().zip(S::STRUCTURES) {
+            let mut place = vec![0; def.size()];
+            let wrote = canonical::describe(def, structure, 0, &mut place);
+            descriptions.extend_from_slice(place.get(..wrote).unwrap_or_default());
+        }
+        Self::decode(S::CATALOG.service(), &descriptions)
+    }
+
+    /// The name of the service, of the form `System/Name`.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The messages; a message's number is its place.
+    pub fn messages(&self) -> &[LearnedMessage] {
+        &self.messages
+    }
+
+    /// The message with this name.
+    pub fn message(&self, name: &str) -> Option<&LearnedMessage> {
+        self.messages.iter().find(|message| *message.name == *name)
+    }
+
+    /// The message with this number.
+    pub fn by_number(&self, number: u8) -> Option<&LearnedMessage> {
+        self.messages.get(usize::from(number))
+    }
+
+    /// What stands for the whole catalog, computed here and not taken from the peer.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+}
