@@ -182,6 +182,8 @@ mod status;
 mod time;
 mod wire;
 
+#[cfg(feature = "alloc")]
+pub use conn::AdoptConfig;
 pub use conn::event::{Event, Progress};
 pub use conn::state::Phase;
 pub use conn::{Admission, ClientConfig, Connection};

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use diset_proto::sim::{Happened, Pair};
 use diset_proto::{
-    Admission, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant,
-    Limits, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+    Admission, AdoptConfig, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity,
+    Instant, Limits, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +161,7 @@ fn preamble_and_proposal() {
         };
         assert_eq!(proposal.service().as_str(), "Framework/PingPong");
         assert_eq!(proposal.identity(), IDENTITY);
-        assert_eq!(proposal.digest(), PingPong::CATALOG.digest());
+        assert_eq!(proposal.digest(), Some(PingPong::CATALOG.digest()));
         assert_eq!(proposal.args().value("site"), Some(Arg::Text("CERN")));
         seen += 1;
     });
@@ -197,6 +197,47 @@ fn acceptance() {
         client.send(2, &Note { text: "hi" }),
         Err(SendError::NotAgreed(Verdict::Differs))
     );
+}
+
+#[test]
+fn a_catalog_that_is_told() {
+    let config = AdoptConfig {
+        service: PingPong::CATALOG.service(),
+        identity: IDENTITY,
+        limits: Limits::CHIP,
+        args: &[],
+    };
+    let mut client: Conn = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
+    assert_written("adopting", &written(&mut client)[5..]);
+
+    let mut service = service(PingPong::CATALOG).telling(PingPong::STRUCTURES);
+    feed(
+        &mut service,
+        &mut past_preamble(),
+        &example("adopting"),
+        |service, event| {
+            assert!(matches!(event, Event::Proposed(proposal) if proposal.digest().is_none()));
+            service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
+        },
+    );
+    let told = written(&mut service);
+    let (catalog, acceptance) = told[5..].split_at(example("catalog").len());
+    assert_written("catalog", catalog);
+    assert_written("adopted", acceptance);
+
+    // PROTOCOL H-10, H-11: and back.
+    let mut to_client = past_preamble();
+    let mut open = false;
+    for name in ["catalog", "adopted"] {
+        feed(&mut client, &mut to_client, &example(name), |_, event| {
+            open |= matches!(event, Event::Connected(_));
+        });
+    }
+    assert!(open);
+    let learned = client.learned().unwrap();
+    assert_eq!(learned.digest(), PingPong::CATALOG.digest());
+    let shown: Vec<_> = learned.messages().iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["Ping { id: i64 }", "Pong { id: i64 }", "Note { text: str }"]);
 }
 
 #[test]

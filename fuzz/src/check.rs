@@ -33,7 +33,7 @@ impl Output {
             match frame[0] {
                 0x00 => self.messages += 1,
                 0x82 | 0x89 => self.last = true,
-                0x80..=0x88 => {}
+                0x80..=0x88 | 0x8b => {}
                 other => panic!("a frame of kind {other:#x}"),
             }
             assert!(frame[0] == 0 || length <= 1024, "a control frame of {length} bytes");

@@ -1,21 +1,25 @@
 //! What a connection knows, and what follows from what happens to it. No output buffer
 //! is in reach here: what is to be sent is remembered in [`Pending`].
 
+#[cfg(feature = "alloc")]
+use postcard_schema::schema::NamedType;
+
 use super::Role;
+use super::adopt::Adopted;
 use super::event::Event;
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
 use super::state::{Input, Phase, Step, step};
-use crate::definition::Verdict;
+use crate::definition::{Direction, Verdict};
 use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::fmt::{debug, warn};
 use crate::id::Trid;
 use crate::limits::{LINGER, Limits, MAX_DRAIN};
 use crate::message::{DecodeError, Held, MessageRef, Payload};
+use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 use crate::schema::walk::Invalid;
-use crate::schema::{Catalog, MessageDef};
 use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
@@ -34,6 +38,10 @@ const ADMISSION_RETRY: RetryAfter = RetryAfter {
 pub(super) struct Core {
     pub(super) role: Role,
     pub(super) catalog: &'static Catalog,
+    /// Service: the structures of its messages, to be told; none when it does not tell.
+    #[cfg(feature = "alloc")]
+    pub(super) structures: &'static [&'static NamedType],
+    pub(super) adopted: Adopted,
     pub(super) limits: Limits,
     pub(super) theirs: PeerLimits,
     pub(super) agreement: Agreement,
@@ -65,6 +73,9 @@ impl Core {
         Ok(Self {
             role,
             catalog,
+            #[cfg(feature = "alloc")]
+            structures: &[],
+            adopted: Adopted::No,
             limits,
             theirs: PeerLimits::of(&limits),
             agreement: Agreement::identical(catalog),
@@ -153,6 +164,7 @@ impl Core {
                 Ok(None)
             }
             Kind::Definitions => self.defined(now, raw.body),
+            Kind::Catalog => self.learn(raw.body).map(|()| None),
             Kind::KeepAliveAnswer | Kind::Ignorable | Kind::Unknown => Ok(None),
         }
     }
@@ -165,8 +177,8 @@ impl Core {
         let cost = raw.cost();
         let (&wire, payload) = raw.body.split_first()?;
         let number = self.agreement.own(wire).ok()?;
-        let def = self.catalog.message(number)?;
-        if !self.may_come(def) || !self.flow.received(cost) {
+        let (def, direction) = self.def(number)?;
+        if !self.may_come(direction) || !self.flow.received(cost) {
             return None;
         }
         Some(MessageRef {
@@ -179,10 +191,10 @@ impl Core {
         })
     }
 
-    fn may_come(&self, def: &MessageDef) -> bool {
+    const fn may_come(&self, direction: Direction) -> bool {
         match self.role {
-            Role::Client => def.direction().allows_service(),
-            Role::Service => def.direction().allows_client(),
+            Role::Client => direction.allows_service(),
+            Role::Service => direction.allows_client(),
         }
     }
 
@@ -197,9 +209,9 @@ impl Core {
         let known = self
             .agreement
             .own(wire)
-            .and_then(|number| self.catalog.message(number).ok_or(Verdict::Unknown));
+            .and_then(|number| self.def(number).ok_or(Verdict::Unknown));
         match known {
-            Ok(def) => Notice::new(Code::WrongDirection).about(wire).with_text(def.name()),
+            Ok((def, _)) => Notice::new(Code::WrongDirection).about(wire).with_text(def.name()),
             Err(verdict) => Notice::new(code_of(verdict)).about(wire),
         }
     }
@@ -418,13 +430,10 @@ impl Core {
             (Phase::Leaving | Phase::Draining, _) => return Err(SendError::GoingAway),
             _ => return Err(SendError::NotOpen),
         }
-        let def = self
-            .catalog
-            .message(number)
-            .ok_or(SendError::NotAgreed(Verdict::Unknown))?;
+        let (_, direction) = self.def(number).ok_or(SendError::NotAgreed(Verdict::Unknown))?;
         let allowed = match self.role {
-            Role::Client => def.direction().allows_client(),
-            Role::Service => def.direction().allows_service(),
+            Role::Client => direction.allows_client(),
+            Role::Service => direction.allows_service(),
         };
         if !allowed {
             return Err(SendError::WrongDirection);

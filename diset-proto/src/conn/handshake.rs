@@ -6,10 +6,10 @@ use super::core::{Core, bad_packet};
 use super::event::Event;
 use super::liveness::Liveness;
 use super::state::{Input, Phase, Step, step};
-use crate::definition::MessageSet;
+use crate::definition::{Digest, MessageSet};
 use crate::error::{Cause, Misuse};
 use crate::fmt::debug;
-use crate::id::{Identity, Trid};
+use crate::id::{Identity, ServiceName, Trid};
 use crate::limits::{Limits, MAX_HANDSHAKE_FRAME};
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
@@ -21,7 +21,7 @@ use crate::wire::outbox::{BodyError, Outbox};
 use crate::wire::packet::{Acceptance, Definitions, Proposal};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{Cursor, Writer};
+use crate::wire::tlv::{BadPacket, Cursor, Writer};
 
 /// What a client connects with.
 #[derive(Debug, Clone, Copy)]
@@ -74,23 +74,72 @@ impl Admission {
     }
 }
 
+/// As [`ClientConfig`], for a client that has no catalog and takes that of the service.
+#[cfg(feature = "alloc")]
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record that its user fills in")]
+pub struct AdoptConfig<'a> {
+    /// The service to be talked to.
+    pub service: ServiceName<'a>,
+    /// The name the client keeps across reconnects (PROTOCOL R-6).
+    pub identity: Identity,
+    /// What the client can take.
+    pub limits: Limits,
+    /// Connect arguments: names, each once, with values; at most 16, and at most about
+    /// 850 bytes in all.
+    pub args: &'a [(&'a str, Arg<'a>)],
+}
+
+/// What goes into a proposal.
+pub(super) struct Wish<'a> {
+    pub(super) service: ServiceName<'a>,
+    /// `None`: the catalog of the service is adopted.
+    pub(super) digest: Option<Digest>,
+    pub(super) identity: Identity,
+    pub(super) limits: Limits,
+    pub(super) args: &'a [(&'a str, Arg<'a>)],
+}
+
+impl<'a> From<&ClientConfig<'a>> for Wish<'a> {
+    fn from(config: &ClientConfig<'a>) -> Self {
+        Self {
+            service: config.catalog.service(),
+            digest: Some(config.catalog.digest()),
+            identity: config.identity,
+            limits: config.limits,
+            args: config.args,
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'a> From<&AdoptConfig<'a>> for Wish<'a> {
+    fn from(config: &AdoptConfig<'a>) -> Self {
+        Self {
+            service: config.service,
+            digest: None,
+            identity: config.identity,
+            limits: config.limits,
+            args: config.args,
+        }
+    }
+}
+
 /// Puts preamble and proposal into the outbox of a new client.
-pub(super) fn propose<B: Storage>(config: &ClientConfig<'_>, out: &mut Outbox<B>) -> Result<(), Misuse> {
+pub(super) fn propose<B: Storage>(wish: &Wish<'_>, out: &mut Outbox<B>) -> Result<(), Misuse> {
     if !out.raw(&PREAMBLE) {
         return Err(Misuse::OutputTooSmall);
     }
-    let catalog = config.catalog;
     let mut valid = true;
     out.frame(Kind::Proposal.head(), 0, MAX_HANDSHAKE_FRAME, |place| {
         let mut writer = Writer::new(place);
-        let digest = catalog.digest();
         Proposal::write(
             &mut writer,
-            catalog.service(),
-            &config.identity,
-            &digest,
-            &config.limits,
-            config.args,
+            wish.service,
+            &wish.identity,
+            wish.digest.as_ref(),
+            &wish.limits,
+            wish.args,
         )
         .map_err(|_| BodyError::<()>::NoRoom)?;
         let len = writer.len();
@@ -106,6 +155,9 @@ impl Core {
     /// Service: a proposal came (PROTOCOL H-3 to H-6).
     pub(super) fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Notice> {
         let proposal = Proposal::read(body).map_err(|bad| bad_packet(Kind::Proposal, bad))?;
+        if proposal.digest.is_none() && !self.tells() {
+            return Err(bad_packet(Kind::Proposal, BadPacket::Critical(8)));
+        }
         self.theirs = proposal.limits;
         self.pending.remember_digest(proposal.digest);
         self.deadline = Some(now.after(self.limits.handshake()));
@@ -124,7 +176,8 @@ impl Core {
             return Err(Misuse::WrongPhase);
         };
         self.trid = admission.trid;
-        let same = self.pending.digest() == Some(self.catalog.digest());
+        // PROTOCOL H-10: who has no catalog has that of the service.
+        let same = self.pending.adopts() || self.pending.digest() == Some(self.catalog.digest());
         let table = if same {
             Some(Agreement::identical(self.catalog))
         } else {
@@ -177,6 +230,7 @@ impl Core {
     pub(super) fn accepted(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Notice> {
         let malformed = |bad| bad_packet(Kind::Acceptance, bad);
         let acceptance = Acceptance::read(body).map_err(malformed)?;
+        self.adopt(acceptance.digest)?;
         for (number, verdict) in acceptance.verdicts() {
             if !self.agreement.set(number, verdict) {
                 return Err(malformed(Cursor::new(&[], 3).bad()));

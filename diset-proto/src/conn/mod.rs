@@ -6,15 +6,20 @@
 //! happen, `handshake` how the two sides come to terms, `flow` who may send how much,
 //! `liveness` whether the peer still lives.
 
+mod adopt;
 mod core;
 pub(crate) mod event;
 mod flow;
 mod handshake;
+#[cfg(feature = "alloc")]
+mod learner;
 mod liveness;
 mod pending;
 pub(crate) mod state;
 
 use ::core::time::Duration;
+#[cfg(feature = "alloc")]
+use alloc::sync::Arc;
 
 use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
@@ -28,6 +33,8 @@ use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::id::Trid;
 use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
 use crate::message::{self, DecodeError, Held, MessageRef};
+#[cfg(feature = "alloc")]
+use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::status::{Code, Notice};
@@ -36,6 +43,8 @@ use crate::wire::frame::{Frame, Kind};
 use crate::wire::outbox::{Outbox, PutError};
 use crate::wire::storage::Storage;
 
+#[cfg(feature = "alloc")]
+pub use self::handshake::AdoptConfig;
 pub use self::handshake::{Admission, ClientConfig};
 
 /// Which side of the connection this is.
@@ -83,8 +92,32 @@ impl<B: Storage> Connection<B> {
     pub fn client(now: Instant, config: &ClientConfig<'_>, output: B) -> Result<Self, Misuse> {
         let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
         let mut out = checked_output(output)?;
-        handshake::propose(config, &mut out)?;
+        handshake::propose(&config.into(), &mut out)?;
         Ok(Self { core, out })
+    }
+
+    /// A client's end of a new connection that takes the service's catalog, which is
+    /// [`learned`](Self::learned) when the connection has opened (PROTOCOL H-10). For tools
+    /// that were not built with the definitions of the service.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    #[cfg(feature = "alloc")]
+    pub fn adopting(now: Instant, config: &AdoptConfig<'_>, output: B) -> Result<Self, Misuse> {
+        let core = Core::adopting(now, config)?;
+        let mut out = checked_output(output)?;
+        handshake::propose(&config.into(), &mut out)?;
+        Ok(Self { core, out })
+    }
+
+    /// Service: can tell the whole catalog to clients that were built without one.
+    /// `structures` are those of the catalog, [`ServiceDef::STRUCTURES`](crate::ServiceDef::STRUCTURES).
+    /// Without this such clients are refused.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub const fn telling(mut self, structures: &'static [&'static NamedType]) -> Self {
+        self.core.structures = structures;
+        self
     }
 
     // ── what the world did ──────────────────────────────────────────────────────────
@@ -172,6 +205,9 @@ impl<B: Storage> Connection<B> {
         if self.core.pending.is_due() {
             // An acceptance must leave before the first message.
             self.write_pending();
+            if self.core.pending.is_opening() {
+                return Err(SendError::Full(Bound::Output));
+            }
         }
         let put = self.out.frame(
             Kind::Message.head(),
@@ -367,6 +403,12 @@ impl<B: Storage> Connection<B> {
     /// The transport id, once the connection is open.
     pub fn trid(&self) -> Option<Trid> {
         (!self.core.phase.is_handshake() && self.core.liveness.is_some()).then_some(self.core.trid)
+    }
+
+    /// The catalog that a client [adopted](Self::adopting), once the connection is open.
+    #[cfg(feature = "alloc")]
+    pub const fn learned(&self) -> Option<&Arc<LearnedCatalog>> {
+        self.core.learned()
     }
 
     /// What the peer makes of the message with this number in this side's catalog;

@@ -9,6 +9,8 @@ use super::core::Core;
 use crate::definition::Digest;
 use crate::error::Cause;
 use crate::limits::MAX_HANDSHAKE_FRAME;
+#[cfg(feature = "alloc")]
+use crate::schema::canonical::describe;
 use crate::status::{Code, Notice};
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox, PutError};
@@ -24,6 +26,10 @@ pub(super) struct Pending {
     describe: bool,
     /// The number of the definition to be sent next.
     definitions: Option<u8>,
+    /// The client takes the catalog of this service.
+    adopts: bool,
+    /// Where in the catalog the next part begins: number of the message and offset.
+    catalog: Option<(u8, usize)>,
     acceptance: bool,
     answer: bool,
     /// How many bytes must leave until the last answer has left.
@@ -47,6 +53,8 @@ impl Pending {
             preamble: matches!(role, Role::Service),
             describe: false,
             definitions: None,
+            adopts: false,
+            catalog: None,
             acceptance: false,
             answer: false,
             answer_waits: 0,
@@ -65,6 +73,7 @@ impl Pending {
         self.preamble
             || self.describe
             || self.definitions.is_some()
+            || self.catalog.is_some()
             || self.acceptance
             || self.answer
             || self.grant
@@ -81,8 +90,15 @@ impl Pending {
         self.definitions = Some(0);
     }
 
-    pub(super) const fn accept(&mut self) {
+    /// The catalog, to a client that adopts it, and the acceptance.
+    pub(super) fn accept(&mut self) {
+        self.catalog = self.adopts.then_some((0, 0));
         self.acceptance = true;
+    }
+
+    /// Whether the acceptance has not left yet. Nothing may pass it.
+    pub(super) const fn is_opening(&self) -> bool {
+        self.acceptance
     }
 
     pub(super) const fn answer(&mut self) {
@@ -119,8 +135,14 @@ impl Pending {
         self.going.as_ref()
     }
 
-    pub(super) const fn remember_digest(&mut self, digest: Digest) {
-        self.digest = Some(digest);
+    /// Service: the digest of the proposal; `None` from a client that adopts.
+    pub(super) const fn remember_digest(&mut self, digest: Option<Digest>) {
+        self.adopts = digest.is_none();
+        self.digest = digest;
+    }
+
+    pub(super) const fn adopts(&self) -> bool {
+        self.adopts
     }
 
     pub(super) const fn digest(&self) -> Option<Digest> {
@@ -140,11 +162,14 @@ impl Pending {
         };
         let preamble = self.preamble && (last.is_some() || code == Some(Code::Version));
         // An acceptance that was promised to the application still opens the
-        // connection for the peer: messages behind it may wait in the outbox.
-        let acceptance = self.acceptance && last.is_some();
+        // connection for the peer: messages behind it may wait in the outbox. Not one that
+        // still waits for its catalog.
+        let acceptance = self.acceptance && self.catalog.is_none() && last.is_some();
+        let adopts = self.adopts;
         self.clear();
         self.preamble = preamble;
         self.acceptance = acceptance;
+        self.adopts = adopts;
         self.last = last;
     }
 
@@ -175,10 +200,13 @@ impl Core {
             self.pending.describe = false;
         }
         self.write_definitions(out)?;
+        #[cfg(feature = "alloc")]
+        self.write_catalog(out)?;
         if self.pending.acceptance {
             let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
+            let digest = self.pending.adopts.then(|| self.catalog.digest());
             put(out, Kind::Acceptance, |out| {
-                Acceptance::write(out, trid, limits, agreement.exceptions())
+                Acceptance::write(out, trid, limits, agreement.exceptions(), digest)
             })?;
             self.pending.acceptance = false;
         }
@@ -241,17 +269,55 @@ impl Core {
         }
         Ok(())
     }
+
+    /// As many parts of the catalog as there is room for (PROTOCOL H-11).
+    #[cfg(feature = "alloc")]
+    fn write_catalog<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+        let described = self.catalog.messages().iter().zip(self.structures);
+        while let Some((number, offset)) = self.pending.catalog {
+            let mut rest = described.clone().skip(usize::from(number)).peekable();
+            if rest.peek().is_none() {
+                self.pending.catalog = None;
+                break;
+            }
+            let most = self.theirs.max_frame.min(MAX_HANDSHAKE_FRAME);
+            let mut next = (number, offset);
+            put_within(out, Kind::Catalog, most, |out| {
+                next = (number, offset);
+                for (def, structure) in rest.clone() {
+                    next.1 += out.fill(|place| describe(def, structure, next.1, place));
+                    if next.1 < def.size() {
+                        break;
+                    }
+                    next = (next.0 + 1, 0);
+                }
+                if next == (number, offset) { Err(NoRoom) } else { Ok(()) }
+            })?;
+            self.pending.catalog = Some(next);
+        }
+        Ok(())
+    }
 }
 
 /// Puts one control frame into the outbox.
 fn put<B: Storage>(
     out: &mut Outbox<B>,
     kind: Kind,
+    write: impl FnMut(&mut Writer<'_>) -> Result<(), NoRoom>,
+) -> Result<(), PutError<()>> {
+    put_within(out, kind, MAX_HANDSHAKE_FRAME, write)
+}
+
+/// Puts one control frame of at most this length into the outbox.
+fn put_within<B: Storage>(
+    out: &mut Outbox<B>,
+    kind: Kind,
+    max: u32,
     mut write: impl FnMut(&mut Writer<'_>) -> Result<(), NoRoom>,
 ) -> Result<(), PutError<()>> {
-    out.frame(kind.head(), 0, MAX_HANDSHAKE_FRAME, |place| {
-        // A body is at most a handshake frame less its head.
-        let size = place.len().min(MAX_HANDSHAKE_FRAME as usize - 1);
+    out.frame(kind.head(), 0, max, |place| {
+        // A body is at most a frame less its head.
+        let size = place.len().min(max as usize - 1);
         let mut writer = Writer::new(place.get_mut(..size).unwrap_or_default());
         write(&mut writer).map_err(|NoRoom| BodyError::NoRoom)?;
         Ok(writer.len())

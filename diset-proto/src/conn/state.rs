@@ -15,6 +15,8 @@ pub enum Phase {
     Proposing,
     /// Client: describes its catalog and waits for the answer.
     Describing,
+    /// Client without a catalog: has proposed and takes that of the service.
+    Adopting,
     /// Service: waits for the proposal.
     Awaiting,
     /// Service: the application decides on the proposal.
@@ -93,8 +95,13 @@ pub(crate) const fn step(phase: Phase, input: Input) -> Step {
         (_, Input::Malformed) => Step::Fault(Code::FrameMalformed),
 
         (Phase::Proposing, Input::Frame(Kind::Describe)) => Step::To(Phase::Describing),
-        (Phase::Proposing | Phase::Describing, Input::Frame(Kind::Acceptance)) => Step::To(Phase::Open),
-        (Phase::Proposing | Phase::Describing, Input::Frame(Kind::Refusal)) => Step::To(Phase::Closing),
+        (Phase::Adopting, Input::Frame(Kind::Catalog)) => Step::Take,
+        (Phase::Proposing | Phase::Describing | Phase::Adopting, Input::Frame(Kind::Acceptance)) => {
+            Step::To(Phase::Open)
+        }
+        (Phase::Proposing | Phase::Describing | Phase::Adopting, Input::Frame(Kind::Refusal)) => {
+            Step::To(Phase::Closing)
+        }
 
         (Phase::Awaiting, Input::Frame(Kind::Proposal)) => Step::To(Phase::Admitting),
         (Phase::Admitting, Input::Accept) => Step::To(Phase::Open),
@@ -124,7 +131,7 @@ impl Phase {
     pub const fn is_handshake(self) -> bool {
         matches!(
             self,
-            Self::Proposing | Self::Describing | Self::Awaiting | Self::Admitting | Self::Asking
+            Self::Proposing | Self::Describing | Self::Adopting | Self::Awaiting | Self::Admitting | Self::Asking
         )
     }
 
@@ -139,9 +146,10 @@ mod tests {
     use super::*;
     use core::fmt::Write;
 
-    const PHASES: [Phase; 10] = [
+    const PHASES: [Phase; 11] = [
         Phase::Proposing,
         Phase::Describing,
+        Phase::Adopting,
         Phase::Awaiting,
         Phase::Admitting,
         Phase::Asking,
@@ -152,12 +160,13 @@ mod tests {
         Phase::Closed,
     ];
 
-    const INPUTS: [Input; 23] = [
+    const INPUTS: [Input; 24] = [
         Input::Frame(Kind::Proposal),
         Input::Frame(Kind::Acceptance),
         Input::Frame(Kind::Refusal),
         Input::Frame(Kind::Describe),
         Input::Frame(Kind::Definitions),
+        Input::Frame(Kind::Catalog),
         Input::Frame(Kind::Message),
         Input::Frame(Kind::Credit),
         Input::Frame(Kind::KeepAlive),

@@ -27,8 +27,13 @@ pub struct Agreement {
 impl Agreement {
     /// Both sides have this catalog.
     pub fn identical(catalog: &Catalog) -> Self {
-        let mut table = Self::empty(catalog.count());
-        for (number, entry) in (0..catalog.count()).zip(&mut table.own) {
+        Self::all(catalog.count())
+    }
+
+    /// Both sides have the same messages, so many.
+    pub(crate) fn all(count: u8) -> Self {
+        let mut table = Self::empty(count);
+        for (number, entry) in (0..count).zip(&mut table.own) {
             *entry = number;
         }
         table.filled = table.total;

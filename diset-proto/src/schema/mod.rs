@@ -54,6 +54,16 @@ impl MessageDef {
         }
     }
 
+    /// Stands in for a definition that was learned: no type is it.
+    #[cfg(feature = "alloc")]
+    pub(crate) const LEARNED: Self = Self {
+        name: "",
+        direction: Direction::Both,
+        structure: Key([0; 16]),
+        key: Key([0; 16]),
+        size: 0,
+    };
+
     /// The name, as the peers compare it.
     pub const fn name(&self) -> &'static str {
         self.name
@@ -147,6 +157,10 @@ impl Catalog {
     pub(crate) fn message(&self, number: u8) -> Option<&'static MessageDef> {
         self.messages.get(usize::from(number))
     }
+
+    /// Stands in for a catalog that was learned.
+    #[cfg(feature = "alloc")]
+    pub(crate) const LEARNED: Self = Self::new("Learned/Catalog", &[]);
 
     /// How many messages there are; at most [`MAX_MESSAGES`].
     #[allow(clippy::cast_possible_truncation, reason = "`new` refuses more than 128")]

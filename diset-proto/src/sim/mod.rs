@@ -33,8 +33,9 @@ use postcard_schema::schema::NamedType;
 
 pub use self::peer::{Decision, Happened, Peer};
 pub use self::pipe::{Chunks, Pipe};
-use crate::conn::{ClientConfig, Connection};
+use crate::conn::{AdoptConfig, ClientConfig, Connection};
 use crate::definition::Digest;
+use crate::error::Misuse;
 use crate::id::{Identity, Trid};
 use crate::limits::Limits;
 use crate::schema::agree::Agreement;
@@ -50,7 +51,8 @@ const MAX_TURNS: usize = 1_000_000;
 /// How a [`Pair`] begins.
 #[expect(missing_debug_implementations, reason = "holds a closure")]
 pub struct Setup {
-    client: &'static Catalog,
+    /// `None`: it adopts the service's.
+    client: Option<&'static Catalog>,
     client_structures: &'static [&'static NamedType],
     service: &'static Catalog,
     service_structures: &'static [&'static NamedType],
@@ -153,31 +155,60 @@ impl Setup {
     /// # Panics
     /// When the setup itself cannot be: limits that do not fit, too many arguments.
     pub fn start(self) -> Pair {
-        let config = ClientConfig {
-            catalog: self.client,
-            identity: self.identity,
-            limits: self.client_limits,
-            args: &self.args,
-        };
-        let client = match Connection::client(self.start, &config, GrowBuf::new(self.output)) {
+        let client = match self.client_engine() {
             Ok(client) => client,
             Err(misuse) => panic!("the client cannot start: {misuse}"),
         };
         let service =
             match Connection::service(self.start, self.service, self.service_limits, GrowBuf::new(self.output)) {
-                Ok(service) => service,
+                Ok(service) => service.telling(self.service_structures),
                 Err(misuse) => panic!("the service cannot start: {misuse}"),
             };
         let input = |limits: &Limits| GrowBuf::new(limits.max_frame() as usize + 4);
         Pair {
             now: self.start,
-            client: Peer::new(client, input(&self.client_limits), self.client_structures),
-            service: Peer::new(service, input(&self.service_limits), self.service_structures)
-                .admitting(self.admit, self.known, self.trid),
+            client: Peer::new(
+                client,
+                input(&self.client_limits),
+                self.client.unwrap_or(self.service),
+                self.client_structures,
+            ),
+            service: Peer::new(
+                service,
+                input(&self.service_limits),
+                self.service,
+                self.service_structures,
+            )
+            .admitting(self.admit, self.known, self.trid),
             to_service: Pipe::new(self.chunks, self.delay, self.seed),
             to_client: Pipe::new(self.chunks, self.delay, !self.seed),
             flights: 0,
             last_speaker: None,
+        }
+    }
+
+    fn client_engine(&self) -> Result<Connection<GrowBuf>, Misuse> {
+        let output = GrowBuf::new(self.output);
+        let (identity, limits, args) = (self.identity, self.client_limits, self.args.as_slice());
+        match self.client {
+            Some(catalog) => {
+                let config = ClientConfig {
+                    catalog,
+                    identity,
+                    limits,
+                    args,
+                };
+                Connection::client(self.start, &config, output)
+            }
+            None => {
+                let config = AdoptConfig {
+                    service: self.service.service(),
+                    identity,
+                    limits,
+                    args,
+                };
+                Connection::adopting(self.start, &config, output)
+            }
         }
     }
 }
@@ -210,8 +241,17 @@ impl Pair {
     /// forms of it.
     pub fn of<C: ServiceDef, S: ServiceDef>() -> Setup {
         Setup {
-            client: C::CATALOG,
+            client: Some(C::CATALOG),
             client_structures: C::STRUCTURES,
+            ..Self::adopting::<S>()
+        }
+    }
+
+    /// A setup for a service `S` and a client that takes its catalog.
+    pub fn adopting<S: ServiceDef>() -> Setup {
+        Setup {
+            client: None,
+            client_structures: S::STRUCTURES,
             service: S::CATALOG,
             service_structures: S::STRUCTURES,
             identity: Identity::from_bytes([0x1d; 16]),

@@ -14,6 +14,7 @@ use crate::definition::{Digest, MessageSet};
 use crate::error::Cause;
 use crate::id::{Identity, Trid};
 use crate::message::MessageRef;
+use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
@@ -66,6 +67,7 @@ pub struct Peer {
     /// What happened, in order.
     pub log: Vec<Happened>,
     rx: Deframer<GrowBuf>,
+    catalog: &'static Catalog,
     structures: &'static [&'static NamedType],
     handler: Option<Handler>,
     admit: Option<Admit>,
@@ -75,11 +77,17 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(conn: Connection<GrowBuf>, input: GrowBuf, structures: &'static [&'static NamedType]) -> Self {
+    pub(super) fn new(
+        conn: Connection<GrowBuf>,
+        input: GrowBuf,
+        catalog: &'static Catalog,
+        structures: &'static [&'static NamedType],
+    ) -> Self {
         Self {
             conn,
             log: Vec::new(),
             rx: Deframer::new(input),
+            catalog,
             structures,
             handler: None,
             admit: None,
@@ -169,7 +177,7 @@ impl Peer {
                                     handler(conn, message);
                                     None
                                 }
-                                None => taken(conn, message, self.structures),
+                                None => taken(conn, message, self.catalog, self.structures),
                             },
                             Event::Proposed(proposal) => {
                                 let args = proposal.args();
@@ -195,9 +203,11 @@ impl Peer {
 fn taken(
     conn: &mut Connection<GrowBuf>,
     message: MessageRef<'_>,
+    catalog: &'static Catalog,
     structures: &[&'static NamedType],
 ) -> Option<Happened> {
-    let (name, structure) = (message.name(), structures.get(usize::from(message.number()))?);
+    let number = usize::from(message.number());
+    let (name, structure) = (catalog.messages().get(number)?.name(), structures.get(number)?);
     let (bytes, held) = conn.decode_raw(message, structure).ok()?;
     conn.release(held);
     Some(Happened::Message {
@@ -225,7 +235,7 @@ fn decide(
         Decision::AdmitWithout(messages) => messages,
     };
     let mut admission = Admission::new(trid).with_forbidden(forbidden);
-    if let Some((_, table)) = known.iter().find(|(digest, _)| *digest == proposal.digest()) {
+    if let Some((_, table)) = known.iter().find(|(digest, _)| Some(*digest) == proposal.digest()) {
         admission = admission.with_table(table.clone());
     }
     match conn.accept(now, admission) {

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Describe,
     /// Client → service: names and keys of its messages.
     Definitions,
+    /// Service → client: a part of the service's catalog, for a client that adopts it.
+    Catalog,
     /// More may be sent.
     Credit,
     /// Is anybody there?
@@ -57,6 +59,7 @@ impl Kind {
             0x87 => Self::KeepAliveAnswer,
             0x88 => Self::GoAway,
             0x89 => Self::Error,
+            0x8b => Self::Catalog,
             head if head & CONTROL != 0 && head & IGNORABLE != 0 => Self::Ignorable,
             _ => Self::Unknown,
         }
@@ -77,6 +80,7 @@ impl Kind {
             Self::KeepAliveAnswer => 0x87,
             Self::GoAway => 0x88,
             Self::Error => 0x89,
+            Self::Catalog => 0x8b,
             Self::Ignorable => CONTROL | IGNORABLE,
             Self::Unknown => 0xbf,
         }
@@ -98,6 +102,7 @@ impl Kind {
             Self::KeepAliveAnswer => "keep-alive answer",
             Self::GoAway => "go-away",
             Self::Error => "error",
+            Self::Catalog => "catalog",
             Self::Ignorable => "ignorable",
             Self::Unknown => "unknown",
         }

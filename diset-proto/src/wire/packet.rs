@@ -62,7 +62,8 @@ impl PeerLimits {
 pub struct Proposal<'f> {
     pub(crate) service: ServiceName<'f>,
     pub(crate) identity: Identity,
-    pub(crate) digest: Digest,
+    /// `None`: the client adopts the service's catalog.
+    pub(crate) digest: Option<Digest>,
     pub(crate) limits: PeerLimits,
     pub(crate) records: Option<u32>,
     pub(crate) args: Args<'f>,
@@ -79,8 +80,9 @@ impl<'f> Proposal<'f> {
         self.identity
     }
 
-    /// The digest of the catalog it was built with.
-    pub const fn digest(&self) -> Digest {
+    /// The digest of the catalog it was built with; `None` when it has none and takes that of
+    /// the service (PROTOCOL H-10).
+    pub const fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
@@ -97,7 +99,7 @@ impl<'f> Proposal<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let (mut service, mut identity, mut digest, mut limits) = (None, None, None, None);
-        let (mut records, mut args) = (None, Args::default());
+        let (mut records, mut args, mut adopts) = (None, Args::default(), false);
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
@@ -119,13 +121,23 @@ impl<'f> Proposal<'f> {
                     value.end()?;
                 }
                 7 => args = Args::parse(value)?,
+                8 => {
+                    value.end()?;
+                    adopts = true;
+                }
                 _ => unknown(tag)?,
             }
+        }
+        // PROTOCOL H-10: one or the other.
+        match (digest, adopts) {
+            (None, false) => return Err(BadPacket::Field(3)),
+            (Some(_), true) => return Err(BadPacket::Field(8)),
+            _ => {}
         }
         Ok(Self {
             service: service.ok_or(BadPacket::Field(1))?,
             identity: identity.ok_or(BadPacket::Field(2))?,
-            digest: digest.ok_or(BadPacket::Field(3))?,
+            digest,
             limits: limits.ok_or(BadPacket::Field(4))?,
             records,
             args,
@@ -138,19 +150,24 @@ impl<'f> Proposal<'f> {
         out: &mut Writer<'_>,
         service: ServiceName<'_>,
         identity: &Identity,
-        digest: &Digest,
+        digest: Option<&Digest>,
         limits: &Limits,
         pairs: &[(&str, Arg<'_>)],
     ) -> Result<(), NoRoom> {
         out.field(0x81, service.as_str().as_bytes())?;
         out.field(0x82, identity.as_bytes())?;
-        out.field(0x83, &digest.0)?;
+        if let Some(digest) = digest {
+            out.field(0x83, &digest.0)?;
+        }
         out.field_with(0x84, |out| PeerLimits::of(limits).write(out))?;
         if let Some(records) = limits.records {
             out.field_with(0x05, |out| out.varint(records.into()))?;
         }
         if !pairs.is_empty() {
             out.field_with(0x07, |out| args::write(pairs, out))?;
+        }
+        if digest.is_none() {
+            out.field(0x88, &[])?;
         }
         Ok(())
     }
@@ -162,6 +179,8 @@ pub(crate) struct Acceptance<'f> {
     pub(crate) trid: Trid,
     pub(crate) limits: PeerLimits,
     verdicts: &'f [u8],
+    /// That of the service's catalog, for a client that adopts it.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl<'f> Acceptance<'f> {
@@ -174,7 +193,7 @@ impl<'f> Acceptance<'f> {
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
-        let (mut trid, mut limits, mut verdicts) = (None, None, &[][..]);
+        let (mut trid, mut limits, mut verdicts, mut digest) = (None, None, &[][..], None);
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
@@ -187,6 +206,10 @@ impl<'f> Acceptance<'f> {
                     verdicts = value.rest();
                     check_verdicts(verdicts).ok_or_else(|| value.bad())?;
                 }
+                7 => {
+                    digest = Some(Digest(value.array()?));
+                    value.end()?;
+                }
                 _ => unknown(tag)?,
             }
         }
@@ -194,6 +217,7 @@ impl<'f> Acceptance<'f> {
             trid: trid.ok_or(BadPacket::Field(1))?,
             limits: limits.ok_or(BadPacket::Field(2))?,
             verdicts,
+            digest,
         })
     }
 
@@ -202,6 +226,7 @@ impl<'f> Acceptance<'f> {
         trid: Trid,
         limits: &Limits,
         verdicts: impl Iterator<Item = (u8, Verdict)>,
+        digest: Option<Digest>,
     ) -> Result<(), NoRoom> {
         out.field_with(0x81, |out| out.varint(trid.number()))?;
         out.field_with(0x82, |out| PeerLimits::of(limits).write(out))?;
@@ -210,6 +235,9 @@ impl<'f> Acceptance<'f> {
             out.field_with(0x83, |out| {
                 verdicts.try_for_each(|(number, verdict)| out.raw(&[number, verdict.number()]))
             })?;
+        }
+        if let Some(digest) = digest {
+            out.field(0x87, &digest.0)?;
         }
         Ok(())
     }

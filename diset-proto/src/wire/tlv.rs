@@ -189,6 +189,15 @@ impl<'b> Writer<'b> {
         written
     }
 
+    /// Lets `fill` write into what is left, as much as it says.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> usize {
+        let place = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let written = fill(place).min(place.len());
+        self.len += written;
+        written
+    }
+
     /// A field of bytes that exist already.
     pub(crate) fn field(&mut self, tag: u8, value: &[u8]) -> Result<(), NoRoom> {
         self.byte(tag)?;

@@ -5,10 +5,10 @@ use diset_proto::{Cause, Deframer};
 use proptest::prelude::*;
 
 use crate::support::{Change, Scenario, frame};
-use crate::{connect, endings, liveness, messages};
+use crate::{adopt, connect, endings, liveness, messages};
 
 fn all() -> impl Iterator<Item = (&'static str, Scenario)> {
-    [connect::ALL, messages::ALL, liveness::ALL, endings::ALL]
+    [adopt::ALL, connect::ALL, messages::ALL, liveness::ALL, endings::ALL]
         .into_iter()
         .flatten()
         .copied()

@@ -30,7 +30,7 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     /// Among those that are not open yet.
     joining: u64,
     /// Proposed, and not decided on yet.
-    candidate: Option<(Conn<S>, Digest)>,
+    candidate: Option<(Conn<S>, Option<Digest>)>,
     /// Admitted: its drop callback will run.
     admitted: Option<Conn<S>>,
     /// While it is a candidate or admitted.
@@ -109,7 +109,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         let (candidate, digest) = self.candidate.take()?;
         let mut admission = Admission::new(candidate.trid());
         let older = &self.service.settings.older;
-        if let Some((_, table)) = older.iter().find(|(known, _)| *known == digest) {
+        if let Some((_, table)) = older.iter().find(|(known, _)| Some(*known) == digest) {
             admission = admission.with_table(table.clone());
         }
         // In another phase the engine has given the client up meanwhile.

@@ -172,6 +172,12 @@ impl LearnedCatalog {
         self.messages.get(usize::from(number))
     }
 
+    /// How many messages there are; at most [`MAX_MESSAGES`].
+    #[allow(clippy::cast_possible_truncation, reason = "`decode` refuses more than 128")]
+    pub(crate) const fn count(&self) -> u8 {
+        self.messages.len() as u8
+    }
+
     /// What stands for the whole catalog, computed here and not taken from the peer.
     pub const fn digest(&self) -> Digest {
         self.digest

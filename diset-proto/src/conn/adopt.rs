@@ -1,0 +1,104 @@
+//! Catalogs that are told: a client that was built without one takes that of the service
+//! (PROTOCOL H-10, H-11).
+
+#[cfg(feature = "alloc")]
+use alloc::{boxed::Box, sync::Arc};
+
+use super::core::{Core, bad_packet};
+#[cfg(feature = "alloc")]
+use super::{AdoptConfig, Role, learner::Learner, state::Phase};
+use crate::definition::{Digest, Direction};
+#[cfg(feature = "alloc")]
+use crate::error::Misuse;
+use crate::schema::MessageDef;
+#[cfg(feature = "alloc")]
+use crate::schema::agree::Agreement;
+#[cfg(feature = "alloc")]
+use crate::schema::{Catalog, learned::LearnedCatalog};
+use crate::status::Notice;
+#[cfg(feature = "alloc")]
+use crate::time::Instant;
+use crate::wire::frame::Kind;
+use crate::wire::tlv::BadPacket;
+
+/// Where a side got its catalog.
+#[derive(Debug)]
+pub(super) enum Adopted {
+    /// It was built with it.
+    No,
+    /// From the service, which is still telling.
+    #[cfg(feature = "alloc")]
+    Learning(Box<Learner>),
+    /// From the service.
+    #[cfg(feature = "alloc")]
+    Learned(Arc<LearnedCatalog>),
+}
+
+impl Core {
+    /// The core of a client that adopts the service's catalog.
+    #[cfg(feature = "alloc")]
+    pub(super) fn adopting(now: Instant, config: &AdoptConfig<'_>) -> Result<Self, Misuse> {
+        let mut core = Self::new(now, Role::Client, &Catalog::LEARNED, config.limits)?;
+        core.adopted = Adopted::Learning(Box::new(Learner::new(config.service)));
+        core.phase = Phase::Adopting;
+        Ok(core)
+    }
+
+    /// Client: a part of the catalog came.
+    #[cfg_attr(not(feature = "alloc"), expect(unused_variables, reason = "nobody adopts"))]
+    pub(super) fn learn(&mut self, body: &[u8]) -> Result<(), Notice> {
+        match &mut self.adopted {
+            #[cfg(feature = "alloc")]
+            Adopted::Learning(learner) => learner.add(body),
+            _ => Err(bad_packet(Kind::Catalog, BadPacket::Field(0))),
+        }
+    }
+
+    /// Client: the service has accepted, and told its catalog to one that adopts it.
+    pub(super) fn adopt(&mut self, digest: Option<Digest>) -> Result<(), Notice> {
+        match (core::mem::replace(&mut self.adopted, Adopted::No), digest) {
+            (Adopted::No, None) => Ok(()),
+            #[cfg(feature = "alloc")]
+            (Adopted::Learning(learner), Some(digest)) => {
+                let catalog = learner.finish(digest)?;
+                self.agreement = Agreement::all(catalog.count());
+                self.adopted = Adopted::Learned(Arc::new(catalog));
+                Ok(())
+            }
+            _ => Err(bad_packet(Kind::Acceptance, BadPacket::Field(7))),
+        }
+    }
+
+    /// Service: whether it can tell its catalog.
+    #[cfg(feature = "alloc")]
+    pub(super) const fn tells(&self) -> bool {
+        self.structures.len() == self.catalog.messages().len()
+    }
+
+    /// Chips are no services, and shall not carry what tells a catalog.
+    #[cfg(not(feature = "alloc"))]
+    #[expect(clippy::unused_self, reason = "the same call as with `alloc`")]
+    pub(super) const fn tells(&self) -> bool {
+        false
+    }
+
+    /// The definition with this number, and which way it travels. The rest of one that was
+    /// learned is not here but in its catalog.
+    #[inline]
+    pub(super) fn def(&self, number: u8) -> Option<(&'static MessageDef, Direction)> {
+        match &self.adopted {
+            #[cfg(feature = "alloc")]
+            Adopted::Learned(catalog) => Some((&MessageDef::LEARNED, catalog.by_number(number)?.direction())),
+            _ => self.catalog.message(number).map(|def| (def, def.direction())),
+        }
+    }
+
+    /// The catalog that was learned.
+    #[cfg(feature = "alloc")]
+    pub(super) const fn learned(&self) -> Option<&Arc<LearnedCatalog>> {
+        match &self.adopted {
+            Adopted::Learned(catalog) => Some(catalog),
+            Adopted::No | Adopted::Learning(_) => None,
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Clients without a catalog, which take that of the service.
+
+use diset_proto::sim::{Decision, Happened, Pair};
+use diset_proto::{
+    Admission, Bound, Cause, Code, Connection, Deframer, Event, GrowBuf, Limits, MessageSet, Notice, Phase, SendError,
+    ServiceDef, Trid, Verdict,
+};
+
+use crate::support::*;
+
+scenarios! {
+    a_client_without_a_catalog_takes_that_of_the_service,
+    a_large_catalog_comes_in_parts,
+    a_catalog_comes_before_the_first_message,
+    an_adopting_client_is_refused_like_others,
+    an_adopting_client_learns_what_is_forbidden,
+    an_end_while_the_catalog_is_told,
+    a_catalog_is_complete_before_the_acceptance,
+    a_catalog_has_the_digest_it_claims,
+    a_description_that_breaks_a_rule,
+    a_catalog_beyond_the_limit,
+    an_acceptance_without_a_catalog,
+    a_catalog_that_nobody_asked_for,
+    an_acceptance_with_a_catalog_that_nobody_asked_for,
+    a_proposal_with_a_catalog_and_without,
+}
+
+/// The names that a client has learned.
+fn learned(pair: &Pair) -> Vec<String> {
+    let catalog = pair.client.conn.learned().expect("PROTOCOL H-10: a learned catalog");
+    catalog
+        .messages()
+        .iter()
+        .map(|message| message.name().to_owned())
+        .collect()
+}
+
+fn a_client_without_a_catalog_takes_that_of_the_service(change: Change<'_>) -> Pair {
+    let mut pair = change(Pair::adopting::<Demo>()).start();
+    assert!(pair.client.conn.learned().is_none());
+    pair.settle();
+    assert_eq!(pair.flights(), 2, "PROTOCOL H-10: one round trip");
+    assert_eq!(
+        learned(&pair),
+        ["Ping", "Pong", "Note", "Blob", "Mixed"],
+        "PROTOCOL H-11"
+    );
+    let catalog = pair.client.conn.learned().unwrap();
+    assert_eq!(catalog.digest(), Demo::CATALOG.digest(), "PROTOCOL S-3, H-11");
+    for (def, message) in Demo::CATALOG.messages().iter().zip(catalog.messages()) {
+        assert_eq!((def.key(), def.direction()), (message.key(), message.direction()));
+    }
+
+    // A value of its own making; the number is that of the service.
+    pair.client.conn.send(PING, &Ping { id: 7 }).unwrap();
+    pair.service.conn.send(PONG, &Pong { id: 8 }).unwrap();
+    pair.service.conn.send(NOTE, &Note { text: "hi" }).unwrap();
+    assert_eq!(
+        pair.client.conn.send(PONG, &Pong { id: 1 }),
+        Err(SendError::WrongDirection),
+        "PROTOCOL M-1"
+    );
+    assert_eq!(
+        pair.client.conn.send(9, &Pong { id: 1 }),
+        Err(SendError::NotAgreed(Verdict::Unknown)),
+        "PROTOCOL S-6"
+    );
+    pair.settle();
+    assert_eq!(names(&pair.service), ["Ping"]);
+    assert_eq!(names(&pair.client), ["Pong", "Note"]);
+    pair
+}
+
+fn a_large_catalog_comes_in_parts(change: Change<'_>) -> Pair {
+    // Descriptions are longer than a frame of the client, and than what the service may have under way.
+    let setup = Pair::adopting::<wide::Wide>()
+        .limits(Limits::CHIP, tight())
+        .output(diset_proto::limits::MIN_OUTPUT);
+    let mut pair = change(setup).start();
+    pair.settle();
+    assert_eq!(learned(&pair), ["Readings", "More"], "PROTOCOL H-11");
+    assert!(
+        pair.to_client.carried() > 4 * 512,
+        "PROTOCOL H-1: more than four frames of the client"
+    );
+    pair
+}
+
+/// Messages whose descriptions are long.
+mod wide {
+    use diset_proto::{Schema, define_service};
+    use serde::{Deserialize, Serialize};
+
+    macro_rules! wide {
+        ($name:ident: $($attribute:ident)*) => {
+            #[derive(Serialize, Deserialize, Schema)]
+            pub(crate) struct $name { $($attribute: Option<f64>),* }
+        };
+    }
+    wide! { Readings:
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_0 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_1
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_2 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_3
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_4 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_5
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_6 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_7
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_8 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_9
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_a an_attribute_with_a_name_that_takes_all_the_room_of_its_line_b
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_c an_attribute_with_a_name_that_takes_all_the_room_of_its_line_d
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_e an_attribute_with_a_name_that_takes_all_the_room_of_its_line_f
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_g an_attribute_with_a_name_that_takes_all_the_room_of_its_line_h
+    }
+    wide! { More:
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_0 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_1
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_2 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_3
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_4 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_5
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_6 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_7
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_8 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_9
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_a an_attribute_with_a_name_that_takes_all_the_room_of_its_line_b
+    }
+    define_service! { pub(crate) Wide = "Test/Wide"; both: [Readings, More] }
+}
+
+fn a_catalog_comes_before_the_first_message(change: Change<'_>) -> Pair {
+    let setup = Pair::adopting::<wide::Wide>()
+        .limits(Limits::CHIP, tight())
+        .output(diset_proto::limits::MIN_OUTPUT)
+        .admit(|_| Decision::Wait);
+    let mut pair = change(setup).start();
+    pair.settle();
+    let now = pair.now;
+    let opened = pair.service.conn.accept(now, Admission::new(Trid::new(3))).unwrap();
+    assert!(matches!(opened, Some(Event::Connected(_))));
+    assert_eq!(
+        pair.service.conn.send(7, &Ping { id: 1 }),
+        Err(SendError::NotAgreed(Verdict::Unknown))
+    );
+    assert_eq!(
+        pair.service.conn.send(0, &[0u8; 18]),
+        Err(SendError::Full(Bound::Output)),
+        "PROTOCOL H-10: what is told comes first"
+    );
+    pair.settle();
+    pair.service.conn.send(0, &[0u8; 18]).unwrap();
+    pair.settle();
+    assert!(
+        matches!(pair.client.log[..], [Happened::Connected(_), Happened::Message { .. }]),
+        "PROTOCOL H-10: {:?}",
+        pair.client.log
+    );
+    pair
+}
+
+fn an_adopting_client_is_refused_like_others(change: Change<'_>) -> Pair {
+    let notice = Notice::new(Code::NotAdmitted);
+    let answer = notice.clone();
+    let mut pair = change(Pair::adopting::<Demo>().admit(move |_| Decision::Refuse(answer.clone()))).start();
+    pair.settle();
+    assert_eq!(pair.client.log, [Happened::Dropped(Cause::Refused(notice))]);
+    assert!(
+        pair.client.conn.learned().is_none(),
+        "PROTOCOL H-10: told after admission only"
+    );
+    pair
+}
+
+fn an_adopting_client_learns_what_is_forbidden(change: Change<'_>) -> Pair {
+    let forbidden: MessageSet = [NOTE].into_iter().collect();
+    let mut pair = change(Pair::adopting::<Demo>().admit(move |_| Decision::AdmitWithout(forbidden))).start();
+    pair.settle();
+    assert_eq!(pair.client.conn.verdict(NOTE), Verdict::Forbidden, "PROTOCOL S-5");
+    assert_eq!(
+        pair.client.conn.send(NOTE, &Note { text: "x" }),
+        Err(SendError::NotAgreed(Verdict::Forbidden)),
+        "PROTOCOL S-6"
+    );
+    pair
+}
+
+fn an_end_while_the_catalog_is_told(change: Change<'_>) -> Pair {
+    let setup = Pair::adopting::<wide::Wide>()
+        .limits(Limits::CHIP, tight())
+        .output(diset_proto::limits::MIN_OUTPUT)
+        .admit(|_| Decision::Wait);
+    let mut pair = change(setup).start();
+    pair.settle();
+    let now = pair.now;
+    pair.service.conn.accept(now, Admission::new(Trid::new(3))).unwrap();
+    let _ = pair.service.conn.transmit();
+    pair.service.conn.disconnect(Notice::new(Code::Disconnected));
+    pair.settle();
+    assert_service_found(&pair, Code::Disconnected, None, "PROTOCOL E-3, H-10");
+    pair
+}
+
+/// A client that adopts, and a service that says nothing by itself.
+fn waiting(change: Change<'_>) -> Pair {
+    let mut pair = change(Pair::adopting::<Demo>().admit(|_| Decision::Wait)).start();
+    pair.settle();
+    assert_eq!(pair.client.conn.phase(), Phase::Adopting);
+    pair
+}
+
+/// The description of `Ping`.
+const PING_DESCRIPTION: &[u8] = b"\x01\x00\x04\x00Ping\x16\x01\x00\x02\x00id\x05";
+
+fn part(bytes: &[u8]) -> Vec<u8> {
+    frame(0x8b, bytes)
+}
+
+fn acceptance(digest: Option<&[u8; 16]>) -> Vec<u8> {
+    let mut body = vec![0x81, 1, 1, 0x82, 12];
+    body.extend([0x80, 0x80, 4, 0x80, 0x80, 0x20, 0x80, 0x80, 1, 0xe0, 0xd4, 3]);
+    if let Some(digest) = digest {
+        body.extend([0x87, 16]);
+        body.extend(digest);
+    }
+    frame(0x81, &body)
+}
+
+#[track_caller]
+fn assert_malformed(pair: &mut Pair, text: &str, rule: &str) {
+    pair.settle();
+    let Some(Cause::OurError(notice)) = pair.client.dropped() else {
+        panic!("{rule}: {:?}", pair.client.dropped());
+    };
+    assert_eq!((notice.code(), notice.text()), (Code::PacketMalformed, text), "{rule}");
+    assert_eq!(drops(&pair.client.log), 1, "{rule}");
+    assert!(pair.client.conn.learned().is_none(), "{rule}");
+}
+
+fn a_catalog_is_complete_before_the_acceptance(change: Change<'_>) -> Pair {
+    let mut pair = waiting(change);
+    to_client(&mut pair, &part(PING_DESCRIPTION));
+    to_client(&mut pair, &part(&PING_DESCRIPTION[..4]));
+    to_client(&mut pair, &acceptance(Some(&[0; 16])));
+    assert_malformed(&mut pair, "catalog: the description is too short", "PROTOCOL H-11, S-7");
+    pair
+}
+
+fn a_catalog_has_the_digest_it_claims(change: Change<'_>) -> Pair {
+    let mut pair = waiting(change);
+    to_client(&mut pair, &part(PING_DESCRIPTION));
+    to_client(&mut pair, &acceptance(Some(&[7; 16])));
+    assert_malformed(&mut pair, "catalog: not the digest it should have", "PROTOCOL H-11");
+    pair
+}
+
+fn a_description_that_breaks_a_rule(change: Change<'_>) -> Pair {
+    let mut deep = b"\x01\x00\x01\x00D".to_vec();
+    deep.extend([0x12; 40]);
+    deep.push(0x01);
+    // An option in an option in …; a sequence of units; no such type; no such direction; no name; twice the same name.
+    let bad: &[&[u8]] = &[
+        &deep,
+        b"\x01\x00\x01\x00S\x13\x11",
+        b"\x01\x00\x01\x00U\x18",
+        b"\x04\x00\x01\x00P\x01",
+        b"\x01\x00\x00\x00\x01",
+        &[PING_DESCRIPTION, PING_DESCRIPTION].concat(),
+    ];
+    let mut last = waiting(change);
+    for descriptions in bad {
+        last = waiting(change);
+        to_client(&mut last, &part(descriptions));
+        to_client(&mut last, &acceptance(Some(&[0; 16])));
+        last.settle();
+        let found = last.client.dropped().and_then(Cause::notice).expect("an error");
+        assert_eq!(
+            found.code(),
+            Code::PacketMalformed,
+            "PROTOCOL S-7, H-11: {descriptions:x?}"
+        );
+        assert!(found.text().starts_with("catalog: "), "{}", found.text());
+    }
+    last
+}
+
+fn a_catalog_beyond_the_limit(change: Change<'_>) -> Pair {
+    let mut pair = waiting(change);
+    for _ in 0..65 {
+        to_client(&mut pair, &part(&[1; 1023]));
+    }
+    assert_malformed(&mut pair, "catalog, field 0", "PROTOCOL S-2, H-11");
+    let mut pair = waiting(change);
+    to_client(&mut pair, &part(&[]));
+    assert_malformed(&mut pair, "catalog, field 0", "PROTOCOL H-11: no part is empty");
+    pair
+}
+
+fn an_acceptance_without_a_catalog(change: Change<'_>) -> Pair {
+    let mut pair = waiting(change);
+    to_client(&mut pair, &acceptance(None));
+    assert_malformed(&mut pair, "acceptance, field 7", "PROTOCOL H-10");
+    pair
+}
+
+fn a_catalog_that_nobody_asked_for(change: Change<'_>) -> Pair {
+    let mut pair = change(Pair::of::<Demo, Demo>().admit(|_| Decision::Wait)).start();
+    pair.settle();
+    to_client(&mut pair, &part(PING_DESCRIPTION));
+    pair.settle();
+    assert_client_found(&pair, Code::Unexpected, None, "PROTOCOL T-1, H-10");
+    pair
+}
+
+fn an_acceptance_with_a_catalog_that_nobody_asked_for(change: Change<'_>) -> Pair {
+    let mut pair = change(Pair::of::<Demo, Demo>().admit(|_| Decision::Wait)).start();
+    pair.settle();
+    to_client(&mut pair, &acceptance(Some(&[0; 16])));
+    assert_malformed(&mut pair, "acceptance, field 7", "PROTOCOL H-7, H-10");
+    pair
+}
+
+/// A proposal with these fields between limits and end.
+fn proposal(digest: bool, adopt: bool) -> Vec<u8> {
+    let mut body = b"\x81\x09Test/Demo\x82\x10".to_vec();
+    body.extend([7; 16]);
+    if digest {
+        body.extend([0x83, 16]);
+        body.extend(Demo::CATALOG.digest().as_bytes());
+    }
+    body.extend([0x84, 8, 0x80, 4, 0x80, 8, 0x10, 0xe0, 0xd4, 3]);
+    if adopt {
+        body.extend([0x88, 0]);
+    }
+    [&[0xd1, b'S', b'E', b'T', 1][..], &frame(0x80, &body)].concat()
+}
+
+fn a_proposal_with_a_catalog_and_without(change: Change<'_>) -> Pair {
+    for both in [true, false] {
+        let mut pair = change(Pair::of::<Demo, Demo>()).start();
+        let own = pair.client.conn.transmit().len();
+        pair.client.conn.transmitted(own);
+        to_service(&mut pair, &proposal(both, both));
+        pair.settle();
+        assert_service_found(&pair, Code::PacketMalformed, None, "PROTOCOL H-10");
+    }
+    let mut pair = change(Pair::of::<Demo, Demo>()).start();
+    let own = pair.client.conn.transmit().len();
+    pair.client.conn.transmitted(own);
+    to_service(&mut pair, &proposal(false, true));
+    pair.settle();
+    assert!(
+        pair.service
+            .log
+            .iter()
+            .any(|entry| matches!(entry, Happened::Connected(_))),
+        "PROTOCOL H-10"
+    );
+    pair
+}
+
+#[test]
+fn a_service_that_does_not_tell_refuses_as_one_that_does_not_know() {
+    let now = diset_proto::Instant::ZERO;
+    let mut service = Connection::service(now, Demo::CATALOG, Limits::SERVER, GrowBuf::new(4096)).unwrap();
+    let mut rx = Deframer::new(GrowBuf::new(4096));
+    let bytes = proposal(false, true);
+    let mut input = bytes.as_slice();
+    let frame = rx.next(&mut input, service.max_frame()).unwrap();
+    let Some(Event::Dropped(Cause::OurError(notice))) = service.handle_frame(now, frame) else {
+        panic!("PROTOCOL H-10: not refused");
+    };
+    assert_eq!(
+        (notice.code(), notice.text()),
+        (Code::UnknownField, "proposal, field 8"),
+        "PROTOCOL H-10"
+    );
+}
