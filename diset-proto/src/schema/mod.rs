@@ -269,7 +269,7 @@ macro_rules! define_service {
         #[allow(long_running_const_eval)]
         const _: () = {
             #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
-            enum Numbers { $($($up,)*)? $($($down,)*)? $($($both,)*)? }
+            enum __Numbers { $($($up,)*)? $($($down,)*)? $($($both,)*)? }
 
             const MESSAGES: &[$crate::MessageDef] = &[
                 $($($crate::__message_def!(FromClient, $up $(<$up_lt>)?),)*)?
@@ -334,13 +334,13 @@ macro_rules! __structure {
 macro_rules! __message_of {
     ($service:ident, $name:ident) => {
         impl $crate::MessageOf<$service> for $name {
-            const NUMBER: u8 = Numbers::$name as u8;
+            const NUMBER: u8 = __Numbers::$name as u8;
             type View<'f> = $name;
         }
     };
     ($service:ident, $name:ident<$lt:lifetime>) => {
         impl<$lt> $crate::MessageOf<$service> for $name<$lt> {
-            const NUMBER: u8 = Numbers::$name as u8;
+            const NUMBER: u8 = __Numbers::$name as u8;
             type View<'f> = $name<'f>;
         }
     };
