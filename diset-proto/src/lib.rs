@@ -20,6 +20,9 @@
 //! `postcard-schema` among the dependencies); [`define_service!`] lists those of a service
 //! once. [`check_wire`] shows in a test that a type is what its schema says.
 //!
+//! A tool that has no types compiled in learns them: `LearnedCatalog` (feature `alloc`) reads
+//! the descriptions of a service's messages, and shows and encodes each by name through serde.
+//!
 //! # The loop
 //!
 //! Four kinds of method on a [`Connection`]:
@@ -139,7 +142,7 @@
 //! None is on by default; each only adds.
 //! - `defmt`, `log`: state changes and refusals are logged, never a message or an argument.
 //! - `alloc`: buffers that grow, messages that wait for their turn, definitions that are learned
-//!   from a peer ([`LearnedCatalog`]).
+//!   from a peer.
 //! - `sim`: two peers on a virtual clock, for tests of applications.
 //!
 //! # Panics
@@ -199,6 +202,10 @@ pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;
 #[cfg(feature = "alloc")]
 pub use schema::learned::description::BadDescription;
+#[cfg(feature = "alloc")]
+pub use schema::learned::expect::EncodeError;
+#[cfg(feature = "alloc")]
+pub use schema::learned::read::Described;
 #[cfg(feature = "alloc")]
 pub use schema::learned::structure::{Attribute, Shape, Structure, Variant, VariantShape};
 #[cfg(feature = "alloc")]

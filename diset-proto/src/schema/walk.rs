@@ -33,6 +33,10 @@ pub enum Invalid {
     Depth,
     /// The type's own deserialisation refused it.
     Refused,
+    /// A learned structure has so many parts without bytes that the message would cost more
+    /// steps than its length allows.
+    #[cfg(feature = "alloc")]
+    TooMuchWork,
 }
 
 impl fmt::Display for Invalid {
@@ -47,6 +51,8 @@ impl fmt::Display for Invalid {
             Self::NotCanonical => f.write_str("not in canonical form"),
             Self::Depth => f.write_str("nested too deep"),
             Self::Refused => f.write_str("an attribute was refused by its type"),
+            #[cfg(feature = "alloc")]
+            Self::TooMuchWork => f.write_str("takes more steps than its length allows"),
         }
     }
 }
@@ -110,14 +116,7 @@ fn value(ty: &NamedType, rest: &mut &[u8], depth: usize) -> Result<(), Invalid> 
         Ty::Usize | Ty::Isize | Ty::Schema => Err(Invalid::Refused),
         Ty::F32 => take(rest, 4).map(|_| ()),
         Ty::F64 => take(rest, 8).map(|_| ()),
-        Ty::Char => {
-            let mut characters = text(rest)?.chars();
-            if characters.next().is_some() && characters.next().is_none() {
-                Ok(())
-            } else {
-                Err(Invalid::Text)
-            }
-        }
+        Ty::Char => character(rest).map(|_| ()),
         Ty::String => text(rest).map(|_| ()),
         Ty::ByteArray => counted(rest).map(|_| ()),
         Ty::Unit | Ty::UnitStruct => Ok(()),
@@ -166,13 +165,13 @@ fn record(attributes: &[&NamedValue], rest: &mut &[u8], depth: usize) -> Result<
         .try_for_each(|attribute| value(attribute.ty, rest, depth + 1))
 }
 
-fn take<'b>(rest: &mut &'b [u8], count: usize) -> Result<&'b [u8], Invalid> {
+pub(super) fn take<'b>(rest: &mut &'b [u8], count: usize) -> Result<&'b [u8], Invalid> {
     let (taken, after) = rest.split_at_checked(count).ok_or(Invalid::TooShort)?;
     *rest = after;
     Ok(taken)
 }
 
-fn flag(rest: &mut &[u8]) -> Result<bool, Invalid> {
+pub(super) fn flag(rest: &mut &[u8]) -> Result<bool, Invalid> {
     match take(rest, 1)? {
         [0] => Ok(false),
         [1] => Ok(true),
@@ -180,8 +179,17 @@ fn flag(rest: &mut &[u8]) -> Result<bool, Invalid> {
     }
 }
 
+/// A character is a text of exactly one.
+pub(super) fn character(rest: &mut &[u8]) -> Result<char, Invalid> {
+    let mut characters = text(rest)?.chars();
+    match (characters.next(), characters.next()) {
+        (Some(only), None) => Ok(only),
+        _ => Err(Invalid::Text),
+    }
+}
+
 /// A number of at most `bits` bits; the value itself only up to 64 of them.
-fn number(rest: &mut &[u8], bits: u32) -> Result<u64, Invalid> {
+pub(super) fn number(rest: &mut &[u8], bits: u32) -> Result<u64, Invalid> {
     let mut value = 0u64;
     let mut shift = 0u32;
     loop {
@@ -207,7 +215,7 @@ fn number(rest: &mut &[u8], bits: u32) -> Result<u64, Invalid> {
 }
 
 /// The number of elements or bytes that follow. Each takes at least one byte.
-fn length(rest: &mut &[u8]) -> Result<usize, Invalid> {
+pub(super) fn length(rest: &mut &[u8]) -> Result<usize, Invalid> {
     match varint::read(rest, varint::MAX_BYTES) {
         Parsed::Value(value, size) => {
             *rest = rest.get(size..).unwrap_or_default();
@@ -221,12 +229,12 @@ fn length(rest: &mut &[u8]) -> Result<usize, Invalid> {
     }
 }
 
-fn counted<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Invalid> {
+pub(super) fn counted<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Invalid> {
     let length = length(rest)?;
     take(rest, length)
 }
 
-fn text<'b>(rest: &mut &'b [u8]) -> Result<&'b str, Invalid> {
+pub(super) fn text<'b>(rest: &mut &'b [u8]) -> Result<&'b str, Invalid> {
     core::str::from_utf8(counted(rest)?).map_err(|_| Invalid::Text)
 }
 

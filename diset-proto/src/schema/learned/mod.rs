@@ -3,7 +3,12 @@
 //! A generic client learns the catalog of a service as a [`LearnedCatalog`], and can list,
 //! build, send, read and print each message by name. Nothing here knows a connection.
 
+mod check;
 pub(crate) mod description;
+mod encode;
+pub(crate) mod expect;
+mod place;
+pub(crate) mod read;
 pub(crate) mod structure;
 #[cfg(test)]
 mod tests;
@@ -13,7 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{ServiceDef, canonical, digest};
+use super::{MessageDef, ServiceDef, canonical, digest};
 use crate::definition::{Digest, Direction, Key};
 use crate::id::ServiceName;
 use crate::limits::{MAX_CATALOG, MAX_MESSAGES};
@@ -143,11 +148,15 @@ impl LearnedCatalog {
     /// Never with [`define_service!`](crate::define_service), which refuses while compiling
     /// what cannot work.
     pub fn of<S: ServiceDef>() -> Result<Self, BadDescription> {
-        let mut descriptions = Vec::new();
-        for (def, structure) in S::CATALOG.messages().iter().zip(S::STRUCTURES) {
-            let mut place = vec![0; def.size()];
-            let wrote = canonical::describe(def, structure, 0, &mut place);
-            descriptions.extend_from_slice(place.get(..wrote).unwrap_or_default());
+        let defs = S::CATALOG.messages();
+        let mut descriptions = vec![0; defs.iter().map(MessageDef::size).sum()];
+        let mut rest = descriptions.as_mut_slice();
+        for (def, structure) in defs.iter().zip(S::STRUCTURES) {
+            let (place, after) = rest.split_at_mut_checked(def.size()).ok_or(BadDescription::TooShort)?;
+            if canonical::describe(def, structure, 0, place) != def.size() {
+                return Err(BadDescription::TooShort);
+            }
+            rest = after;
         }
         Self::decode(S::CATALOG.service(), &descriptions)
     }

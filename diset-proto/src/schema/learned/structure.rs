@@ -142,6 +142,45 @@ pub enum VariantShape {
     Structure(Box<[Attribute]>),
 }
 
+/// What stands in one place of a message. A tuple is the same alone and in a variant, and so
+/// are attributes.
+#[derive(Clone, Copy)]
+pub(super) enum Piece<'s> {
+    /// Neither a tuple nor a structure.
+    One(&'s Shape),
+    /// An entry of a map.
+    Pair(&'s Structure, &'s Structure),
+    Tuple(&'s [Structure]),
+    Record(&'s [Attribute]),
+}
+
+impl Structure {
+    pub(super) const fn piece(&self) -> Piece<'_> {
+        match &self.0 {
+            Shape::Tuple(items) => Piece::Tuple(items),
+            Shape::Structure(attributes) => Piece::Record(attributes),
+            shape => Piece::One(shape),
+        }
+    }
+
+    /// Whether a value may be shown as null, so that an option of it cannot.
+    pub(super) const fn is_nullable(&self) -> bool {
+        matches!(self.0, Shape::Option(_) | Shape::Unit)
+    }
+}
+
+impl VariantShape {
+    /// What follows the variant's number, unless that is nothing.
+    pub(super) const fn piece(&self) -> Option<Piece<'_>> {
+        match self {
+            Self::Unit => None,
+            Self::One(inner) => Some(inner.piece()),
+            Self::Tuple(items) => Some(Piece::Tuple(items)),
+            Self::Structure(attributes) => Some(Piece::Record(attributes)),
+        }
+    }
+}
+
 /// A text of the peer, with what could move a terminal's cursor written as an escape.
 pub(super) struct Plain<'t>(pub(super) &'t str);
 
