@@ -104,12 +104,69 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
         ),
         ("pair", "garbage", &[2, 0, 0, 200, 3, 10, 4, 0, 9, 9, 9, 3]),
     ];
-    for (target, name, bytes) in seeds {
+    let learned = learned_seeds();
+    let learned = learned
+        .iter()
+        .map(|(target, name, bytes)| (*target, *name, bytes.as_slice()));
+    for (target, name, bytes) in seeds.iter().copied().chain(learned) {
         let path = folder(target).join(name);
         if write {
             fs::create_dir_all(folder(target)).unwrap();
             fs::write(&path, bytes).unwrap();
         }
-        assert_eq!(fs::read(&path).unwrap(), *bytes, "{}", path.display());
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());
     }
+}
+
+/// Those of definitions that a peer described, and of messages of them.
+fn learned_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    // A tuple of all kinds of types, those without parts first.
+    let every_kind: Vec<u8> = [21, 24, 0]
+        .into_iter()
+        .chain(1..18)
+        .chain([
+            18, 1, 19, 1, 20, 1, 1, 21, 1, 0, 1, 22, 1, 0, 1, 0, b'a', 1, 23, 1, 0, 1, 0, b'b', 0,
+        ])
+        .chain([23, 3, 0, 1, 0, b'a', 1, 1, 1, 0, b'b', 2, 0, 0, 1, 0, b'c', 3, 0, 0])
+        .collect();
+    let ping = b"\x01\0\x04\0Ping\x16\x01\0\x02\0id\x05";
+    let pong = b"\x02\0\x04\0Pong\x16\x01\0\x02\0id\x05";
+    let wide: [&[u8]; 5] = [&[5, 21, 2, 0, 6, 11], &[0xff; 18], &[3], &[0xff; 18], &[3]];
+    // a | b(option unit) | c(bool,) | d { e: unit }
+    let variants: [&[u8]; 6] = [
+        b"\x1f\x13\x17\x04\0",
+        b"\x01\0a\0",
+        b"\x01\0b\x01\x12\x11",
+        b"\x01\0c\x02\x01\0\x01",
+        b"\x01\0d\x03\x01\0\x01\0e\x11",
+        b"\x05\0\x01\x01\x01\0\x02\x01\x03",
+    ];
+    let attributes: [&[u8]; 2] = [
+        b"\x10\x16\x03\0\x01\0a\x07\x01\0b\x12\x0f\x01\0c\x02",
+        br#"{"c":-1,"a":1}"#,
+    ];
+    vec![
+        // Descriptions (PROTOCOL S-7), or a type alone.
+        ("catalog", "ping-and-pong", [&ping[..], pong].concat()),
+        ("catalog", "nested-16-deep", [&[18; 15][..], &[7]].concat()),
+        ("catalog", "every-kind", every_kind),
+        ("catalog", "a-name-twice", b"\x16\x02\0\x01\0a\x07\x01\0a\x07".into()),
+        ("catalog", "units-without-bound", vec![19, 21, 2, 0, 17, 17]),
+        // Length of the type, type, payload.
+        ("values", "sequence-of-texts", b"\x02\x13\x0f\x02\x01a\x01b".into()),
+        (
+            "values",
+            "a-key-twice",
+            b"\x03\x14\x0f\x07\x02\x01a\x05\x01a\x06".into(),
+        ),
+        ("values", "wide-numbers", wide.concat()),
+        ("values", "variants", variants.concat()),
+        ("values", "attributes-in-any-order", attributes.concat()),
+        (
+            "values",
+            "floats-that-are-not-finite",
+            b"\x02\x13\x0d[\"NaN\",\"-inf\",1]".into(),
+        ),
+        ("values", "units", vec![9, 19, 21, 5, 0, 7, 17, 17, 17, 17, 3, 1, 2, 3]),
+    ]
 }

@@ -8,9 +8,11 @@
 
 mod check;
 mod engine;
+mod learned;
 mod pair;
 
 pub use engine::{client_ops, packets, service_ops};
+pub use learned::{catalog, values};
 pub use pair::pair;
 
 use diset_proto::Deframer;
@@ -25,6 +27,8 @@ pub const TARGETS: &[Target] = &[
     ("service_ops", service_ops),
     ("client_ops", client_ops),
     ("pair", pair),
+    ("catalog", catalog),
+    ("values", values),
 ];
 
 /// Operands are read from the front; at the end they are 0.

@@ -1,0 +1,67 @@
+//! Definitions that a peer described, and messages of them.
+
+use diset_proto::{LearnedCatalog, LearnedMessage, ServiceName};
+
+use super::Bytes;
+
+/// A message `A`, both ways, of the type with this canonical form.
+fn described(ty: &[u8]) -> Option<LearnedMessage> {
+    LearnedMessage::decode(&[&[3, 0, 1, 0, b'A'], ty].concat()).ok()
+}
+
+/// Any bytes as the descriptions of a service and as a type: what is taken writes the same bytes.
+pub fn catalog(data: &[u8]) {
+    let service = ServiceName::parse("Fuzz/Service").expect("a name");
+    if let Ok(catalog) = LearnedCatalog::decode(service, data) {
+        let mut written = Vec::new();
+        for message in catalog.messages() {
+            let description = message.to_description();
+            assert_eq!(LearnedMessage::decode(&description).as_ref(), Ok(message));
+            assert_eq!(catalog.message(message.name()), Some(message));
+            written.extend(description);
+        }
+        assert_eq!(written, data);
+    }
+    if let Some(message) = described(data) {
+        assert_eq!(&message.to_description()[5..], data);
+        assert!(!message.to_string().chars().any(char::is_control));
+    }
+}
+
+/// A type and a payload: what is shown of it is taken back. Then the payload as the text of a value. First byte: the
+/// length of the type.
+pub fn values(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let length = bytes.byte().into();
+    let Some(message) = described(bytes.take(length)) else {
+        return;
+    };
+    let payload = bytes.0;
+    let checked = message.structure().check(payload);
+    assert_eq!(message.read(payload).err(), checked.err());
+    if checked.is_ok() {
+        there_and_back(&message, payload);
+    }
+    let mut text = serde_json::Deserializer::from_slice(payload);
+    match message.encode(&mut text) {
+        // A message may be too much work in relation to its length, but nothing else.
+        Ok(encoded) if message.structure().check(&encoded).is_ok() => there_and_back(&message, &encoded),
+        Ok(encoded) => assert_eq!(
+            message.structure().check(&encoded),
+            Err(diset_proto::Invalid::TooMuchWork)
+        ),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn there_and_back(message: &LearnedMessage, payload: &[u8]) {
+    let show = |payload| serde_json::to_string(&message.read(payload).expect("checked")).expect("shown");
+    let text = show(payload);
+    match message.encode(&mut serde_json::Deserializer::from_str(&text)) {
+        Ok(back) if back == payload => {}
+        // The bits of a NaN are not shown, so two keys may look the same.
+        Ok(back) if text.contains("NaN") => assert_eq!(show(&back), text),
+        Err(_) if text.contains("NaN") => {}
+        other => panic!("{message}: {text}: {other:?}"),
+    }
+}
