@@ -3,6 +3,7 @@
 //! - `pingpong`: a service and a client over mutual TLS in one program, and what happens between them.
 //! - `make_certificates`: files with throw-away certificates for the next two.
 //! - `ping_service`, `ping_client`: the same in two terminals, or on two machines.
+//! - `discover`: lists the messages of a service that it was not built for, sends one, prints what comes.
 //! - `custom_io`: the engine driven by hand, with threads over a socket pair and over a noisy serial line. It has
 //!   messages of its own.
 //!

@@ -12,9 +12,13 @@ use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "alloc")]
+use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{MessageDef, digest};
 use crate::wire::outbox::BodyError;
+#[cfg(feature = "alloc")]
+use serde::ser::SerializeTuple as _;
 
 /// A message that has come and has not been looked into yet.
 ///
@@ -74,6 +78,19 @@ impl<'f> MessageRef<'f> {
             .map_err(DecodeError::Invalid)
     }
 
+    /// As [`decode`](Self::decode), against the definition with its number in `catalog`: the one
+    /// that was learned on this connection, or that of this side; lends the bytes.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode); [`DecodeError::OtherType`] when the number is not there.
+    #[cfg(feature = "alloc")]
+    pub fn decode_learned(&self, catalog: &LearnedCatalog) -> Result<&'f [u8], DecodeError> {
+        let message = catalog.by_number(self.number).ok_or(DecodeError::OtherType)?;
+        let bytes = self.payload.0;
+        let checked = message.structure().check(bytes);
+        checked.map(|()| bytes).map_err(DecodeError::Invalid)
+    }
+
     /// The message is on its way to its handler; give this back when that is done.
     pub const fn held(self) -> Held {
         Held {
@@ -82,12 +99,14 @@ impl<'f> MessageRef<'f> {
         }
     }
 
-    /// The definition it claims to follow.
+    /// The definition it claims to follow; without name and key on a connection that
+    /// [adopts](crate::Connection::adopting) the service's catalog, where it is the one with
+    /// its [`number`](Self::number) in [`Connection::learned`](crate::Connection::learned).
     pub const fn def(&self) -> &'static MessageDef {
         self.def
     }
 
-    /// The name of the message.
+    /// The name of the message, as far as [`def`](Self::def) has it.
     pub const fn name(&self) -> &'static str {
         self.def.name()
     }
@@ -221,6 +240,22 @@ pub(crate) fn decode<'f, T: Serialize + Deserialize<'f>>(payload: &'f [u8]) -> R
         Ok(value)
     } else {
         Err(Invalid::NotCanonical)
+    }
+}
+
+/// A payload that is encoded already.
+#[cfg(feature = "alloc")]
+pub(crate) struct Encoded<'b>(pub(crate) &'b [u8]);
+
+#[cfg(feature = "alloc")]
+impl Serialize for Encoded<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A tuple of bytes is those bytes and nothing else.
+        let mut tuple = serializer.serialize_tuple(self.0.len())?;
+        for byte in self.0 {
+            tuple.serialize_element(byte)?;
+        }
+        tuple.end()
     }
 }
 

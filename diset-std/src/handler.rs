@@ -9,13 +9,15 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::borrow::Cow;
 use std::panic::catch_unwind;
+use std::sync::Arc;
 
 use diset_proto::{
-    Code, DecodeError, Held, Invalid, MessageDef, MessageOf, MessageRef, Notice, RetryAfter, Schema, ServiceDef,
+    Code, DecodeError, Held, LearnedCatalog, MessageOf, MessageRef, Notice, RetryAfter, Schema, ServiceDef,
 };
-use postcard_schema::schema::NamedType;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::any::AnyMessage;
 
 /// A future on the heap.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -161,64 +163,10 @@ where
     }
 }
 
-/// A message of any definition, checked against its structure: name and bytes.
-pub struct AnyMessage<S> {
-    def: &'static MessageDef,
-    number: u8,
-    bytes: Box<[u8]>,
-    service: PhantomData<fn(S)>,
-}
-
-impl<S: ServiceDef> AnyMessage<S> {
-    /// The name of the message.
-    pub const fn name(&self) -> &'static str {
-        self.def.name()
-    }
-
-    /// Its definition.
-    pub const fn def(&self) -> &'static MessageDef {
-        self.def
-    }
-
-    /// Its attributes, in postcard's encoding.
-    pub const fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Its structure.
-    pub fn structure(&self) -> Option<&'static NamedType> {
-        S::STRUCTURES.get(usize::from(self.number)).copied()
-    }
-
-    /// The message as a value, when it is an `M`.
-    ///
-    /// # Errors
-    /// [`NotThis::Other`] when it is another message, [`NotThis::Invalid`] when a type in
-    /// `M` refuses a value, such as a text that exceeds its capacity.
-    pub fn decode<M: MessageOf<S> + DeserializeOwned>(&self) -> Result<M, NotThis> {
-        if M::NUMBER != self.number {
-            return Err(NotThis::Other);
-        }
-        postcard::from_bytes(&self.bytes).map_err(|_| NotThis::Invalid(Invalid::Refused))
-    }
-}
-
-impl<S: ServiceDef> fmt::Debug for AnyMessage<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} bytes", self.name(), self.bytes.len())
-    }
-}
-
-/// Why an [`AnyMessage`] is not the type asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotThis {
-    /// It is another message.
-    #[error("it is another message")]
-    Other,
-    /// A value was refused by its type.
-    #[error("{0}")]
-    Invalid(Invalid),
+/// Who knows the definitions of the messages it gets, as values.
+pub(crate) trait Catalogued {
+    /// All definitions; `None` when they are not known.
+    fn catalog(&self) -> Option<Arc<LearnedCatalog>>;
 }
 
 /// `|peer, message: AnyMessage<S>| async move { … }`
@@ -226,22 +174,19 @@ pub(crate) struct Any<S, F>(pub(crate) F, pub(crate) PhantomData<fn(S)>);
 
 impl<P, S, F, R> Handler<P> for Any<S, F>
 where
-    P: Clone,
+    P: Clone + Catalogued,
     S: ServiceDef,
     F: Fn(P, AnyMessage<S>) -> R + Send + Sync,
     R: Future<Output = HandlerResult> + Send + 'static,
 {
     fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called {
-        let (def, number) = (message.def(), message.number());
-        let structure = S::STRUCTURES.get(usize::from(number));
-        let checked = structure.map_or(Err(DecodeError::OtherType), |structure| message.decode_raw(structure));
-        let any = match checked {
-            Ok(bytes) => AnyMessage {
-                def,
-                number,
-                bytes: bytes.into(),
-                service: PhantomData,
-            },
+        let catalog = peer.catalog();
+        let found = catalog.as_ref().and_then(|catalog| catalog.by_number(message.number()));
+        let (Some(catalog), Some(definition)) = (&catalog, found) else {
+            return Called::Invalid(DecodeError::OtherType);
+        };
+        let any = match message.decode_learned(catalog) {
+            Ok(bytes) => AnyMessage::new(definition, message.number(), bytes),
             Err(error) => return Called::Invalid(error),
         };
         start(|| (self.0)(peer.clone(), any), message.held(), cx)

@@ -58,6 +58,7 @@
 //! - `throwaway`: certificates for demos and tests, [`tls::throwaway`].
 #![forbid(unsafe_code)]
 
+mod any;
 mod args;
 mod buffers;
 mod channel;
@@ -70,15 +71,16 @@ mod service;
 mod socket;
 pub mod tls;
 
+pub use any::{AnyMessage, NotThis};
 pub use args::{ConnectArgs, Value};
-pub use client::{BadSettings, Client, ClientBuilder, ClientEvent, ClientState, Ended, Events};
+pub use client::{BadSettings, BadValue, Client, ClientBuilder, ClientEvent, ClientState, Ended, Events, Generic};
 pub use diset_proto;
 pub use diset_proto::{
     Cause, Code, FromClient, FromService, Identity, Limits, Notice, ReconnectPolicy, RetryAfter, Schema, SendError,
     ServiceDef, Trid, Verdict, define_service,
 };
 pub use driver::Dropped;
-pub use handler::{AnyMessage, Failure, HandlerResult, NotThis, Refusal};
+pub use handler::{Failure, HandlerResult, Refusal};
 pub use link::SlowPolicy;
 pub use rustls;
 pub use service::{BindError, BoundService, Broadcast, Conn, Service, ServiceHandle, SessionId};

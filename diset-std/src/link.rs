@@ -38,6 +38,22 @@ impl Default for SlowPolicy {
     }
 }
 
+/// A message that knows how it is put into an engine.
+pub(crate) trait Outgoing {
+    /// See [`Connection::send`].
+    fn put(&self, conn: &mut Connection<PooledOutput>) -> Result<(), SendError>;
+}
+
+/// A value and its number.
+pub(crate) struct Typed<'m, T>(pub(crate) u8, pub(crate) &'m T);
+
+impl<T: Serialize> Outgoing for Typed<'_, T> {
+    #[inline]
+    fn put(&self, conn: &mut Connection<PooledOutput>) -> Result<(), SendError> {
+        conn.send(self.0, self.1)
+    }
+}
+
 /// One engine and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -124,10 +140,10 @@ impl Link {
     }
 
     /// Queues a message, or says why not; see [`Connection::send`].
-    pub(crate) fn try_send<T: Serialize>(&self, number: u8, message: &T) -> Result<(), SendError> {
+    pub(crate) fn try_send(&self, message: &impl Outgoing) -> Result<(), SendError> {
         let mut state = self.lock();
         let conn = state.conn.as_mut().ok_or(SendError::NotOpen)?;
-        conn.send(number, message)?;
+        message.put(conn)?;
         Self::kick(state, true);
         Ok(())
     }
@@ -135,10 +151,10 @@ impl Link {
     /// As [`try_send`](Self::try_send), but deals with a slow peer as the policy says.
     ///
     /// Cancel-safe: the message was queued when this returns `Ok`, and not before.
-    pub(crate) async fn send<T: Serialize>(&self, number: u8, message: &T) -> Result<(), SendError> {
-        match (self.try_send(number, message), self.policy) {
+    pub(crate) async fn send(&self, message: &impl Outgoing) -> Result<(), SendError> {
+        match (self.try_send(message), self.policy) {
             (Err(full @ SendError::Full(_)), SlowPolicy::Wait(limit)) => {
-                let waiting = tokio::time::timeout(limit, self.wait_to_send(number, message));
+                let waiting = tokio::time::timeout(limit, self.wait_to_send(message));
                 waiting.await.unwrap_or(Err(full))
             }
             (Err(full @ SendError::Full(_)), SlowPolicy::Disconnect) => {
@@ -157,7 +173,7 @@ impl Link {
             match (self.try_send_some(number, messages), messages.split_first()) {
                 // As one message: waits for room, or what else the policy says.
                 (Err(SendError::Full(_)), Some((first, rest))) => {
-                    self.send(number, first).await?;
+                    self.send(&Typed(number, first)).await?;
                     *messages = rest;
                 }
                 (result, _) => result?,
@@ -185,14 +201,14 @@ impl Link {
         result
     }
 
-    async fn wait_to_send<T: Serialize>(&self, number: u8, message: &T) -> Result<(), SendError> {
+    async fn wait_to_send(&self, message: &impl Outgoing) -> Result<(), SendError> {
         let _waiting = Waiting::new(self);
         loop {
             let space = self.space.notified();
             tokio::pin!(space);
             // Listen before trying, or room that is freed in between would be missed.
             space.as_mut().enable();
-            match self.try_send(number, message) {
+            match self.try_send(message) {
                 Err(SendError::Full(Bound::Output | Bound::Credit)) => space.await,
                 result => return result,
             }

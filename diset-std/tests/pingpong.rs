@@ -279,7 +279,8 @@ async fn catalogs_that_differ_share_what_is_the_same() -> TestResult {
             ("Shout", Verdict::Same),
             ("Ping", Verdict::Same),
             ("Pong", Verdict::Differs),
-        ];
+        ]
+        .map(|(name, verdict)| (name.to_owned(), verdict));
         assert_eq!(client.learnt(), learnt, "PROTOCOL S-5");
         assert_eq!(
             client.send(&older::Forgotten { id: 1 }).await,

@@ -16,7 +16,7 @@ pub fn catalog(data: &[u8]) {
         let mut written = Vec::new();
         for message in catalog.messages() {
             let description = message.to_description();
-            assert_eq!(LearnedMessage::decode(&description).as_ref(), Ok(message));
+            assert_eq!(LearnedMessage::decode(&description).as_ref(), Ok(&**message));
             assert_eq!(catalog.message(message.name()), Some(message));
             written.extend(description);
         }

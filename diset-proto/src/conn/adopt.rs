@@ -7,6 +7,8 @@ use alloc::{boxed::Box, sync::Arc};
 use super::core::{Core, bad_packet};
 #[cfg(feature = "alloc")]
 use super::{AdoptConfig, Role, learner::Learner, state::Phase};
+#[cfg(feature = "alloc")]
+use crate::definition::Verdict;
 use crate::definition::{Digest, Direction};
 #[cfg(feature = "alloc")]
 use crate::error::Misuse;
@@ -14,7 +16,10 @@ use crate::schema::MessageDef;
 #[cfg(feature = "alloc")]
 use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
-use crate::schema::{Catalog, learned::LearnedCatalog};
+use crate::schema::{
+    Catalog,
+    learned::{LearnedCatalog, LearnedMessage},
+};
 use crate::status::Notice;
 #[cfg(feature = "alloc")]
 use crate::time::Instant;
@@ -90,6 +95,18 @@ impl Core {
             #[cfg(feature = "alloc")]
             Adopted::Learned(catalog) => Some((&MessageDef::LEARNED, catalog.by_number(number)?.direction())),
             _ => self.catalog.message(number).map(|def| (def, def.direction())),
+        }
+    }
+
+    /// The number of a message of the catalog that was learned.
+    #[cfg(feature = "alloc")]
+    pub(super) fn number_of(&self, message: &LearnedMessage) -> Result<u8, Verdict> {
+        let catalog = self.learned().ok_or(Verdict::Unknown)?;
+        let mut messages = catalog.messages().iter().zip(0u8..);
+        match messages.find(|(own, _)| own.name() == message.name()) {
+            Some((own, number)) if own.key() == message.key() => Ok(number),
+            Some(_) => Err(Verdict::Differs),
+            None => Err(Verdict::Unknown),
         }
     }
 

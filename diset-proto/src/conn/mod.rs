@@ -34,7 +34,7 @@ use crate::id::Trid;
 use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
 use crate::message::{self, DecodeError, Held, MessageRef};
 #[cfg(feature = "alloc")]
-use crate::schema::learned::LearnedCatalog;
+use crate::schema::learned::{LearnedCatalog, LearnedMessage};
 use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::status::{Code, Notice};
@@ -228,6 +228,20 @@ impl<B: Storage> Connection<B> {
         }
     }
 
+    /// Queues a message of the catalog that was [`learned`](Self::learned), by its definition
+    /// and the payload that [`LearnedMessage::encode`] made. As [`send`](Self::send) otherwise.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send). [`SendError::NotAgreed`] also when the service defines the
+    /// message otherwise than `message`, which may stem from an earlier connection;
+    /// [`SendError::Encode`] when the payload is not one of `message`.
+    #[cfg(feature = "alloc")]
+    pub fn send_learned(&mut self, message: &LearnedMessage, payload: &[u8]) -> Result<(), SendError> {
+        let number = self.core.number_of(message).map_err(SendError::NotAgreed)?;
+        message.structure().check(payload).map_err(|_| SendError::Encode)?;
+        self.send(number, &message::Encoded(payload))
+    }
+
     /// Decodes a message and gives its credit back at once.
     ///
     /// # Errors
@@ -273,6 +287,21 @@ impl<B: Storage> Connection<B> {
         let bytes = message.payload.0;
         self.core
             .settle(message, check_structure(structure, bytes).map(|()| bytes))
+    }
+
+    /// Checks a message against the catalog that was [`learned`](Self::learned), and lends its
+    /// bytes; the credit stays taken until [`release`](Self::release).
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode); [`DecodeError::OtherType`] when no catalog was learned.
+    #[cfg(feature = "alloc")]
+    pub fn decode_learned<'f>(&mut self, message: MessageRef<'f>) -> Result<(&'f [u8], Held), DecodeError> {
+        let catalog = self.core.learned().ok_or(DecodeError::OtherType)?;
+        match message.decode_learned(catalog) {
+            Err(DecodeError::OtherType) => Err(DecodeError::OtherType),
+            Err(DecodeError::Invalid(invalid)) => self.core.settle(message, Err(invalid)),
+            Ok(bytes) => self.core.settle(message, Ok(bytes)),
+        }
     }
 
     /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode

@@ -54,7 +54,7 @@ pub(super) fn described(name: &str, canonical: &[u8]) -> Option<Key> {
 /// As [`catalog`], of messages that a peer described; `None` when there are too many for
 /// one.
 #[cfg(feature = "alloc")]
-pub(super) fn learned(service: &str, messages: &[LearnedMessage]) -> Option<Digest> {
+pub(super) fn learned(service: &str, messages: &[alloc::sync::Arc<LearnedMessage>]) -> Option<Digest> {
     let start = catalog_of(service, messages.len());
     let all = messages
         .iter()

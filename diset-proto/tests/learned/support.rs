@@ -7,7 +7,7 @@ use serde_json::Value;
 /// The definition of a message that is compiled in, as a peer learns it.
 pub(crate) fn learned<S: ServiceDef>(name: &str) -> LearnedMessage {
     let catalog = LearnedCatalog::of::<S>().unwrap();
-    catalog.message(name).unwrap().clone()
+    catalog.message(name).unwrap().as_ref().clone()
 }
 
 /// A message `A`, both ways, of the type with this canonical form.

@@ -1,15 +1,19 @@
 //! Clients without a catalog, which take that of the service.
 
+use std::sync::Arc;
+
 use diset_proto::sim::{Decision, Happened, Pair};
 use diset_proto::{
-    Admission, Bound, Cause, Code, Connection, Deframer, Event, GrowBuf, Limits, MessageSet, Notice, Phase, SendError,
-    ServiceDef, Trid, Verdict,
+    Admission, Bound, Cause, Code, Connection, DecodeError, Deframer, Event, GrowBuf, LearnedCatalog, Limits,
+    MessageSet, Notice, Phase, SendError, ServiceDef, Trid, Verdict,
 };
 
 use crate::support::*;
 
 scenarios! {
     a_client_without_a_catalog_takes_that_of_the_service,
+    messages_by_their_learned_definitions,
+    a_message_that_does_not_fit_what_was_learned,
     a_large_catalog_comes_in_parts,
     a_catalog_comes_before_the_first_message,
     an_adopting_client_is_refused_like_others,
@@ -68,6 +72,62 @@ fn a_client_without_a_catalog_takes_that_of_the_service(change: Change<'_>) -> P
     pair.settle();
     assert_eq!(names(&pair.service), ["Ping"]);
     assert_eq!(names(&pair.client), ["Pong", "Note"]);
+    pair
+}
+
+fn messages_by_their_learned_definitions(change: Change<'_>) -> Pair {
+    let mut pair = change(Pair::adopting::<Demo>()).start();
+    pair.settle();
+    let catalog = Arc::clone(pair.client.conn.learned().unwrap());
+    let ping = catalog.message("Ping").unwrap();
+    let payload = ping.encode(serde_json::json!({"id": 7})).unwrap();
+    pair.client.conn.send_learned(ping, &payload).unwrap();
+    assert_eq!(
+        pair.client
+            .conn
+            .send_learned(ping, &[payload.as_slice(), &[0]].concat()),
+        Err(SendError::Encode),
+        "PROTOCOL M-2: nothing leaves that does not fit"
+    );
+    // Definitions that were learned elsewhere.
+    let other = LearnedCatalog::of::<older::Demo>().unwrap();
+    for (name, payload, verdict) in [("Note", &[0, 0][..], Verdict::Differs), ("Gone", &[], Verdict::Unknown)] {
+        assert_eq!(
+            pair.client.conn.send_learned(other.message(name).unwrap(), payload),
+            Err(SendError::NotAgreed(verdict)),
+            "PROTOCOL S-6"
+        );
+    }
+    // The same definition under another number.
+    assert_eq!(other.messages()[1].name(), "Ping");
+    pair.client.conn.send_learned(&other.messages()[1], &[2]).unwrap();
+    pair.client.on_message(move |conn, message| {
+        assert_eq!((message.name(), message.number()), ("", PONG));
+        let (bytes, held) = conn.decode_learned(message).unwrap();
+        let shown = serde_json::to_string(&catalog.by_number(PONG).unwrap().read(bytes).unwrap()).unwrap();
+        assert_eq!(shown, r#"{"id":-3}"#);
+        conn.release(held);
+        conn.disconnect(Notice::new(Code::Done));
+    });
+    pair.service.conn.send(PONG, &Pong { id: -3 }).unwrap();
+    pair.settle();
+    let pings: Vec<_> = pair.service.messages().collect();
+    assert_eq!(pings, [("Ping", &[14][..]), ("Ping", &[2])]);
+    assert_client_found(&pair, Code::Done, None, "its handler was called");
+    pair
+}
+
+fn a_message_that_does_not_fit_what_was_learned(change: Change<'_>) -> Pair {
+    let mut pair = change(Pair::adopting::<Demo>()).start();
+    pair.settle();
+    pair.client.on_message(|conn, message| {
+        // No type is what was learned, not even the one it stems from.
+        assert_eq!(message.decode::<Pong>(), Err(DecodeError::OtherType));
+        assert!(matches!(conn.decode_learned(message), Err(DecodeError::Invalid(_))));
+    });
+    to_client(&mut pair, &message(PONG, &[0x80, 0]));
+    pair.settle();
+    assert_client_found(&pair, Code::Invalid, Some(PONG), "PROTOCOL M-2, M-4");
     pair
 }
 

@@ -51,8 +51,12 @@ impl<S: ServiceDef> App for ClientApp<S> {
     }
 
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
-        tracing::info!(%trid, service = %S::CATALOG.service(), "connected");
+        tracing::info!(%trid, service = self.client.inner.name, "connected");
         self.open = Some(trid);
+        let learned = self.client.inner.link.with_conn(|conn| conn.learned().cloned());
+        if let Some(Some(learned)) = learned {
+            *self.client.lock_catalog() = Some(learned);
+        }
         self.callbacks.report(&self.client, ClientState::Connected(trid));
         let client = self.client.clone();
         let on_connected = self.callbacks.on_connected.as_ref();
@@ -66,7 +70,7 @@ impl<S: ServiceDef> App for ClientApp<S> {
     fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
         self.open.take()?;
         if !matches!(dropped.cause(), Cause::WentAway(_)) {
-            tracing::info!(service = %S::CATALOG.service(), %dropped, "disconnected");
+            tracing::info!(service = self.client.inner.name, %dropped, "disconnected");
         }
         let client = self.client.clone();
         self.callbacks

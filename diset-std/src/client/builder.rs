@@ -8,9 +8,12 @@ use core::time::Duration;
 use std::hash::RandomState;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use diset_proto::{Arg, ClientConfig, Connection, FromService, Identity, Limits, Misuse, ReconnectPolicy, ServiceDef};
+use diset_proto::{
+    AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, LearnedCatalog, Limits, ReconnectPolicy,
+    ServiceDef, ServiceName,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
@@ -19,11 +22,12 @@ use super::state::{BadSettings, ClientState, Ended};
 use super::supervisor::Supervisor;
 use super::target::Target;
 use super::{Client, Guard, Inner, Stop};
+use crate::any::AnyMessage;
 use crate::args::Value;
 use crate::buffers::PooledOutput;
 use crate::clock;
 use crate::driver::Dropped;
-use crate::handler::{Any, AnyMessage, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned, guarded};
+use crate::handler::{Any, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned, guarded};
 use crate::link::{Link, SlowPolicy};
 use crate::tls::ClientTls;
 
@@ -50,6 +54,8 @@ impl<S: ServiceDef> Callbacks<S> {
 
 /// Numbers, names and policies.
 pub(super) struct Settings {
+    /// The service of which this client takes the catalog; `None` when it has one.
+    pub(super) adopts: Option<String>,
     pub(super) identity: Identity,
     pub(super) args: Vec<(String, Value)>,
     pub(super) limits: Limits,
@@ -63,19 +69,41 @@ pub(super) struct Settings {
 impl Settings {
     /// The engine of a new connection, its proposal ready. All connections have the one
     /// identity (PROTOCOL R-6).
-    pub(super) fn engine<S: ServiceDef>(&self) -> Result<Connection<PooledOutput>, Misuse> {
+    pub(super) fn engine<S: ServiceDef>(&self) -> Result<Connection<PooledOutput>, BadSettings> {
         let args: Vec<(&str, Arg<'_>)> = self
             .args
             .iter()
             .map(|(name, value)| (name.as_str(), value.borrowed()))
             .collect();
-        let config = ClientConfig {
-            catalog: S::CATALOG,
-            identity: self.identity,
-            limits: self.limits,
-            args: &args,
+        let (now, output) = (clock::now(), PooledOutput::new(self.send_buffer));
+        let Self { identity, limits, .. } = *self;
+        let engine = match &self.adopts {
+            None => {
+                let config = ClientConfig {
+                    catalog: S::CATALOG,
+                    identity,
+                    limits,
+                    args: &args,
+                };
+                Connection::client(now, &config, output)
+            }
+            Some(name) => {
+                let config = AdoptConfig {
+                    service: ServiceName::parse(name).ok_or_else(|| BadSettings::Service(name.clone()))?,
+                    identity,
+                    limits,
+                    args: &args,
+                };
+                Connection::adopting(now, &config, output)
+            }
         };
-        Connection::client(clock::now(), &config, PooledOutput::new(self.send_buffer))
+        engine.map_err(BadSettings::Misuse)
+    }
+
+    /// The name of the service.
+    fn name<S: ServiceDef>(&self) -> String {
+        let built = || S::CATALOG.service().as_str().to_owned();
+        self.adopts.clone().unwrap_or_else(built)
     }
 }
 
@@ -129,6 +157,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
                 on_state: None,
             },
             settings: Settings {
+                adopts: None,
                 identity: chance_identity(),
                 args: Vec::new(),
                 limits: Limits::SERVER,
@@ -139,6 +168,12 @@ impl<S: ServiceDef> ClientBuilder<S> {
                 drain: Duration::from_secs(10),
             },
         }
+    }
+
+    /// Takes the catalog of the service of this name.
+    pub(super) fn adopting(mut self, service: &str) -> Self {
+        self.settings.adopts = Some(service.to_owned());
+        self
     }
 
     /// Connects with mutual TLS.
@@ -302,7 +337,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// # Errors
     /// [`BadSettings`] for settings that can never work.
     pub fn start(self) -> Result<Client<S>, BadSettings> {
-        self.settings.engine::<S>().map_err(BadSettings::Misuse)?;
+        self.settings.engine::<S>()?;
         let target = target(self.address, self.security, self.server_name)?;
         let stop = Arc::new(Stop {
             asked: watch::Sender::new(false),
@@ -312,6 +347,8 @@ impl<S: ServiceDef> ClientBuilder<S> {
             identity: self.settings.identity,
             state: watch::Sender::new(ClientState::Connecting),
             stop: Arc::clone(&stop),
+            name: self.settings.name::<S>(),
+            catalog: Mutex::new(built_in::<S>(&self.settings)),
             service: PhantomData,
         });
         let client = Client {
@@ -369,6 +406,13 @@ impl<S: ServiceDef> ClientBuilder<S> {
             .start()?;
         Ok((client, Events(receiver)))
     }
+}
+
+/// The definitions that a client was built with.
+fn built_in<S: ServiceDef>(settings: &Settings) -> Option<Arc<LearnedCatalog>> {
+    // `define_service!` lets nothing through that is refused here.
+    let catalog = settings.adopts.is_none().then(LearnedCatalog::of::<S>)?;
+    catalog.ok().map(Arc::new)
 }
 
 async fn pass<S: ServiceDef>(sender: &mpsc::Sender<ClientEvent<S>>, event: ClientEvent<S>) -> HandlerResult {

@@ -5,8 +5,8 @@ use core::fmt;
 use diset_proto::{ServiceDef, Trid};
 use tokio::sync::mpsc;
 
+use crate::any::AnyMessage;
 use crate::driver::Dropped;
-use crate::handler::AnyMessage;
 
 /// Something that happened to a client.
 #[non_exhaustive]

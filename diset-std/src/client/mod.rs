@@ -3,20 +3,23 @@
 mod app;
 mod builder;
 mod events;
+mod generic;
 mod state;
 mod supervisor;
 mod target;
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{FromClient, Identity, SendError, ServiceDef, Trid, Verdict};
+use diset_proto::{FromClient, Identity, LearnedCatalog, SendError, ServiceDef, Trid, Verdict};
 use tokio::sync::watch;
 
 pub use self::builder::ClientBuilder;
 pub use self::events::{ClientEvent, Events};
+pub use self::generic::{BadValue, Generic};
 pub use self::state::{BadSettings, ClientState, Ended};
-use crate::link::Link;
+use crate::handler::Catalogued;
+use crate::link::{Link, Typed};
 
 /// A client of the service `S`. Cheap to clone; all clones are one client.
 ///
@@ -33,6 +36,10 @@ struct Inner<S: ServiceDef> {
     identity: Identity,
     state: watch::Sender<ClientState>,
     stop: Arc<Stop>,
+    /// The name of the service.
+    name: String,
+    /// The definitions: those it was built with, or those of the newest connection.
+    catalog: Mutex<Option<Arc<LearnedCatalog>>>,
     service: core::marker::PhantomData<fn(S)>,
 }
 
@@ -90,7 +97,7 @@ impl<S: ServiceDef> Client<S> {
     /// }
     /// ```
     pub async fn send<M: FromClient<S>>(&self, message: &M) -> Result<(), SendError> {
-        self.inner.link.send(M::NUMBER, message).await
+        self.inner.link.send(&Typed(M::NUMBER, message)).await
     }
 
     /// Sends messages of one type from the front of `messages`, and takes off what was sent.
@@ -112,7 +119,7 @@ impl<S: ServiceDef> Client<S> {
     /// # Errors
     /// As [`send`](Self::send); [`SendError::Full`] at once.
     pub fn try_send<M: FromClient<S>>(&self, message: &M) -> Result<(), SendError> {
-        self.inner.link.try_send(M::NUMBER, message)
+        self.inner.link.try_send(&Typed(M::NUMBER, message))
     }
 
     /// The identity of this client, the same on every connection.
@@ -130,15 +137,28 @@ impl<S: ServiceDef> Client<S> {
 
     /// What the service said of each message when this connection was made: name and
     /// verdict, in the order of the catalog. Empty while not connected.
-    pub fn learnt(&self) -> Vec<(&'static str, Verdict)> {
+    pub fn learnt(&self) -> Vec<(String, Verdict)> {
+        let Some(catalog) = self.catalog() else {
+            return Vec::new();
+        };
         let state = self.inner.link.lock();
         let Some(conn) = state.conn.as_ref().filter(|conn| conn.trid().is_some()) else {
             return Vec::new();
         };
-        let numbered = S::CATALOG.messages().iter().zip(0u8..);
+        let numbered = catalog.messages().iter().zip(0u8..);
         numbered
-            .map(|(def, number)| (def.name(), conn.verdict(number)))
+            .map(|(message, number)| (message.name().to_owned(), conn.verdict(number)))
             .collect()
+    }
+
+    /// The definitions of the service, to be listed or printed. Of a [`generic`](Client::generic)
+    /// client those of the newest connection, and `None` before the first.
+    pub fn catalog(&self) -> Option<Arc<LearnedCatalog>> {
+        self.lock_catalog().clone()
+    }
+
+    fn lock_catalog(&self) -> MutexGuard<'_, Option<Arc<LearnedCatalog>>> {
+        self.inner.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the client stands now.
@@ -206,6 +226,12 @@ impl<S: ServiceDef> Client<S> {
     }
 }
 
+impl<S: ServiceDef> Catalogued for Client<S> {
+    fn catalog(&self) -> Option<Arc<LearnedCatalog>> {
+        Self::catalog(self)
+    }
+}
+
 impl<S: ServiceDef> Clone for Client<S> {
     fn clone(&self) -> Self {
         Self {
@@ -218,7 +244,7 @@ impl<S: ServiceDef> Clone for Client<S> {
 impl<S: ServiceDef> fmt::Debug for Client<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("service", &S::CATALOG.service())
+            .field("service", &self.inner.name)
             .field("identity", &self.inner.identity)
             .field("state", &*self.inner.state.borrow())
             .finish()

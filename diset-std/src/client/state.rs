@@ -110,6 +110,9 @@ pub enum BadSettings {
     /// Not a name that a certificate can carry.
     #[error("`{0}` is neither a DNS name nor an IP address: a certificate cannot prove it")]
     ServerName(String),
+    /// Not a name of a service.
+    #[error("`{0}` is not the name of a service: write System/Name, of letters, digits, _, - and .")]
+    Service(String),
     /// Limits or arguments.
     #[error("{0}")]
     Misuse(Misuse),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::Client;
 use super::app::ClientApp;
 use super::builder::{Callbacks, Settings};
-use super::state::{BadSettings, ClientState, Ended};
+use super::state::{ClientState, Ended};
 use super::target::Target;
 use crate::clock;
 use crate::driver::{Driver, Outcome};
@@ -102,7 +102,7 @@ impl<S: ServiceDef> Supervisor<S> {
         };
         let engine = match self.settings.engine::<S>() {
             Ok(engine) => engine,
-            Err(misuse) => return (Ended::Settings(BadSettings::Misuse(misuse)), None),
+            Err(bad) => return (Ended::Settings(bad), None),
         };
         let link = &self.client.inner.link;
         link.plug(engine);

@@ -15,7 +15,7 @@ use tokio::sync::{SetOnce, mpsc};
 use super::*;
 use crate::channel::{self, OutBuf, Received};
 use crate::handler::{Failure, Owned};
-use crate::link::SlowPolicy;
+use crate::link::{SlowPolicy, Typed};
 use crate::tls::Credentials;
 
 #[derive(Serialize, Deserialize, Schema)]
@@ -180,7 +180,7 @@ async fn within<F: Future>(future: F) -> F::Output {
 }
 
 fn try_send<M: FromClient<Words>>(link: &Link, message: &M) -> Result<(), SendError> {
-    link.try_send(M::NUMBER, message)
+    link.try_send(&Typed(M::NUMBER, message))
 }
 
 /// Polls until the service has admitted the client. Nothing but the test polls the driver.

@@ -3,13 +3,14 @@
 use core::fmt;
 use std::sync::Arc;
 
-use diset_proto::{Code, FromService, Identity, Notice, SendError, ServiceDef, Trid};
+use diset_proto::{Code, FromService, Identity, LearnedCatalog, Notice, SendError, ServiceDef, Trid};
 use tokio::sync::SetOnce;
 
 use super::handle::ServiceHandle;
 use super::shared::Shared;
 use crate::args::ConnectArgs;
-use crate::link::Link;
+use crate::handler::Catalogued;
+use crate::link::{Link, Typed};
 use crate::tls::{Credentials, Principal};
 
 /// A client as it is known across reconnects: who it proved to be, and the identity it
@@ -88,7 +89,7 @@ impl<S: ServiceDef> Conn<S> {
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was sent.
     pub async fn send<M: FromService<S>>(&self, message: &M) -> Result<(), SendError> {
-        self.0.link.send(M::NUMBER, message).await
+        self.0.link.send(&Typed(M::NUMBER, message)).await
     }
 
     /// Sends messages of one type from the front of `messages`, and takes off what was sent.
@@ -110,7 +111,7 @@ impl<S: ServiceDef> Conn<S> {
     /// # Errors
     /// As [`send`](Self::send); [`SendError::Full`] at once.
     pub fn try_send<M: FromService<S>>(&self, message: &M) -> Result<(), SendError> {
-        self.0.link.try_send(M::NUMBER, message)
+        self.0.link.try_send(&Typed(M::NUMBER, message))
     }
 
     /// Ends the connection. What was sent before still leaves; the client is told
@@ -119,6 +120,12 @@ impl<S: ServiceDef> Conn<S> {
         self.0
             .link
             .disconnect(Notice::new(Code::Disconnected).with_text(reason));
+    }
+}
+
+impl<S: ServiceDef> Catalogued for Conn<S> {
+    fn catalog(&self) -> Option<Arc<LearnedCatalog>> {
+        self.0.service.catalog()
     }
 }
 

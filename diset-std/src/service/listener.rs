@@ -246,7 +246,8 @@ impl<S: ServiceDef> BoundService<S> {
     fn engine(&self) -> Result<Connection<PooledOutput>, Misuse> {
         let settings = &self.service.settings;
         let output = PooledOutput::new(settings.send_buffer);
-        Connection::service(clock::now(), S::CATALOG, settings.limits, output)
+        let engine = Connection::service(clock::now(), S::CATALOG, settings.limits, output)?;
+        Ok(engine.telling(S::STRUCTURES))
     }
 
     /// Starts the task of a new connection.

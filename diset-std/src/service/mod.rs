@@ -24,8 +24,9 @@ pub use self::handle::{Broadcast, ServiceHandle};
 pub use self::listener::{BindError, BoundService};
 use self::listener::{Listener, Security};
 use self::shared::{Callbacks, Settings, Shared};
+use crate::any::AnyMessage;
 use crate::driver::Dropped;
-use crate::handler::{Any, AnyMessage, Borrowed, HandlerResult, Handlers, Owned, Refusal};
+use crate::handler::{Any, Borrowed, HandlerResult, Handlers, Owned, Refusal};
 use crate::link::SlowPolicy;
 use crate::tls::ServerTls;
 

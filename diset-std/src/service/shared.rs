@@ -1,10 +1,10 @@
 //! What all connections of a service share: callbacks, settings, who is connected.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use diset_proto::{Agreement, Digest, Limits, ServiceDef, Trid};
+use diset_proto::{Agreement, Digest, LearnedCatalog, Limits, ServiceDef, Trid};
 
 use super::conn::Conn;
 use super::few_lines::FewLines;
@@ -29,6 +29,7 @@ pub(super) struct Shared<S: ServiceDef> {
     /// Failed TLS handshakes in the log.
     pub(super) failures: FewLines,
     next_trid: AtomicU64,
+    catalog: OnceLock<Option<Arc<LearnedCatalog>>>,
 }
 
 /// What the author wants to know of connections.
@@ -65,7 +66,15 @@ impl<S: ServiceDef> Shared<S> {
             registry: Registry::new(most),
             failures: FewLines::default(),
             next_trid: AtomicU64::new(first_trid(SystemTime::now())),
+            catalog: OnceLock::new(),
         })
+    }
+
+    /// The definitions as values, made when they are first wanted.
+    pub(super) fn catalog(&self) -> Option<Arc<LearnedCatalog>> {
+        // `define_service!` lets nothing through that is refused here.
+        let made = || LearnedCatalog::of::<S>().ok().map(Arc::new);
+        self.catalog.get_or_init(made).clone()
     }
 
     /// A transport id that was never used before, also not by this service before a restart.

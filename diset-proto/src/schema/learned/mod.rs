@@ -14,6 +14,7 @@ pub(crate) mod structure;
 mod tests;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -107,7 +108,7 @@ impl fmt::Display for LearnedMessage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearnedCatalog {
     service: Box<str>,
-    messages: Box<[LearnedMessage]>,
+    messages: Box<[Arc<LearnedMessage>]>,
     digest: Digest,
 }
 
@@ -124,7 +125,7 @@ impl LearnedCatalog {
             return Err(BadDescription::TooLong);
         }
         let mut rest = Reader(descriptions);
-        let mut messages: Vec<LearnedMessage> = Vec::new();
+        let mut messages: Vec<Arc<LearnedMessage>> = Vec::new();
         while !rest.0.is_empty() {
             if messages.len() == MAX_MESSAGES {
                 return Err(BadDescription::Messages);
@@ -133,7 +134,7 @@ impl LearnedCatalog {
             if messages.iter().any(|other| other.name == message.name) {
                 return Err(BadDescription::SameName);
             }
-            messages.push(message);
+            messages.push(Arc::new(message));
         }
         Ok(Self {
             digest: digest::learned(service.as_str(), &messages).ok_or(BadDescription::Messages)?,
@@ -167,17 +168,17 @@ impl LearnedCatalog {
     }
 
     /// The messages; a message's number is its place.
-    pub fn messages(&self) -> &[LearnedMessage] {
+    pub fn messages(&self) -> &[Arc<LearnedMessage>] {
         &self.messages
     }
 
     /// The message with this name.
-    pub fn message(&self, name: &str) -> Option<&LearnedMessage> {
+    pub fn message(&self, name: &str) -> Option<&Arc<LearnedMessage>> {
         self.messages.iter().find(|message| *message.name == *name)
     }
 
     /// The message with this number.
-    pub fn by_number(&self, number: u8) -> Option<&LearnedMessage> {
+    pub fn by_number(&self, number: u8) -> Option<&Arc<LearnedMessage>> {
         self.messages.get(usize::from(number))
     }
 

@@ -72,7 +72,7 @@ fn what_is_learned_is_what_was_defined() {
         assert_eq!(message.key(), def.key(), "PROTOCOL S-3");
         let description = message.to_description();
         assert_eq!(description.len(), def.size(), "PROTOCOL S-7");
-        assert_eq!(LearnedMessage::decode(&description).as_ref(), Ok(message));
+        assert_eq!(LearnedMessage::decode(&description).as_ref(), Ok(&**message));
     }
     assert_eq!(learned.message("Pong"), None);
     assert_eq!(learned.by_number(6), None);

@@ -1,0 +1,221 @@
+//! Clients without definitions: they learn what a service speaks, and send, get and print its messages by name.
+
+mod common;
+
+use diset_std::{BadSettings, BadValue, Cause, Client, ClientEvent, Code, Conn, Ended, SendError, Service, Verdict};
+use diset_std::{Schema, define_service};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::common::*;
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+enum Kind {
+    Plain,
+    Level(u8),
+    Range { from: i32, to: i32 },
+}
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+struct Sample {
+    name: String,
+    value: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+struct Report {
+    host: String,
+    samples: Vec<Sample>,
+    kind: Kind,
+    note: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+struct Echo {
+    report: Report,
+    number: u64,
+}
+
+define_service! {
+    /// Sends each report back with a number.
+    Reports = "Test/Reports";
+    from_client: [Report],
+    from_service: [Echo],
+}
+
+fn echoing() -> Service<Reports> {
+    Service::new(Reports).on(|conn: Conn<Reports>, report: Report| async move {
+        conn.send(&Echo {
+            report,
+            number: u64::MAX,
+        })
+        .await?;
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn a_client_learns_what_a_service_speaks() -> TestResult {
+    let world = World::new()?;
+    let running = world.serve(echoing()).await?;
+    let (client, mut events) = Client::generic("Test/Reports", &running.address)
+        .tls(world.tls("alice")?)
+        .events(8)?;
+    assert!(client.catalog().is_none());
+    assert_eq!(
+        client.value("Report", json!({})).err(),
+        Some(BadValue::NotConnected),
+        "nothing is known yet"
+    );
+    connected(&client).await;
+    let catalog = client.catalog().ok_or("no catalog")?;
+    let shown: Vec<_> = catalog.messages().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "Report { host: str, samples: [ { name: str, value: f64 } ], kind: Plain | Level(u8) | Range { from: i32, to: i32 }, note: option str }",
+            "Echo { report: { host: str, samples: [ { name: str, value: f64 } ], kind: Plain | Level(u8) | Range { from: i32, to: i32 }, note: option str }, number: u64 }",
+        ],
+        "PROTOCOL H-11"
+    );
+    assert!(client.learnt().iter().all(|(_, verdict)| *verdict == Verdict::Same));
+
+    // Attributes in any order, an optional one left out.
+    let report =
+        json!({"kind": {"Range": {"to": 9, "from": -1}}, "host": "node1", "samples": [{"value": 0.5, "name": "load"}]});
+    client.send_any(&client.value("Report", report)?).await?;
+    let mut next = async || loop {
+        match within("an event", events.next()).await {
+            Some(ClientEvent::Message(message)) => break message,
+            Some(_) => {}
+            None => panic!("the client has stopped"),
+        }
+    };
+    let echo = next().await;
+    assert_eq!(echo.name(), "Echo");
+    assert_eq!(
+        serde_json::to_string(&echo)?,
+        r#"{"report":{"host":"node1","samples":[{"name":"load","value":0.5}],"kind":{"Range":{"from":-1,"to":9}},"note":null},"number":18446744073709551615}"#
+    );
+    assert_eq!(format!("{echo:?}"), format!("Echo of {} bytes", echo.bytes().len()));
+    // What the service alone sends cannot be sent.
+    assert_eq!(client.send_any(&echo).await, Err(SendError::WrongDirection));
+    client.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_told_in_words() -> TestResult {
+    let world = World::new()?;
+    let running = world.serve(echoing()).await?;
+    let client = Client::generic("Test/Reports", &running.address)
+        .tls(world.tls("alice")?)
+        .connect()
+        .await?;
+    let told = |name: &str, value| {
+        client
+            .value(name, value)
+            .map_or_else(|why| why.to_string(), |_| String::new())
+    };
+    assert_eq!(
+        told("Ping", json!({"id": 7})),
+        "the service has no message `Ping`; it has Report, Echo"
+    );
+    let bad =
+        json!({"host": "h", "samples": [{"name": "a", "value": 1}, {"name": "b", "value": "x"}], "kind": "Plain"});
+    assert_eq!(
+        told("Report", bad),
+        "Report: `samples[1].value`: expected a number, or the text NaN, inf or -inf, got the text \"x\""
+    );
+    client.close().await;
+    Ok(())
+}
+
+/// Two forms of one service, as before and after an upgrade.
+mod upgrade {
+    use super::{Deserialize, Schema, Serialize, define_service};
+
+    pub(super) mod before {
+        use super::{Deserialize, Schema, Serialize, define_service};
+        #[derive(Debug, Serialize, Deserialize, Schema)]
+        pub(crate) struct Job {
+            pub(crate) id: i64,
+        }
+        define_service! { pub(crate) Jobs = "Test/Jobs"; both: [Job] }
+    }
+    pub(super) mod after {
+        use super::{Deserialize, Schema, Serialize, define_service};
+        #[derive(Debug, Serialize, Deserialize, Schema)]
+        pub(crate) struct Hello {}
+        #[derive(Debug, Serialize, Deserialize, Schema)]
+        pub(crate) struct Job {
+            pub(crate) id: i64,
+            pub(crate) queue: String,
+        }
+        define_service! { pub(crate) Jobs = "Test/Jobs"; both: [Hello, Job] }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_comes_back_with_other_definitions_is_learned_anew() -> TestResult {
+    let world = World::new()?;
+    let old = world
+        .serve(Service::new(upgrade::before::Jobs).on(|_, _: upgrade::before::Job| async { Ok(()) }))
+        .await?;
+    let (address, port) = (old.address.clone(), old.port());
+    let client = Client::generic("Test/Jobs", &address)
+        .tls(world.tls("alice")?)
+        .reconnect(QUICK)
+        .connect()
+        .await?;
+    let stale = client.value("Job", json!({"id": 1}))?;
+    client.send_any(&stale).await?;
+    let before = client.catalog().ok_or("no catalog")?.digest();
+    old.stop().await;
+
+    let (log, mut jobs) = log();
+    let new = Service::new(upgrade::after::Jobs).on(move |_, job: upgrade::after::Job| {
+        log.add((job.id, job.queue));
+        async { Ok(()) }
+    });
+    let _new = run(new.bind(("127.0.0.1", port), world.server.clone()).await?);
+    let mut states = client.watch();
+    within("the new definitions", async {
+        while client.catalog().is_some_and(|catalog| catalog.digest() == before) {
+            states.changed().await.expect("the client lives");
+        }
+    })
+    .await;
+    connected(&client).await;
+    // Made for the old definition: it does not leave under the number of another message.
+    assert_eq!(
+        client.send_any(&stale).await,
+        Err(SendError::NotAgreed(Verdict::Differs)),
+        "PROTOCOL S-6"
+    );
+    client
+        .send_any(&client.value("Job", json!({"id": 2, "queue": "short"}))?)
+        .await?;
+    assert_eq!(jobs.next().await, (2, "short".to_owned()));
+    client.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_of_services_are_checked_here_and_there() -> TestResult {
+    let world = World::new()?;
+    let running = world.serve(echoing()).await?;
+    let bad = Client::generic("Reports", &running.address)
+        .tls(world.tls("alice")?)
+        .start();
+    assert!(matches!(bad, Err(BadSettings::Service(name)) if name == "Reports"));
+    let other = Client::generic("Test/Other", &running.address)
+        .tls(world.tls("alice")?)
+        .connect()
+        .await;
+    let Err(Ended::Dropped(dropped)) = other else {
+        return Err("connected to a service of another name".into());
+    };
+    assert!(matches!(dropped.cause(), Cause::Refused(notice) if notice.code() == Code::UnknownService));
+    Ok(())
+}
