@@ -31,18 +31,6 @@ async fn reader(
 }
 
 /// The client may know of its connection a moment before the service's program does.
-async fn conn_of(running: &Running<PingPong>, client: &Client<PingPong>) -> Conn<PingPong> {
-    within("the service knows", async {
-        loop {
-            if let Some(conn) = client.trid().and_then(|trid| running.handle.find(trid)) {
-                return conn;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-}
-
 fn news(text: &str) -> News {
     News { text: text.to_owned() }
 }

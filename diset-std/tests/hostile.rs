@@ -5,16 +5,14 @@ mod common;
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_std::diset_proto::{
-    ClientConfig, Connection, Deframer, Event, GrowBuf, Instant, MAJOR, Misuse, Notice, ServiceDef,
-};
+use diset_std::diset_proto::{Instant, MAJOR, Notice};
 use diset_std::rustls::pki_types::pem::PemObject;
 use diset_std::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use diset_std::rustls::{self, ClientConfig as TlsConfig, RootCertStore};
 use diset_std::tls::throwaway::{expired, to_pem};
 use diset_std::tls::{Certificate, ClientTls, ServerTls};
-use diset_std::{Cause, ClientState, Code, Ended, Identity, Limits, Service};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use diset_std::{Cause, ClientState, Code, Ended, Limits, Service};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -48,50 +46,6 @@ async fn raw(
     let socket = TcpStream::connect(&running.address).await?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, socket).await
-}
-
-/// All the peer says until it ends, and how it ends.
-async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, std::io::Result<()>) {
-    let mut bytes = Vec::new();
-    let end = within("the peer's end", stream.read_to_end(&mut bytes)).await;
-    (bytes, end.map(|_| ()))
-}
-
-/// A client's engine, driven by hand.
-struct Engine {
-    conn: Connection<GrowBuf>,
-    rx: Deframer<GrowBuf>,
-}
-
-impl Engine {
-    fn new() -> Result<Self, Misuse> {
-        let config = ClientConfig {
-            catalog: PingPong::CATALOG,
-            identity: Identity::from_bytes([3; 16]),
-            limits: Limits::SERVER,
-            args: &[],
-        };
-        Ok(Self {
-            conn: Connection::client(Instant::ZERO, &config, GrowBuf::new(1 << 20))?,
-            rx: Deframer::new(GrowBuf::new(1 << 17)),
-        })
-    }
-
-    fn proposal(&mut self) -> Vec<u8> {
-        let bytes = self.conn.transmit().to_vec();
-        self.conn.transmitted(bytes.len());
-        bytes
-    }
-
-    /// What a service that says this did to the connection.
-    fn fate(&mut self, mut bytes: &[u8]) -> Option<Cause> {
-        while let Some(frame) = self.rx.next(&mut bytes, self.conn.max_frame()) {
-            if let Some(Event::Dropped(cause)) = self.conn.handle_frame(Instant::ZERO, frame) {
-                return Some(cause);
-            }
-        }
-        None
-    }
 }
 
 fn hurried() -> Service<PingPong> {
@@ -198,7 +152,7 @@ async fn who_does_not_offer_our_protocol_is_not_listened_to() -> TestResult {
     let certificate = world.ca.client("alice")?;
     // None at all: TLS itself allows that, so the handshake may even succeed here.
     if let Ok(mut stream) = raw(&world, &running, &certificate, &[]).await {
-        let proposal = Engine::new()?.proposal();
+        let proposal = Engine::new()?.says();
         stream.write_all(&proposal).await.ok();
         let (told, _) = read_all(&mut stream).await;
         assert!(told.is_empty(), "PROTOCOL X-2: {told:?}");
@@ -280,17 +234,12 @@ async fn an_end_in_order_is_answered_in_order_and_a_cut_is_a_loss() -> TestResul
     for in_order in [true, false] {
         let mut engine = Engine::new()?;
         let mut stream = raw(&world, &running, &certificate, &[ALPN]).await?;
-        stream.write_all(&engine.proposal()).await?;
-        let mut told = vec![0; 1024];
-        while engine.conn.trid().is_none() {
-            let count = within("accepted", stream.read(&mut told)).await?;
-            assert_eq!(engine.fate(&told[..count]), None);
-        }
+        engine.open(&mut stream).await?;
         if in_order {
             engine
                 .conn
                 .go_away(Instant::ZERO, Notice::new(Code::Done), Duration::from_secs(5))?;
-            stream.write_all(&engine.proposal()).await?;
+            stream.write_all(&engine.says()).await?;
             let (_, end) = read_all(&mut stream).await;
             end.map_err(|error| format!("PROTOCOL X-4, G-2: {error}"))?;
             stream.shutdown().await.ok();
@@ -376,7 +325,7 @@ async fn a_peer_that_vanishes_is_missed() -> TestResult {
         .await?;
     let mut engine = Engine::new()?;
     let mut stream = raw(&world, &running, &world.ca.client("alice")?, &[ALPN]).await?;
-    stream.write_all(&engine.proposal()).await?;
+    stream.write_all(&engine.says()).await?;
     // Its socket stays, nobody is behind it.
     let why = drops.next().await;
     assert!(matches!(why.cause(), Cause::Silent), "PROTOCOL K-4: {why}");

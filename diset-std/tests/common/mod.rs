@@ -9,13 +9,15 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
+use diset_std::diset_proto::{ClientConfig, Connection, Deframer, Event, GrowBuf, Instant, Misuse};
 use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::tls::{ClientTls, ServerTls};
 use diset_std::{
-    BoundService, Client, ClientBuilder, ClientState, Code, Conn, Dropped, Ended, HandlerResult, ReconnectPolicy,
-    Schema, Service, ServiceDef, ServiceHandle, define_service,
+    BoundService, Cause, Client, ClientBuilder, ClientState, Code, Conn, Dropped, Ended, HandlerResult, Identity,
+    Limits, Notice, ReconnectPolicy, Schema, Service, ServiceDef, ServiceHandle, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -231,6 +233,19 @@ pub(crate) async fn connected<S: ServiceDef>(client: &Client<S>) {
     within("connected", client.connected()).await.expect("the client lives");
 }
 
+/// The service's side of a client's connection.
+pub(crate) async fn conn_of<S: ServiceDef, C: ServiceDef>(running: &Running<S>, client: &Client<C>) -> Conn<S> {
+    within("the service knows", async {
+        loop {
+            if let Some(conn) = client.trid().and_then(|trid| running.handle.find(trid)) {
+                return conn;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
 /// The connection that ended, in why a client is not connected.
 pub(crate) fn dropped(ended: &Ended) -> &Dropped {
     match ended {
@@ -244,6 +259,43 @@ pub(crate) fn code(dropped: &Dropped) -> Option<Code> {
     dropped.code()
 }
 
+/// What the peer said at the end.
+pub(crate) fn told(dropped: &Dropped) -> &Notice {
+    match dropped.cause() {
+        Cause::PeerError(notice) | Cause::Refused(notice) => notice,
+        other => panic!("{other}"),
+    }
+}
+
+/// A client that is let alone: it keeps its connection and gets its answers.
+pub(crate) struct Neighbour {
+    pub(crate) client: Client<PingPong>,
+    trid: Option<Trid>,
+    pongs: Seen<i64>,
+}
+
+impl Neighbour {
+    pub(crate) async fn new(client: ClientBuilder<PingPong>) -> Result<Self, Box<dyn Error>> {
+        let (log, pongs) = log();
+        let client = client
+            .on_ref::<Pong>(move |_, pong| {
+                log.add(pong.id);
+                Ok(())
+            })
+            .on_ref::<News>(|_, _| Ok(()))
+            .connect()
+            .await?;
+        let trid = client.trid();
+        Ok(Self { client, trid, pongs })
+    }
+
+    pub(crate) async fn is_served(&mut self) {
+        self.client.send(&Ping { id: 5 }).await.expect("open");
+        assert_eq!(self.pongs.next().await, 5);
+        assert_eq!(self.client.trid(), self.trid, "it kept its connection");
+    }
+}
+
 /// How often something happened.
 #[derive(Clone, Default)]
 pub(crate) struct Count(Arc<AtomicUsize>);
@@ -255,5 +307,61 @@ impl Count {
 
     pub(crate) fn value(&self) -> usize {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// All the peer says until it ends, and how it ends.
+pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, std::io::Result<()>) {
+    let mut bytes = Vec::new();
+    let end = within("the peer's end", stream.read_to_end(&mut bytes)).await;
+    (bytes, end.map(|_| ()))
+}
+
+/// A client's engine, driven by hand.
+pub(crate) struct Engine {
+    pub(crate) conn: Connection<GrowBuf>,
+    rx: Deframer<GrowBuf>,
+}
+
+impl Engine {
+    pub(crate) fn new() -> Result<Self, Misuse> {
+        let config = ClientConfig {
+            catalog: PingPong::CATALOG,
+            identity: Identity::from_bytes([3; 16]),
+            limits: Limits::SERVER,
+            args: &[],
+        };
+        Ok(Self {
+            conn: Connection::client(Instant::ZERO, &config, GrowBuf::new(1 << 20))?,
+            rx: Deframer::new(GrowBuf::new(1 << 17)),
+        })
+    }
+
+    /// What it has to say: its proposal at first.
+    pub(crate) fn says(&mut self) -> Vec<u8> {
+        let bytes = self.conn.transmit().to_vec();
+        self.conn.transmitted(bytes.len());
+        bytes
+    }
+
+    /// Proposes, and reads until it is accepted.
+    pub(crate) async fn open(&mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> TestResult {
+        stream.write_all(&self.says()).await?;
+        let mut told = vec![0; 1024];
+        while self.conn.trid().is_none() {
+            let count = within("accepted", stream.read(&mut told)).await?;
+            assert_eq!(self.fate(&told[..count]), None);
+        }
+        Ok(())
+    }
+
+    /// What a service that says this did to the connection.
+    pub(crate) fn fate(&mut self, mut bytes: &[u8]) -> Option<Cause> {
+        while let Some(frame) = self.rx.next(&mut bytes, self.conn.max_frame()) {
+            if let Some(Event::Dropped(cause)) = self.conn.handle_frame(Instant::ZERO, frame) {
+                return Some(cause);
+            }
+        }
+        None
     }
 }
