@@ -13,7 +13,7 @@ use std::time::Instant;
 use diset_examples::{News, Ping, PingPong, Pong, Shout};
 use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::tls::{ClientTls, ServerTls};
-use diset_std::{BoundService, Client, ClientState, Conn, ReconnectPolicy, Service, ServiceHandle};
+use diset_std::{BoundService, Client, ClientState, Conn, ReconnectPolicy, Rule, Service, ServiceHandle};
 use tokio::sync::{mpsc, oneshot};
 
 const ROUND_TRIPS: i64 = 10_000;
@@ -70,6 +70,8 @@ async fn start_service(tls: ServerTls) -> Result<BoundService<PingPong>, Box<dyn
             );
             Ok(())
         })
+        // News is for those who say where they are: the others learn so when they connect.
+        .allow::<News>(Rule::at_connect(|conn| conn.args().text("site").is_some()))
         .on(|conn, ping: Ping| async move {
             conn.send(&Pong { id: ping.id }).await?;
             Ok(())

@@ -10,7 +10,7 @@ use diset_embedded::{
     Arg, Buffers, Cause, Client, Clock, Code, Config, Dropped, Event, Identity, Instant, Limits, MessageOf, Retry,
     Schema, Trid, TrustedLine, define_service,
 };
-use diset_std::{Conn, Service, ServiceHandle};
+use diset_std::{Conn, Rule, Service, ServiceHandle};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -83,6 +83,7 @@ fn config() -> Config<'static> {
 fn story(runtime: &Runtime, agent: &mut dyn Agent) {
     let (gone, mut drops) = mpsc::unbounded_channel();
     let service = Service::new(Demo)
+        .allow_connect(Rule::everyone())
         .on_connected(|conn: Conn<Demo>| async move {
             let text = format!("{} at {:?}", conn.identity(), conn.args().text("site"));
             conn.send(&Note { text }).await?;

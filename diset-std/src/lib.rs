@@ -45,6 +45,8 @@
 //! - **Handlers** of one connection run one after the other, in the order of the messages; connections do not wait for
 //!   each other, and reading, keep-alives and writing go on while a handler waits. `Err` or a panic disconnects the
 //!   peer with a typed error. `on` gets an owned message, `on_ref` a borrowed one, `on_any` whatever has no handler.
+//! - **Rules** say who may connect and who may exchange which message with a service, in either direction: [`Rule`]. What
+//!   is forbidden from the start a client learns when it connects: [`Client::verdict`].
 //! - **Delivery** is at most once, in order. When a connection ends both sides are told how many of their messages may
 //!   be lost at most: [`Dropped::unconfirmed`].
 //! - **Slow peers** are dealt with by a [`SlowPolicy`]: `send` waits (with a limit), fails, or the peer is disconnected.
@@ -83,7 +85,7 @@ pub use driver::Dropped;
 pub use handler::{Failure, HandlerResult, Refusal};
 pub use link::SlowPolicy;
 pub use rustls;
-pub use service::{BindError, BoundService, Broadcast, Conn, Service, ServiceHandle, SessionId};
+pub use service::{BindError, BoundService, Broadcast, Conn, Rule, Service, ServiceHandle, SessionId};
 
 /// The examples in the README compile.
 #[cfg(doctest)]

@@ -266,6 +266,12 @@ impl Link {
         });
     }
 
+    /// Looks at the engine of a connection that is, or was, open.
+    pub(crate) fn opened<R>(&self, look: impl FnOnce(&Connection<PooledOutput>) -> R) -> Option<R> {
+        let state = self.lock();
+        state.conn.as_ref().filter(|conn| conn.trid().is_some()).map(look)
+    }
+
     /// Does something with the engine, if there is one, and wakes its driver.
     pub(crate) fn with_conn<R>(&self, work: impl FnOnce(&mut Connection<PooledOutput>) -> R) -> Option<R> {
         let mut state = self.lock();

@@ -3,7 +3,7 @@
 mod common;
 
 use diset_std::tls::Credentials;
-use diset_std::{BadSettings, Client, Conn, Ended};
+use diset_std::{BadSettings, Client, Conn, Ended, Rule};
 
 use crate::common::*;
 
@@ -26,6 +26,7 @@ async fn round_trip(client: diset_std::ClientBuilder<PingPong>) -> Result<Client
 async fn plain_tcp_works_where_both_sides_say_so() -> TestResult {
     let (log, mut seen) = log();
     let bound = answering()
+        .allow_connect(Rule::everyone())
         .on_connect(move |conn: Conn<PingPong>| {
             log.add(conn.credentials().clone());
             async { Ok(()) }
@@ -125,7 +126,7 @@ async fn an_address_that_is_taken_is_named() -> TestResult {
     let address = format!("cannot listen on 127.0.0.1:{}: ", running.port());
     assert!(text.starts_with(&address), "{text}");
     for wrong in ["foo", "localhost:http", "9145"] {
-        let unreadable = answering().bind_plain_tcp(wrong).await;
+        let unreadable = answering().allow_connect(Rule::everyone()).bind_plain_tcp(wrong).await;
         let text = unreadable.err().ok_or("bound")?.to_string();
         assert!(text.contains(wrong) && text.contains("write host:port"), "{text}");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diset_proto::{Cause, Connection, Event, Instant, Proposal, ServiceDef, Trid};
+use diset_proto::{Cause, Connection, Event, Instant, MessageSet, Proposal, ServiceDef, Trid};
 
 use super::Client;
 use super::builder::Callbacks;
@@ -42,11 +42,11 @@ impl<S: ServiceDef> App for ClientApp<S> {
     }
 
     /// A client's engine never gives a proposal.
-    fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
+    fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
         Box::pin(core::future::ready(Err(Refusal::permanent("a client admits nobody"))))
     }
 
-    fn accept(&mut self, _: Instant, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
         None
     }
 

@@ -11,7 +11,7 @@ mod target;
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{FromClient, Identity, LearnedCatalog, SendError, ServiceDef, Trid, Verdict};
+use diset_proto::{FromClient, Identity, LearnedCatalog, MessageOf, SendError, ServiceDef, Trid, Verdict};
 use tokio::sync::watch;
 
 pub use self::builder::ClientBuilder;
@@ -141,14 +141,20 @@ impl<S: ServiceDef> Client<S> {
         let Some(catalog) = self.catalog() else {
             return Vec::new();
         };
-        let state = self.inner.link.lock();
-        let Some(conn) = state.conn.as_ref().filter(|conn| conn.trid().is_some()) else {
-            return Vec::new();
-        };
         let numbered = catalog.messages().iter().zip(0u8..);
-        numbered
-            .map(|(message, number)| (message.name().to_owned(), conn.verdict(number)))
-            .collect()
+        let learnt = self.inner.link.opened(|conn| {
+            numbered
+                .map(|(message, number)| (message.name().to_owned(), conn.verdict(number)))
+                .collect()
+        });
+        learnt.unwrap_or_default()
+    }
+
+    /// What the service said of this message when this connection was made; `None` while not
+    /// connected. One that is not [`Verdict::Same`] cannot be sent. A service may forbid it later
+    /// on all the same: its rights may change.
+    pub fn verdict<M: MessageOf<S>>(&self) -> Option<Verdict> {
+        self.inner.link.opened(|conn| conn.verdict(M::NUMBER))
     }
 
     /// The definitions of the service, to be listed or printed. Of a [`generic`](Client::generic)

@@ -16,7 +16,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::limits::LINGER;
-use diset_proto::{Cause, Code, Connection, Event, Instant, Limits, Progress, Proposal, Trid};
+use diset_proto::{Cause, Code, Connection, Event, Instant, Limits, MessageSet, Progress, Proposal, Trid};
 use tokio::time::Sleep;
 
 use self::session::Session;
@@ -77,14 +77,23 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn handlers(&self) -> Arc<Handlers<Self::Peer>>;
     /// TLS is done, or was not wanted.
     fn established(&mut self, established: Established);
-    /// A client proposes: decide.
-    fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>>;
+    /// A client proposes: decide, and say which messages are not for it.
+    fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>>;
     /// The client was admitted: accept it.
-    fn accept(&mut self, now: Instant, conn: &mut Connection<PooledOutput>) -> Option<Event<'static>>;
+    fn accept(
+        &mut self,
+        now: Instant,
+        forbidden: MessageSet,
+        conn: &mut Connection<PooledOutput>,
+    ) -> Option<Event<'static>>;
     /// The connection is open. The future runs before any message is handled.
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>>;
     /// Who handlers talk to; asked only after [`opened`](Self::opened).
     fn peer(&self) -> Option<&Self::Peer>;
+    /// Whether a message, whose turn it is, is forbidden now; the text for the peer then.
+    fn forbids(&self, _number: u8) -> Option<&str> {
+        None
+    }
     /// TLS failed; told once, at the very end.
     fn channel_failed(&self, _failure: &ChannelError) {}
     /// The connection is over and the last handler has finished.

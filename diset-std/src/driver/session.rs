@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 
 use diset_proto::{
-    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, Progress, Trid,
+    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Progress, Trid,
 };
 
 use super::lane::Lane;
@@ -35,7 +35,7 @@ pub(super) struct Session<A: App> {
     link: Arc<Link>,
     rx: Deframer<GrowBuf>,
     handlers: Arc<Handlers<A::Peer>>,
-    admission: Option<BoxFuture<Result<(), Refusal>>>,
+    admission: Option<BoxFuture<Result<MessageSet, Refusal>>>,
     lane: Lane,
     end: End,
 }
@@ -109,7 +109,7 @@ impl<A: App> Session<A> {
         let mut state = self.link.lock();
         let Some(conn) = &mut state.conn else { return true };
         let event = match decision {
-            Ok(()) => self.app.accept(now, conn),
+            Ok(forbidden) => self.app.accept(now, forbidden, conn),
             Err(Refusal(notice)) => {
                 // In another phase the engine has refused the client for its own reasons.
                 let _ = conn.refuse(notice);
@@ -238,6 +238,11 @@ impl<A: App> Session<A> {
         cx: &mut Context<'_>,
     ) {
         let wire = message.wire();
+        if let Some(why) = app.forbids(message.number()) {
+            // PROTOCOL M-5
+            link.with_conn(|conn| conn.reject(message, Code::Forbidden, why));
+            return;
+        }
         let (Some(handler), Some(peer)) = (handlers.find(message.number()), app.peer()) else {
             let name = message.name();
             link.with_conn(|conn| conn.reject(message, Code::NoHandler, name));

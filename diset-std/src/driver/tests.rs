@@ -43,11 +43,11 @@ impl App for TestApp {
 
     fn established(&mut self, _: Established) {}
 
-    fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
+    fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
         Box::pin(core::future::pending())
     }
 
-    fn accept(&mut self, _: Instant, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
         None
     }
 

@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::{Admission, Code, Connection, Digest, Event, Instant, Notice, Proposal, ServiceDef, Trid};
+use diset_proto::{
+    Admission, Code, Connection, Digest, Event, Instant, MessageSet, Notice, Proposal, ServiceDef, Trid,
+};
 use tokio::sync::SetOnce;
 
 use super::conn::{Conn, Inner, SessionId};
@@ -76,7 +78,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         self.is_up = true;
     }
 
-    fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<(), Refusal>> {
+    fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
         let service = &self.service;
         let session = SessionId {
             principal: self.credentials.principal(),
@@ -98,16 +100,29 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             gone: SetOnce::new(),
         }));
         self.candidate = Some((conn.clone(), proposal.digest()));
-        match &service.callbacks.on_connect {
-            Some(on_connect) => guarded("on_connect", || on_connect(conn))
-                .unwrap_or_else(|| Box::pin(core::future::ready(Err(Refusal::panicked())))),
-            None => Box::pin(core::future::ready(Ok(()))),
+        if let Err(refusal) = service.rules.admit(&conn) {
+            return Box::pin(core::future::ready(Err(refusal)));
         }
+        let on_connect = match &service.callbacks.on_connect {
+            Some(on_connect) => guarded("on_connect", || on_connect(conn.clone()))
+                .unwrap_or_else(|| Box::pin(core::future::ready(Err(Refusal::panicked())))),
+            None => return Box::pin(core::future::ready(Ok(service.rules.forbidden(&conn)))),
+        };
+        Box::pin(async move {
+            on_connect.await?;
+            // After it, so that it can look up what they ask for.
+            Ok(conn.0.service.rules.forbidden(&conn))
+        })
     }
 
-    fn accept(&mut self, now: Instant, conn: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+    fn accept(
+        &mut self,
+        now: Instant,
+        forbidden: MessageSet,
+        conn: &mut Connection<PooledOutput>,
+    ) -> Option<Event<'static>> {
         let (candidate, digest) = self.candidate.take()?;
-        let mut admission = Admission::new(candidate.trid());
+        let mut admission = Admission::new(candidate.trid()).with_forbidden(forbidden);
         let older = &self.service.settings.older;
         if let Some((_, table)) = older.iter().find(|(known, _)| Some(*known) == digest) {
             admission = admission.with_table(table.clone());
@@ -145,6 +160,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn peer(&self) -> Option<&Conn<S>> {
         self.admitted.as_ref()
+    }
+
+    fn forbids(&self, number: u8) -> Option<&str> {
+        self.service.rules.forbids(number, self.admitted.as_ref()?)
     }
 
     fn channel_failed(&self, failure: &ChannelError) {

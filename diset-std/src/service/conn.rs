@@ -3,7 +3,9 @@
 use core::fmt;
 use std::sync::Arc;
 
-use diset_proto::{Code, FromService, Identity, LearnedCatalog, Notice, SendError, ServiceDef, Trid};
+use diset_proto::{
+    Code, FromService, Identity, LearnedCatalog, MessageOf, Notice, SendError, ServiceDef, Trid, Verdict,
+};
 use tokio::sync::SetOnce;
 
 use super::handle::ServiceHandle;
@@ -80,8 +82,16 @@ impl<S: ServiceDef> Conn<S> {
         ServiceHandle(Arc::clone(&self.0.service))
     }
 
+    /// What was agreed on a message when this connection was opened; `None` while it is not
+    /// open. A rule that is asked at [each delivery](crate::Rule::at_delivery) may forbid the
+    /// message all the same.
+    pub fn verdict<M: MessageOf<S>>(&self) -> Option<Verdict> {
+        self.0.link.opened(|conn| conn.verdict(M::NUMBER))
+    }
+
     /// Sends a message: at most once, in order. Waits for room as the service's
-    /// [`SlowPolicy`](crate::SlowPolicy) says.
+    /// [`SlowPolicy`](crate::SlowPolicy) says. The [`Rule`](crate::Rule) on the message is asked
+    /// when the call is made.
     ///
     /// # Errors
     /// [`SendError`]: the message was not sent.
@@ -89,12 +99,13 @@ impl<S: ServiceDef> Conn<S> {
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was sent.
     pub async fn send<M: FromService<S>>(&self, message: &M) -> Result<(), SendError> {
+        self.permitted(M::NUMBER)?;
         self.0.link.send(&Typed(M::NUMBER, message)).await
     }
 
     /// Sends messages of one type from the front of `messages`, and takes off what was sent.
-    /// Cheaper than to [`send`](Self::send) each of many small messages. Messages of others
-    /// may come in between.
+    /// Cheaper than to [`send`](Self::send) each of many small messages, unless there is a
+    /// [`Rule`](crate::Rule) to be asked for each. Messages of others may come in between.
     ///
     /// # Errors
     /// [`SendError`]: the first message that is left was not sent.
@@ -103,7 +114,14 @@ impl<S: ServiceDef> Conn<S> {
     /// Cancel safe: when the future is dropped before it is ready, what is left in `messages`
     /// was not sent.
     pub async fn send_all<M: FromService<S>>(&self, messages: &mut &[M]) -> Result<(), SendError> {
-        self.0.link.send_all(M::NUMBER, messages).await
+        if self.0.service.rules.asked_each_time(M::NUMBER).is_none() {
+            return self.0.link.send_all(M::NUMBER, messages).await;
+        }
+        while let Some((first, rest)) = messages.split_first() {
+            self.send(first).await?;
+            *messages = rest;
+        }
+        Ok(())
     }
 
     /// Sends a message if there is room for it now.
@@ -111,7 +129,17 @@ impl<S: ServiceDef> Conn<S> {
     /// # Errors
     /// As [`send`](Self::send); [`SendError::Full`] at once.
     pub fn try_send<M: FromService<S>>(&self, message: &M) -> Result<(), SendError> {
+        self.permitted(M::NUMBER)?;
         self.0.link.try_send(&Typed(M::NUMBER, message))
+    }
+
+    /// Whether the rules let the service send this to the client now (PROTOCOL M-5); what was
+    /// forbidden at connect the engine refuses.
+    fn permitted(&self, number: u8) -> Result<(), SendError> {
+        match self.0.service.rules.forbids(number, self) {
+            None => Ok(()),
+            Some(_) => Err(SendError::NotAgreed(Verdict::Forbidden)),
+        }
     }
 
     /// Ends the connection. What was sent before still leaves; the client is told

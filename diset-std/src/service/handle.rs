@@ -4,7 +4,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid};
+use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid, Verdict};
 
 use super::conn::{Conn, SessionId};
 use super::shared::Shared;
@@ -20,6 +20,8 @@ pub struct Broadcast {
     pub queued: usize,
     /// Connections that had no room for it.
     pub full: usize,
+    /// Connections that it is forbidden to by a [`Rule`](crate::Rule).
+    pub forbidden: usize,
     /// Connections that do not share its definition, or were about to end.
     pub not_sent: usize,
 }
@@ -68,6 +70,7 @@ impl<S: ServiceDef> ServiceHandle<S> {
                         conn.0.link.too_slow();
                     }
                 }
+                Err(SendError::NotAgreed(Verdict::Forbidden)) => result.forbidden += 1,
                 Err(_) => result.not_sent += 1,
             }
         }

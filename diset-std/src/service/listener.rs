@@ -67,6 +67,12 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// Without TLS nobody is authenticated on TCP, and only authenticated clients may connect
+    /// (PROTOCOL H-12).
+    #[error(
+        "plain TCP authenticates nobody, and this service admits only authenticated clients: say allow_connect(Rule::everyone()), or give it another rule, or listen with TLS"
+    )]
+    NobodyAdmitted,
     /// The limits do not fit together.
     #[error("the settings of the service do not fit: {0}")]
     Settings(Misuse),

@@ -6,6 +6,7 @@ mod few_lines;
 mod handle;
 mod listener;
 mod registry;
+mod rule;
 mod shared;
 
 use core::fmt;
@@ -23,6 +24,8 @@ pub use self::conn::{Conn, SessionId};
 pub use self::handle::{Broadcast, ServiceHandle};
 pub use self::listener::{BindError, BoundService};
 use self::listener::{Listener, Security};
+pub use self::rule::Rule;
+use self::rule::Rules;
 use self::shared::{Callbacks, Settings, Shared};
 use crate::any::AnyMessage;
 use crate::driver::Dropped;
@@ -38,12 +41,13 @@ use crate::tls::ServerTls;
 pub struct Service<S: ServiceDef> {
     handlers: Handlers<Conn<S>>,
     callbacks: Callbacks<S>,
+    rules: Rules<S>,
     settings: Settings,
 }
 
 impl<S: ServiceDef> Service<S> {
-    /// A service with this catalog and no callbacks: everybody whose certificate is valid
-    /// is admitted, every message is refused.
+    /// A service with this catalog and no callbacks: every authenticated client is admitted,
+    /// every message is refused.
     pub fn new(_service: S) -> Self {
         Self {
             handlers: Handlers::new(S::CATALOG.messages().len()),
@@ -52,6 +56,7 @@ impl<S: ServiceDef> Service<S> {
                 on_connected: None,
                 on_drop: None,
             },
+            rules: Rules::new(),
             settings: Settings {
                 limits: Limits::SERVER,
                 slow: SlowPolicy::default(),
@@ -220,14 +225,19 @@ impl<S: ServiceDef> Service<S> {
     }
 
     /// Listens on TCP **without TLS**: nothing is authenticated, encrypted or protected
-    /// from change. For trusted networks and tests.
+    /// from change. For trusted networks and tests. Say who may connect all the same:
+    /// [`allow_connect`](Self::allow_connect).
     ///
     /// # Errors
-    /// As [`bind`](Self::bind).
+    /// As [`bind`](Self::bind), and [`BindError::NobodyAdmitted`] when only authenticated clients
+    /// may connect, as without `allow_connect`.
     ///
     /// # Cancel safety
     /// As [`bind`](Self::bind).
     pub async fn bind_plain_tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<BoundService<S>, BindError> {
+        if !self.rules.takes_unauthenticated() {
+            return Err(BindError::NobodyAdmitted);
+        }
         self.listen(Listener::tcp(address).await?, Security::Plain)
     }
 
@@ -243,7 +253,7 @@ impl<S: ServiceDef> Service<S> {
     }
 
     fn listen(self, listener: Listener, security: Security) -> Result<BoundService<S>, BindError> {
-        let service = Shared::new(self.handlers, self.callbacks, self.settings);
+        let service = Shared::new(self.handlers, self.callbacks, self.rules, self.settings);
         BoundService::new(listener, security, service)
     }
 }

@@ -9,6 +9,7 @@ use diset_proto::{Agreement, Digest, LearnedCatalog, Limits, ServiceDef, Trid};
 use super::conn::Conn;
 use super::few_lines::FewLines;
 use super::registry::{Most, Registry};
+use super::rule::Rules;
 use crate::driver::Dropped;
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
 use crate::link::SlowPolicy;
@@ -24,6 +25,7 @@ const YEAR_2020: core::time::Duration = core::time::Duration::from_secs(1_577_83
 pub(super) struct Shared<S: ServiceDef> {
     pub(super) handlers: Arc<Handlers<Conn<S>>>,
     pub(super) callbacks: Callbacks<S>,
+    pub(super) rules: Rules<S>,
     pub(super) settings: Settings,
     pub(super) registry: Registry<S>,
     /// Failed TLS handshakes in the log.
@@ -53,7 +55,12 @@ pub(super) struct Settings {
 }
 
 impl<S: ServiceDef> Shared<S> {
-    pub(super) fn new(handlers: Handlers<Conn<S>>, callbacks: Callbacks<S>, settings: Settings) -> Arc<Self> {
+    pub(super) fn new(
+        handlers: Handlers<Conn<S>>,
+        callbacks: Callbacks<S>,
+        rules: Rules<S>,
+        settings: Settings,
+    ) -> Arc<Self> {
         let most = Most {
             connections: settings.max_connections,
             per_principal: settings.max_per_principal,
@@ -62,6 +69,7 @@ impl<S: ServiceDef> Shared<S> {
         Arc::new(Self {
             handlers: Arc::new(handlers),
             callbacks,
+            rules,
             settings,
             registry: Registry::new(most),
             failures: FewLines::default(),

@@ -58,6 +58,15 @@ impl Credentials {
         }
     }
 
+    /// Whether it proved anything: not on plain TCP.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        match self {
+            Self::Certificate(_) | Self::Unix { .. } => true,
+            Self::None => false,
+        }
+    }
+
     /// What the certificate said, if there is one.
     #[must_use]
     pub fn certificate(&self) -> Option<&CertificateCredentials> {
