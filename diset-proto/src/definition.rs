@@ -147,6 +147,7 @@ impl MessageSet {
     }
 
     /// Whether the message is in it.
+    #[inline]
     pub fn contains(&self, number: u8) -> bool {
         let byte = self.0.get(usize::from(number / 8));
         byte.is_some_and(|byte| byte & (1 << (number % 8)) != 0)

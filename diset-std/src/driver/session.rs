@@ -238,15 +238,13 @@ impl<A: App> Session<A> {
         cx: &mut Context<'_>,
     ) {
         let wire = message.wire();
+        // PROTOCOL M-5
         if let Some(why) = app.forbids(message.number()) {
-            // PROTOCOL M-5
-            link.with_conn(|conn| conn.reject(message, Code::Forbidden, why));
-            return;
+            return reject(link, message, Code::Forbidden, why);
         }
         let (Some(handler), Some(peer)) = (handlers.find(message.number()), app.peer()) else {
             let name = message.name();
-            link.with_conn(|conn| conn.reject(message, Code::NoHandler, name));
-            return;
+            return reject(link, message, Code::NoHandler, name);
         };
         match handler.call(peer, message, cx) {
             Called::Done(Ok(()), held) => lane.done(held),
@@ -422,6 +420,12 @@ fn take_messages<'i>(
 /// A callback that panics is done.
 fn poll_callback(callback: &mut BoxFuture<()>, cx: &mut Context<'_>) -> bool {
     guarded("on_drop", || callback.as_mut().poll(cx)).is_none_or(|polled| polled.is_ready())
+}
+
+/// Ends the connection for a message that is not to be handled.
+#[cold]
+fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
+    link.with_conn(|conn| conn.reject(message, code, text));
 }
 
 fn failed(link: &Link, lane: &mut Lane, wire: Option<u8>, failure: &Failure) {

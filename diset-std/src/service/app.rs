@@ -29,6 +29,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     credentials: Credentials,
     /// TLS is done, or was not wanted.
     is_up: bool,
+    /// The messages with a rule that is asked at each delivery. Here, for all the messages without.
+    asked: MessageSet,
     /// Among those that are not open yet.
     joining: u64,
     /// Proposed, and not decided on yet.
@@ -51,7 +53,9 @@ impl<S: ServiceDef> Drop for Place<S> {
 impl<S: ServiceDef> ServiceApp<S> {
     pub(super) fn new(service: Arc<Shared<S>>, link: Arc<Link>, peer: String) -> Self {
         let joining = service.registry.join(&link);
+        let asked = service.rules.asked_at_delivery();
         Self {
+            asked,
             service,
             link,
             peer,
@@ -163,6 +167,9 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     }
 
     fn forbids(&self, number: u8) -> Option<&str> {
+        if !self.asked.contains(number) {
+            return None;
+        }
         self.service.rules.forbids(number, self.admitted.as_ref()?)
     }
 

@@ -236,10 +236,13 @@ impl<S: ServiceDef> Rules<S> {
         // Asked once, however many messages it is for.
         let others = self.others.forbids_for_good(conn);
         let forbids = |number: u8| self.own(number).map_or(others, |rule| rule.forbids_for_good(conn));
-        (0u8..)
-            .take(S::CATALOG.messages().len())
-            .filter(|&number| forbids(number))
-            .collect()
+        numbers::<S>().filter(|&number| forbids(number)).collect()
+    }
+
+    /// The messages with a rule that is asked at each delivery.
+    pub(super) fn asked_at_delivery(&self) -> MessageSet {
+        let asked = numbers::<S>().filter(|&number| self.asked_each_time(number).is_some());
+        asked.collect()
     }
 
     /// The text for the peer, when a message is forbidden now that was not when the client connected (PROTOCOL M-5).
@@ -260,4 +263,9 @@ impl<S: ServiceDef> Rules<S> {
     fn own(&self, number: u8) -> Option<&Rule<S>> {
         self.own.get(usize::from(number)).and_then(Option::as_ref)
     }
+}
+
+/// The numbers of all messages.
+fn numbers<S: ServiceDef>() -> impl Iterator<Item = u8> {
+    (0u8..).take(S::CATALOG.messages().len())
 }
