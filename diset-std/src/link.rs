@@ -2,14 +2,14 @@
 //! sends. Messages are encoded straight into the engine's output under a short lock; no
 //! queue and no copy in between.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diset_proto::{Bound, Cause, Code, Connection, Notice, SendError};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::buffers::PooledOutput;
 use crate::clock;
@@ -74,8 +74,48 @@ pub(crate) struct State {
     sleep: Sleep,
     driver: Option<Waker>,
     waiting: usize,
-    /// The transport is to break.
-    cut: bool,
+    orders: Orders,
+}
+
+/// What the program wants of the transport, until the driver does it.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    /// It is to break.
+    pub(crate) cut: bool,
+    /// The credentials of the peer are to be looked at again.
+    pub(crate) recheck: Option<Arc<Recheck>>,
+}
+
+/// One look at the credentials of many connections: how many it has ended. It is over when the last of them has let go of it.
+#[derive(Debug)]
+pub(crate) struct Recheck {
+    ended: AtomicUsize,
+    over: Option<oneshot::Sender<usize>>,
+}
+
+impl Recheck {
+    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<usize>) {
+        let (over, result) = oneshot::channel();
+        let recheck = Self {
+            ended: AtomicUsize::new(0),
+            over: Some(over),
+        };
+        (Arc::new(recheck), result)
+    }
+
+    /// One more connection was ended.
+    pub(crate) fn count(&self) {
+        self.ended.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for Recheck {
+    fn drop(&mut self) {
+        if let Some(over) = self.over.take() {
+            // Perhaps nobody wants to know any more.
+            let _ = over.send(*self.ended.get_mut());
+        }
+    }
 }
 
 /// What the driver is doing, that is whether it must be woken.
@@ -91,14 +131,14 @@ enum Sleep {
 }
 
 impl State {
-    /// Whether the transport is to break now; asked once.
-    pub(crate) const fn take_cut(&mut self) -> bool {
-        core::mem::replace(&mut self.cut, false)
+    /// What is to be done with the transport; asked once.
+    pub(crate) fn take_orders(&mut self) -> Orders {
+        core::mem::take(&mut self.orders)
     }
 
-    /// Whether the transport is to break.
-    pub(crate) const fn is_cut(&self) -> bool {
-        self.cut
+    /// Whether something is to be done with it.
+    pub(crate) const fn has_orders(&self) -> bool {
+        self.orders.cut || self.orders.recheck.is_some()
     }
 
     /// The driver is about to sleep until something happens. `blocked`: it will write
@@ -123,7 +163,7 @@ impl Link {
             sleep: Sleep::Awake,
             driver: None,
             waiting: 0,
-            cut: false,
+            orders: Orders::default(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -223,7 +263,14 @@ impl Link {
     /// The transport is to break without a word, if there is one.
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
-        state.cut = state.conn.is_some();
+        state.orders.cut = state.conn.is_some();
+        Self::kick(state, false);
+    }
+
+    /// The credentials of the peer are to be looked at again, if there is a connection. A look that has not begun yet gives way.
+    pub(crate) fn recheck(&self, recheck: &Arc<Recheck>) {
+        let mut state = self.lock();
+        state.orders.recheck = state.conn.is_some().then(|| Arc::clone(recheck));
         Self::kick(state, false);
     }
 
@@ -244,7 +291,7 @@ impl Link {
     pub(crate) fn unplug(&self) {
         let mut state = self.lock();
         state.conn = None;
-        state.cut = false;
+        state.orders = Orders::default();
         self.room_is_free(state);
     }
 

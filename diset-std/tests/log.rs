@@ -2,54 +2,16 @@
 
 mod common;
 
-use core::fmt::Write;
-
 use diset_std::tls::ClientTls;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
+use crate::common::lines::Lines;
 use crate::common::*;
-
-/// Writes down warnings and worse.
-struct Warnings(Log<String>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn core::fmt::Debug) {
-        write!(self.0, "{}={value:?} ", field.name()).ok();
-    }
-}
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.add(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 #[tokio::test]
 async fn a_handshake_that_fails_is_told_once_with_address_and_reason() -> TestResult {
     let (log, mut lines) = log();
-    let _guard = tracing::subscriber::set_default(Warnings(log));
+    let _guard = tracing::subscriber::set_default(Lines(Level::WARN, log));
     let (world, other) = (World::new()?, World::new()?);
     let running = world.serve(answering()).await?;
     // A client of another authority, then one that does not trust ours.

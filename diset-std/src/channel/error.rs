@@ -23,9 +23,9 @@ pub(crate) enum ChannelError {
     /// The peer offered other application protocols, or none.
     #[error("the peer does not speak diset/1 (ALPN)")]
     NoAlpn,
-    /// A session was resumed whose certificates are not acceptable any more.
-    #[error("the certificates of the resumed TLS session are not acceptable any more: {}", tls_words(.0))]
-    ResumedChainRefused(rustls::Error),
+    /// The peer's certificates were accepted once, in the session that was resumed or before the settings changed, and are not any more.
+    #[error("the peer's certificates are not acceptable any more: {}", tls_words(.0))]
+    NoLongerAccepted(rustls::Error),
     /// The two sides have no version, cipher or key exchange in common.
     #[error("the peer's TLS and ours do not fit together: {0}")]
     Incompatible(rustls::Error),
@@ -50,6 +50,24 @@ pub(crate) enum ChannelError {
 }
 
 impl ChannelError {
+    /// What the peer is told of its certificates when it can be told in a message: short (PROTOCOL E-2).
+    pub(crate) const fn for_peer(&self) -> &'static str {
+        use CertificateError as E;
+        let Self::NoLongerAccepted(rustls::Error::InvalidCertificate(error)) = self else {
+            return "the certificate is not acceptable any more";
+        };
+        match error {
+            E::Revoked => "the certificate was revoked",
+            E::Expired | E::ExpiredContext { .. } => "the certificate has ended",
+            E::UnknownIssuer | E::BadSignature => "the certificate's authority is not trusted any more",
+            E::UnknownRevocationStatus => "no revocation list tells of the certificate",
+            E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
+                "the revocation list for the certificate is out of date"
+            }
+            _ => "the certificate is not acceptable any more",
+        }
+    }
+
     /// Sorts what TLS says.
     pub(super) fn from_tls(error: rustls::Error) -> Self {
         use rustls::Error as Tls;
@@ -177,8 +195,12 @@ mod tests {
             let told = ChannelError::from_tls(error.clone().into()).to_string();
             assert!(told.contains(expected), "{error:?}: {told}");
             assert!(!told.contains(&format!("{error:?}")), "in words: {told}");
-            let resumed = ChannelError::ResumedChainRefused(error.into()).to_string();
-            assert!(resumed.contains(expected), "{resumed}");
+            let resumed = ChannelError::NoLongerAccepted(error.into());
+            assert!(resumed.to_string().contains(expected), "{resumed}");
+            assert!(
+                resumed.for_peer().len() <= diset_proto::limits::MAX_TEXT,
+                "PROTOCOL E-2"
+            );
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) use out::OutBuf;
 pub(crate) use plain::plain;
 pub(crate) use tls::{client, server};
 
+use core::time::Duration;
+
 use crate::tls::Credentials;
 
 /// Most bytes that [`Channel::receive`] leaves unconsumed: a handshake message in parts, and one record that is not complete.
@@ -70,6 +72,30 @@ pub(crate) trait Channel: Send {
 
     /// Whether the peer is proven.
     fn is_established(&self) -> bool;
+
+    /// Whether the certificates of a proven peer are acceptable under the settings of now, or will be that much `ahead`. What proves itself
+    /// without certificates always is.
+    ///
+    /// # Errors
+    /// [`ChannelError::NoLongerAccepted`]; nothing has happened to the channel.
+    fn recheck(&self, _ahead: Duration) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    /// How long the certificates of a proven peer last.
+    fn lasts(&self) -> Lasts {
+        Lasts::default()
+    }
+}
+
+/// How long the certificates of a chain last, by the clock of the TLS settings. Not all of them need to count: a chain may hold some that nothing
+/// depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lasts {
+    /// One of them has ended.
+    pub(crate) has_ended: bool,
+    /// Until the next of the others has.
+    pub(crate) left: Option<Duration>,
 }
 
 /// What [`Channel::receive`] did.

@@ -11,13 +11,15 @@
 
 mod side;
 
+use core::time::Duration;
+
 use rustls::HandshakeKind;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 
 use self::side::{ClientSide, ServerSide, Side};
-use super::{Channel, ChannelError, Established, OutBuf, Received};
-use crate::tls::{ALPN, CertificateCredentials, ClientTls, Credentials, ServerTls};
+use super::{Channel, ChannelError, Established, Lasts, OutBuf, Received};
+use crate::tls::{ALPN, CertificateCredentials, ClientTls, Credentials, ServerTls, not_after};
 
 /// Most bytes of a handshake message in parts that are held for a peer; a chain of certificates has to fit.
 pub(super) const MAX_HELD: usize = 32 * 1024;
@@ -150,15 +152,13 @@ impl<S: Side> TlsChannel<S> {
             return Err(ChannelError::NoAlpn);
         }
         let chain = common.peer_certificates().unwrap_or_default();
-        let Some((own, intermediates)) = chain.split_first() else {
+        let Some(own) = chain.first() else {
             return Err(ChannelError::NoCertificate);
         };
         let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
-        if resumed {
-            // PROTOCOL X-5: TLS took them from the ticket as they were.
-            self.side
-                .verify(own, intermediates)
-                .map_err(ChannelError::ResumedChainRefused)?;
+        // PROTOCOL X-5: TLS took them from the ticket as they were, or judged them by settings of the past.
+        if resumed || !self.side.has_settings_of_now() {
+            self.recheck(Duration::ZERO)?;
         }
         let credentials = Credentials::Certificate(CertificateCredentials::from_der(own)?);
         Ok(Established { credentials, resumed })
@@ -168,7 +168,9 @@ impl<S: Side> TlsChannel<S> {
     fn admit(&mut self, outgoing: &mut OutBuf) -> Result<(), ChannelError> {
         // TLS refuses keys that change within a handshake message, so nothing is held now.
         self.held = 0;
-        match self.judge() {
+        let judged = self.judge();
+        self.side.handshake_done();
+        match judged {
             Ok(established) => {
                 self.phase = Phase::Established;
                 self.news = Some(established);
@@ -333,6 +335,36 @@ impl<S: Side> Channel for TlsChannel<S> {
 
     fn is_established(&self) -> bool {
         self.phase == Phase::Established
+    }
+
+    fn recheck(&self, ahead: Duration) -> Result<(), ChannelError> {
+        let chain = self.side.common().peer_certificates().unwrap_or_default();
+        let (own, intermediates) = chain.split_first().ok_or(ChannelError::NoCertificate)?;
+        self.side
+            .now()
+            .and_then(|now| {
+                let at = Duration::from_secs(now.as_secs()).saturating_add(ahead);
+                self.side.verify(own, intermediates, UnixTime::since_unix_epoch(at))
+            })
+            .map_err(ChannelError::NoLongerAccepted)
+    }
+
+    fn lasts(&self) -> Lasts {
+        let Ok(now) = self.side.now() else {
+            return Lasts::default();
+        };
+        let chain = self.side.common().peer_certificates().unwrap_or_default();
+        let mut lasts = Lasts::default();
+        for last_second in chain.iter().filter_map(not_after) {
+            match last_second.checked_sub(now.as_secs()) {
+                None => lasts.has_ended = true,
+                Some(left) => {
+                    let left = Duration::from_secs(left.saturating_add(1));
+                    lasts.left = Some(lasts.left.map_or(left, |other| other.min(left)));
+                }
+            }
+        }
+        lasts
     }
 }
 

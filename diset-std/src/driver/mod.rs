@@ -5,6 +5,7 @@
 //! handlers, writes, and reads; nothing waits for anything else, so IO goes on while a
 //! handler waits. Buffers are the worker's ([`crate::buffers`]).
 
+mod credentials;
 mod lane;
 mod session;
 mod wire;
@@ -19,13 +20,14 @@ use diset_proto::limits::LINGER;
 use diset_proto::{Cause, Code, Connection, Event, Instant, Limits, MessageSet, Progress, Proposal, Trid};
 use tokio::time::Sleep;
 
+use self::credentials::Watched;
 use self::session::Session;
 use self::wire::{Took, Wire};
 use crate::buffers::{PooledOutput, Scratch, with_scratch};
 use crate::channel::{Channel, ChannelError, Established};
 use crate::clock;
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
-use crate::link::Link;
+use crate::link::{Link, Orders};
 use crate::socket::Socket;
 
 /// Turns of one connection before it lets others run.
@@ -94,6 +96,10 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn forbids(&self, _number: u8) -> Option<&str> {
         None
     }
+    /// How long before the peer's certificates end it is told to go away; none when their end is not watched.
+    fn margin(&self) -> Option<Duration> {
+        None
+    }
     /// TLS failed; told once, at the very end.
     fn channel_failed(&self, _failure: &ChannelError) {}
     /// The connection is over and the last handler has finished.
@@ -111,6 +117,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Driver<A: App> {
     wire: Wire,
     session: Session<A>,
+    watched: Watched,
     timer: Option<Pin<Box<Sleep>>>,
     /// What the timer is set to.
     timer_at: Option<Instant>,
@@ -124,6 +131,7 @@ impl<A: App> Driver<A> {
         Self {
             wire: Wire::new(socket, channel),
             session: Session::new(link, limits, app),
+            watched: Watched::default(),
             timer: None,
             timer_at: None,
             linger: None,
@@ -134,16 +142,28 @@ impl<A: App> Driver<A> {
     /// One turn; whether anything happened.
     fn turn(&mut self, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
         let now = clock::now();
-        if self.session.is_cut() {
-            self.wire.give_up();
-        }
+        self.obey();
+        let mut busy = self.watched.poll(now, &self.wire, &self.session);
         // Before the time is looked at: after a stall of this side what waits in the socket
         // may prove that the peer lives (PROTOCOL K-4). Answers leave in the same turn.
-        let mut busy = self.poll_read(now, scratch, cx);
+        busy |= self.poll_read(now, scratch, cx);
         busy |= self.session.poll_time(now);
         busy |= self.session.poll_admission(now, cx);
         busy |= self.session.poll_lane(now, cx);
         busy | self.poll_write(now, scratch, cx)
+    }
+
+    /// What the program wants of the transport.
+    fn obey(&mut self) {
+        let Orders { cut, recheck } = self.session.take_orders();
+        if cut {
+            self.wire.give_up();
+        }
+        if let Some(recheck) = recheck
+            && credentials::recheck(&self.wire, &self.session)
+        {
+            recheck.count();
+        }
     }
 
     fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
@@ -152,7 +172,7 @@ impl<A: App> Driver<A> {
         }
         let over = self.session.is_over();
         let session = &mut self.session;
-        let mut fed = false;
+        let (mut fed, mut proven) = (false, false);
         let took = self
             .wire
             .poll_read(scratch, cx, over, self.started, |taken| match taken {
@@ -160,8 +180,14 @@ impl<A: App> Driver<A> {
                     fed = true;
                     session.feed(now, bytes, cx);
                 }
-                Took::Established(established) => session.app.established(established),
+                Took::Established(established) => {
+                    proven = true;
+                    session.app.established(established);
+                }
             });
+        if proven {
+            self.watched.begin(now, self.wire.lasts(), self.session.app.margin());
+        }
         self.started = true;
         if took.busy && !fed {
             self.session.heard(now);
@@ -216,7 +242,8 @@ impl<A: App> Driver<A> {
         };
         // Its time has passed, perhaps; a timer in the past would never let this sleep.
         let linger = self.linger.filter(|_| !done);
-        let wake = [wake, linger, self.session.grace()].into_iter().flatten().min();
+        let due = self.watched.due().filter(|_| !done);
+        let wake = [wake, linger, due, self.session.grace()].into_iter().flatten().min();
         let Some(wake) = wake else { return true };
         if self.timer_at.is_none_or(|set| wake < set) {
             let deadline = clock::deadline(wake);

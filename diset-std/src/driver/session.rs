@@ -2,10 +2,12 @@
 //! socket.
 
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::{
-    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Progress, Trid,
+    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Notice,
+    Progress, Trid,
 };
 
 use super::lane::Lane;
@@ -14,7 +16,7 @@ use super::{App, Dropped, HANDLER_GRACE};
 use crate::buffers::PooledOutput;
 use crate::channel::OutBuf;
 use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, guarded};
-use crate::link::Link;
+use crate::link::{Link, Orders};
 
 /// Most messages that are taken under one lock.
 const BATCH: usize = 32;
@@ -60,9 +62,24 @@ impl<A: App> Session<A> {
         self.link.lock().wake_up();
     }
 
-    /// Whether the program wants the transport to break.
-    pub(super) fn is_cut(&self) -> bool {
-        self.link.lock().take_cut()
+    /// What the program wants of the transport.
+    pub(super) fn take_orders(&self) -> Orders {
+        self.link.lock().take_orders()
+    }
+
+    /// Says go-away.
+    pub(super) fn leave(&self, notice: Notice, deadline: Duration) {
+        self.link.leave(notice, deadline);
+    }
+
+    /// Ends the connection; false when it was ending already.
+    pub(super) fn disconnect(&self, notice: Notice) -> bool {
+        let ends = |conn: &mut Connection<PooledOutput>| {
+            let lived = !conn.phase().is_over();
+            conn.disconnect(notice);
+            lived
+        };
+        self.link.with_conn(ends).unwrap_or(false)
     }
 
     /// Nothing is read of a client while the application decides (PROTOCOL H-4).
@@ -333,9 +350,9 @@ impl<A: App> Session<A> {
     pub(super) fn sleep(&mut self, cx: &Context<'_>, blocked: bool) -> Option<Option<Instant>> {
         let mut state = self.link.lock();
         // Under the same lock as the sleep begins, or the wish would be missed.
-        let cut = state.is_cut();
+        let ordered = state.has_orders();
         let Some(conn) = &mut state.conn else { return Some(None) };
-        if cut || self.lane.has_done() || (!blocked && !conn.is_output_empty() && !conn.phase().is_over()) {
+        if ordered || self.lane.has_done() || (!blocked && !conn.is_output_empty() && !conn.phase().is_over()) {
             return None;
         }
         let wake = conn.wake();
@@ -433,7 +450,7 @@ fn failed(link: &Link, lane: &mut Lane, wire: Option<u8>, failure: &Failure) {
     lane.discard();
     link.with_conn(|conn| match wire {
         Some(wire) => conn.fail(wire, Code::HandlerFailed, failure.for_peer()),
-        None => conn.disconnect(diset_proto::Notice::new(Code::HandlerFailed).with_text(failure.for_peer())),
+        None => conn.disconnect(Notice::new(Code::HandlerFailed).with_text(failure.for_peer())),
     });
 }
 

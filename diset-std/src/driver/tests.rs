@@ -380,7 +380,7 @@ async fn a_driver_that_is_dropped_leaves_no_engine_behind() {
     assert_eq!(late, Err(SendError::NotOpen));
     // A cut that comes when there is nothing to cut is not for the next connection.
     rig.link.cut();
-    assert!(!rig.link.lock().take_cut());
+    assert!(!rig.link.lock().take_orders().cut);
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //! a record that came in part, sealed bytes that the socket did not take.
 
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 use diset_proto::limits::LINGER_BYTES;
 
 use crate::buffers::Scratch;
-use crate::channel::{Channel, ChannelError, Established, OutBuf};
+use crate::channel::{Channel, ChannelError, Established, Lasts, OutBuf};
 use crate::socket::Socket;
 
 /// What came out of the channel.
@@ -154,6 +155,24 @@ impl Wire {
     /// Whether plaintext can be sealed and will be of use.
     pub(super) fn can_seal(&self) -> bool {
         self.channel.is_established() && self.failure.is_none() && !self.close_sealed && !self.write_broken
+    }
+
+    /// Whether the certificates of the peer, if it is proven by some, are acceptable now, or will be that much `ahead`.
+    pub(super) fn recheck(&self, ahead: Duration) -> Result<(), ChannelError> {
+        if self.channel.is_established() {
+            self.channel.recheck(ahead)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How long they last.
+    pub(super) fn lasts(&self) -> Lasts {
+        if self.channel.is_established() {
+            self.channel.lasts()
+        } else {
+            Lasts::default()
+        }
     }
 
     /// More would only pile up: the socket has not taken the last bytes yet.

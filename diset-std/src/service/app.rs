@@ -173,6 +173,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         self.service.rules.forbids(number, self.admitted.as_ref()?)
     }
 
+    fn margin(&self) -> Option<Duration> {
+        Some(self.service.settings.margin)
+    }
+
     fn channel_failed(&self, failure: &ChannelError) {
         // Later on, the drop tells.
         if !self.is_up

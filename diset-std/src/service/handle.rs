@@ -8,6 +8,7 @@ use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid, Verdict};
 
 use super::conn::{Conn, SessionId};
 use super::shared::Shared;
+use crate::link::Recheck;
 
 /// A running service, from anywhere in the program. Cheap to clone.
 pub struct ServiceHandle<S: ServiceDef>(pub(super) Arc<Shared<S>>);
@@ -75,6 +76,27 @@ impl<S: ServiceDef> ServiceHandle<S> {
             }
         }
         result
+    }
+
+    /// Looks at the certificates of all connections again, by the settings that the
+    /// [`ServerTls`](crate::tls::ServerTls) has now, and ends those it would not let in any more:
+    /// revoked, of an authority that is not trusted any more, out of date. Such a client is told
+    /// [`Code::CredentialsEnd`](diset_proto::Code::CredentialsEnd) and why; the others notice
+    /// nothing. Gives the number of those ended. Where there is no TLS there is nothing to look at.
+    ///
+    /// Each connection looks for itself, so many of them share the work among all workers. To be
+    /// called when authorities or revocation lists have changed.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the looks that have begun go on; only their number is lost.
+    pub async fn recheck_credentials(&self) -> usize {
+        let (recheck, ended) = Recheck::new();
+        for link in self.0.registry.links() {
+            link.recheck(&recheck);
+        }
+        drop(recheck);
+        // It is always told, when the last connection has looked or is gone.
+        ended.await.unwrap_or(0)
     }
 
     /// All live connections, in the order in which they came.

@@ -65,6 +65,7 @@ impl<S: ServiceDef> Service<S> {
                 max_per_principal: None,
                 max_handshakes: 1024,
                 drain: Duration::from_secs(10),
+                margin: Duration::from_secs(60),
                 older: Vec::new(),
             },
         }
@@ -198,6 +199,16 @@ impl<S: ServiceDef> Service<S> {
     /// How long a shutdown waits for connections to drain; 10 s without it.
     pub fn drain_time(mut self, span: Duration) -> Self {
         self.settings.drain = span;
+        self
+    }
+
+    /// How long before the certificates of a client end it is told to go away with
+    /// [`Code::CredentialsEnd`](diset_proto::Code::CredentialsEnd): it drains, within 60 s at most,
+    /// and comes back, with a new certificate if it has one by then. 60 s without it. A client
+    /// that connects with less than that left is not told. At the end of its certificates every
+    /// connection is ended.
+    pub fn credentials_margin(mut self, span: Duration) -> Self {
+        self.settings.margin = span;
         self
     }
 

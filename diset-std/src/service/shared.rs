@@ -50,6 +50,7 @@ pub(super) struct Settings {
     pub(super) max_per_principal: Option<usize>,
     pub(super) max_handshakes: usize,
     pub(super) drain: core::time::Duration,
+    pub(super) margin: core::time::Duration,
     /// Older catalogs, by digest.
     pub(super) older: Vec<(Digest, Agreement)>,
 }

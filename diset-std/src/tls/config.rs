@@ -1,9 +1,9 @@
-//! The TLS settings of a service and of a client: what is fixed for every diset connection, checked when it is built. How certificates are
-//! read is in `material`, what a connection does with the settings in `channel`.
+//! The TLS settings of a service and of a client: what is fixed for every diset connection, checked when it is built. How they change while they
+//! are in use is in `shared`, how certificates are read in `material`, what a connection does with the settings in `channel`.
 
 use core::fmt;
 use core::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
@@ -14,131 +14,249 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
-use super::{ALPN, Authorities, Certificate, Origin, Revocations, TlsError, provider};
+use super::files::Reload;
+use super::shared::{Settings, Shared};
+use super::{ALPN, Authorities, Certificate, FileWatch, Origin, Revocations, TlsChange, TlsError, TlsFiles, provider};
 
 /// Tickets for each full or resumed handshake. A stable connection is resumed by one client at a time, and each resumption brings a new ticket.
 const TICKETS: usize = 1;
 /// Servers whose sessions a client remembers.
 const REMEMBERED_SERVERS: usize = 32;
 
-/// The TLS settings of a service. Cheap to clone; clones share the ticket key, two values built apart never do.
+/// The TLS settings of a service. Cheap to clone; clones share the settings, also when they are changed, two values built apart never do.
+///
+/// They can change while the service runs: by [`change`](Self::change), or from files by [`reload`](Self::reload) and [`watch`](Self::watch).
+/// Handshakes that end after a change are judged by the new settings. Live connections stay; see
+/// [`ServiceHandle::recheck_credentials`](crate::ServiceHandle::recheck_credentials). With every change the keys of the tickets are new, so the
+/// next connection of each client is a full handshake.
 #[derive(Clone)]
-pub struct ServerTls {
+pub struct ServerTls(Arc<Shared<ServerSettings>>);
+
+/// What a [`ServerTls`] holds at a time.
+#[derive(Clone)]
+pub(crate) struct ServerSettings {
     pub(crate) config: Arc<ServerConfig>,
     /// Kept beside the configuration, because the chain that a ticket brings back must be verified by hand.
     pub(crate) verifier: Arc<dyn ClientCertVerifier>,
+    parts: Parts,
 }
 
-impl ServerTls {
-    /// Settings with this certificate; clients must show one of these authorities.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that says what does not fit and where it stands.
-    pub fn new(certificate: Certificate, authorities: Authorities) -> Result<Self, TlsError> {
-        Self::builder(certificate, authorities).build()
-    }
-
-    /// As [`ServerTls::new`], with more to choose.
-    pub fn builder(certificate: Certificate, authorities: Authorities) -> TlsBuilder<Self> {
-        TlsBuilder::new(certificate, authorities)
-    }
-}
-
-impl fmt::Debug for ServerTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").finish_non_exhaustive()
-    }
-}
-
-/// The TLS settings of a client. Cheap to clone; clones share the sessions that make a reconnect cheap.
+/// The TLS settings of a client. Cheap to clone; clones share the settings, also when they are changed, and the sessions that make a reconnect
+/// cheap.
+///
+/// They can change while the client runs: by [`change`](Self::change), or from files by [`reload`](Self::reload) and [`watch`](Self::watch). The
+/// next connection uses the new ones, in a full handshake; a live one stays.
 #[derive(Clone)]
-pub struct ClientTls {
+pub struct ClientTls(Arc<Shared<ClientSettings>>);
+
+/// What a [`ClientTls`] holds at a time.
+#[derive(Clone)]
+pub(crate) struct ClientSettings {
     pub(crate) config: Arc<ClientConfig>,
     /// As for the server: the chain of a resumed session is verified by hand.
     pub(crate) verifier: Arc<dyn ServerCertVerifier>,
-    /// Kept so that a resumption that led nowhere can be forgotten.
+    /// Kept so that a resumption that led nowhere can be forgotten. Never that of former settings: a session brings back the certificate that
+    /// was shown when it began.
     pub(crate) sessions: Arc<dyn ClientSessionStore>,
+    parts: Parts,
 }
 
-impl ClientTls {
-    /// Settings with this certificate; the service must show one of these authorities and the name it is called by.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that says what does not fit and where it stands.
-    pub fn new(certificate: Certificate, authorities: Authorities) -> Result<Self, TlsError> {
-        Self::builder(certificate, authorities).build()
-    }
+/// What both sides offer alike.
+macro_rules! settings {
+    ($($name:ident of $settings:ident with $config:ident: $trusts:literal;)*) => {$(
+        impl $name {
+            #[doc = concat!("Settings with this certificate; ", $trusts)]
+            ///
+            /// # Errors
+            /// A [`TlsError`] that says what does not fit and where it stands.
+            pub fn new(certificate: Certificate, authorities: Authorities) -> Result<Self, TlsError> {
+                Self::builder(certificate, authorities).build()
+            }
 
-    /// As [`ClientTls::new`], with more to choose.
-    pub fn builder(certificate: Certificate, authorities: Authorities) -> TlsBuilder<Self> {
-        TlsBuilder::new(certificate, authorities)
-    }
+            #[doc = concat!("As [`", stringify!($name), "::new`], with more to choose.")]
+            pub fn builder(certificate: Certificate, authorities: Authorities) -> TlsBuilder<Self> {
+                TlsBuilder::new(Parts::new(certificate, authorities))
+            }
+
+            /// Settings with what stands in these files now. [`reload`](Self::reload) and [`watch`](Self::watch) take what stands there later.
+            ///
+            /// # Errors
+            /// A [`TlsError`] that says what does not fit and in which file.
+            pub fn from_files(files: &TlsFiles) -> Result<Self, TlsError> {
+                Self::builder_from_files(files)?.build()
+            }
+
+            #[doc = concat!("As [`", stringify!($name), "::from_files`], with more to choose.")]
+            ///
+            /// # Errors
+            /// A [`TlsError`]: a file cannot be read.
+            pub fn builder_from_files(files: &TlsFiles) -> Result<TlsBuilder<Self>, TlsError> {
+                let read = files.read()?;
+                let mut parts = Parts::new(read.certificate, read.authorities);
+                parts.revocations = read.revocations;
+                Ok(TlsBuilder::new(parts))
+            }
+
+            /// Changes the settings, for all clones: `change` gets a builder that holds the settings of now. What it does not touch stays.
+            ///
+            /// # Errors
+            /// A [`TlsError`] that says what does not fit; then everything stays as it was.
+            pub fn change(&self, change: impl FnOnce(TlsBuilder<Self>) -> TlsBuilder<Self>) -> Result<(), TlsError> {
+                self.0.change(|parts| change(TlsBuilder::new(parts)).parts)
+            }
+
+            /// Reads the files and takes what stands in them, for all clones; the certificate, the authorities and the revocation lists all at
+            /// once. When nothing differs from the settings of now nothing happens. What else was chosen with a builder stays. Reads in place:
+            /// it blocks as long as the files do.
+            ///
+            /// # Errors
+            /// A [`TlsError`] that says what does not fit and in which file; then everything stays as it was.
+            pub fn reload(&self, files: &TlsFiles) -> Result<TlsChange, TlsError> {
+                self.0.reload(files)
+            }
+
+            /// Looks at the files again and again, and takes what stands in them when it has changed; see [`FileWatch`]. Does nothing before it
+            /// is awaited. It does not keep the settings alive.
+            pub fn watch(&self, files: TlsFiles) -> FileWatch {
+                let settings: Weak<Shared<$settings>> = Arc::downgrade(&self.0);
+                FileWatch::new(files, settings)
+            }
+
+            /// The settings of now.
+            pub(crate) fn now(&self) -> Arc<$settings> {
+                self.0.now()
+            }
+
+            /// Other settings for rustls, for tests of peers that misbehave.
+            #[cfg(test)]
+            pub(crate) fn with_config(&self, edit: impl FnOnce(&mut $config)) -> Self {
+                let mut settings = (*self.now()).clone();
+                edit(Arc::make_mut(&mut settings.config));
+                Self(Shared::of(settings))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+
+        impl TlsBuilder<$name> {
+            /// Checks that everything fits together, and makes the settings.
+            ///
+            /// # Errors
+            /// A [`TlsError`] that says what does not fit and where it stands.
+            pub fn build(self) -> Result<$name, TlsError> {
+                Shared::new(self.parts).map($name)
+            }
+        }
+    )*};
 }
 
-impl fmt::Debug for ClientTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTls").finish_non_exhaustive()
-    }
+settings! {
+    ServerTls of ServerSettings with ServerConfig: "clients must show one of these authorities.";
+    ClientTls of ClientSettings with ClientConfig: "the service must show one of these authorities and the name it is called by.";
 }
 
-/// Builds a [`ServerTls`] or a [`ClientTls`].
+/// Builds a [`ServerTls`] or a [`ClientTls`], or changes one.
 #[must_use = "nothing happens before `build`"]
 pub struct TlsBuilder<T> {
-    certificate: Certificate,
-    authorities: Authorities,
-    revocations: Option<Revocations>,
-    provider: Option<Arc<CryptoProvider>>,
-    time: Arc<dyn TimeProvider>,
-    check_validity: bool,
+    parts: Parts,
     builds: PhantomData<fn() -> T>,
 }
 
+/// What settings are made of.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) certificate: Certificate,
+    pub(super) authorities: Authorities,
+    pub(super) revocations: Option<Revocations>,
+    fresh: bool,
+    provider: Option<Arc<CryptoProvider>>,
+    time: Arc<dyn TimeProvider>,
+    check_validity: bool,
+}
+
 impl<T> TlsBuilder<T> {
-    fn new(certificate: Certificate, authorities: Authorities) -> Self {
+    fn new(parts: Parts) -> Self {
         Self {
-            certificate,
-            authorities,
-            revocations: None,
-            provider: None,
-            time: Arc::new(DefaultTimeProvider),
-            check_validity: true,
+            parts,
             builds: PhantomData,
         }
     }
 
-    /// Refuses peers whose certificates are on these lists, or on none of them (see [`Revocations`]).
-    pub fn revocations(mut self, revocations: Revocations) -> Self {
-        self.revocations = Some(revocations);
+    /// Shows this certificate.
+    pub fn certificate(mut self, certificate: Certificate) -> Self {
+        self.parts.certificate = certificate;
+        self
+    }
+
+    /// Trusts these authorities, and no others.
+    pub fn authorities(mut self, authorities: Authorities) -> Self {
+        self.parts.authorities = authorities;
+        self
+    }
+
+    /// Refuses peers whose certificates are on these lists, or on none of them (see [`Revocations`]). None by default.
+    pub fn revocations(mut self, revocations: impl Into<Option<Revocations>>) -> Self {
+        self.parts.revocations = revocations.into();
+        self
+    }
+
+    /// Whether a revocation list that says it is out of date (its `nextUpdate` has passed) is as good as none: then whoever it tells of is
+    /// refused, and settings with such a list are not built. By default it counts on, because an old list is better than a service that refuses
+    /// everybody on the day the lists do not come.
+    pub fn require_fresh_revocations(mut self, require: bool) -> Self {
+        self.parts.fresh = require;
         self
     }
 
     /// Uses this cryptography. Otherwise it is the default of the process ([`CryptoProvider::install_default`]) or, if there is none, that of the
     /// feature `aws-lc-rs`, else `ring`.
     pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = Some(provider);
+        self.parts.provider = Some(provider);
         self
     }
 
     /// Builds even when the own certificate has ended or has not begun, which every peer will refuse: for tests of that refusal, and for machines
     /// whose clock is known to be wrong.
     pub fn without_validity_check(mut self) -> Self {
-        self.check_validity = false;
+        self.parts.check_validity = false;
         self
     }
 
     /// Another clock, so that tests can let certificates end.
     #[cfg(test)]
     pub(crate) fn time_provider(mut self, time: Arc<dyn TimeProvider>) -> Self {
-        self.time = time;
+        self.parts.time = time;
         self
+    }
+}
+
+impl Parts {
+    fn new(certificate: Certificate, authorities: Authorities) -> Self {
+        Self {
+            certificate,
+            authorities,
+            revocations: None,
+            fresh: false,
+            provider: None,
+            time: Arc::new(DefaultTimeProvider),
+            check_validity: true,
+        }
     }
 
     fn prepare(&self) -> Result<Prepared, TlsError> {
         let provider = provider::choose(self.provider.clone())?;
         if self.check_validity {
             check_validity(&self.certificate)?;
+        }
+        if self.fresh {
+            self.revocations.as_ref().map_or(Ok(()), check_fresh)?;
         }
         Ok(Prepared {
             key: certified_key(&self.certificate, &provider)?,
@@ -167,18 +285,16 @@ impl<T> TlsBuilder<T> {
     }
 }
 
-impl TlsBuilder<ServerTls> {
-    /// Checks that everything fits together, and makes the settings.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that says what does not fit and where it stands.
-    pub fn build(self) -> Result<ServerTls, TlsError> {
-        let Prepared { provider, key, roots } = self.prepare()?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .with_crls(self.lists())
-            .build()
-            .map_err(|error| self.verifier_error(&error))?;
-        let mut config = ServerConfig::builder_with_details(provider, self.time)
+impl Settings for ServerSettings {
+    fn make(parts: Parts) -> Result<Self, TlsError> {
+        let Prepared { provider, key, roots } = parts.prepare()?;
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .with_crls(parts.lists());
+        if parts.fresh {
+            verifier = verifier.enforce_revocation_expiration();
+        }
+        let verifier = verifier.build().map_err(|error| parts.verifier_error(&error))?;
+        let mut config = ServerConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
             .with_client_cert_verifier(Arc::clone(&verifier))
@@ -186,30 +302,33 @@ impl TlsBuilder<ServerTls> {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = TICKETS;
         config.max_early_data_size = 0; // PROTOCOL X-3
+        // PROTOCOL X-6: new keys with all settings. Where there is no ticket maker the memory that stands in for one is new, too.
         if let Some(ticketer) = provider::ticketer()? {
             config.ticketer = ticketer;
         }
-        Ok(ServerTls {
+        Ok(Self {
             config: Arc::new(config),
             verifier,
+            parts,
         })
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.parts
     }
 }
 
-impl TlsBuilder<ClientTls> {
-    /// Checks that everything fits together, and makes the settings.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that says what does not fit and where it stands.
-    pub fn build(self) -> Result<ClientTls, TlsError> {
-        let Prepared { provider, key, roots } = self.prepare()?;
-        let verifier: Arc<dyn ServerCertVerifier> =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .with_crls(self.lists())
-                .build()
-                .map_err(|error| self.verifier_error(&error))?;
+impl Settings for ClientSettings {
+    fn make(parts: Parts) -> Result<Self, TlsError> {
+        let Prepared { provider, key, roots } = parts.prepare()?;
+        let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .with_crls(parts.lists());
+        if parts.fresh {
+            verifier = verifier.enforce_revocation_expiration();
+        }
+        let verifier: Arc<dyn ServerCertVerifier> = verifier.build().map_err(|error| parts.verifier_error(&error))?;
         let sessions: Arc<dyn ClientSessionStore> = Arc::new(ClientSessionMemoryCache::new(REMEMBERED_SERVERS));
-        let mut config = ClientConfig::builder_with_details(provider, self.time)
+        let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
             .dangerous() // The verifier is rustls' own; the name only warns of others.
@@ -219,20 +338,25 @@ impl TlsBuilder<ClientTls> {
         config.resumption = Resumption::store(Arc::clone(&sessions));
         config.enable_early_data = false; // PROTOCOL X-3
         config.enable_sni = true;
-        Ok(ClientTls {
+        Ok(Self {
             config: Arc::new(config),
             verifier,
             sessions,
+            parts,
         })
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.parts
     }
 }
 
 impl<T> fmt::Debug for TlsBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsBuilder")
-            .field("certificate", &self.certificate)
-            .field("authorities", &self.authorities)
-            .field("revocations", &self.revocations)
+            .field("certificate", &self.parts.certificate)
+            .field("authorities", &self.parts.authorities)
+            .field("revocations", &self.parts.revocations)
             .finish_non_exhaustive()
     }
 }
@@ -303,6 +427,24 @@ fn check_validity(certificate: &Certificate) -> Result<(), TlsError> {
                 origin: origin(),
                 number,
                 not_before: validity.not_before.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_fresh(revocations: &Revocations) -> Result<(), TlsError> {
+    let now = ASN1Time::now();
+    for (number, der) in (1..).zip(revocations.lists()) {
+        // One that cannot be read is refused with the verifier, which says why.
+        let parsed = CertificateRevocationList::from_der(der).ok();
+        if let Some(next_update) = parsed.and_then(|(_, list)| list.next_update())
+            && now > next_update
+        {
+            return Err(TlsError::OldRevocations {
+                origin: revocations.origin().clone(),
+                number,
+                next_update: next_update.to_string(),
             });
         }
     }

@@ -156,10 +156,9 @@ impl CertificateCredentials {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CredentialsError::Unreadable)?;
         let subject = certificate.subject();
         let too_long = |_| CredentialsError::SubjectTooLong;
-        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         Ok(Self(Arc::new(Facts {
             public_key_sha256: Sha256::digest(certificate.public_key().raw).into(),
-            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(end),
+            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(last_second(&certificate)),
             subject: distinguished::rfc4514(subject, MAX_SUBJECT).map_err(too_long)?.into(),
             subject_dirac: distinguished::dirac(subject, MAX_SUBJECT).map_err(too_long)?.into(),
             names: alternative_names(&certificate)?,
@@ -175,6 +174,16 @@ impl fmt::Debug for CertificateCredentials {
             .field("public_key", &Principal(self.0.public_key_sha256))
             .finish_non_exhaustive()
     }
+}
+
+/// The last second of a certificate, since 1970; `None` when it cannot be read.
+pub(crate) fn not_after(der: &CertificateDer<'_>) -> Option<u64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(last_second(&certificate))
+}
+
+fn last_second(certificate: &X509Certificate<'_>) -> u64 {
+    u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0)
 }
 
 /// Another name of a certificate's holder.

@@ -159,6 +159,18 @@ pub enum TlsError {
         /// What is wrong.
         reason: String,
     },
+    /// A revocation list says itself that it is out of date.
+    #[error(
+        "revocation list {number} in {origin} was to be replaced by {next_update}; fetch it anew, or check the clock of this machine"
+    )]
+    OldRevocations {
+        /// Where it stands.
+        origin: Origin,
+        /// Its place, from 1.
+        number: usize,
+        /// Until when it was good.
+        next_update: String,
+    },
     /// There is no cryptography to use.
     #[error(
         "no TLS cryptography: enable the feature `aws-lc-rs` or `ring` of diset-std, or give one with `crypto_provider`"

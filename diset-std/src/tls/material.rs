@@ -69,6 +69,11 @@ impl Certificate {
         &self.0.key_origin
     }
 
+    /// Whether it is the same certificate with the same key, from wherever.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.chain == other.0.chain && self.0.key == other.0.key
+    }
+
     fn parse(chain: &[u8], key: &[u8], chain_origin: Origin, key_origin: Origin) -> Result<Self, TlsError> {
         let chain = sections("certificate chain", chain, &chain_origin)?;
         let key = private_key(key, &key_origin)?;
@@ -180,7 +185,8 @@ impl fmt::Debug for Authorities {
 /// Certificate revocation lists. Cheap to clone.
 ///
 /// Once lists are given, every certificate of a peer's chain must be covered by one of them: a certificate whose authority gave no list is
-/// refused. The date until which a list claims to be fresh is not enforced, because an old list is better than a service that refuses everybody.
+/// refused. The date until which a list claims to be fresh is not enforced unless you ask for it:
+/// [`TlsBuilder::require_fresh_revocations`](super::TlsBuilder::require_fresh_revocations).
 #[derive(Clone)]
 pub struct Revocations {
     list: Arc<[CertificateRevocationListDer<'static>]>,

@@ -12,21 +12,71 @@
 //!     ServerTls::new(certificate, authorities)
 //! }
 //! ```
+//!
+//! # While it runs
+//!
+//! Certificates are renewed, authorities come and go, lists grow. The settings take them without a restart, on call ([`ServerTls::change`],
+//! [`ServerTls::reload`]) or when files change ([`ServerTls::watch`]); a [`ClientTls`] does the same. What does not fit is refused and the
+//! settings stay as they were. A service that looks at its files every 10 s, and ends the connections of clients that it would not let in
+//! any more:
+//!
+//! ```no_run
+//! use diset_std::tls::{ServerTls, TlsFiles};
+//! # use diset_std::{Service, ServiceDef};
+//!
+//! # async fn serve<S: ServiceDef>(service: Service<S>) -> Result<(), Box<dyn std::error::Error>> {
+//! let files = TlsFiles::new("host.pem", "host.key", "ca.pem").revocations("crl.pem");
+//! let tls = ServerTls::from_files(&files)?;
+//! let mut watch = tls.watch(files);
+//! let bound = service.bind("[::]:9145", tls).await?;
+//! let handle = bound.handle();
+//! tokio::spawn(async move {
+//!     while watch.changed().await.is_some() {
+//!         handle.recheck_credentials().await;
+//!     }
+//! });
+//! bound.run().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same at SIGHUP, instead of the watch:
+//!
+//! ```no_run
+//! # #[cfg(unix)]
+//! # async fn at_hangup(tls: diset_std::tls::ServerTls, files: diset_std::tls::TlsFiles) -> std::io::Result<()> {
+//! use tokio::signal::unix::{SignalKind, signal};
+//!
+//! let mut hangups = signal(SignalKind::hangup())?;
+//! while hangups.recv().await.is_some() {
+//!     match tls.reload(&files) {
+//!         Ok(change) => println!("new: {change}"),
+//!         Err(error) => eprintln!("everything stays as it was: {error}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod config;
 mod credentials;
 mod distinguished;
 mod error;
+mod files;
 mod material;
 mod provider;
+mod shared;
 #[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
 pub mod throwaway;
 
+pub(crate) use config::{ClientSettings, ServerSettings};
 pub use config::{ClientTls, ServerTls, TlsBuilder};
-pub(crate) use credentials::CredentialsError;
 pub use credentials::{AlternativeName, CertificateCredentials, Credentials, Principal};
+pub(crate) use credentials::{CredentialsError, not_after};
 pub use error::{Origin, TlsError};
+pub use files::{FileWatch, TlsFiles};
 pub use material::{Authorities, Certificate, Revocations};
+pub use shared::TlsChange;
 
 /// The application protocol name (ALPN) of the native dialect: both sides offer it and refuse a connection that did not agree on it.
 pub const ALPN: &[u8] = b"diset/1";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
 
-use super::throwaway::{ThrowawayCa, expired, not_yet_valid, to_pem};
+use super::throwaway::{ThrowawayCa, expired, lists_to_pem, not_yet_valid, to_pem};
 use super::*;
 
 type TestResult = Result<(), Box<dyn Error>>;
@@ -62,8 +62,8 @@ fn early_data_is_neither_offered_nor_taken() -> TestResult {
     let ca = ThrowawayCa::new()?;
     let client = ClientTls::new(ca.client("alice")?, ca.authorities())?;
     let server = ServerTls::new(ca.server(&["localhost"])?, ca.authorities())?;
-    assert!(!client.config.enable_early_data, "PROTOCOL X-3");
-    assert_eq!(server.config.max_early_data_size, 0, "PROTOCOL X-3");
+    assert!(!client.now().config.enable_early_data, "PROTOCOL X-3");
+    assert_eq!(server.now().config.max_early_data_size, 0, "PROTOCOL X-3");
     Ok(())
 }
 
@@ -171,6 +171,81 @@ fn own_certificates_out_of_date_are_refused_when_built() -> TestResult {
     ServerTls::builder(young, ca.authorities())
         .without_validity_check()
         .build()?;
+    Ok(())
+}
+
+#[test]
+fn lists_out_of_date_are_refused_when_fresh_ones_are_wanted() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let old = ca.revoke_valid(&[], expired())?;
+    let build = |fresh| {
+        ServerTls::builder(ca.server(&["localhost"])?, ca.authorities())
+            .revocations(old.clone())
+            .require_fresh_revocations(fresh)
+            .build()
+            .map_err(Box::<dyn Error>::from)
+    };
+    let tls = build(false)?;
+    says(
+        build(true).map_err(|error| *error.downcast().expect("one of TLS")),
+        &["revocation list 1", "was to be replaced by", "fetch it anew"],
+    );
+    // A change keeps what was chosen before; one that asks for too much changes nothing.
+    says(
+        tls.change(|now| now.require_fresh_revocations(true)),
+        &["revocation list 1"],
+    );
+    tls.change(|now| now.authorities(ca.authorities()))?;
+    tls.change(|now| now.revocations(None).require_fresh_revocations(true))?;
+    says(tls.change(|now| now.revocations(old)), &["revocation list 1"]);
+    Ok(())
+}
+
+#[test]
+fn clones_share_a_change() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let tls = ServerTls::new(ca.server(&["localhost"])?, ca.authorities())?;
+    let (clone, before) = (tls.clone(), tls.now());
+    tls.change(|now| now)?;
+    assert!(!std::sync::Arc::ptr_eq(&before, &clone.now()));
+    assert!(std::sync::Arc::ptr_eq(&tls.now(), &clone.now()));
+    Ok(())
+}
+
+#[test]
+fn files_are_taken_when_they_say_something_else() -> TestResult {
+    let dir = Scratch::new("files")?;
+    let ca = ThrowawayCa::new()?;
+    let write = |certificate: &Certificate| -> TestResult {
+        let (chain, key) = to_pem(certificate);
+        dir.file("chain.pem", &chain)?;
+        dir.file("key.pem", &key)?;
+        Ok(())
+    };
+    write(&ca.client("alice")?)?;
+    dir.file("ca.pem", &ca.pem())?;
+    let file = |name| dir.0.join(name);
+    let files = TlsFiles::new(file("chain.pem"), file("key.pem"), file("ca.pem"));
+    let tls = ClientTls::from_files(&files)?;
+    let before = tls.now();
+    let change = tls.reload(&files)?;
+    assert_eq!(change.to_string(), "nothing");
+    assert!(
+        change.is_nothing() && std::sync::Arc::ptr_eq(&before, &tls.now()),
+        "sessions are kept"
+    );
+    write(&ca.client("alice")?)?;
+    dir.file("ca.pem", &format!("{}{}", ca.pem(), ThrowawayCa::new()?.pem()))?;
+    assert_eq!(tls.reload(&files)?.to_string(), "certificate, authorities");
+    says(tls.reload(&files.clone().revocations(file("none.pem"))), &["none.pem"]);
+    dir.file("crl.pem", &lists_to_pem(&ca.revoke(&[])?))?;
+    let listed = files.clone().revocations(file("crl.pem"));
+    assert_eq!(tls.reload(&listed)?.to_string(), "revocation lists");
+    assert_eq!(
+        tls.reload(&files)?.to_string(),
+        "revocation lists",
+        "there are none now"
+    );
     Ok(())
 }
 

@@ -103,13 +103,26 @@ impl ThrowawayCa {
     /// # Errors
     /// One of them cannot be read, or the cryptography failed.
     pub fn revoke(&self, certificates: &[&Certificate]) -> Result<Revocations, ThrowawayError> {
+        self.revoke_valid(certificates, valid())
+    }
+
+    /// As [`revoke`](Self::revoke), with the time from which the list counts and that by which it is to be replaced.
+    ///
+    /// # Errors
+    /// As [`revoke`](Self::revoke).
+    pub fn revoke_valid(
+        &self,
+        certificates: &[&Certificate],
+        when: Range<SystemTime>,
+    ) -> Result<Revocations, ThrowawayError> {
         let revoked_certs = certificates
             .iter()
             .map(|certificate| revoked(certificate))
             .collect::<Result<_, _>>()?;
+        let epoch = date_time_ymd(1970, 1, 1);
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2000, 1, 1),
-            next_update: date_time_ymd(2200, 1, 1),
+            this_update: epoch + since_epoch(when.start),
+            next_update: epoch + since_epoch(when.end),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs,
@@ -156,6 +169,12 @@ pub fn to_pem(certificate: &Certificate) -> (String, String) {
     (chain, pem(label, certificate.key().secret_der()))
 }
 
+/// Revocation lists in PEM, for a file that others read with [`Revocations::from_pem_file`].
+#[must_use]
+pub fn lists_to_pem(revocations: &Revocations) -> String {
+    revocations.lists().iter().map(|der| pem("X509 CRL", der)).collect()
+}
+
 /// A validity that ended yesterday.
 #[must_use]
 pub fn expired() -> Range<SystemTime> {
@@ -191,9 +210,12 @@ pub enum ThrowawayError {
     Revoke,
 }
 
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 fn params(name: &str, when: Range<SystemTime>) -> CertificateParams {
     let epoch = date_time_ymd(1970, 1, 1);
-    let since_epoch = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut params = CertificateParams::default();
     params.not_before = epoch + since_epoch(when.start);
     params.not_after = epoch + since_epoch(when.end);

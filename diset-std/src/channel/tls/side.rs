@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConnectionData, ClientSessionStore, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::time_provider::TimeProvider;
 use rustls::unbuffered::UnbufferedStatus;
 use rustls::{CommonState, Error};
 
-use crate::tls::{ClientTls, ServerTls};
+use crate::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
 
 /// One side of a connection.
 pub(super) trait Side: Send {
@@ -24,8 +21,18 @@ pub(super) trait Side: Send {
 
     fn common(&self) -> &CommonState;
 
-    /// Verifies a chain again that a resumed session brought back: authorities, revocations and the time now.
-    fn verify(&self, own: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), Error>;
+    /// Verifies the peer's chain again by the settings of now, at this time: authorities and revocations, too.
+    fn verify(&self, own: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], at: UnixTime)
+    -> Result<(), Error>;
+
+    /// The time, by the clock of the settings.
+    fn now(&self) -> Result<UnixTime, Error>;
+
+    /// Whether the handshake has begun with the settings that are in force now.
+    fn has_settings_of_now(&self) -> bool;
+
+    /// The handshake is over: settings of the past need not be kept for it.
+    fn handshake_done(&mut self);
 
     /// Makes the next connection to the same peer a full handshake.
     fn forget_sessions(&self) {}
@@ -33,16 +40,18 @@ pub(super) trait Side: Send {
 
 pub(super) struct ServerSide {
     connection: UnbufferedServerConnection,
-    verifier: Arc<dyn ClientCertVerifier>,
-    time: Arc<dyn TimeProvider>,
+    tls: ServerTls,
+    /// The settings of the handshake, as long as it lasts.
+    began: Option<Arc<ServerSettings>>,
 }
 
 impl ServerSide {
     pub(super) fn new(tls: &ServerTls) -> Result<Self, Error> {
+        let now = tls.now();
         Ok(Self {
-            connection: UnbufferedServerConnection::new(Arc::clone(&tls.config))?,
-            verifier: Arc::clone(&tls.verifier),
-            time: Arc::clone(&tls.config.time_provider),
+            connection: UnbufferedServerConnection::new(Arc::clone(&now.config))?,
+            tls: tls.clone(),
+            began: Some(now),
         })
     }
 }
@@ -59,27 +68,48 @@ impl Side for ServerSide {
         &self.connection
     }
 
-    fn verify(&self, own: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let now = now(&*self.time)?;
-        self.verifier.verify_client_cert(own, intermediates, now).map(drop)
+    fn verify(
+        &self,
+        own: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), Error> {
+        let verifier = &self.tls.now().verifier;
+        verifier.verify_client_cert(own, intermediates, at).map(drop)
+    }
+
+    fn now(&self) -> Result<UnixTime, Error> {
+        now(&*self.tls.now().config.time_provider)
+    }
+
+    fn has_settings_of_now(&self) -> bool {
+        let now = self.tls.now();
+        self.began.as_ref().is_some_and(|began| Arc::ptr_eq(began, &now))
+    }
+
+    fn handshake_done(&mut self) {
+        self.began = None;
     }
 }
 
 pub(super) struct ClientSide {
     connection: UnbufferedClientConnection,
-    verifier: Arc<dyn ServerCertVerifier>,
-    time: Arc<dyn TimeProvider>,
+    tls: ClientTls,
+    /// As for the server.
+    began: Option<Arc<ClientSettings>>,
+    /// Where the session comes from that is perhaps resumed.
     sessions: Arc<dyn ClientSessionStore>,
     name: ServerName<'static>,
 }
 
 impl ClientSide {
     pub(super) fn new(tls: &ClientTls, name: ServerName<'static>) -> Result<Self, Error> {
+        let now = tls.now();
         Ok(Self {
-            connection: UnbufferedClientConnection::new(Arc::clone(&tls.config), name.clone())?,
-            verifier: Arc::clone(&tls.verifier),
-            time: Arc::clone(&tls.config.time_provider),
-            sessions: Arc::clone(&tls.sessions),
+            connection: UnbufferedClientConnection::new(Arc::clone(&now.config), name.clone())?,
+            tls: tls.clone(),
+            sessions: Arc::clone(&now.sessions),
+            began: Some(now),
             name,
         })
     }
@@ -97,11 +127,29 @@ impl Side for ClientSide {
         &self.connection
     }
 
-    fn verify(&self, own: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let now = now(&*self.time)?;
-        self.verifier
-            .verify_server_cert(own, intermediates, &self.name, &[], now)
+    fn verify(
+        &self,
+        own: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), Error> {
+        let verifier = &self.tls.now().verifier;
+        verifier
+            .verify_server_cert(own, intermediates, &self.name, &[], at)
             .map(drop)
+    }
+
+    fn now(&self) -> Result<UnixTime, Error> {
+        now(&*self.tls.now().config.time_provider)
+    }
+
+    fn has_settings_of_now(&self) -> bool {
+        let now = self.tls.now();
+        self.began.as_ref().is_some_and(|began| Arc::ptr_eq(began, &now))
+    }
+
+    fn handshake_done(&mut self) {
+        self.began = None;
     }
 
     fn forget_sessions(&self) {
@@ -109,6 +157,6 @@ impl Side for ClientSide {
     }
 }
 
-fn now(time: &dyn TimeProvider) -> Result<UnixTime, Error> {
+fn now(time: &dyn rustls::time_provider::TimeProvider) -> Result<UnixTime, Error> {
     time.current_time().ok_or(Error::FailedToGetCurrentTime)
 }

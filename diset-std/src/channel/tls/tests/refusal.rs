@@ -91,11 +91,11 @@ fn a_certificate_for_services_does_not_serve_a_client() -> TestResult {
 
 #[test]
 fn a_client_without_certificate_is_refused() -> TestResult {
-    let mut world = World::new()?;
-    let mut config = (*world.client.config).clone();
-    config.client_auth_cert_resolver = Arc::new(NoCertificate);
-    world.client.config = Arc::new(config);
-    let (error, alert) = client_refused(&world.client, &world.server)?;
+    let world = World::new()?;
+    let bare = world
+        .client
+        .with_config(|config| config.client_auth_cert_resolver = Arc::new(NoCertificate));
+    let (error, alert) = client_refused(&bare, &world.server)?;
     assert!(matches!(error, ChannelError::NoCertificate), "{error:?}");
     assert_eq!(alert, AlertDescription::CertificateRequired);
     Ok(())
@@ -148,17 +148,14 @@ fn a_service_with_another_name_authority_or_time_is_refused() -> TestResult {
     Ok(())
 }
 
-fn with_alpn(mut tls: ClientTls, names: &[&[u8]]) -> ClientTls {
-    let mut config = (*tls.config).clone();
-    config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
-    tls.config = Arc::new(config);
-    tls
+fn with_alpn(tls: &ClientTls, names: &[&[u8]]) -> ClientTls {
+    tls.with_config(|config| config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect())
 }
 
 #[test]
 fn a_peer_that_speaks_something_else_is_refused() -> TestResult {
     let world = World::new()?;
-    let (client, server) = meet(&with_alpn(world.client.clone(), &[b"h2"]), &world.server, usize::MAX)?;
+    let (client, server) = meet(&with_alpn(&world.client, &[b"h2"]), &world.server, usize::MAX)?;
     assert!(matches!(server.error, Some(ChannelError::NoAlpn)), "{:?}", server.error);
     assert!(
         matches!(client.error, Some(ChannelError::NoAlpn)),
@@ -167,7 +164,7 @@ fn a_peer_that_speaks_something_else_is_refused() -> TestResult {
     );
 
     // A client that offers nothing: refused after the handshake, by the orderly end.
-    let mut mute = End::new(client_of(&with_alpn(world.client, &[])))?;
+    let mut mute = End::new(client_of(&with_alpn(&world.client, &[])))?;
     let mut server = End::new(super::server(&world.server))?;
     carry(&mut mute, &mut server, usize::MAX);
     assert!(matches!(server.error, Some(ChannelError::NoAlpn)), "{:?}", server.error);

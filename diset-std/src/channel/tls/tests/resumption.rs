@@ -35,12 +35,113 @@ fn ticket_keys_are_not_shared_between_settings() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn a_change_makes_tickets_and_sessions_worthless() -> TestResult {
+    let world = World::new()?;
+    let changes: [&dyn Fn() -> Result<(), crate::tls::TlsError>; 2] =
+        [&|| world.server.change(|now| now), &|| world.client.change(|now| now)];
+    for change in changes {
+        for resumed in [false, true] {
+            let (mut client, mut server) = world.pair()?;
+            assert_eq!(
+                (client.resumed(), server.resumed()),
+                (Some(resumed), Some(resumed)),
+                "PROTOCOL X-6"
+            );
+            part(&mut client, &mut server)?;
+        }
+        change()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_handshake_that_ends_after_a_change_is_judged_by_the_new_settings() -> TestResult {
+    let world = World::new()?;
+    let (mut client, mut server) = (
+        End::new(client(&world.client, name("localhost")))?,
+        End::new(server(&world.server))?,
+    );
+    carry_one_way(&mut client, &mut server, usize::MAX);
+    carry_one_way(&mut server, &mut client, usize::MAX);
+    let nobody = ThrowawayCa::new()?.authorities();
+    world.server.change(|now| now.authorities(nobody))?;
+    carry(&mut client, &mut server, usize::MAX);
+    assert!(server.established.is_none(), "PROTOCOL X-5");
+    assert!(
+        matches!(server.error, Some(ChannelError::NoLongerAccepted(_))),
+        "PROTOCOL X-5: {:?}",
+        server.error
+    );
+    assert!(client.closed);
+    Ok(())
+}
+
+#[test]
+fn a_live_chain_is_judged_by_the_settings_and_the_clock_of_now() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    let clock = Arc::new(Clock::default());
+    let server_tls = ServerTls::builder(ca.server(&["localhost"])?, ca.authorities());
+    let server_tls = server_tls
+        .time_provider(Arc::clone(&clock) as Arc<dyn TimeProvider>)
+        .build()?;
+    let client_tls = ClientTls::new(ca.client_valid("alice", short_lived())?, ca.authorities())?;
+    let (_client, server) = meet(&client_tls, &server_tls, usize::MAX)?;
+    let channel = &server.channel;
+    let left = channel.lasts().left.ok_or("it ends")?;
+    assert!((3595..=3601).contains(&left.as_secs()), "{left:?}");
+    channel.recheck(Duration::ZERO)?;
+    channel.recheck(left - Duration::from_secs(5))?;
+    let words = channel.recheck(left).map_err(|error| error.for_peer());
+    assert_eq!(words, Err("the certificate has ended"));
+    clock.0.store(2 * 3600, Ordering::Relaxed);
+    assert!(channel.recheck(Duration::ZERO).is_err());
+    let ended = Lasts {
+        has_ended: true,
+        left: None,
+    };
+    assert_eq!(channel.lasts(), ended);
+
+    // Of an authority that is not trusted any more, too.
+    clock.0.store(0, Ordering::Relaxed);
+    channel.recheck(Duration::ZERO)?;
+    let nobody = ThrowawayCa::new()?.authorities();
+    server_tls.change(|now| now.authorities(nobody))?;
+    let words = channel.recheck(Duration::ZERO).map_err(|error| error.for_peer());
+    assert_eq!(words, Err("the certificate's authority is not trusted any more"));
+    Ok(())
+}
+
+#[test]
+fn a_list_that_is_out_of_date_counts_on_unless_fresh_ones_are_wanted() -> TestResult {
+    let ca = ThrowawayCa::new()?;
+    for fresh in [false, true] {
+        let clock = Arc::new(Clock::default());
+        let builder = ServerTls::builder(ca.server(&["localhost"])?, ca.authorities());
+        let server_tls = builder
+            .revocations(ca.revoke_valid(&[], short_lived())?)
+            .require_fresh_revocations(fresh)
+            .time_provider(Arc::clone(&clock) as Arc<dyn TimeProvider>)
+            .build()?;
+        let client_tls = ClientTls::new(ca.client("alice")?, ca.authorities())?;
+        let (_, server) = meet(&client_tls, &server_tls, usize::MAX)?;
+        assert!(server.established.is_some(), "it is in date");
+        clock.0.store(2 * 3600, Ordering::Relaxed);
+        let client_tls = ClientTls::new(ca.client("bob")?, ca.authorities())?;
+        let (_, server) = meet(&client_tls, &server_tls, usize::MAX)?;
+        assert_eq!(server.established.is_none(), fresh);
+        if fresh {
+            let told = server.error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(told.contains("has expired; fetch it anew"), "{told}");
+        }
+    }
+    Ok(())
+}
+
 /// The settings with the ticket keys of others: what a careless reload would do.
-fn with_tickets_of(mut tls: ServerTls, others: &ServerTls) -> ServerTls {
-    let mut config = (*tls.config).clone();
-    config.ticketer = Arc::clone(&others.config.ticketer);
-    tls.config = Arc::new(config);
-    tls
+fn with_tickets_of(tls: &ServerTls, others: &ServerTls) -> ServerTls {
+    let ticketer = Arc::clone(&others.now().config.ticketer);
+    tls.with_config(|config| config.ticketer = ticketer)
 }
 
 #[test]
@@ -53,7 +154,7 @@ fn a_resumed_chain_that_was_revoked_is_refused_and_not_tried_again() -> TestResu
         Ok(builder.revocations(ca.revoke(revoked)?).build()?)
     };
     let before = build(&[])?;
-    let after = with_tickets_of(build(&[&alice])?, &before);
+    let after = with_tickets_of(&build(&[&alice])?, &before);
     let client_tls = ClientTls::new(alice, ca.authorities())?;
 
     let (mut client, mut server) = meet(&client_tls, &before, usize::MAX)?;
@@ -65,7 +166,7 @@ fn a_resumed_chain_that_was_revoked_is_refused_and_not_tried_again() -> TestResu
     assert!(
         matches!(
             error,
-            ChannelError::ResumedChainRefused(rustls::Error::InvalidCertificate(CertificateError::Revoked))
+            ChannelError::NoLongerAccepted(rustls::Error::InvalidCertificate(CertificateError::Revoked))
         ),
         "PROTOCOL X-5: {error:?}"
     );
@@ -118,7 +219,7 @@ fn a_resumed_client_chain_that_ended_is_refused() -> TestResult {
     assert!(
         matches!(
             server.error,
-            Some(ChannelError::ResumedChainRefused(rustls::Error::InvalidCertificate(
+            Some(ChannelError::NoLongerAccepted(rustls::Error::InvalidCertificate(
                 CertificateError::ExpiredContext { .. }
             )))
         ),
@@ -143,7 +244,7 @@ fn a_resumed_service_chain_that_ended_is_refused() -> TestResult {
     clock.0.store(2 * 3600, Ordering::Relaxed);
     let (client, server) = meet(&client_tls, &server_tls, usize::MAX)?;
     assert!(
-        matches!(client.error, Some(ChannelError::ResumedChainRefused(_))),
+        matches!(client.error, Some(ChannelError::NoLongerAccepted(_))),
         "{:?}",
         client.error
     );

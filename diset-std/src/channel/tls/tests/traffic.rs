@@ -1,7 +1,5 @@
 //! What each side sees when both do their part: bytes in order, in any pieces, to an orderly end; and input that is damaged, endless or lost.
 
-use std::sync::Arc;
-
 use super::*;
 
 #[test]
@@ -97,12 +95,10 @@ fn sealing_between_the_news_and_the_first_plaintext_loses_nothing() -> TestResul
 
 #[test]
 fn a_message_in_parts_does_not_keep_the_other_direction_waiting() -> TestResult {
-    let mut world = World::new()?;
-    let mut config = (*world.server.config).clone();
-    config.max_fragment_size = Some(64);
-    world.server.config = Arc::new(config);
+    let world = World::new()?;
+    let small = world.server.with_config(|config| config.max_fragment_size = Some(64));
     let mut client = End::new(client(&world.client, name("localhost")))?;
-    let mut server = End::new(server(&world.server))?;
+    let mut server = End::new(server(&small))?;
     carry_one_way(&mut client, &mut server, usize::MAX);
     carry_one_way(&mut server, &mut client, usize::MAX);
     carry_one_way(&mut client, &mut server, usize::MAX);

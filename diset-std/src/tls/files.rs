@@ -1,0 +1,309 @@
+//! TLS settings that stand in files: which files, and looking at them again and again.
+
+use core::fmt;
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Authorities, Certificate, Revocations, TlsChange, TlsError};
+
+/// Between two looks, without [`TlsFiles::every`].
+const EVERY: Duration = Duration::from_secs(10);
+/// A file that was written so long before a look can be told from one that is written after it, on every file system.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// The PEM files that hold what TLS settings are made of.
+///
+/// What stands in them is read by [`ServerTls::from_files`](super::ServerTls::from_files), [`reload`](super::ServerTls::reload) and
+/// [`watch`](super::ServerTls::watch), and the same of [`ClientTls`](super::ClientTls).
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    chain: PathBuf,
+    key: PathBuf,
+    authorities: PathBuf,
+    revocations: Option<PathBuf>,
+    every: Duration,
+}
+
+/// What was read.
+pub(super) struct Read {
+    pub(super) certificate: Certificate,
+    pub(super) authorities: Authorities,
+    pub(super) revocations: Option<Revocations>,
+}
+
+impl TlsFiles {
+    /// The certificate chain with its private key (perhaps in the same file), and the authorities that are trusted.
+    pub fn new(chain: impl Into<PathBuf>, key: impl Into<PathBuf>, authorities: impl Into<PathBuf>) -> Self {
+        Self {
+            chain: chain.into(),
+            key: key.into(),
+            authorities: authorities.into(),
+            revocations: None,
+            every: EVERY,
+        }
+    }
+
+    /// The revocation lists; see [`Revocations`]. None are used without it.
+    #[must_use]
+    pub fn revocations(mut self, path: impl Into<PathBuf>) -> Self {
+        self.revocations = Some(path.into());
+        self
+    }
+
+    /// How often a watch looks at the files; every 10 s without it, at most 100 times a second.
+    #[must_use]
+    pub fn every(mut self, span: Duration) -> Self {
+        self.every = span.max(Duration::from_millis(10));
+        self
+    }
+
+    pub(super) fn read(&self) -> Result<Read, TlsError> {
+        Ok(Read {
+            certificate: Certificate::from_pem_files(&self.chain, &self.key)?,
+            authorities: Authorities::from_pem_file(&self.authorities)?,
+            revocations: self.revocations.as_ref().map(Revocations::from_pem_file).transpose()?,
+        })
+    }
+
+    fn stamps(&self) -> Stamps {
+        let always = [&self.chain, &self.key, &self.authorities];
+        let paths = always.into_iter().chain(&self.revocations);
+        Stamps(paths.map(|path| Stamp::of(path)).collect())
+    }
+}
+
+/// What tells without reading that a file is the one of before. Symbolic links are followed.
+#[derive(Clone, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified: Option<SystemTime>,
+    /// Device, inode, and when the inode was changed.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
+}
+
+impl Stamp {
+    /// `None` when there is no such file, or none to be seen.
+    fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self {
+            size: found.len(),
+            modified: found.modified().ok(),
+            #[cfg(unix)]
+            inode: (found.dev(), found.ino(), found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    fn is_settled(&self, now: SystemTime) -> bool {
+        self.modified
+            .is_some_and(|modified| now.duration_since(modified).is_ok_and(|age| age >= SETTLED))
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Stamps(Vec<Option<Stamp>>);
+
+impl Stamps {
+    /// Whether a later change of any file would show in its stamp.
+    fn are_settled(&self, now: SystemTime) -> bool {
+        self.0.iter().flatten().all(|stamp| stamp.is_settled(now))
+    }
+}
+
+/// Looks at files, at intervals, and puts what stands in them in force when it is new. Made by
+/// [`ServerTls::watch`](super::ServerTls::watch) or [`ClientTls::watch`](super::ClientTls::watch).
+///
+/// A look asks for size, time and inode of each file, following symbolic links, so it also notices folders that are swapped as
+/// Kubernetes does it. What looks new is read and compared with the settings in force; only what differs counts. When the files do not
+/// fit (half written, a new certificate beside the old key, a certificate that has ended) the settings stay, a warning with file and reason is
+/// logged once for each state of the files, and every later look tries again. A change that was taken is logged at level info.
+#[must_use = "nothing is looked at before `changed` or `run` is awaited"]
+pub struct FileWatch {
+    files: Arc<TlsFiles>,
+    settings: Weak<dyn Reload>,
+    next: Instant,
+    /// A look that is under way.
+    looking: Option<JoinHandle<Look>>,
+    /// The files whose content is in force, where a later change would show.
+    known: Option<Stamps>,
+    /// What the last warning was of.
+    told: Option<(Stamps, String)>,
+}
+
+/// Settings of either side.
+pub(super) trait Reload: Send + Sync {
+    /// Puts what stands in the files in force, if it is something else.
+    fn reload(&self, files: &TlsFiles) -> Result<TlsChange, TlsError>;
+}
+
+/// What a look has found.
+enum Look {
+    /// The files are as before.
+    Same,
+    /// They were read; taken before, with the time of that.
+    Read(Stamps, SystemTime, Result<TlsChange, TlsError>),
+    /// Nobody uses the settings any more.
+    Gone,
+}
+
+impl FileWatch {
+    pub(super) fn new(files: TlsFiles, settings: Weak<dyn Reload>) -> Self {
+        Self {
+            files: Arc::new(files),
+            settings,
+            next: Instant::now(),
+            looking: None,
+            known: None,
+            told: None,
+        }
+    }
+
+    /// Looks until something new is in force, and says what. The first look is at once. `None` when nothing uses the settings any more.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no change is missed, as long as this is called again.
+    pub async fn changed(&mut self) -> Option<TlsChange> {
+        loop {
+            match self.look().await {
+                Look::Gone => return None,
+                Look::Same => {}
+                Look::Read(stamps, when, Ok(change)) => {
+                    self.known = stamps.are_settled(when).then_some(stamps);
+                    self.told = None;
+                    if !change.is_nothing() {
+                        tracing::info!(new = %change, "the TLS settings have changed");
+                        return Some(change);
+                    }
+                }
+                Look::Read(stamps, _, Err(error)) => {
+                    self.known = None;
+                    let state = (stamps, error.to_string());
+                    if self.told.as_ref() != Some(&state) {
+                        tracing::warn!(
+                            reason = state.1,
+                            "the TLS files do not fit, the settings stay as they are"
+                        );
+                        self.told = Some(state);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks until nothing uses the settings any more; to be spawned where nobody waits for the changes.
+    pub async fn run(mut self) {
+        while self.changed().await.is_some() {}
+    }
+
+    /// One look, when it is time.
+    async fn look(&mut self) -> Look {
+        // Kept until it has told: who drops the future meanwhile must not miss a change.
+        let looking = match &mut self.looking {
+            Some(looking) => looking,
+            none => {
+                sleep_until(self.next).await;
+                let (files, settings, known) =
+                    (Arc::clone(&self.files), Weak::clone(&self.settings), self.known.clone());
+                // Files may be slow, and must not hold up connections.
+                none.insert(spawn_blocking(move || look(&files, &settings, known.as_ref())))
+            }
+        };
+        let look = looking.await;
+        self.looking = None;
+        self.next = Instant::now() + self.files.every;
+        // Only a look that panicked gives none.
+        look.unwrap_or(Look::Same)
+    }
+}
+
+fn look(files: &TlsFiles, settings: &Weak<dyn Reload>, known: Option<&Stamps>) -> Look {
+    let Some(settings) = settings.upgrade() else {
+        return Look::Gone;
+    };
+    // Before the reading: what is written in between shows at the next look.
+    let (stamps, when) = (files.stamps(), SystemTime::now());
+    if known == Some(&stamps) {
+        return Look::Same;
+    }
+    Look::Read(stamps, when, settings.reload(files))
+}
+
+impl fmt::Debug for FileWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileWatch")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Settings to which everything is new.
+    struct Anything;
+
+    impl Reload for Anything {
+        fn reload(&self, _: &TlsFiles) -> Result<TlsChange, TlsError> {
+            Ok(TlsChange {
+                certificate: true,
+                ..TlsChange::default()
+            })
+        }
+    }
+
+    /// Writes a file as if it had been an hour ago.
+    fn write_long_ago(path: &Path, text: &str) -> std::io::Result<()> {
+        fs::write(path, text)?;
+        let hour = Duration::from_secs(3600);
+        let file = fs::File::options().write(true).open(path)?;
+        file.set_modified(SystemTime::UNIX_EPOCH + 400_000 * hour)
+    }
+
+    #[test]
+    fn only_files_that_may_have_changed_are_read() -> std::io::Result<()> {
+        let folder = std::env::temp_dir().join(format!("diset-stamps-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let file = |name: &str| folder.join(name);
+        for name in ["chain", "key", "ca"] {
+            write_long_ago(&file(name), "12")?;
+        }
+        let files = TlsFiles::new(file("chain"), file("key"), file("ca"));
+        let settings: Arc<dyn Reload> = Arc::new(Anything);
+        let weak = Arc::downgrade(&settings);
+
+        let Look::Read(known, when, Ok(_)) = look(&files, &weak, None) else {
+            panic!("the first look reads")
+        };
+        assert!(known.are_settled(when));
+        assert!(matches!(look(&files, &weak, Some(&known)), Look::Same));
+        // Size and time are those of before; the file is another.
+        #[cfg(unix)]
+        {
+            write_long_ago(&file("new"), "21")?;
+            fs::rename(file("new"), file("key"))?;
+            assert!(matches!(look(&files, &weak, Some(&known)), Look::Read(..)));
+        }
+        fs::remove_file(file("chain"))?;
+        assert!(matches!(look(&files, &weak, Some(&known)), Look::Read(..)));
+        // A file just written might be written again in the same moment.
+        fs::write(file("chain"), "12")?;
+        let Look::Read(fresh, when, Ok(_)) = look(&files, &weak, Some(&known)) else {
+            panic!("it is new")
+        };
+        assert!(!fresh.are_settled(when));
+
+        drop(settings);
+        assert!(matches!(look(&files, &weak, None), Look::Gone));
+        fs::remove_dir_all(folder)
+    }
+}
