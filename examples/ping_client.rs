@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong};
-use diset_std::tls::{Authorities, Certificate, ClientTls};
+use diset_std::tls::{ClientTls, TlsFiles};
 use diset_std::{Client, ClientEvent, ClientState, Events};
 
 /// Sends Pings and prints what comes. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
@@ -50,8 +50,10 @@ async fn main() -> ExitCode {
 
 async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let file = |ending: &str| options.folder.join(format!("{}.{ending}", options.name));
-    let certificate = Certificate::from_pem_files(file("pem"), file("key"))?;
-    let tls = ClientTls::new(certificate, Authorities::from_pem_file(options.folder.join("ca.pem"))?)?;
+    let files = TlsFiles::new(file("pem"), file("key"), options.folder.join("ca.pem"));
+    let tls = ClientTls::from_files(&files)?;
+    // A renewed certificate is used from the next connection on.
+    tokio::spawn(tls.watch(files).run());
     let (client, events) = Client::builder(PingPong, &options.service)
         .tls(tls)
         .on_state(|_, state| match state {

@@ -1,4 +1,5 @@
-//! A service for `ping_client`: answers each Ping, and has News for everybody now and then.
+//! A service for `ping_client`: answers each Ping, and has News for everybody now and then. It takes certificates that change while it runs, and
+//! ends the connections of clients that it would not let in any more.
 //!
 //! ```sh
 //! cargo run --release --example make_certificates -- certificates
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong};
-use diset_std::tls::{Authorities, Certificate, ServerTls};
+use diset_std::tls::{FileWatch, ServerTls, TlsFiles};
 use diset_std::{Conn, Service, ServiceHandle};
 
 /// Answers each Ping with a Pong. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
@@ -20,7 +21,7 @@ struct Options {
     /// Where to listen.
     #[arg(long, default_value = "[::]:9145")]
     listen: String,
-    /// The folder with service.pem, service.key and ca.pem.
+    /// The folder with service.pem, service.key and ca.pem; and crl.pem, if there is one at the start.
     #[arg(long)]
     folder: PathBuf,
     /// Seconds between News; 0 for none.
@@ -44,8 +45,12 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let file = |name| options.folder.join(name);
-    let certificate = Certificate::from_pem_files(file("service.pem"), file("service.key"))?;
-    let tls = ServerTls::new(certificate, Authorities::from_pem_file(file("ca.pem"))?)?;
+    let mut files = TlsFiles::new(file("service.pem"), file("service.key"), file("ca.pem"));
+    if file("crl.pem").exists() {
+        files = files.revocations(file("crl.pem"));
+    }
+    let tls = ServerTls::from_files(&files)?;
+    let watch = tls.watch(files);
     let bound = Service::new(PingPong)
         .on_connect(|conn: Conn<PingPong>| async move {
             let subject = conn
@@ -68,6 +73,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
         .bind(options.listen.as_str(), tls)
         .await?;
     println!("Framework/PingPong listens on {}; Ctrl-C ends it", options.listen);
+    tokio::spawn(take_changes(watch, bound.handle()));
     if options.news > 0 {
         tokio::spawn(tell(bound.handle(), Duration::from_secs(options.news)));
     }
@@ -76,6 +82,14 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
         .await;
     println!("drained and stopped");
     Ok(())
+}
+
+/// Takes what is new in the certificate files; the watch looks every 10 s.
+async fn take_changes(mut watch: FileWatch, service: ServiceHandle<PingPong>) {
+    while let Some(change) = watch.changed().await {
+        let ended = service.recheck_credentials().await;
+        println!("new: {change}; {ended} connections ended for it");
+    }
 }
 
 /// Says something to everybody, at intervals.

@@ -102,8 +102,8 @@ codes! {
     Displaced = 71, "a newer connection of the same client took over";
     /// The peer is about to stop.
     Shutdown = 72, "the peer is about to stop";
-    /// The credentials of the connection are about to end.
-    CredentialsEnd = 73, "the credentials are about to end";
+    /// The credentials of the connection are about to end, or are not acceptable any more.
+    CredentialsEnd = 73, "the credentials end";
     /// The TLS stack may not write many more records.
     RecordLimit = 74, "the record limit of the TLS stack is near";
     /// The client has done its work.

@@ -51,6 +51,7 @@
 //!   be lost at most: [`Dropped::unconfirmed`].
 //! - **Slow peers** are dealt with by a [`SlowPolicy`]: `send` waits (with a limit), fails, or the peer is disconnected.
 //! - **Cancel safety**: every public future of this crate that sends or receives says whether it is; all are.
+//! - **Certificates** are renewed and revoked while the service runs, see [`tls`].
 //! - **Identity** names a client across reconnects, certificates prove who it is: [`SessionId`] is both.
 //!
 //! # Features
@@ -91,3 +92,8 @@ pub use service::{BindError, BoundService, Broadcast, Conn, Rule, Service, Servi
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct ReadmeExamples;
+
+/// So do those of the page on certificates.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/CERTIFICATES.md")]
+struct CertificateExamples;

@@ -148,15 +148,15 @@ mod tests {
         }
 
         /// What is said, and when, to a peer that comes at this second.
-        fn watch(&self, came: u64) -> Vec<(u64, &'static str)> {
+        fn watch(&self, came: u64, margin: Duration) -> Vec<(u64, &'static str)> {
             let mut watched = Watched::default();
-            watched.begin(at(came), self.lasts(came), Some(MARGIN));
+            watched.begin(at(came), self.lasts(came), Some(margin));
             let (mut said, mut before) = (Vec::new(), came);
             while let Some(due) = watched.due.take() {
                 let now = due.since(at(0)).as_secs();
                 assert!(now > before && now - before <= LOOK.as_secs(), "{before} to {now}");
                 before = now;
-                let say = watched.look(due, self.lasts(now), MARGIN, |ahead| {
+                let say = watched.look(due, self.lasts(now), margin, |ahead| {
                     self.accepts(now + ahead.as_secs())
                 });
                 match say {
@@ -176,31 +176,34 @@ mod tests {
     #[test]
     fn a_peer_is_told_once_before_the_end_and_at_the_end() {
         let day = 24 * 60 * MINUTE;
-        let said = Chain(&[24 * 60 * MINUTE]).watch(0);
+        let said = Chain(&[24 * 60 * MINUTE]).watch(0, MARGIN);
         assert_eq!(said, [(day, "will end"), (day, "has ended")], "PROTOCOL G-5");
     }
 
     #[test]
     fn a_peer_that_comes_with_no_more_than_the_margin_is_not_sent_round() {
         for came in [9 * MINUTE, 10 * MINUTE - 1] {
-            let said = Chain(&[10 * MINUTE]).watch(came);
+            let said = Chain(&[10 * MINUTE]).watch(came, MARGIN);
             assert_eq!(said, [(10 * MINUTE, "has ended")], "PROTOCOL G-5");
         }
+        // Nor later, when it is looked at again and again before the end.
+        let said = Chain(&[600 * MINUTE]).watch(0, 24 * LOOK);
+        assert_eq!(said, [(600 * MINUTE, "has ended")], "PROTOCOL G-5");
     }
 
     #[test]
     fn certificates_that_nothing_depends_on_may_end() {
         let ends = [5 * MINUTE, 100 * MINUTE, 200 * MINUTE];
         let all = [(200 * MINUTE, "will end"), (200 * MINUTE, "has ended")];
-        assert_eq!(Chain(&[5 * MINUTE, 100 * MINUTE, 200 * MINUTE]).watch(0), all);
+        assert_eq!(Chain(&[5 * MINUTE, 100 * MINUTE, 200 * MINUTE]).watch(0, MARGIN), all);
         for came in [ends[0] - MINUTE, ends[0] + 1, ends[1]] {
             assert_eq!(
-                Chain(&[5 * MINUTE, 100 * MINUTE, 200 * MINUTE]).watch(came),
+                Chain(&[5 * MINUTE, 100 * MINUTE, 200 * MINUTE]).watch(came, MARGIN),
                 all,
                 "{came}"
             );
         }
-        assert_eq!(Chain(&[]).watch(0), [], "nothing ends");
+        assert_eq!(Chain(&[]).watch(0, MARGIN), [], "nothing ends");
     }
 
     #[test]

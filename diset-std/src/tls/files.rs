@@ -291,6 +291,18 @@ mod tests {
         {
             write_long_ago(&file("new"), "21")?;
             fs::rename(file("new"), file("key"))?;
+            let Look::Read(known, ..) = look(&files, &weak, Some(&known)) else {
+                panic!("it is another file")
+            };
+            // A link to another file is another file.
+            write_long_ago(&file("elsewhere"), "12")?;
+            fs::remove_file(file("ca"))?;
+            std::os::unix::fs::symlink(file("elsewhere"), file("ca"))?;
+            let Look::Read(known, ..) = look(&files, &weak, Some(&known)) else {
+                panic!("it is a link now")
+            };
+            write_long_ago(&file("new"), "21")?;
+            fs::rename(file("new"), file("elsewhere"))?;
             assert!(matches!(look(&files, &weak, Some(&known)), Look::Read(..)));
         }
         fs::remove_file(file("chain"))?;
