@@ -138,4 +138,6 @@ pub(crate) struct Established {
     pub(crate) credentials: Credentials,
     /// Whether an earlier TLS session was resumed.
     pub(crate) resumed: bool,
+    /// How long that lasts.
+    pub(crate) lasts: Lasts,
 }

@@ -1,6 +1,6 @@
 //! The channel that changes nothing: plain TCP and Unix sockets.
 
-use super::{Channel, ChannelError, Established, OutBuf, Received};
+use super::{Channel, ChannelError, Established, Lasts, OutBuf, Received};
 use crate::tls::Credentials;
 
 /// A channel that passes every byte through, for a peer that is what `credentials` say from the start.
@@ -9,6 +9,7 @@ pub(crate) fn plain(credentials: Credentials) -> Box<dyn Channel> {
         news: Some(Established {
             credentials,
             resumed: false,
+            lasts: Lasts::default(),
         }),
         closed: false,
     })

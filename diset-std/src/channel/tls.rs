@@ -14,7 +14,7 @@ mod side;
 use core::time::Duration;
 
 use rustls::HandshakeKind;
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 
 use self::side::{ClientSide, ServerSide, Side};
@@ -57,7 +57,7 @@ struct TlsChannel<S> {
     held: usize,
     phase: Phase,
     /// What `established` has not told yet.
-    news: Option<Established>,
+    news: Option<CertificateCredentials>,
     /// rustls has something to do even without a new record.
     pending: bool,
     /// Something of ours has been sent to the peer.
@@ -145,23 +145,42 @@ impl<S: Side> TlsChannel<S> {
     }
 
     /// Whether the peer may be let in, now that the handshake is complete.
-    fn judge(&self) -> Result<Established, ChannelError> {
-        let common = self.side.common();
+    fn judge(&self) -> Result<CertificateCredentials, ChannelError> {
         // PROTOCOL X-2: rustls lets a client pass that offers no protocol at all.
-        if common.alpn_protocol() != Some(ALPN) {
+        if self.side.common().alpn_protocol() != Some(ALPN) {
             return Err(ChannelError::NoAlpn);
         }
-        let chain = common.peer_certificates().unwrap_or_default();
-        let Some(own) = chain.first() else {
-            return Err(ChannelError::NoCertificate);
-        };
-        let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+        let own = self.chain().first().ok_or(ChannelError::NoCertificate)?;
         // PROTOCOL X-5: TLS took them from the ticket as they were, or judged them by settings of the past.
-        if resumed || !self.side.has_settings_of_now() {
+        if self.is_resumed() || !self.side.has_settings_of_now() {
             self.recheck(Duration::ZERO)?;
         }
-        let credentials = Credentials::Certificate(CertificateCredentials::from_der(own)?);
-        Ok(Established { credentials, resumed })
+        Ok(CertificateCredentials::from_der(own)?)
+    }
+
+    /// The peer's certificates, which rustls keeps as long as the connection lives.
+    fn chain(&self) -> &[CertificateDer<'static>] {
+        self.side.common().peer_certificates().unwrap_or_default()
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.side.common().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// How long certificates last whose last seconds are these. Without a clock nothing is known to end.
+    fn lasts_of(&self, last_seconds: impl Iterator<Item = u64>) -> Lasts {
+        let mut lasts = Lasts::default();
+        let Ok(now) = self.side.now() else { return lasts };
+        for last_second in last_seconds {
+            match last_second.checked_sub(now.as_secs()) {
+                None => lasts.has_ended = true,
+                Some(left) => {
+                    let left = Duration::from_secs(left.saturating_add(1));
+                    lasts.left = Some(lasts.left.map_or(left, |other| other.min(left)));
+                }
+            }
+        }
+        lasts
     }
 
     /// Lets the peer in, or ends the connection.
@@ -171,9 +190,9 @@ impl<S: Side> TlsChannel<S> {
         let judged = self.judge();
         self.side.handshake_done();
         match judged {
-            Ok(established) => {
+            Ok(credentials) => {
                 self.phase = Phase::Established;
-                self.news = Some(established);
+                self.news = Some(credentials);
                 self.pending = true;
                 Ok(())
             }
@@ -251,7 +270,7 @@ impl<S: Side> TlsChannel<S> {
     /// A resumed session that ended before the peer said anything is not resumed again: perhaps one side refuses the certificates it brings back, and
     /// only a full handshake can present new ones, or tell the reason.
     fn forget_useless_session(&self) {
-        if !self.useful && self.side.common().handshake_kind() == Some(HandshakeKind::Resumed) {
+        if !self.useful && self.is_resumed() {
             self.side.forget_sessions();
         }
     }
@@ -330,7 +349,15 @@ impl<S: Side> Channel for TlsChannel<S> {
     }
 
     fn established(&mut self) -> Option<Established> {
-        self.news.take()
+        let own = self.news.take()?;
+        // Its own end is known; reading it again would show in the cost of a handshake.
+        let intermediates = self.chain().get(1..).unwrap_or_default();
+        let ends = intermediates.iter().filter_map(not_after);
+        Some(Established {
+            lasts: self.lasts_of(core::iter::once(own.last_second()).chain(ends)),
+            resumed: self.is_resumed(),
+            credentials: Credentials::Certificate(own),
+        })
     }
 
     fn is_established(&self) -> bool {
@@ -338,8 +365,7 @@ impl<S: Side> Channel for TlsChannel<S> {
     }
 
     fn recheck(&self, ahead: Duration) -> Result<(), ChannelError> {
-        let chain = self.side.common().peer_certificates().unwrap_or_default();
-        let (own, intermediates) = chain.split_first().ok_or(ChannelError::NoCertificate)?;
+        let (own, intermediates) = self.chain().split_first().ok_or(ChannelError::NoCertificate)?;
         self.side
             .now()
             .and_then(|now| {
@@ -350,21 +376,7 @@ impl<S: Side> Channel for TlsChannel<S> {
     }
 
     fn lasts(&self) -> Lasts {
-        let Ok(now) = self.side.now() else {
-            return Lasts::default();
-        };
-        let chain = self.side.common().peer_certificates().unwrap_or_default();
-        let mut lasts = Lasts::default();
-        for last_second in chain.iter().filter_map(not_after) {
-            match last_second.checked_sub(now.as_secs()) {
-                None => lasts.has_ended = true,
-                Some(left) => {
-                    let left = Duration::from_secs(left.saturating_add(1));
-                    lasts.left = Some(lasts.left.map_or(left, |other| other.min(left)));
-                }
-            }
-        }
-        lasts
+        self.lasts_of(self.chain().iter().filter_map(not_after))
     }
 }
 

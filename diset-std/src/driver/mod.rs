@@ -172,7 +172,7 @@ impl<A: App> Driver<A> {
         }
         let over = self.session.is_over();
         let session = &mut self.session;
-        let (mut fed, mut proven) = (false, false);
+        let (mut fed, mut proven) = (false, None);
         let took = self
             .wire
             .poll_read(scratch, cx, over, self.started, |taken| match taken {
@@ -181,12 +181,12 @@ impl<A: App> Driver<A> {
                     session.feed(now, bytes, cx);
                 }
                 Took::Established(established) => {
-                    proven = true;
+                    proven = Some(established.lasts);
                     session.app.established(established);
                 }
             });
-        if proven {
-            self.watched.begin(now, self.wire.lasts(), self.session.app.margin());
+        if let Some(lasts) = proven {
+            self.watched.begin(now, lasts, self.session.app.margin());
         }
         self.started = true;
         if took.busy && !fed {

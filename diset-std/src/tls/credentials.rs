@@ -111,7 +111,8 @@ pub struct CertificateCredentials(Arc<Facts>);
 
 struct Facts {
     public_key_sha256: [u8; 32],
-    not_after: SystemTime,
+    /// Since 1970.
+    last_second: u64,
     subject: Box<str>,
     subject_dirac: Box<str>,
     names: Box<[AlternativeName]>,
@@ -148,7 +149,11 @@ impl CertificateCredentials {
     /// When the certificate ends.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.0.not_after
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.last_second)
+    }
+
+    pub(crate) fn last_second(&self) -> u64 {
+        self.0.last_second
     }
 
     /// Reads a certificate that was verified before.
@@ -158,7 +163,7 @@ impl CertificateCredentials {
         let too_long = |_| CredentialsError::SubjectTooLong;
         Ok(Self(Arc::new(Facts {
             public_key_sha256: Sha256::digest(certificate.public_key().raw).into(),
-            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(last_second(&certificate)),
+            last_second: last_second(&certificate),
             subject: distinguished::rfc4514(subject, MAX_SUBJECT).map_err(too_long)?.into(),
             subject_dirac: distinguished::dirac(subject, MAX_SUBJECT).map_err(too_long)?.into(),
             names: alternative_names(&certificate)?,

@@ -113,6 +113,46 @@ fn a_live_chain_is_judged_by_the_settings_and_the_clock_of_now() -> TestResult {
 }
 
 #[test]
+fn a_chain_lasts_as_long_as_its_shortest_certificate() -> TestResult {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH)?;
+    let params = |name: &str, minutes: u64, is_ca: bool| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(60 * minutes);
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        }
+        params
+    };
+    let (root_key, middle_key, key) = (KeyPair::generate()?, KeyPair::generate()?, KeyPair::generate()?);
+    let root = params("root", 90, true).self_signed(&root_key)?;
+    let root_issuer = Issuer::new(params("root", 90, true), root_key);
+    let middle = params("middle", 30, true).signed_by(&middle_key, &root_issuer)?;
+    let middle_issuer = Issuer::new(params("middle", 30, true), middle_key);
+    let own = params("own", 60, false).signed_by(&key, &middle_issuer)?;
+    let chain = vec![own.der().clone(), middle.der().clone()];
+    let certificate = Certificate::from_der(
+        chain,
+        rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    )?;
+
+    let ca = ThrowawayCa::new()?;
+    let roots = crate::tls::Authorities::from_der(vec![root.der().clone()])?;
+    let server_tls = ServerTls::new(ca.server(&["localhost"])?, roots)?;
+    let (_client, server) = meet(&ClientTls::new(certificate, ca.authorities())?, &server_tls, usize::MAX)?;
+    let told = server.established.as_ref().ok_or("it is let in")?.lasts;
+    for lasts in [told, server.channel.lasts()] {
+        let left = lasts.left.ok_or("it ends")?;
+        assert!((1795..=1801).contains(&left.as_secs()), "PROTOCOL G-5: {left:?}");
+        assert!(server.channel.recheck(left).is_err(), "PROTOCOL G-5");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_list_that_is_out_of_date_counts_on_unless_fresh_ones_are_wanted() -> TestResult {
     let ca = ThrowawayCa::new()?;
     for fresh in [false, true] {
