@@ -13,6 +13,8 @@ use super::{Authorities, Certificate, Revocations, TlsChange, TlsError};
 
 /// Between two looks, without [`TlsFiles::every`].
 const EVERY: Duration = Duration::from_secs(10);
+/// How often files that change while they are read are read again.
+const AGAIN: usize = 3;
 /// A file that was written so long before a look can be told from one that is written after it, on every file system.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -62,7 +64,21 @@ impl TlsFiles {
         self
     }
 
+    /// What stands in the files, all of one moment: when they are swapped meanwhile they are read again, a few times.
     pub(super) fn read(&self) -> Result<Read, TlsError> {
+        let mut before = self.stamps();
+        for _ in 0..AGAIN {
+            let read = self.read_once();
+            let after = self.stamps();
+            if before == after {
+                return read;
+            }
+            before = after;
+        }
+        self.read_once()
+    }
+
+    fn read_once(&self) -> Result<Read, TlsError> {
         Ok(Read {
             certificate: Certificate::from_pem_files(&self.chain, &self.key)?,
             authorities: Authorities::from_pem_file(&self.authorities)?,
