@@ -40,6 +40,15 @@ macro_rules! codes {
                 }
             }
 
+            /// Its name in PROTOCOL E-1, such as for the label of a metric; `Other` for a code
+            /// of a later version.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                    Self::Other(_) => "Other",
+                }
+            }
+
             /// What it means, for people.
             pub const fn meaning(self) -> &'static str {
                 match self {
@@ -293,6 +302,7 @@ mod tests {
     fn numbers_and_codes_match() {
         for &code in Code::ALL {
             assert_eq!(Code::from_number(code.number()), code);
+            assert_eq!(code.name(), format!("{code:?}"));
         }
         assert_eq!(Code::from_number(999), Code::Other(999));
         assert_eq!(Code::Other(999).number(), 999);

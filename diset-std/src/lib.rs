@@ -58,6 +58,8 @@
 //!
 //! - `aws-lc-rs` (default): cryptography by aws-lc-rs, with the post-quantum key exchange that rustls prefers.
 //! - `ring`: cryptography by ring. With both, or none, see [`tls`] for which is taken.
+//! - `metrics`: what [`ServiceHandle::counters`] shows also goes to the recorder of the `metrics` facade, as
+//!   `diset_accepted_total` and so on, with the labels `service` and `kind`; gauges `diset_live`, `diset_in_handshake`.
 //! - `throwaway`: certificates for demos and tests, [`tls::throwaway`].
 #![forbid(unsafe_code)]
 
@@ -86,7 +88,9 @@ pub use driver::Dropped;
 pub use handler::{Failure, HandlerResult, Refusal};
 pub use link::SlowPolicy;
 pub use rustls;
-pub use service::{BindError, BoundService, Broadcast, Conn, Rule, Service, ServiceHandle, SessionId};
+pub use service::{
+    BindError, BoundService, Broadcast, Conn, Counter, Counters, Rule, Service, ServiceHandle, SessionId, TlsFailure,
+};
 
 /// The examples in the README compile.
 #[cfg(doctest)]

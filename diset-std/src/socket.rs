@@ -1,5 +1,6 @@
 //! TCP or Unix, read and written without waiting: transports as PROTOCOL X-1 wants them.
 
+use core::net::IpAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::io;
@@ -41,6 +42,15 @@ impl Socket {
                     pid: peer.pid(),
                 })
             }
+        }
+    }
+
+    /// The address of the other end, when it has one.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|peer| peer.ip()),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
         }
     }
 

@@ -5,13 +5,12 @@ mod common;
 use diset_std::tls::ClientTls;
 use tracing::Level;
 
-use crate::common::lines::Lines;
+use crate::common::lines::lines;
 use crate::common::*;
 
 #[tokio::test]
 async fn a_handshake_that_fails_is_told_once_with_address_and_reason() -> TestResult {
-    let (log, mut lines) = log();
-    let _guard = tracing::subscriber::set_default(Lines(Level::WARN, log));
+    let (_guard, mut lines) = lines(Level::WARN);
     let (world, other) = (World::new()?, World::new()?);
     let running = world.serve(answering()).await?;
     // A client of another authority, then one that does not trust ours.

@@ -14,7 +14,7 @@ use diset_std::tls::{
 use diset_std::{Cause, Client, ClientState, Code, Dropped, Ended, Service, Trid};
 use tracing::Level;
 
-use crate::common::lines::Lines;
+use crate::common::lines::lines;
 use crate::common::*;
 
 /// A client that answers can be asked of.
@@ -217,8 +217,7 @@ async fn a_revoked_client_is_ended_on_call_and_the_others_never_notice() -> Test
 
 #[tokio::test]
 async fn a_ticket_from_before_a_change_leads_to_a_full_handshake() -> TestResult {
-    let (lines, mut seen) = log();
-    let _guard = tracing::subscriber::set_default(Lines(Level::DEBUG, lines));
+    let (_guard, mut seen) = lines(Level::DEBUG);
     let world = World::new()?;
     let running = world.serve(answering()).await?;
     let mut alice = Guest::connect(&running, world.tls("alice")?).await?;
@@ -316,8 +315,7 @@ async fn a_client_whose_certificate_ends_soon_is_sent_to_renew_it_and_comes_back
 
 #[tokio::test]
 async fn a_certificate_that_ends_ends_the_connection_and_its_ticket_is_of_no_use() -> TestResult {
-    let (lines, mut warnings) = log();
-    let _guard = tracing::subscriber::set_default(Lines(Level::WARN, lines));
+    let (_guard, mut warnings) = lines(Level::WARN);
     let world = World::new()?;
     let (service, mut drops) = counting_drops();
     let running = world.serve(service).await?;
@@ -401,8 +399,7 @@ async fn watched(files: TlsFiles) -> Result<(Running<PingPong>, Seen<TlsChange>)
 
 #[tokio::test]
 async fn a_watch_outlives_half_written_files_and_takes_the_whole_ones() -> TestResult {
-    let (lines, mut seen) = log();
-    let _guard = tracing::subscriber::set_default(Lines(Level::INFO, lines));
+    let (_guard, mut seen) = lines(Level::INFO);
     let (folder, ca, next) = (Folder::new("half")?, ThrowawayCa::new()?, ThrowawayCa::new()?);
     folder.fill(&ca, &[])?;
     let (running, mut changes) = watched(folder.files()).await?;

@@ -6,7 +6,7 @@ mod common;
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_std::{Cause, ClientState, Code, Limits, SendError, Service};
+use diset_std::{Cause, ClientState, Code, Counter, Limits, SendError, Service};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -130,6 +130,21 @@ async fn a_handler_that_never_returns_does_not_stop_a_shutdown() -> TestResult {
     assert!(handle.connections().is_empty());
     assert_eq!(conn.try_send(&Pong { id: 1 }), Err(SendError::NotOpen));
     assert_eq!(began.now(), None, "a handler that was dropped did not finish");
+    let counters = handle.counters();
+    let count = |counter| counters.get(counter);
+    assert_eq!(
+        count(Counter::EndedByUs(Code::Shutdown)),
+        1,
+        "it is counted all the same"
+    );
+    assert_eq!(
+        (
+            count(Counter::Live),
+            count(Counter::InHandshake),
+            count(Counter::Dropped)
+        ),
+        (0, 0, 0)
+    );
     Ok(())
 }
 

@@ -67,10 +67,10 @@ impl<S: ServiceDef> App for ClientApp<S> {
         self.open.is_some().then_some(&self.client)
     }
 
-    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+    fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {
         self.open.take()?;
         if !matches!(dropped.cause(), Cause::WentAway(_)) {
-            tracing::info!(service = self.client.inner.name, %dropped, "disconnected");
+            tracing::info!(service = self.client.inner.name, %dropped, why, "disconnected");
         }
         let client = self.client.clone();
         self.callbacks

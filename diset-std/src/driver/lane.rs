@@ -23,6 +23,9 @@ pub(super) struct Lane {
     waiting: VecDeque<Kept>,
     /// Credit of messages that are dealt with, to be given back under the next lock.
     done: Option<Held>,
+    /// What went wrong first on this side, in words that are not for the peer. Boxed, for all
+    /// the connections that live.
+    why: Option<Box<str>>,
 }
 
 impl Lane {
@@ -83,6 +86,15 @@ impl Lane {
 
     pub(super) const fn has_done(&self) -> bool {
         self.done.is_some()
+    }
+
+    /// Remembers what went wrong, for the log.
+    pub(super) fn note(&mut self, why: impl core::fmt::Display) {
+        self.why.get_or_insert_with(|| why.to_string().into());
+    }
+
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// What waits will never be handled.

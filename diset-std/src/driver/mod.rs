@@ -100,10 +100,11 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn margin(&self) -> Option<Duration> {
         None
     }
-    /// TLS failed; told once, at the very end.
-    fn channel_failed(&self, _failure: &ChannelError) {}
-    /// The connection is over and the last handler has finished.
-    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>>;
+    /// The connection is over and the last handler has finished. `why` is what the peer was
+    /// not told: what a handler said when it failed, or TLS.
+    fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>>;
+    /// Nothing is left to be done; TLS may have failed.
+    fn finished(&mut self, _dropped: &Dropped, _failure: Option<&ChannelError>) {}
 }
 
 /// What came of a connection.
@@ -194,6 +195,9 @@ impl<A: App> Driver<A> {
         }
         // An error that is to be told still leaves: the peer may have ended its side only.
         if took.ended && !self.session.is_over() {
+            if let Some(failure) = self.wire.failure() {
+                self.session.note(failure);
+            }
             self.session.transport_ended();
         }
         took.busy
@@ -291,9 +295,7 @@ impl<A: App> Future for Driver<A> {
         });
         result.map(|dropped| {
             let channel = driver.wire.take_failure();
-            if let Some(failure) = &channel {
-                driver.session.app.channel_failed(failure);
-            }
+            driver.session.app.finished(&dropped, channel.as_ref());
             Outcome { dropped, channel }
         })
     }

@@ -14,7 +14,7 @@ use super::lane::Lane;
 use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
 use crate::buffers::PooledOutput;
-use crate::channel::OutBuf;
+use crate::channel::{ChannelError, OutBuf};
 use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, guarded};
 use crate::link::{Link, Orders};
 
@@ -158,7 +158,8 @@ impl<A: App> Session<A> {
             Self::call(&self.handlers, &self.app, &mut self.lane, &self.link, message, cx);
         }
         if self.grace().is_some_and(|until| now >= until) {
-            tracing::warn!("a handler did not finish in time after its connection ended");
+            self.lane
+                .note("a handler did not finish in time after its connection had ended");
             self.lane.abandon();
         }
         busy | self.poll_end(now, cx)
@@ -311,6 +312,11 @@ impl<A: App> Session<A> {
         self.link.room_is_free(state);
     }
 
+    /// Remembers what went wrong with the transport.
+    pub(super) fn note(&mut self, failure: &ChannelError) {
+        self.lane.note(failure);
+    }
+
     /// The transport gives nothing more: the engine must know. Whether it was news.
     pub(super) fn transport_ended(&mut self) -> bool {
         let event = self.link.lock().conn.as_mut().and_then(Connection::handle_eof);
@@ -371,8 +377,7 @@ impl<A: App> Session<A> {
     fn poll_end(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         match core::mem::replace(&mut self.end, End::NotYet) {
             End::Dropped(dropped, _) if !self.lane.is_busy() => {
-                tracing::debug!(%dropped, "the connection is over");
-                self.end = match self.app.dropped(&dropped) {
+                self.end = match self.app.dropped(&dropped, self.lane.why()) {
                     Some(callback) => End::CallingBack(dropped, callback, now.after(HANDLER_GRACE)),
                     None => End::Done(dropped),
                 };
@@ -446,7 +451,7 @@ fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
 }
 
 fn failed(link: &Link, lane: &mut Lane, wire: Option<u8>, failure: &Failure) {
-    tracing::warn!(%failure, "a handler failed, the peer is disconnected");
+    lane.note(failure);
     lane.discard();
     link.with_conn(|conn| match wire {
         Some(wire) => conn.fail(wire, Code::HandlerFailed, failure.for_peer()),

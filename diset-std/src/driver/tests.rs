@@ -60,7 +60,7 @@ impl App for TestApp {
         self.open.then_some(&())
     }
 
-    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+    fn dropped(&mut self, dropped: &Dropped, _: Option<&str>) -> Option<BoxFuture<()>> {
         self.dropped.send(dropped.clone()).ok();
         None
     }

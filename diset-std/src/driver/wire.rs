@@ -137,7 +137,6 @@ impl Wire {
             {
                 Ok(received) => received,
                 Err(failure) => {
-                    tracing::debug!(%failure, peer = self.socket.peer(), "the channel failed");
                     self.failure = Some(Box::new(failure));
                     return (incoming.len(), true);
                 }
@@ -268,6 +267,11 @@ impl Wire {
         self.write_broken = true;
         self.kept_in = Vec::new();
         self.kept_out = Vec::new();
+    }
+
+    /// Why the channel came to a bad end.
+    pub(super) fn failure(&self) -> Option<&ChannelError> {
+        self.failure.as_deref()
     }
 
     pub(super) fn take_failure(&mut self) -> Option<ChannelError> {

@@ -4,12 +4,14 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::{
-    Admission, Code, Connection, Digest, Event, Instant, MessageSet, Notice, Proposal, ServiceDef, Trid,
+    Admission, Cause, Code, Connection, Digest, Event, Instant, MessageSet, Notice, Proposal, ServiceDef, Trid,
 };
 use tokio::sync::SetOnce;
 
 use super::conn::{Conn, Inner, SessionId};
+use super::counters::{Counter, TlsFailure};
 use super::shared::Shared;
+use super::source::Source;
 use crate::args::ConnectArgs;
 use crate::buffers::PooledOutput;
 use crate::channel::{ChannelError, Established};
@@ -26,11 +28,14 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     service: Arc<Shared<S>>,
     link: Arc<Link>,
     peer: String,
+    source: Option<Source>,
     credentials: Credentials,
     /// TLS is done, or was not wanted.
     is_up: bool,
     /// The messages with a rule that is asked at each delivery. Here, for all the messages without.
     asked: MessageSet,
+    /// The end was counted.
+    is_counted: bool,
     /// Among those that are not open yet.
     joining: u64,
     /// Proposed, and not decided on yet.
@@ -42,29 +47,61 @@ pub(super) struct ServiceApp<S: ServiceDef> {
 }
 
 /// One of the connections that a service may have.
-struct Place<S: ServiceDef>(Arc<Shared<S>>, SessionId);
+struct Place<S: ServiceDef>(Arc<Shared<S>>, SessionId, Option<Source>);
 
 impl<S: ServiceDef> Drop for Place<S> {
     fn drop(&mut self) {
-        self.0.registry.free_place(&self.1);
+        self.0.registry.free_place(&self.1, self.2);
+        self.0.counters.add(Counter::InHandshake);
     }
 }
 
 impl<S: ServiceDef> ServiceApp<S> {
-    pub(super) fn new(service: Arc<Shared<S>>, link: Arc<Link>, peer: String) -> Self {
-        let joining = service.registry.join(&link);
+    pub(super) fn new(service: Arc<Shared<S>>, link: Arc<Link>, peer: String, source: Option<Source>) -> Self {
+        let joining = service.registry.join(&link, source);
+        service.counters.add(Counter::InHandshake);
         let asked = service.rules.asked_at_delivery();
         Self {
             asked,
             service,
             link,
             peer,
+            source,
             credentials: Credentials::None,
             is_up: false,
+            is_counted: false,
             joining,
             candidate: None,
             admitted: None,
             place: None,
+        }
+    }
+}
+
+impl<S: ServiceDef> ServiceApp<S> {
+    /// Counts the end, once.
+    fn count(&mut self, end: Counter) {
+        if !core::mem::replace(&mut self.is_counted, true) {
+            self.service.counters.add(end);
+        }
+    }
+
+    fn forget(&self, conn: &Conn<S>) {
+        if self.service.registry.remove(conn) {
+            self.service.counters.take(Counter::Live);
+        }
+    }
+
+    /// Strangers can cause these lines, so they are few.
+    fn tell_not_admitted(&self, dropped: &Dropped, why: Option<&str>) {
+        let Some(left_out) = self.service.failures.one_more(clock::now()) else {
+            return;
+        };
+        let (peer, code) = (&self.peer, dropped.code().map(Code::number));
+        if is_ordinary(dropped.cause()) {
+            tracing::info!(peer, code, reason = %dropped, why, left_out, "a client did not get in");
+        } else {
+            tracing::warn!(peer, code, reason = %dropped, why, left_out, "a client did not get in");
         }
     }
 }
@@ -80,6 +117,11 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         tracing::debug!(peer = self.peer, resumed = established.resumed, "the transport is up");
         self.credentials = established.credentials;
         self.is_up = true;
+        self.service.counters.add(if established.resumed {
+            Counter::ResumedHandshake
+        } else {
+            Counter::FullHandshake
+        });
     }
 
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
@@ -88,11 +130,12 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             principal: self.credentials.principal(),
             identity: proposal.identity(),
         };
-        if let Err(why) = service.registry.take_place(&session) {
+        if let Err(why) = service.registry.take_place(&session, self.source) {
             let refusal = Refusal::retry_after(why, BUSY.0, BUSY.1);
             return Box::pin(core::future::ready(Err(refusal)));
         }
-        self.place = Some(Place(Arc::clone(service), session));
+        service.counters.take(Counter::InHandshake);
+        self.place = Some(Place(Arc::clone(service), session, self.source));
         let conn = Conn(Arc::new(Inner {
             link: Arc::clone(&self.link),
             service: Arc::clone(service),
@@ -134,6 +177,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         // In another phase the engine has given the client up meanwhile.
         let event = conn.accept(now, admission).ok()?;
         self.admitted = Some(candidate);
+        self.service.counters.add(Counter::Admitted);
         event
     }
 
@@ -141,6 +185,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         let conn = self.admitted.clone()?;
         tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
         let displaced = self.service.registry.insert(self.joining, &conn);
+        self.service.counters.add(Counter::Live);
         if let Some(older) = &displaced {
             tracing::info!(older = %older.trid(), newer = %trid, "displaced");
             older.0.link.disconnect(Notice::new(Code::Displaced));
@@ -177,21 +222,27 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         Some(self.service.settings.margin)
     }
 
-    fn channel_failed(&self, failure: &ChannelError) {
-        // Later on, the drop tells.
-        if !self.is_up
-            && let Some(left_out) = self.service.failures.one_more(clock::now())
-        {
-            tracing::warn!(peer = self.peer, reason = %failure, left_out, "a TLS handshake failed");
-        }
-    }
-
-    fn dropped(&mut self, dropped: &Dropped) -> Option<BoxFuture<()>> {
+    fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {
         self.candidate = None;
         self.place = None;
-        let conn = self.admitted.take()?;
-        tracing::info!(trid = %conn.trid(), identity = %conn.identity(), %dropped, "disconnected");
-        self.service.registry.remove(&conn);
+        if self.is_up {
+            self.count(Counter::of(dropped.cause()));
+        }
+        let Some(conn) = self.admitted.take() else {
+            if self.is_up {
+                self.tell_not_admitted(dropped, why);
+            }
+            return None;
+        };
+        self.service.counters.add(Counter::Dropped);
+        self.forget(&conn);
+        let (trid, identity, peer) = (conn.trid(), conn.identity(), conn.peer_addr());
+        let code = dropped.code().map(Code::number);
+        if is_ordinary(dropped.cause()) {
+            tracing::info!(%trid, %identity, peer, code, reason = %dropped, why, "disconnected");
+        } else {
+            tracing::warn!(%trid, %identity, peer, code, reason = %dropped, why, "disconnected");
+        }
         let gone = Gone(conn.clone());
         let callback = self
             .service
@@ -205,6 +256,43 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                 callback.await;
             }
         }))
+    }
+
+    fn finished(&mut self, dropped: &Dropped, failure: Option<&ChannelError>) {
+        // Later on, the drop tells.
+        if self.is_up {
+            return;
+        }
+        let kind = TlsFailure::of(failure, dropped.cause());
+        self.count(Counter::TlsFailed(kind));
+        let Some(left_out) = self.service.failures.one_more(clock::now()) else {
+            return;
+        };
+        let (peer, kind) = (&self.peer, kind.name());
+        match failure {
+            Some(failure) => tracing::warn!(peer, kind, reason = %failure, left_out, "a TLS handshake failed"),
+            None => tracing::info!(peer, kind, reason = %dropped, left_out, "a TLS handshake was not done"),
+        }
+    }
+}
+
+/// Whether nothing went wrong, or nothing that anybody could mend here: one side wanted the end,
+/// there was no room, or the network broke.
+const fn is_ordinary(cause: &Cause) -> bool {
+    match cause {
+        Cause::WentAway(_) | Cause::Lost | Cause::WeRefused(_) | Cause::Refused(_) => true,
+        Cause::OurError(notice) | Cause::PeerError(notice) => {
+            matches!(
+                notice.code(),
+                Code::Disconnected
+                    | Code::Displaced
+                    | Code::Shutdown
+                    | Code::CredentialsEnd
+                    | Code::RecordLimit
+                    | Code::Done
+            )
+        }
+        _ => false,
     }
 }
 
@@ -222,9 +310,15 @@ impl<S: ServiceDef> Drop for Gone<S> {
 impl<S: ServiceDef> Drop for ServiceApp<S> {
     fn drop(&mut self) {
         self.place = None;
-        self.service.registry.left(self.joining);
+        self.service.registry.left(self.joining, self.source);
+        self.service.counters.take(Counter::InHandshake);
+        self.count(if self.is_up {
+            Counter::EndedByUs(Code::Shutdown)
+        } else {
+            Counter::TlsFailed(TlsFailure::Other)
+        });
         if let Some(conn) = self.admitted.take() {
-            self.service.registry.remove(&conn);
+            self.forget(&conn);
             drop(Gone(conn));
         }
     }

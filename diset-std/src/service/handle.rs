@@ -7,6 +7,7 @@ use std::sync::Arc;
 use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid, Verdict};
 
 use super::conn::{Conn, SessionId};
+use super::counters::Counters;
 use super::shared::Shared;
 use crate::link::Recheck;
 
@@ -120,6 +121,11 @@ impl<S: ServiceDef> ServiceHandle<S> {
     /// through all connections.
     pub fn find_identity(&self, identity: Identity) -> Vec<Conn<S>> {
         sorted(self.0.registry.find_identity(identity))
+    }
+
+    /// What has happened so far, in numbers.
+    pub fn counters(&self) -> Counters {
+        self.0.counters.snapshot()
     }
 
     /// Ends one connection; see [`Conn::disconnect`]. False when there is none.

@@ -18,8 +18,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::app::ServiceApp;
+use super::counters::Counter;
 use super::handle::ServiceHandle;
 use super::shared::Shared;
+use super::source::Source;
 use crate::buffers::PooledOutput;
 use crate::channel::{self, ChannelError};
 use crate::clock;
@@ -258,7 +260,19 @@ impl<S: ServiceDef> BoundService<S> {
 
     /// Starts the task of a new connection.
     fn serve(&mut self, socket: Socket) {
-        let peer = socket.peer();
+        let service = &self.service;
+        let (peer, source) = (socket.peer(), socket.address().map(Source::of));
+        if service.registry.is_crowd(source) {
+            service.counters.add(Counter::TurnedAway);
+            if let Some(left_out) = service.failures.one_more(clock::now()) {
+                tracing::warn!(
+                    peer,
+                    left_out,
+                    "turned away: far too many connections from this address"
+                );
+            }
+            return;
+        }
         let channel = match &self.security {
             Security::Tls(tls) => channel::server(tls),
             Security::Plain => socket
@@ -270,9 +284,10 @@ impl<S: ServiceDef> BoundService<S> {
             tracing::warn!(peer, "cannot serve a connection");
             return;
         };
-        let settings = &self.service.settings;
+        service.counters.add(Counter::Accepted);
+        let settings = &service.settings;
         let link = Link::new(Some(engine), settings.slow);
-        let app = ServiceApp::new(Arc::clone(&self.service), Arc::clone(&link), peer);
+        let app = ServiceApp::new(Arc::clone(service), Arc::clone(&link), peer, source);
         let driver = Driver::new(socket, channel, link, &settings.limits, app);
         // Not within an `async` block: its future would hold the driver twice.
         self.tasks.spawn(driver);

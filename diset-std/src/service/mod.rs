@@ -2,12 +2,14 @@
 
 mod app;
 mod conn;
+mod counters;
 mod few_lines;
 mod handle;
 mod listener;
 mod registry;
 mod rule;
 mod shared;
+mod source;
 
 use core::fmt;
 use core::future::Future;
@@ -21,6 +23,7 @@ use std::path::Path;
 use tokio::net::ToSocketAddrs;
 
 pub use self::conn::{Conn, SessionId};
+pub use self::counters::{Counter, Counters, TlsFailure};
 pub use self::handle::{Broadcast, ServiceHandle};
 pub use self::listener::{BindError, BoundService};
 use self::listener::{Listener, Security};
@@ -63,6 +66,7 @@ impl<S: ServiceDef> Service<S> {
                 send_buffer: 128 * 1024,
                 max_connections: 100_000,
                 max_per_principal: None,
+                max_per_address: None,
                 max_handshakes: 1024,
                 drain: Duration::from_secs(10),
                 margin: Duration::from_secs(60),
@@ -182,6 +186,17 @@ impl<S: ServiceDef> Service<S> {
     /// of its older connection.
     pub fn max_connections_per_principal(mut self, count: usize) -> Self {
         self.settings.max_per_principal = Some(count);
+        self
+    }
+
+    /// How many clients may be connected from one IPv4 address, or one network of 64 bits of
+    /// IPv6 addresses, which usually one machine has; one more is refused with
+    /// [`Code::Busy`](diset_proto::Code::Busy) and comes back later. When there are twice as many
+    /// connections from there, those in their handshake and those that linger included, one more
+    /// is closed at once, before TLS. No limit without it: many machines behind one address
+    /// translator, or one proxy, are one address. Unix sockets are not concerned.
+    pub fn max_connections_per_address(mut self, count: usize) -> Self {
+        self.settings.max_per_address = Some(count);
         self
     }
 

@@ -8,6 +8,7 @@ use diset_proto::{Identity, ServiceDef, Trid};
 use tokio::sync::Notify;
 
 use super::conn::{Conn, SessionId};
+use super::source::Source;
 use crate::link::Link;
 use crate::tls::Principal;
 
@@ -17,6 +18,8 @@ pub(super) struct Most {
     pub(super) connections: usize,
     /// Of one principal; `None` when that is not looked at.
     pub(super) per_principal: Option<usize>,
+    /// Of one address; `None` when that is not looked at.
+    pub(super) per_address: Option<usize>,
     /// Without a place.
     pub(super) handshakes: usize,
 }
@@ -34,6 +37,8 @@ struct Live<S: ServiceDef> {
     by_session: HashMap<SessionId, Session>,
     /// Places of each principal, when there is a limit to them.
     by_principal: HashMap<Principal, usize>,
+    /// Connections from each address, when there is a limit to them.
+    by_address: HashMap<Source, FromThere>,
     /// Those that are not open yet, by a number of their own.
     joining: HashMap<u64, Arc<Link>>,
     next_joining: u64,
@@ -41,6 +46,13 @@ struct Live<S: ServiceDef> {
     places: usize,
     /// Connections without one: not so far yet, or over and not gone yet.
     waiting: usize,
+}
+
+/// The connections from one address.
+#[derive(Default)]
+struct FromThere {
+    all: usize,
+    places: usize,
 }
 
 /// One client, as long as a connection of it is open or holds a place.
@@ -57,6 +69,7 @@ impl<S: ServiceDef> Registry<S> {
             by_trid: HashMap::new(),
             by_session: HashMap::new(),
             by_principal: HashMap::new(),
+            by_address: HashMap::new(),
             joining: HashMap::new(),
             next_joining: 0,
             places: 0,
@@ -69,9 +82,24 @@ impl<S: ServiceDef> Registry<S> {
         }
     }
 
+    /// Whether there are so many connections from this address, or network, that one more
+    /// is not even talked to: twice as many as may be admitted, so that all of these may come
+    /// back at once.
+    pub(super) fn is_crowd(&self, source: Option<Source>) -> bool {
+        let (Some(most), Some(source)) = (self.most.per_address, source) else {
+            return false;
+        };
+        let live = self.lock();
+        let there = live.by_address.get(&source);
+        there.is_some_and(|there| there.all >= most.saturating_mul(2))
+    }
+
     /// A connection that is in its handshake; its number, for [`left`](Self::left).
-    pub(super) fn join(&self, link: &Arc<Link>) -> u64 {
+    pub(super) fn join(&self, link: &Arc<Link>, source: Option<Source>) -> u64 {
         let mut live = self.lock();
+        if let Some(source) = source.filter(|_| self.most.per_address.is_some()) {
+            live.by_address.entry(source).or_default().all += 1;
+        }
         let number = live.next_joining;
         live.next_joining += 1;
         live.waiting += 1;
@@ -80,8 +108,15 @@ impl<S: ServiceDef> Registry<S> {
     }
 
     /// A connection is gone for good. It gave back its place before.
-    pub(super) fn left(&self, joining: u64) {
+    pub(super) fn left(&self, joining: u64, source: Option<Source>) {
         let mut live = self.lock();
+        if let Some(there) = live.there(source) {
+            there.all = there.all.saturating_sub(1);
+        }
+        if let Some(source) = source.filter(|source| live.is_empty(source)) {
+            live.by_address.remove(&source);
+            shrink(&mut live.by_address);
+        }
         live.joining.remove(&joining);
         live.waiting = live.waiting.saturating_sub(1);
         shrink(&mut live.joining);
@@ -102,7 +137,7 @@ impl<S: ServiceDef> Registry<S> {
     /// A place for a client, when one is free, else why not. One that comes back takes the
     /// place of its older connection, so there is always one for it; until the older one is
     /// gone there is no other.
-    pub(super) fn take_place(&self, session: &SessionId) -> Result<(), &'static str> {
+    pub(super) fn take_place(&self, session: &SessionId, source: Option<Source>) -> Result<(), &'static str> {
         let mut live = self.lock();
         let returns = live
             .by_session
@@ -114,6 +149,13 @@ impl<S: ServiceDef> Registry<S> {
         }
         if !returns && self.most.per_principal.is_some_and(|most| own >= most) {
             return Err("too many connections of this principal");
+        }
+        let there = live.there(source).map_or(0, |there| there.places);
+        if !returns && self.most.per_address.is_some_and(|most| there >= most) {
+            return Err("too many connections from this address");
+        }
+        if let Some(there) = live.there(source) {
+            there.places += 1;
         }
         live.places += 1;
         live.waiting = live.waiting.saturating_sub(1);
@@ -127,8 +169,11 @@ impl<S: ServiceDef> Registry<S> {
     }
 
     /// The connection is over; it waits for its end without a place.
-    pub(super) fn free_place(&self, session: &SessionId) {
+    pub(super) fn free_place(&self, session: &SessionId, source: Option<Source>) {
         let mut live = self.lock();
+        if let Some(there) = live.there(source) {
+            there.places = there.places.saturating_sub(1);
+        }
         live.places = live.places.saturating_sub(1);
         live.waiting += 1;
         if let Some(known) = live.by_session.get_mut(session) {
@@ -162,16 +207,17 @@ impl<S: ServiceDef> Registry<S> {
         live.by_trid.get(&older).cloned()
     }
 
-    /// Takes a connection out; a newer one of its session stays.
-    pub(super) fn remove(&self, conn: &Conn<S>) {
+    /// Takes a connection out, if it was open; a newer one of its session stays. Whether it was.
+    pub(super) fn remove(&self, conn: &Conn<S>) -> bool {
         let mut live = self.lock();
-        live.by_trid.remove(&conn.trid());
+        let was_open = live.by_trid.remove(&conn.trid()).is_some();
         let session = conn.session();
         if let Some(known) = live.by_session.get_mut(&session) {
             known.now = known.now.filter(|now| *now != conn.trid());
         }
         live.forget(&session);
         shrink(&mut live.by_trid);
+        was_open
     }
 
     pub(super) fn find(&self, trid: Trid) -> Option<Conn<S>> {
@@ -206,6 +252,14 @@ impl<S: ServiceDef> Registry<S> {
 impl<S: ServiceDef> Live<S> {
     fn open(&self, session: &Session) -> Option<Conn<S>> {
         self.by_trid.get(&session.now?).cloned()
+    }
+
+    fn is_empty(&self, source: &Source) -> bool {
+        self.by_address.get(source).is_some_and(|there| there.all == 0)
+    }
+
+    fn there(&mut self, source: Option<Source>) -> Option<&mut FromThere> {
+        self.by_address.get_mut(&source?)
     }
 
     /// Takes a session out of which nothing is left.

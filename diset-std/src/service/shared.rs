@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use diset_proto::{Agreement, Digest, LearnedCatalog, Limits, ServiceDef, Trid};
 
 use super::conn::Conn;
+use super::counters::Cells;
 use super::few_lines::FewLines;
 use super::registry::{Most, Registry};
 use super::rule::Rules;
@@ -28,7 +29,8 @@ pub(super) struct Shared<S: ServiceDef> {
     pub(super) rules: Rules<S>,
     pub(super) settings: Settings,
     pub(super) registry: Registry<S>,
-    /// Failed TLS handshakes in the log.
+    pub(super) counters: Cells,
+    /// Clients that did not get in, in the log.
     pub(super) failures: FewLines,
     next_trid: AtomicU64,
     catalog: OnceLock<Option<Arc<LearnedCatalog>>>,
@@ -48,6 +50,7 @@ pub(super) struct Settings {
     pub(super) send_buffer: usize,
     pub(super) max_connections: usize,
     pub(super) max_per_principal: Option<usize>,
+    pub(super) max_per_address: Option<usize>,
     pub(super) max_handshakes: usize,
     pub(super) drain: core::time::Duration,
     pub(super) margin: core::time::Duration,
@@ -65,6 +68,7 @@ impl<S: ServiceDef> Shared<S> {
         let most = Most {
             connections: settings.max_connections,
             per_principal: settings.max_per_principal,
+            per_address: settings.max_per_address,
             handshakes: settings.max_handshakes.max(1),
         };
         Arc::new(Self {
@@ -73,6 +77,7 @@ impl<S: ServiceDef> Shared<S> {
             rules,
             settings,
             registry: Registry::new(most),
+            counters: Cells::new(S::CATALOG.service()),
             failures: FewLines::default(),
             next_trid: AtomicU64::new(first_trid(SystemTime::now())),
             catalog: OnceLock::new(),

@@ -1,20 +1,27 @@
-//! A log that a test reads.
+//! Reads the log of the program while a test runs.
 
-use core::fmt::Write;
+use core::fmt::{Debug, Write};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use super::Log;
+use super::{Log, Seen, log};
 
-/// Writes down what is logged at this level and worse, on the thread it is the default of.
-pub(crate) struct Lines(pub(crate) Level, pub(crate) Log<String>);
+/// Writes down the lines of one level and worse.
+struct Lines(Level, Log<String>);
+
+/// What this thread logs from now on, as long as the guard lives.
+pub(crate) fn lines(level: Level) -> (DefaultGuard, Seen<String>) {
+    let (log, seen) = log();
+    (tracing::subscriber::set_default(Lines(level, log)), seen)
+}
 
 struct Line(String);
 
 impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn core::fmt::Debug) {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         write!(self.0, "{}={value:?} ", field.name()).ok();
     }
 }

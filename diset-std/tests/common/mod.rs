@@ -58,12 +58,30 @@ pub(crate) struct Blob {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// One attribute of each kind that can be wrong in a way of its own.
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Odd {
+    pub(crate) flag: bool,
+    pub(crate) letter: char,
+    pub(crate) choice: Choice,
+    pub(crate) maybe: Option<u8>,
+    pub(crate) number: u64,
+    pub(crate) text: String,
+    pub(crate) list: Vec<u16>,
+}
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) enum Choice {
+    This,
+    That(u8),
+}
+
 define_service! {
     /// The service of most tests.
     pub(crate) PingPong = "Framework/PingPong";
     from_client: [Ping, Shout],
     from_service: [Pong, News],
-    both: [Note<'a>, Blob],
+    both: [Note<'a>, Blob, Odd],
 }
 
 /// One authority, the settings of a service `localhost`.
