@@ -91,6 +91,7 @@ async fn main() -> ExitCode {
 
 async fn discover(options: Options) -> Result<(), Failed> {
     let task = options.task.as_ref().unwrap_or(&Task::List);
+    let stays = matches!(task, Task::Watch { .. });
     let (client, mut events) = connect(&options).await?;
     let catalog = client.catalog().ok_or("the service told no catalog")?;
     match task {
@@ -101,7 +102,7 @@ async fn discover(options: Options) -> Result<(), Failed> {
             // A message without attributes needs no value.
             let value = if value.is_null() { serde_json::json!({}) } else { value };
             client.send_any(&client.value(message, value)?).await?;
-            let answers = print(&client, &mut events, 0);
+            let answers = print(&client, &mut events, 0, stays);
             // What comes later is not waited for.
             tokio::time::timeout(Duration::from_millis(*wait), answers)
                 .await
@@ -109,7 +110,7 @@ async fn discover(options: Options) -> Result<(), Failed> {
         }
         Task::Watch { count } => {
             tokio::select! {
-                printed = print(&client, &mut events, *count) => printed?,
+                printed = print(&client, &mut events, *count, stays) => printed?,
                 _ = tokio::signal::ctrl_c() => {}
             }
         }
@@ -174,8 +175,8 @@ fn list(client: &Client<Generic>, catalog: &LearnedCatalog) {
     }
 }
 
-/// Prints what comes: so many messages, 0 for all.
-async fn print(client: &Client<Generic>, events: &mut Events<Generic>, count: u64) -> Result<(), Failed> {
+/// Prints what comes: so many messages, 0 for all. An end of the connection is an error, unless the client `stays`.
+async fn print(client: &Client<Generic>, events: &mut Events<Generic>, count: u64, stays: bool) -> Result<(), Failed> {
     let mut seen = 0;
     while let Some(event) = events.next().await {
         match event {
@@ -186,7 +187,8 @@ async fn print(client: &Client<Generic>, events: &mut Events<Generic>, count: u6
                     return Ok(());
                 }
             }
-            ClientEvent::Dropped(why) => eprintln!("disconnected: {why}"),
+            ClientEvent::Dropped(why) if stays => eprintln!("disconnected: {why}"),
+            ClientEvent::Dropped(why) => return Err(format!("disconnected: {why}").into()),
             ClientEvent::Connected(trid) if seen > 0 => eprintln!("connected again, {trid}"),
             _ => {}
         }
