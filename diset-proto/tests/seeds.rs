@@ -3,6 +3,9 @@
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
+#[path = "seeds/made.rs"]
+mod made;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -104,15 +107,22 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
         ),
         ("pair", "garbage", &[2, 0, 0, 200, 3, 10, 4, 0, 9, 9, 9, 3]),
     ];
-    let learned = learned_seeds();
-    let learned = learned
+    let hex = |text: &str| -> Vec<u8> {
+        text.split_whitespace()
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect()
+    };
+    let made = made::SEEDS
         .iter()
-        .map(|(target, name, bytes)| (*target, *name, bytes.as_slice()));
-    for (target, name, bytes) in seeds.iter().copied().chain(learned) {
+        .map(|(target, name, text)| (*target, *name, hex(text)));
+    let seeds = seeds
+        .iter()
+        .map(|(target, name, bytes)| (*target, *name, bytes.to_vec()));
+    for (target, name, bytes) in seeds.chain(learned_seeds()).chain(made) {
         let path = folder(target).join(name);
         if write {
             fs::create_dir_all(folder(target)).unwrap();
-            fs::write(&path, bytes).unwrap();
+            fs::write(&path, &bytes).unwrap();
         }
         assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());
     }

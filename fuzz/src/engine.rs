@@ -241,8 +241,8 @@ impl Engine {
     }
 }
 
-/// A frame: length, head, body of at most 255 bytes.
-fn frame(head: u8, body: &[u8]) -> Vec<u8> {
+/// A frame: length, head, body of at most 16 KiB.
+pub(super) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
     let length = body.len() + 1;
     let mut bytes = Vec::new();
     if length > 0x7f {

@@ -8,12 +8,20 @@
 
 mod check;
 mod engine;
+mod handshake;
 mod learned;
+mod model;
 mod pair;
+mod peer;
+mod serial;
+mod typed;
 
 pub use engine::{client_ops, packets, service_ops};
+pub use handshake::{acceptance, definitions, notice, proposal};
 pub use learned::{catalog, values};
 pub use pair::pair;
+pub use serial::serial;
+pub use typed::typed;
 
 use diset_proto::Deframer;
 
@@ -29,6 +37,12 @@ pub const TARGETS: &[Target] = &[
     ("pair", pair),
     ("catalog", catalog),
     ("values", values),
+    ("typed", typed),
+    ("proposal", proposal),
+    ("acceptance", acceptance),
+    ("definitions", definitions),
+    ("notice", notice),
+    ("serial", serial),
 ];
 
 /// Operands are read from the front; at the end they are 0.

@@ -1,0 +1,316 @@
+//! Seeds that are made by a rule: target, name, bytes in hex. What they show is in the name.
+
+pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
+    ("typed", "bool-of-two", "00 02"),
+    ("typed", "u16-over-long", "03 81 80 00"),
+    ("typed", "u32-largest", "05 ff ff ff ff 0f"),
+    ("typed", "u32-above", "05 ff ff ff ff 1f"),
+    (
+        "typed",
+        "u128-above",
+        "09 ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff 04",
+    ),
+    (
+        "typed",
+        "i128-least",
+        "0a ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff 03",
+    ),
+    ("typed", "f32-signalling-nan", "0b 01 00 a0 7f"),
+    ("typed", "f64-nan-with-payload", "0c 01 02 03 04 05 06 f4 ff"),
+    ("typed", "char-of-four-bytes", "0d 04 f0 9f 98 80"),
+    ("typed", "char-of-two-characters", "0d 02 61 62"),
+    ("typed", "char-over-long-utf8", "0d 02 c1 81"),
+    ("typed", "char-surrogate", "0d 03 ed a0 80"),
+    ("typed", "char-over-long-length", "0d 81 00 61"),
+    ("typed", "text-not-utf8", "0e 02 c3 28"),
+    ("typed", "text-over-long-length", "0f 82 00 68 69"),
+    ("typed", "bytes-for-serde", "12 03 00 ff 61 80 01"),
+    ("typed", "option-of-two", "13 01 02"),
+    ("typed", "options-all-there", "13 01 01 01 05"),
+    ("typed", "lists-in-lists", "16 02 01 02 01 02 02 00 00"),
+    ("typed", "variant-over-long", "1e 80 00"),
+    ("typed", "variant-unknown", "1e 06"),
+    (
+        "typed",
+        "variants-of-each-kind",
+        "1f 07 00 01 00 01 01 09 01 02 05 01 61 01 03 07 02 01 02 01 04 01 01 02 03 04 01 05",
+    ),
+    (
+        "typed",
+        "nested-structures",
+        "21 01 01 61 01 02 00 ff 04 01 01 02 03 04 01 00 00 00 07",
+    ),
+    ("typed", "as-deep-as-allowed", "22 07"),
+    (
+        "typed",
+        "lists-as-deep-as-allowed",
+        "23 01 01 01 01 01 01 01 01 01 01 01 01 01 02 01 61 01 62",
+    ),
+    (
+        "typed",
+        "many-attributes",
+        "24 01 ff 80 ff ff 03 01 01 02 05 06 01 03 00 00 80 3f 00 00 00 00 00 00 f0 3f 01 7a 02 68 69 01 ff 01 07 \
+         02 01 80 01 01 02 03 05 01 03 09 01 05 2a 01 71",
+    ),
+    ("typed", "text-above-capacity", "28 09 61 61 61 61 61 61 61 61 61"),
+    ("typed", "list-above-capacity", "29 04 01 02 03 04"),
+    ("typed", "value-refused-by-its-type", "2b 02 64 65"),
+    ("typed", "map-out-of-order", "2c 02 05 02 04 02"),
+    ("typed", "map-with-a-key-twice", "2c 02 05 02 05 04"),
+    ("typed", "set-out-of-order", "2e 02 09 03"),
+    ("typed", "duration-that-carries", "30 00 80 de a0 cb 05"),
+    (
+        "typed",
+        "duration-that-carries-into-an-over-long-number",
+        "30 ff 00 80 de a0 cb 05",
+    ),
+    (
+        "proposal",
+        "known-digest",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03",
+    ),
+    (
+        "proposal",
+        "unknown-digest",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 00 00 00 00 \
+         00 00 00 00 00 00 00 00 00 00 00 00 84 08 80 04 80 08 10 e0 d4 03 05 04 80 80 80 08",
+    ),
+    (
+        "proposal",
+        "adopt-with-arguments",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 84 08 80 04 80 08 \
+         10 e0 d4 03 07 32 04 66 6c 61 67 00 01 01 6e 01 f4 ff ff ff ff ff ff ff 03 6e 61 6e 02 01 00 00 00 00 00 \
+         f4 7f 04 73 69 74 65 03 04 43 45 52 4e 03 72 61 77 04 02 00 ff 88 00",
+    ),
+    (
+        "proposal",
+        "digest-and-adopt",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 88 00",
+    ),
+    (
+        "proposal",
+        "another-service",
+        "81 12 46 72 61 6d 65 77 6f 72 6b 2f 50 69 6e 67 50 6f 6e 67 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c \
+         0d 0e 0f 83 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 84 08 80 04 80 08 10 e0 d4 03",
+    ),
+    (
+        "proposal",
+        "unknown-field-skipped",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 06 72 65 73 75 6d 65 09 01 01",
+    ),
+    (
+        "proposal",
+        "unknown-critical-field",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 89 01 01",
+    ),
+    (
+        "proposal",
+        "critical-bits-the-other-way",
+        "01 09 54 65 73 74 2f 46 75 7a 7a 02 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 03 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 04 10 80 08 80 80 80 80 04 80 80 80 80 04 80 b8 99 29 87 00",
+    ),
+    (
+        "proposal",
+        "field-twice",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 82 10 00 01 02 03 \
+         04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 \
+         08 10 e0 d4 03",
+    ),
+    (
+        "proposal",
+        "argument-twice",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 07 08 01 61 00 00 01 61 00 00",
+    ),
+    (
+        "proposal",
+        "over-long-limit",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 09 80 88 00 80 08 10 e0 d4 03",
+    ),
+    (
+        "proposal",
+        "no-room-for-a-frame",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
+         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 10 ff 0f 10 e0 d4 03",
+    ),
+    (
+        "acceptance",
+        "plain",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03",
+    ),
+    (
+        "acceptance",
+        "verdicts",
+        "00 81 0a ff ff ff ff ff ff ff ff ff 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 04 00 01 01 09",
+    ),
+    (
+        "acceptance",
+        "all-forbidden",
+        "00 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 04 00 03 01 03",
+    ),
+    (
+        "acceptance",
+        "verdict-same",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 02 00 00",
+    ),
+    (
+        "acceptance",
+        "verdicts-out-of-order",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 04 01 02 00 02",
+    ),
+    (
+        "acceptance",
+        "verdict-on-no-message",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 02 02 01",
+    ),
+    (
+        "acceptance",
+        "adopted",
+        "01 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 87 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b \
+         fc",
+    ),
+    (
+        "acceptance",
+        "adopted-another-digest",
+        "01 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 87 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
+         00",
+    ),
+    (
+        "acceptance",
+        "digest-not-asked-for",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 87 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b \
+         fc",
+    ),
+    (
+        "acceptance",
+        "later-fields",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 07 73 65 73 73 69 6f 6e 05 10 00 00 00 00 00 00 \
+         00 00 00 00 00 00 00 00 00 00 06 01 01",
+    ),
+    (
+        "definitions",
+        "all-in-one",
+        "00 00 30 00 02 01 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14 03 05 57 6f 72 64 73 \
+         b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b",
+    ),
+    (
+        "definitions",
+        "in-parts",
+        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 2f 01 03 02 04 47 \
+         6f 6e 65 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 \
+         c9 2b 56 e9 21 f3 14",
+    ),
+    ("definitions", "none", "00 00 02 00 00"),
+    (
+        "definitions",
+        "forbidden",
+        "03 00 47 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 03 05 43 6f 75 6e 74 \
+         2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14 01 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 \
+         e9 21 f3 14",
+    ),
+    (
+        "definitions",
+        "a-gap",
+        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 19 02 03 01 05 43 \
+         6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    (
+        "definitions",
+        "too-many",
+        "00 00 30 00 01 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 01 05 43 6f 75 6e 74 \
+         2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    (
+        "definitions",
+        "another-total",
+        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 19 01 02 01 05 43 \
+         6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    (
+        "definitions",
+        "a-part-without-entries",
+        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 02 01 03",
+    ),
+    (
+        "definitions",
+        "without-a-name",
+        "00 00 14 00 01 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+    ),
+    (
+        "notice",
+        "refusal",
+        "00 81 01 34 02 09 74 72 79 20 6c 61 74 65 72 03 04 e8 07 f4 03",
+    ),
+    (
+        "notice",
+        "error-about-a-message",
+        "01 81 01 21 02 11 31 20 62 79 74 65 73 20 6c 65 66 74 20 6f 76 65 72 04 01 00",
+    ),
+    ("notice", "go-away", "02 81 01 48 03 03 64 90 03 05 02 88 27"),
+    (
+        "notice",
+        "go-away-at-once-for-ever",
+        "02 81 03 ff ff 03 03 0a ff ff ff ff 0f ff ff ff ff 0f 05 01 00",
+    ),
+    ("notice", "credit", "03 06 02"),
+    ("notice", "credit-for-what-was-not-sent", "03 06 04"),
+    ("notice", "credit-over-long", "03 81 00 01"),
+    (
+        "notice",
+        "text-of-64-bytes",
+        "01 81 01 46 02 40 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 \
+         a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4 c3 a4",
+    ),
+    (
+        "notice",
+        "text-too-long",
+        "01 81 01 46 02 41 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 \
+         78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 \
+         78",
+    ),
+    ("notice", "code-too-large", "01 81 03 80 80 04"),
+    ("notice", "without-a-code", "00 02 01 78"),
+    ("notice", "error-that-the-peer-speaks-something-else", "01 81 01 01"),
+    ("notice", "steering-text", "00 81 01 33 02 05 1b 5b 32 4a 0a"),
+    ("serial", "both-ways", "00 04 09 00 32 82 c8 02 84 00 ff 09"),
+    ("serial", "request-lost", "00 09 04 00 00 07 00 00 ff 05 09 00 05 02"),
+    ("serial", "bit-flipped", "00 04 09 00 32 07 02 07 03 02 09"),
+    ("serial", "packet-lost", "00 04 09 82 05 89 00 00 ff 82 05 84 09"),
+    ("serial", "packets-repeated", "00 04 09 00 05 07 01 00 ff 02 82 03 09"),
+    ("serial", "closed-in-order", "00 04 09 00 05 06 00 00 02 09"),
+    ("serial", "end-lost", "00 04 09 82 09 88 82 00 89 00 0a ff 84 09"),
+    (
+        "serial",
+        "opened-anew-with-data-on-the-way",
+        "00 04 09 00 40 82 40 04 09 00 40 03 07 09",
+    ),
+    ("serial", "little-room", "00 04 09 01 09 83 00 09"),
+    (
+        "serial",
+        "requests-repeated",
+        "00 04 00 00 07 01 00 ff 02 82 08 84 02 09",
+    ),
+    (
+        "serial",
+        "anything",
+        "01 08 04 00 01 02 03 8a 09 05 00 ff ff 00 07 02 68 69 04 09 08 03 00 00 01 00 09 09",
+    ),
+    (
+        "serial",
+        "many-openings",
+        "00 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 \
+         04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 \
+         04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 \
+         04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 04 09 00 12 09",
+    ),
+    (
+        "serial",
+        "forged-end",
+        "01 04 09 8a 10 00 06 83 01 02 03 04 01 01 01 05 fd ed f0 91 00 09",
+    ),
+];

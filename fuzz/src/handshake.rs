@@ -1,0 +1,421 @@
+//! The packets of the handshake, and notices and credit, each by itself: the engine takes a body exactly when the
+//! model reads it, makes the same of it, and is left as by what the model writes for it. Where the engine can be made
+//! to write that packet, it writes these bytes.
+//!
+//! A target for each: they share the reader of fields, so in one target a body that goes new ways there would be kept
+//! for the first packet that it is found for, and not for the others.
+
+use core::time::Duration;
+use std::sync::LazyLock;
+
+use diset_proto::{
+    Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Direction, Event, GrowBuf, Identity, Instant,
+    Limits, MessageOf, Notice, Phase, Proposal, RetryAfter, ServiceDef, ServiceName, Trid,
+};
+
+use super::Bytes;
+use super::engine::{Count, Fuzzed, frame};
+use super::model::{AcceptanceSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, credit};
+use super::peer::{ACCEPTANCE, PREAMBLE, Peer, ROOM, open};
+
+/// PROTOCOL H-1, less the head.
+const MAX_BODY: usize = 1023;
+
+const PROPOSAL: u8 = 0x80;
+const REFUSAL: u8 = 0x82;
+const DEFINITIONS: u8 = 0x84;
+const CREDIT: u8 = 0x85;
+const GO_AWAY: u8 = 0x88;
+const ERROR: u8 = 0x89;
+
+fn limits() -> Limits {
+    limits_of([1024, 2048, 8, 60_000])
+}
+
+fn limits_of([frame, bytes, messages, silence]: LimitsSaid) -> Limits {
+    Limits::SERVER
+        .with_max_frame(frame as u32)
+        .with_credit(bytes as u32, messages as u32)
+        .with_max_silence(Duration::from_millis(silence))
+}
+
+fn service(limits: Limits) -> Peer {
+    let mut peer = Peer::service(Fuzzed::CATALOG, limits);
+    peer.conn = peer.conn.telling(Fuzzed::STRUCTURES);
+    peer
+}
+
+/// The packet was refused as one that cannot be read.
+fn assert_refused(peer: &Peer) {
+    let Some(Cause::OurError(notice)) = peer.conn.cause() else {
+        panic!("taken: {:?}", peer.conn);
+    };
+    assert!(
+        matches!(notice.code(), Code::PacketMalformed | Code::UnknownField),
+        "{notice}"
+    );
+    assert_eq!(peer.conn.phase(), Phase::Closing);
+}
+
+/// Two engines that were told the same are the same, and write the same.
+fn assert_same(mut one: Peer, mut other: Peer) {
+    assert_eq!(format!("{:?}", one.conn), format!("{:?}", other.conn));
+    assert_eq!(one.take(), other.take());
+}
+
+/// What a service got of a proposal.
+#[derive(Debug, PartialEq)]
+struct Proposed {
+    shown: String,
+    args: Vec<(String, u8, Vec<u8>)>,
+}
+
+impl Proposed {
+    fn new(proposal: &Proposal<'_>) -> Self {
+        let args = proposal.args().iter().map(|(name, value)| {
+            let (kind, bytes) = match value {
+                Arg::Bool(value) => (0, vec![value.into()]),
+                Arg::Int(value) => (1, value.to_le_bytes().to_vec()),
+                Arg::Float(value) => (2, value.to_le_bytes().to_vec()),
+                Arg::Text(value) => (3, value.as_bytes().to_vec()),
+                Arg::Bytes(value) => (4, value.to_vec()),
+                other => panic!("an argument of a new type: {other:?}"),
+            };
+            (name.to_owned(), kind, bytes)
+        });
+        Self {
+            shown: format!("{proposal:?}"),
+            args: args.collect(),
+        }
+    }
+}
+
+fn propose(body: &[u8]) -> (Peer, Option<Proposed>) {
+    let (mut peer, mut proposed) = (service(limits()), None);
+    peer.feed(&[&PREAMBLE, &*frame(PROPOSAL, body)].concat(), |event| {
+        if let Event::Proposed(proposal) = event {
+            proposed = Some(Proposed::new(&proposal));
+        }
+    });
+    (peer, proposed)
+}
+
+/// A proposal with this body.
+pub fn proposal(data: &[u8]) {
+    let body = Bytes(data).take(MAX_BODY);
+    let (mut peer, proposed) = propose(body);
+    let Some(said) = ProposalSaid::read(body) else {
+        return assert_refused(&peer);
+    };
+    let again = said.write();
+    let (mut other, proposed_again) = propose(&again);
+    assert_eq!(proposed, proposed_again);
+    if let Some(proposed) = proposed {
+        let args = said
+            .args
+            .iter()
+            .map(|&(name, kind, value)| (name.to_owned(), kind, value.to_vec()));
+        assert!(proposed.args.into_iter().eq(args));
+        for peer in [&mut peer, &mut other] {
+            peer.conn.accept(Instant::ZERO, Admission::new(Trid::new(5))).unwrap();
+        }
+        let at_once = said
+            .digest
+            .is_none_or(|digest| digest == *Fuzzed::CATALOG.digest().as_bytes());
+        assert_eq!(peer.conn.phase(), if at_once { Phase::Open } else { Phase::Asking });
+    } else {
+        let Some(Cause::WeRefused(notice)) = peer.conn.cause() else {
+            panic!("not proposed: {:?}", peer.conn);
+        };
+        assert_eq!(
+            (notice.code(), notice.text()),
+            (Code::UnknownService, said.service),
+            "PROTOCOL H-6"
+        );
+    }
+    assert_same(peer, other);
+    assert!(written(&said).is_none_or(|bytes| bytes == [&PREAMBLE, &*frame(PROPOSAL, &again)].concat()));
+}
+
+/// What a client writes that says the same, when there can be one.
+fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
+    let mut limits = limits_of(said.limits);
+    if let Some(records) = said.records {
+        limits = limits.with_records(records);
+    }
+    let args: Vec<_> = said
+        .args
+        .iter()
+        .map(|&(name, kind, value)| (name, typed_arg(kind, value)))
+        .collect();
+    let identity = Identity::from_bytes(said.identity);
+    let room = GrowBuf::new(ROOM);
+    let conn = match said.digest {
+        None => {
+            let service = ServiceName::parse(said.service).unwrap();
+            let config = AdoptConfig {
+                service,
+                identity,
+                limits,
+                args: &args,
+            };
+            Connection::adopting(Instant::ZERO, &config, room)
+        }
+        Some(digest) => {
+            let catalog = Fuzzed::CATALOG;
+            let same = digest == *catalog.digest().as_bytes() && said.service == catalog.service().as_str();
+            same.then_some(())?;
+            let config = ClientConfig {
+                catalog,
+                identity,
+                limits,
+                args: &args,
+            };
+            Connection::client(Instant::ZERO, &config, room)
+        }
+    };
+    Some(Peer::new(conn.unwrap()).take())
+}
+
+fn typed_arg(kind: u8, value: &[u8]) -> Arg<'_> {
+    match kind {
+        0 => Arg::Bool(value == [1]),
+        1 => Arg::Int(i64::from_le_bytes(value.try_into().unwrap())),
+        2 => Arg::Float(f64::from_le_bytes(value.try_into().unwrap())),
+        3 => Arg::Text(core::str::from_utf8(value).unwrap()),
+        _ => Arg::Bytes(value),
+    }
+}
+
+/// A client that waits for the acceptance; one that adopts the catalog has been told it.
+fn waiting(adopts: bool) -> Peer {
+    if !adopts {
+        let mut client = Peer::client(Fuzzed::CATALOG, limits());
+        client.take();
+        client.feed(&PREAMBLE, |_| ());
+        return client;
+    }
+    let mut client = adopting();
+    client.take();
+    client.feed(&TOLD, |_| ());
+    client
+}
+
+fn adopting() -> Peer {
+    let config = AdoptConfig {
+        service: Fuzzed::CATALOG.service(),
+        identity: Identity::from_bytes([1; 16]),
+        limits: limits(),
+        args: &[],
+    };
+    Peer::new(Connection::adopting(Instant::ZERO, &config, GrowBuf::new(ROOM)).unwrap())
+}
+
+/// What comes before the acceptance for a client that adopts the catalog.
+static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let answer = service(limits()).admit(&adopting().take(), Admission::new(Trid::new(1)));
+    let accepted = AcceptanceSaid {
+        trid: 1,
+        limits: [1024, 2048, 8, 60_000],
+        verdicts: Vec::new(),
+        digest: Some(*Fuzzed::CATALOG.digest().as_bytes()),
+    };
+    answer
+        .strip_suffix(&*frame(ACCEPTANCE, &accepted.write()))
+        .unwrap()
+        .to_vec()
+});
+
+fn accept(adopts: bool, body: &[u8]) -> (Peer, Option<Trid>) {
+    let (mut peer, mut connected) = (waiting(adopts), None);
+    peer.feed(&frame(ACCEPTANCE, body), |event| {
+        if let Event::Connected(trid) = event {
+            connected = Some(trid);
+        }
+    });
+    (peer, connected)
+}
+
+/// An acceptance. The first byte says whether the client adopts the catalog; then its body.
+pub fn acceptance(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let adopts = bytes.byte() % 2 == 1;
+    let body = bytes.take(MAX_BODY);
+    let digest = adopts.then(|| *Fuzzed::CATALOG.digest().as_bytes());
+    let (peer, connected) = accept(adopts, body);
+    let Some(said) = AcceptanceSaid::read(body, Fuzzed::CATALOG.messages().len(), digest) else {
+        assert_eq!(connected, None);
+        return assert_refused(&peer);
+    };
+    assert_eq!(connected, Some(Trid::new(said.trid)));
+    let again = said.write();
+    assert_same(peer, accept(adopts, &again).0);
+    if said.limits[0] >= 1024 && said.verdicts.iter().all(|(_, verdict)| *verdict == 3) {
+        let client = if adopts {
+            adopting()
+        } else {
+            Peer::client(Fuzzed::CATALOG, limits())
+        };
+        let forbidden = said.verdicts.iter().map(|(number, _)| *number).collect();
+        let admission = Admission::new(Trid::new(said.trid)).with_forbidden(forbidden);
+        let answer = service(limits_of(said.limits)).admit(&{ client }.take(), admission);
+        assert!(answer.ends_with(&frame(ACCEPTANCE, &again)));
+    }
+}
+
+/// The definitions of a client. First byte: the messages that are forbidden to it; then parts, two bytes of length each.
+pub fn definitions(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let forbidden = bytes.byte() % 4;
+    let messages = (0..2).filter(|number| forbidden >> number & 1 == 1).collect();
+    let limits_said = [1024, 2048, 8, 60_000];
+    let proposed = ProposalSaid {
+        service: Fuzzed::CATALOG.service().as_str(),
+        identity: [1; 16],
+        digest: Some([9; 16]),
+        limits: limits_said,
+        records: None,
+        args: Vec::new(),
+    };
+    let mut peer = service(limits());
+    let admission = Admission::new(Trid::new(5)).with_forbidden(messages);
+    peer.admit(&[&PREAMBLE, &*frame(PROPOSAL, &proposed.write())].concat(), admission);
+    let mut said = DefinitionsSaid::default();
+    while !bytes.0.is_empty() {
+        assert_eq!(peer.conn.phase(), Phase::Asking);
+        let count = usize::try_from(bytes.number()).unwrap().min(MAX_BODY);
+        let part = bytes.take(count);
+        peer.feed(&frame(DEFINITIONS, part), |_| ());
+        if said.add(part).is_none() {
+            return assert_refused(&peer);
+        }
+        if said.is_complete() {
+            assert_eq!(peer.conn.phase(), Phase::Open);
+            let accepted = AcceptanceSaid {
+                trid: 5,
+                limits: limits_said,
+                verdicts: verdicts(&said, forbidden),
+                digest: None,
+            };
+            assert_eq!(peer.take(), frame(ACCEPTANCE, &accepted.write()));
+            return;
+        }
+    }
+}
+
+/// PROTOCOL S-5.
+fn verdicts(said: &DefinitionsSaid, forbidden: u8) -> Vec<(u8, u8)> {
+    let mut verdicts = Vec::new();
+    for (number, (direction, name, key)) in (0..).zip(&said.entries) {
+        let own = Fuzzed::CATALOG.messages().iter().position(|def| def.name() == name);
+        let verdict = own.map_or(1, |own| {
+            let def = &Fuzzed::CATALOG.messages()[own];
+            let same = match def.direction() {
+                Direction::FromClient => *direction == 1,
+                Direction::FromService => *direction == 2,
+                Direction::Both => *direction == 3,
+            };
+            match (same && def.key().as_bytes() == key, forbidden >> own & 1) {
+                (true, 0) => 0,
+                (true, _) => 3,
+                (false, _) => 2,
+            }
+        });
+        if verdict != 0 {
+            verdicts.push((number, verdict));
+        }
+    }
+    verdicts
+}
+
+/// A refusal, an error, a go-away or credit, by the first byte; then the body.
+pub fn notice(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let kind = [REFUSAL, ERROR, GO_AWAY, CREDIT][usize::from(bytes.byte() % 4)];
+    let body = bytes.take(MAX_BODY);
+    if kind == CREDIT {
+        return granted(body);
+    }
+    let (peer, notice) = noticed(kind, body);
+    let Some(mut said) = NoticeSaid::read(body) else {
+        return assert_refused(&peer);
+    };
+    let notice = notice.unwrap();
+    let retry = said.retry.map(|(least, spread)| {
+        let [least, spread] = [least, spread].map(|span| Duration::from_millis(span.into()));
+        RetryAfter::new(least, spread)
+    });
+    assert_eq!(
+        (notice.code().number(), notice.text(), notice.retry(), notice.message()),
+        (said.code, said.text, retry, said.message)
+    );
+    assert_same(peer, noticed(kind, &said.write()).0);
+    if kind == ERROR && matches!(notice.code(), Code::NotDiset | Code::Version) {
+        // P-2: who says so writes no frame.
+        return;
+    }
+
+    let mut peer = open(Fuzzed::CATALOG, limits());
+    match kind {
+        REFUSAL => {
+            said.deadline = None;
+            peer = service(limits());
+            let proposal = Peer::client(Fuzzed::CATALOG, limits()).take();
+            peer.feed(&proposal, |_| ());
+            peer.conn.refuse(notice).unwrap();
+        }
+        ERROR => {
+            said.deadline = None;
+            peer.conn.disconnect(notice);
+        }
+        _ => {
+            let deadline = *said.deadline.get_or_insert(7);
+            let deadline = Duration::from_millis(deadline.into());
+            peer.conn.go_away(Instant::ZERO, notice, deadline).unwrap();
+        }
+    }
+    assert!(peer.take().ends_with(&frame(kind, &said.write())));
+}
+
+fn noticed(kind: u8, body: &[u8]) -> (Peer, Option<Notice>) {
+    let mut peer = if kind == REFUSAL {
+        waiting(false)
+    } else {
+        open(Fuzzed::CATALOG, limits())
+    };
+    let mut notice = None;
+    peer.feed(&frame(kind, body), |event| {
+        notice = match event {
+            Event::Dropped(Cause::Refused(notice) | Cause::PeerError(notice)) | Event::GoingAway(notice) => {
+                Some(notice)
+            }
+            _ => None,
+        };
+    });
+    let told = match peer.conn.cause() {
+        Some(Cause::Refused(notice) | Cause::PeerError(notice)) => Some(notice.clone()),
+        _ => None,
+    };
+    (peer, notice.or(told))
+}
+
+/// Credit for a client that has sent three messages.
+fn granted(body: &[u8]) {
+    let mut peer = open(Fuzzed::CATALOG, limits());
+    let mut sent = 0;
+    for n in [1, 1 << 20, 1 << 40] {
+        peer.conn
+            .send(<Count as MessageOf<Fuzzed>>::NUMBER, &Count { n })
+            .unwrap();
+        // Length 1.
+        sent += peer.take().len() - 1;
+    }
+    peer.feed(&frame(CREDIT, body), |_| ());
+    match credit(body) {
+        Some((bytes, messages)) if bytes as usize <= sent && messages <= 3 => {
+            assert_eq!(peer.conn.unconfirmed(), 3 - messages);
+            assert_eq!(peer.conn.phase(), Phase::Open);
+        }
+        _ => assert_refused(&peer),
+    }
+}

@@ -1,0 +1,115 @@
+//! The check of messages with a type, held against the check without one.
+
+mod kinds;
+
+use diset_proto::{
+    Cause, Code, DecodeError, Event, Instant, Limits, MessageOf, Phase, ServiceDef, check_structure, define_service,
+};
+
+use self::kinds::*;
+use super::Bytes;
+use super::engine::frame;
+use super::peer::{Peer, open};
+
+/// What a type promises beyond its structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Nothing: it takes what `check_structure` takes, and writes the same bytes.
+    Exact,
+    /// It refuses some values, such as those above its capacity. What it takes it writes in the same bytes.
+    Narrow,
+    /// It brings what it takes into its order, and refuses what stands twice. It writes as many bytes.
+    Ordered,
+    /// It brings what it takes into another form, by a carry from one number to the next. It writes as many bytes
+    /// (PROTOCOL M-2), and a number that was over-long may have become longer.
+    Carries,
+}
+
+macro_rules! checked {
+    ($name:ident) => {
+        check::<$name>
+    };
+    ($name:ident<$lt:lifetime>) => {
+        check::<$name<'static>>
+    };
+}
+
+macro_rules! kinds {
+    ($($name:ident $(<$lt:lifetime>)? $rule:ident,)*) => {
+        define_service! { Typed = "Test/Typed"; both: [$($name $(<$lt>)?),*] }
+
+        /// Every type by its number.
+        const KINDS: &[(fn(&[u8], Rule), Rule)] = &[$((checked!($name $(<$lt>)?), Rule::$rule)),*];
+    };
+}
+
+// Append only: the seeds name them by their place.
+kinds! {
+    Flag Exact, U8 Exact, I8 Exact, U16 Exact, I16 Exact, U32 Exact, I32 Exact, U64 Exact, I64 Exact, U128 Exact,
+    I128 Exact, F32 Exact, F64 Exact, Letter Exact, Text Exact, LentText<'a> Exact, Octets Exact, LentOctets<'a> Exact,
+    Blob<'a> Exact, Maybe Exact, MaybeText<'a> Exact, List Exact, Lists Exact, Array Exact, Matrix Exact, Tuple Exact,
+    Nothing Exact, Empty Exact, Newtype Exact, Pair Exact, Choice Exact, Chosen Exact, Outcome<'a> Exact,
+    Outer<'a> Exact, Deep Exact, DeepLists Exact, Many<'a> Exact, Wrapped Exact, Shared<'a> Exact, Span Exact,
+    ShortText Narrow, FewNumbers Narrow, FewTexts Narrow, Share Narrow, Table Ordered, Names Ordered, Numbers Ordered,
+    Tables Ordered, Lasting Carries, Lastings Carries,
+}
+
+const MAX_PAYLOAD: usize = 8 * 1024;
+
+fn limits() -> Limits {
+    Limits::SERVER.with_max_frame(2 * MAX_PAYLOAD as u32)
+}
+
+/// The first byte chooses the type; the others are the payload.
+///
+/// A message that its type takes is one that `check_structure` takes, and is written again in the same bytes; what
+/// else holds is in [`Rule`]. One that is not taken ends the connection with an error that names it.
+pub fn typed(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let (kind, rule) = KINDS[usize::from(bytes.byte()) % KINDS.len()];
+    kind(bytes.take(MAX_PAYLOAD), rule);
+}
+
+fn check<M: MessageOf<Typed>>(payload: &[u8], rule: Rule) {
+    let mut client = open(Typed::CATALOG, limits());
+    let structure = Typed::STRUCTURES[usize::from(M::NUMBER)];
+    let raw = check_structure(structure, payload);
+    let sent = frame(0, &[&[M::NUMBER], payload].concat());
+    match turn::<M>(&mut client, &sent) {
+        Ok(again) => {
+            assert!(raw.is_ok() || rule == Rule::Carries, "only the type takes it: {raw:?}");
+            assert_eq!(again.len(), sent.len(), "PROTOCOL M-2");
+            if matches!(rule, Rule::Exact | Rule::Narrow) {
+                assert_eq!(again, sent, "taken, but written otherwise");
+            } else {
+                assert_eq!(
+                    turn::<M>(&mut client, &again).as_ref(),
+                    Ok(&again),
+                    "not what the type writes"
+                );
+            }
+        }
+        Err(error) => {
+            assert!(raw.is_err() || rule != Rule::Exact, "only the type refuses it: {error}");
+            let Some(Cause::OurError(notice)) = client.conn.cause() else {
+                panic!("no error: {client:?}");
+            };
+            assert_eq!((notice.code(), notice.message()), (Code::Invalid, Some(M::NUMBER)));
+            assert_eq!(client.conn.phase(), Phase::Closing);
+        }
+    }
+}
+
+/// Takes a message in, each way there is, and sends it again.
+fn turn<M: MessageOf<Typed>>(client: &mut Peer, mut input: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let Peer { conn, rx } = client;
+    let came = rx.next(&mut input, conn.max_frame()).unwrap();
+    let Some(Event::Message(message)) = conn.handle_frame(Instant::ZERO, came) else {
+        panic!("no message: {conn:?}");
+    };
+    let apart = message.decode::<M::View<'_>>().map(|_| ());
+    let decoded = conn.decode::<M::View<'_>>(message);
+    assert_eq!(apart, decoded.as_ref().map(|_| ()).map_err(|error| *error));
+    conn.send(M::NUMBER, &decoded?).unwrap();
+    Ok(client.take())
+}
