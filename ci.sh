@@ -19,7 +19,7 @@ TARGET_DIR=${CARGO_TARGET_DIR:-target}
 [[ $TARGET_DIR == /* ]] || TARGET_DIR=$PWD/$TARGET_DIR
 NO_STD_CRATES=(diset-proto diset-embedded)
 NO_STD_TARGETS=(thumbv7em-none-eabi thumbv6m-none-eabi riscv32imac-unknown-none-elf)
-FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 
 # Under CI the committed Cargo.lock must be up to date.
 locked=()
@@ -143,23 +143,11 @@ check_bench() {
   run timeout 120 cargo bench "${locked[@]}" -p diset-std --bench connections -- --test
 }
 
-#: each fuzz target runs for FUZZ_SECONDS (10), needs a nightly toolchain
+#: each fuzz target runs for FUZZ_SECONDS (5), needs a nightly toolchain
 check_fuzz() {
   [[ -f fuzz/Cargo.toml ]] || { echo "there is no fuzz/Cargo.toml"; return 1; }
   cargo +nightly --version >/dev/null 2>&1 || skip "there is no nightly toolchain"
-  export PATH=$TARGET_DIR/tools/bin:$PATH
-  command -v cargo-fuzz >/dev/null || run cargo install --locked --root "$TARGET_DIR/tools" cargo-fuzz
-  local target targets corpus
-  run cargo +nightly fuzz build
-  targets=$(cargo +nightly fuzz list)
-  [[ -n $targets ]] || { echo "no fuzz targets"; return 1; }
-  for target in $targets; do
-    # New inputs go to the first folder; the committed seeds are only read.
-    corpus=(fuzz/corpus/"$target")
-    mkdir -p "${corpus[0]}"
-    if [[ -d fuzz/seeds/$target ]]; then corpus+=(fuzz/seeds/"$target"); fi
-    run cargo +nightly fuzz run "$target" "${corpus[@]}" -- "-max_total_time=$FUZZ_SECONDS" -print_final_stats=1
-  done
+  run scripts/fuzz.sh "$FUZZ_SECONDS"
 }
 
 # --- what follows runs the checks ---
