@@ -230,6 +230,10 @@ impl core::fmt::Display for DecodeError {
 impl core::error::Error for DecodeError {}
 
 /// Decodes and checks a payload (PROTOCOL M-2).
+///
+/// Sizes are compared, not bytes: a map without an order is written in another one each time.
+/// So a type that changes what it reads is taken in more than one form, when the size stays
+/// the same: a `BTreeMap` out of order, a `Duration` with more than a second of nanoseconds.
 pub(crate) fn decode<'f, T: Serialize + Deserialize<'f>>(payload: &'f [u8]) -> Result<T, Invalid> {
     let (value, rest) = postcard::take_from_bytes::<T>(payload).map_err(|error| reason(&error))?;
     if !rest.is_empty() {

@@ -26,6 +26,7 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
     ("typed", "text-over-long-length", "0f 82 00 68 69"),
     ("typed", "bytes-for-serde", "12 03 00 ff 61 80 01"),
     ("typed", "option-of-two", "13 01 02"),
+    ("typed", "a-byte-left-over", "1c 05 00"),
     ("typed", "options-all-there", "13 01 01 01 05"),
     ("typed", "lists-in-lists", "16 02 01 02 01 02 02 00 00"),
     ("typed", "variant-over-long", "1e 80 00"),
