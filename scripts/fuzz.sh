@@ -3,7 +3,8 @@
 #
 #   scripts/fuzz.sh SECONDS [TARGET...]   each target, or these, for so many seconds
 #
-#   FUZZ_JOBS=2   so many targets at a time (1)
+#   FUZZ_JOBS=2           so many targets at a time (1)
+#   FUZZ_SANITIZER=none   faster, and does not watch the memory that dependencies use (address)
 #
 # All targets are built once. New inputs are kept in fuzz/corpus/TARGET and serve the next run; the seeds in
 # fuzz/seeds/TARGET are only read. A find goes to fuzz/artifacts/TARGET, what its log says of it is shown, and the exit
@@ -32,7 +33,7 @@ for target in "${targets[@]}"; do
   [[ " ${known[*]} " == *" $target "* ]] || { echo "there is no target '$target'; there are: ${known[*]}" >&2; exit 2; }
 done
 
-cargo +nightly fuzz build
+cargo +nightly fuzz build --sanitizer "${FUZZ_SANITIZER:-address}"
 host=$(rustc +nightly -vV | sed -n 's/^host: //p')
 programs=${CARGO_TARGET_DIR:-fuzz/target}/$host/release
 logs=$(mktemp -d)
