@@ -90,7 +90,7 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1420 |
-//! | [`Client`] | 896 |
+//! | [`Client`] | 912 |
 //! | [`Event`] | 120 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the

@@ -362,7 +362,8 @@ impl<B: Storage> Connection<B> {
         }
     }
 
-    /// Ends the connection now: what was sent still leaves, then the notice.
+    /// Ends the connection now: what was sent still leaves, then the notice. One with
+    /// [`Code::NotDiset`] or [`Code::Version`] does not, as its peer could not read it (PROTOCOL P-2).
     pub fn disconnect(&mut self, notice: Notice) {
         self.core.end(Cause::OurError(notice));
     }

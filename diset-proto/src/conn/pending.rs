@@ -26,9 +26,8 @@ pub(super) struct Pending {
     describe: bool,
     /// The number of the definition to be sent next.
     definitions: Option<u8>,
-    /// The client takes the catalog of this service.
-    adopts: bool,
     /// Where in the catalog the next part begins: number of the message and offset.
+    #[cfg(feature = "alloc")]
     catalog: Option<(u8, usize)>,
     acceptance: bool,
     answer: bool,
@@ -53,7 +52,7 @@ impl Pending {
             preamble: matches!(role, Role::Service),
             describe: false,
             definitions: None,
-            adopts: false,
+            #[cfg(feature = "alloc")]
             catalog: None,
             acceptance: false,
             answer: false,
@@ -73,7 +72,7 @@ impl Pending {
         self.preamble
             || self.describe
             || self.definitions.is_some()
-            || self.catalog.is_some()
+            || self.is_telling()
             || self.acceptance
             || self.answer
             || self.grant
@@ -92,8 +91,19 @@ impl Pending {
 
     /// The catalog, to a client that adopts it, and the acceptance.
     pub(super) fn accept(&mut self) {
-        self.catalog = self.adopts.then_some((0, 0));
+        #[cfg(feature = "alloc")]
+        {
+            self.catalog = self.adopts().then_some((0, 0));
+        }
         self.acceptance = true;
+    }
+
+    /// Whether parts of the catalog are still to be sent.
+    const fn is_telling(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.catalog.is_some();
+        #[cfg(not(feature = "alloc"))]
+        false
     }
 
     /// Whether the acceptance has not left yet. Nothing may pass it.
@@ -137,12 +147,12 @@ impl Pending {
 
     /// Service: the digest of the proposal; `None` from a client that adopts.
     pub(super) const fn remember_digest(&mut self, digest: Option<Digest>) {
-        self.adopts = digest.is_none();
         self.digest = digest;
     }
 
+    /// Service: whether the client takes the catalog of this side.
     pub(super) const fn adopts(&self) -> bool {
-        self.adopts
+        self.digest.is_none()
     }
 
     pub(super) const fn digest(&self) -> Option<Digest> {
@@ -164,12 +174,12 @@ impl Pending {
         // An acceptance that was promised to the application still opens the
         // connection for the peer: messages behind it may wait in the outbox. Not one that
         // still waits for its catalog.
-        let acceptance = self.acceptance && self.catalog.is_none() && last.is_some();
-        let adopts = self.adopts;
+        let acceptance = self.acceptance && !self.is_telling() && last.is_some();
+        let digest = self.digest;
         self.clear();
         self.preamble = preamble;
         self.acceptance = acceptance;
-        self.adopts = adopts;
+        self.digest = digest;
         self.last = last;
     }
 
@@ -204,7 +214,7 @@ impl Core {
         self.write_catalog(out)?;
         if self.pending.acceptance {
             let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
-            let digest = self.pending.adopts.then(|| self.catalog.digest());
+            let digest = self.pending.adopts().then(|| self.catalog.digest());
             put(out, Kind::Acceptance, |out| {
                 Acceptance::write(out, trid, limits, agreement.exceptions(), digest)
             })?;
