@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use diset_proto::sim::{Decision, Happened, Pair};
+use diset_proto::limits::MIN_OUTPUT;
+use diset_proto::sim::{Decision, Happened, Pair, Setup};
 use diset_proto::{Cause, Code, Limits, Misuse, Notice, Phase, RetryAfter, SendError};
 
 use crate::support::*;
@@ -291,12 +292,17 @@ fn an_error_is_not_answered(change: Change<'_>) -> Pair {
 }
 
 /// A run with everything in it: a handshake of four flights, messages each way, a go-away.
-fn script(setup: impl FnOnce(&mut Pair)) -> Pair {
-    let mut pair = Pair::of::<older::Demo, Demo>().start();
+fn script(setup: &dyn Fn(&mut Pair)) -> Pair {
+    script_of(Pair::of::<older::Demo, Demo>(), older::PING, setup)
+}
+
+/// The same, of a client with this number for `Ping`.
+fn script_of(start: Setup, ping: u8, setup: &dyn Fn(&mut Pair)) -> Pair {
+    let mut pair = start.start();
     setup(&mut pair);
     pair.settle();
     for id in 0..4 {
-        let _ = pair.client.conn.send(older::PING, &Ping { id });
+        let _ = pair.client.conn.send(ping, &Ping { id });
         let _ = pair.service.conn.send(PONG, &Pong { id });
         pair.settle();
     }
@@ -310,7 +316,22 @@ fn script(setup: impl FnOnce(&mut Pair)) -> Pair {
 
 #[test]
 fn cut_at_every_byte() {
-    let whole = script(|_| {});
+    cut_everywhere(script);
+}
+
+/// With a handshake in which the catalog is told.
+#[test]
+fn cut_at_every_byte_of_a_catalog() {
+    let small = || {
+        Pair::adopting::<Demo>()
+            .limits(Limits::CHIP, tight())
+            .output(MIN_OUTPUT)
+    };
+    cut_everywhere(|setup| script_of(small(), PING, setup));
+}
+
+fn cut_everywhere(script: impl Fn(&dyn Fn(&mut Pair)) -> Pair) {
+    let whole = script(&|_| {});
     assert_away(&whole, Code::Shutdown);
     let check = |pair: &Pair, at: usize| {
         for (cut, full) in [(&pair.client, &whole.client), (&pair.service, &whole.service)] {
@@ -326,10 +347,10 @@ fn cut_at_every_byte() {
         }
     };
     for at in 0..=whole.to_service.carried() {
-        check(&script(|pair| pair.to_service.cut_at(at)), at);
+        check(&script(&|pair| pair.to_service.cut_at(at)), at);
     }
     for at in 0..=whole.to_client.carried() {
-        check(&script(|pair| pair.to_client.cut_at(at)), at);
+        check(&script(&|pair| pair.to_client.cut_at(at)), at);
     }
 }
 
