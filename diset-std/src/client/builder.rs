@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use diset_proto::{
-    AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, LearnedCatalog, Limits, ReconnectPolicy,
-    ServiceDef, ServiceName,
+    AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, Limits, ReconnectPolicy, ServiceDef, ServiceName,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -348,7 +347,8 @@ impl<S: ServiceDef> ClientBuilder<S> {
             state: watch::Sender::new(ClientState::Connecting),
             stop: Arc::clone(&stop),
             name: self.settings.name::<S>(),
-            catalog: Mutex::new(built_in::<S>(&self.settings)),
+            adopts: self.settings.adopts.is_some(),
+            catalog: Mutex::new(None),
             service: PhantomData,
         });
         let client = Client {
@@ -406,13 +406,6 @@ impl<S: ServiceDef> ClientBuilder<S> {
             .start()?;
         Ok((client, Events(receiver)))
     }
-}
-
-/// The definitions that a client was built with.
-fn built_in<S: ServiceDef>(settings: &Settings) -> Option<Arc<LearnedCatalog>> {
-    // `define_service!` lets nothing through that is refused here.
-    let catalog = settings.adopts.is_none().then(LearnedCatalog::of::<S>)?;
-    catalog.ok().map(Arc::new)
 }
 
 async fn pass<S: ServiceDef>(sender: &mpsc::Sender<ClientEvent<S>>, event: ClientEvent<S>) -> HandlerResult {

@@ -38,7 +38,10 @@ struct Inner<S: ServiceDef> {
     stop: Arc<Stop>,
     /// The name of the service.
     name: String,
-    /// The definitions: those it was built with, or those of the newest connection.
+    /// Its definitions are those of the service.
+    adopts: bool,
+    /// The definitions as values: those of the newest connection, or those it was built with,
+    /// once somebody wanted them.
     catalog: Mutex<Option<Arc<LearnedCatalog>>>,
     service: core::marker::PhantomData<fn(S)>,
 }
@@ -160,7 +163,12 @@ impl<S: ServiceDef> Client<S> {
     /// The definitions of the service, to be listed or printed. Of a [`generic`](Client::generic)
     /// client those of the newest connection, and `None` before the first.
     pub fn catalog(&self) -> Option<Arc<LearnedCatalog>> {
-        self.lock_catalog().clone()
+        let mut catalog = self.lock_catalog();
+        if catalog.is_none() && !self.inner.adopts {
+            // `define_service!` lets nothing through that is refused here.
+            *catalog = LearnedCatalog::of::<S>().ok().map(Arc::new);
+        }
+        catalog.clone()
     }
 
     fn lock_catalog(&self) -> MutexGuard<'_, Option<Arc<LearnedCatalog>>> {
