@@ -1,8 +1,9 @@
-//! What stands in the log of a service when TLS fails.
+//! What stands in the log of a service when TLS, or a handler, fails.
 
 mod common;
 
 use diset_std::tls::ClientTls;
+use diset_std::{ClientState, Failure};
 use tracing::Level;
 
 use crate::common::lines::lines;
@@ -35,6 +36,45 @@ async fn a_handshake_that_fails_is_told_once_with_address_and_reason() -> TestRe
         .await?
         .close()
         .await;
+    running.stop().await;
+    assert_eq!(lines.now(), None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_told_once_with_the_client_and_what_the_client_is_not_told() -> TestResult {
+    let (_guard, mut lines) = lines(Level::WARN);
+    let world = World::new()?;
+    let running = world
+        .serve(answering().on(|conn, shout: Shout| async move {
+            tokio::task::yield_now().await;
+            if shout.text == "fail" {
+                return Err(Failure::new("the disk is full\n"));
+            }
+            // An end that the program wants is no failure, although sending fails after it.
+            conn.disconnect("enough");
+            conn.send(&Pong { id: 1 }).await?;
+            Ok(())
+        }))
+        .await?;
+    for text in ["stop", "fail"] {
+        let client = world.client(PingPong, &running, "alice")?.connect().await?;
+        let trid = client.trid().ok_or("not connected")?;
+        client.send(&Shout { text: text.into() }).await?;
+        until(&client, "ended", |state| matches!(state, ClientState::Waiting { .. })).await;
+        client.stop();
+        if text == "fail" {
+            let line = lines.next().await;
+            for part in [
+                &format!("trid={trid}"),
+                "peer=\"127.0.0.1:",
+                "code=35",
+                r#"why="the disk is full\n""#,
+            ] {
+                assert!(line.contains(part), "{part}: {line}");
+            }
+        }
+    }
     running.stop().await;
     assert_eq!(lines.now(), None);
     Ok(())

@@ -289,7 +289,7 @@ async fn messages_without_a_rule_of_their_own_share_one_that_is_asked_once() -> 
         .into_iter()
         .filter(|(_, verdict)| *verdict == Verdict::Forbidden);
     let forbidden: Vec<_> = forbidden.map(|(name, _)| name).collect();
-    assert_eq!(forbidden, ["Shout", "News", "Note", "Blob"], "PROTOCOL S-5");
+    assert_eq!(forbidden, ["Shout", "News", "Note", "Blob", "Odd"], "PROTOCOL S-5");
     assert_eq!(asked.value(), 2);
     Ok(())
 }

@@ -341,6 +341,8 @@ pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>,
 pub(crate) struct Engine {
     pub(crate) conn: Connection<GrowBuf>,
     rx: Deframer<GrowBuf>,
+    /// How many messages came. Their credit is not granted again.
+    pub(crate) messages: usize,
 }
 
 impl Engine {
@@ -354,6 +356,7 @@ impl Engine {
         Ok(Self {
             conn: Connection::client(Instant::ZERO, &config, GrowBuf::new(1 << 20))?,
             rx: Deframer::new(GrowBuf::new(1 << 17)),
+            messages: 0,
         })
     }
 
@@ -378,8 +381,13 @@ impl Engine {
     /// What a service that says this did to the connection.
     pub(crate) fn fate(&mut self, mut bytes: &[u8]) -> Option<Cause> {
         while let Some(frame) = self.rx.next(&mut bytes, self.conn.max_frame()) {
-            if let Some(Event::Dropped(cause)) = self.conn.handle_frame(Instant::ZERO, frame) {
-                return Some(cause);
+            match self.conn.handle_frame(Instant::ZERO, frame) {
+                Some(Event::Dropped(cause)) => return Some(cause),
+                Some(Event::Message(message)) => {
+                    self.messages += 1;
+                    self.conn.keep(message);
+                }
+                _ => {}
             }
         }
         None

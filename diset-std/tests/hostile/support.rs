@@ -1,0 +1,455 @@
+//! What the tests share: a scene with a neighbour, TLS peers that are not ours, an engine that
+//! is worked by hand.
+
+use core::error::Error;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use diset_std::diset_proto::Misuse;
+use diset_std::rustls::pki_types::pem::PemObject;
+use diset_std::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use diset_std::rustls::{self, ClientConfig as TlsConfig, RootCertStore};
+use diset_std::tls::Certificate;
+use diset_std::tls::throwaway::to_pem;
+use diset_std::{Cause, Client, Code, Conn, Counter, Counters, Dropped, Limits, Notice, Service};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+
+use crate::common::lines::lines;
+use crate::common::*;
+
+pub(crate) const ALPN: &[u8] = b"diset/1";
+pub(crate) const PREAMBLE: [u8; 5] = [0xd1, b'S', b'E', b'T', 1];
+/// Stands in message bodies and must stand in no log.
+pub(crate) const SECRET: &str = "hush-hush";
+/// How a connection can be over, by name of the counter.
+const ENDS: [&str; 5] = ["refused", "ended_by_us", "ended_by_peer", "went_away", "lost"];
+
+/// A service, a neighbour that talks to it all the time, and what is seen of both.
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) running: Running<PingPong>,
+    /// The certificate of the peers.
+    pub(crate) certificate: Certificate,
+    pub(crate) neighbour: Talker,
+    drops: Seen<Dropped>,
+    lines: Seen<String>,
+    before: Counters,
+    _guard: DefaultGuard,
+}
+
+impl Scene {
+    /// The service gets a drop callback; the neighbour is there when this is done.
+    pub(crate) async fn new(service: Service<PingPong>) -> Result<Self, Box<dyn Error>> {
+        Self::with(World::new()?, service).await
+    }
+
+    /// As [`new`](Self::new), in a world that exists.
+    pub(crate) async fn with(world: World, service: Service<PingPong>) -> Result<Self, Box<dyn Error>> {
+        let (guard, lines) = lines(Level::INFO);
+        let (log, drops) = log();
+        let service = service.on_drop(move |_, why| {
+            log.add(why);
+            async {}
+        });
+        let running = world.serve(service).await?;
+        let neighbour = Talker::new(world.client(PingPong, &running, "neighbour")?).await?;
+        let certificate = world.ca.client("peer")?;
+        let before = running.handle.counters();
+        Ok(Self {
+            world,
+            running,
+            certificate,
+            neighbour,
+            drops,
+            lines,
+            before,
+            _guard: guard,
+        })
+    }
+
+    /// Waits until nobody but the neighbour holds anything of the service; then exactly `count`
+    /// connections have come to this end since the last time, each was counted once in all and
+    /// told of in at most one line, and each that was admitted was dropped once.
+    pub(crate) async fn over(&mut self, what: &str, end: Counter, count: u64) {
+        let mut now = self.running.handle.counters();
+        let quiet = |now: &Counters| now.get(Counter::InHandshake) == 0 && now.get(Counter::Live) == 1;
+        let ended = |now: &Counters| now.get(end) - self.before.get(end) >= count;
+        let settled = tokio::time::timeout(LIMIT, async {
+            while !(quiet(&now) && ended(&now)) {
+                tokio::time::sleep(OFTEN).await;
+                now = self.running.handle.counters();
+            }
+        });
+        let all = |now: &Counters| -> Vec<_> {
+            let before = self.before.iter();
+            now.iter()
+                .zip(before)
+                .filter(|(a, b)| a != b)
+                .map(|(a, b)| (a.0, a.1, a.2.wrapping_sub(b.2)))
+                .collect()
+        };
+        assert!(settled.await.is_ok(), "{what}: {end:?}, but {:?}", all(&now));
+        let since = |name: &str| now.sum(name) - self.before.sum(name);
+        let ends: u64 = ENDS.iter().map(|name| since(name)).sum::<u64>() + since("tls_failed");
+        assert_eq!(
+            (now.get(end) - self.before.get(end), ends),
+            (count, count),
+            "{what}: {:?}",
+            all(&now)
+        );
+        assert_balanced(&now);
+        let mut drops = 0;
+        while self.drops.now().is_some() {
+            drops += 1;
+        }
+        assert_eq!(
+            drops,
+            since("dropped"),
+            "{what}: one drop callback for each that was admitted"
+        );
+        let mut told = 0;
+        while let Some(line) = self.lines.now() {
+            let clean = !line.contains(SECRET) && !line.chars().any(char::is_control);
+            assert!(clean, "{what}: {line}");
+            if !line.contains("message=connected") {
+                let names = line.contains("peer=\"127.0.0.1:");
+                assert!(names && line.contains("reason="), "{what}: whose end, and why: {line}");
+                assert!(line.contains(&mark(end)), "{what}: which end: {line}");
+                told += 1;
+            }
+        }
+        // Of strangers not every line is written.
+        assert!(told <= count && told >= since("dropped"), "{what}: {told} lines");
+        self.before = now;
+    }
+
+    /// Waits until nobody but the neighbour holds anything of the service.
+    pub(crate) async fn settle(&self) {
+        let now = || self.running.handle.counters();
+        wait_for("quiet", || {
+            now().get(Counter::InHandshake) == 0 && now().get(Counter::Live) <= 1
+        })
+        .await;
+        assert_balanced(&now());
+    }
+
+    /// As [`over`](Self::over) for refusals, among other ends.
+    pub(crate) async fn refused(&mut self, what: &str, code: Code, count: u64) {
+        let refused = || self.running.handle.counters().get(Counter::Refused(code));
+        self.settle().await;
+        assert_eq!(refused(), count, "{what}");
+        while let Some(line) = self.lines.now() {
+            assert!(!line.chars().any(char::is_control), "PROTOCOL E-2: {line}");
+        }
+        while self.drops.now().is_some() {}
+    }
+
+    /// The neighbour has noticed nothing.
+    pub(crate) async fn finish(self) -> TestResult {
+        self.neighbour.finish().await
+    }
+
+    /// A TLS client that is not ours.
+    pub(crate) async fn raw(&self, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+        raw(&self.world, &self.running.address, Some(&self.certificate), alpn).await
+    }
+}
+
+/// How a line names an end.
+fn mark(end: Counter) -> String {
+    match end {
+        Counter::Refused(code) | Counter::EndedByUs(code) | Counter::EndedByPeer(code) | Counter::WentAway(code) => {
+            format!("code={} ", code.number())
+        }
+        Counter::TlsFailed(kind) => format!("kind=\"{}\" ", kind.name()),
+        _ => String::from("the transport ended without a word"),
+    }
+}
+
+/// How often something is looked at that does not tell of its changes.
+const OFTEN: Duration = Duration::from_millis(1);
+
+/// Waits until it is so.
+pub(crate) async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    within(what, async {
+        while !is_so() {
+            tokio::time::sleep(OFTEN).await;
+        }
+    })
+    .await;
+}
+
+/// Each connection was counted where it belongs.
+pub(crate) fn assert_balanced(counters: &Counters) {
+    let (in_handshake, live) = (counters.get(Counter::InHandshake), counters.get(Counter::Live));
+    assert_eq!(in_handshake, 0, "asked when it is quiet");
+    assert_eq!(
+        counters.get(Counter::Accepted),
+        counters.sum("tls_failed") + counters.sum("handshakes")
+    );
+    let ends: u64 = ENDS.iter().map(|name| counters.sum(name)).sum();
+    assert_eq!(counters.sum("handshakes"), ends + live);
+    assert_eq!(counters.get(Counter::Admitted), counters.get(Counter::Dropped) + live);
+}
+
+/// A client that behaves: it exchanges messages all the time and wants its answers in order.
+pub(crate) struct Talker {
+    client: Client<PingPong>,
+    trid: Option<diset_std::Trid>,
+    done: Arc<AtomicBool>,
+    rounds: Count,
+    task: JoinHandle<()>,
+}
+
+impl Talker {
+    pub(crate) async fn new(client: diset_std::ClientBuilder<PingPong>) -> Result<Self, Box<dyn Error>> {
+        let (log, mut pongs) = log();
+        let pongs_in = client.on_ref::<Pong>(move |_, pong| {
+            log.add(pong.id);
+            Ok(())
+        });
+        let client = pongs_in.connect().await?;
+        let done = Arc::new(AtomicBool::new(false));
+        let rounds = Count::default();
+        let (talker, until, count) = (client.clone(), Arc::clone(&done), rounds.clone());
+        let task = tokio::spawn(async move {
+            // Often, but it shall not take all of the machine.
+            let mut pace = tokio::time::interval(Duration::from_millis(2));
+            for id in 0.. {
+                talker.send(&Ping { id }).await.expect("the neighbour is connected");
+                assert_eq!(pongs.next().await, id, "the neighbour gets its answers in order");
+                count.add();
+                if until.load(Ordering::SeqCst) {
+                    return;
+                }
+                pace.tick().await;
+            }
+        });
+        let trid = client.trid();
+        Ok(Self {
+            client,
+            trid,
+            done,
+            rounds,
+            task,
+        })
+    }
+
+    /// It has got answers since this was asked.
+    pub(crate) async fn talks_on(&self) {
+        let before = self.rounds.value();
+        wait_for("the neighbour talks on", || self.rounds.value() >= before + 10).await;
+    }
+
+    pub(crate) async fn finish(self) -> TestResult {
+        self.talks_on().await;
+        self.done.store(true, Ordering::SeqCst);
+        within("the neighbour", self.task).await?;
+        assert!(
+            self.trid.is_some() && self.client.trid() == self.trid,
+            "the neighbour kept its connection"
+        );
+        self.client.close().await;
+        Ok(())
+    }
+}
+
+/// A TLS client that is not ours.
+pub(crate) async fn raw(
+    world: &World,
+    address: &str,
+    certificate: Option<&Certificate>,
+    alpn: &[&[u8]],
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut config = tls_config(world, certificate)?;
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    connect(address, Arc::new(config)).await
+}
+
+pub(crate) fn tls_config(world: &World, certificate: Option<&Certificate>) -> io::Result<TlsConfig> {
+    let mut roots = RootCertStore::empty();
+    for authority in world.ca.authorities().certificates() {
+        roots.add(authority.clone()).map_err(io::Error::other)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = TlsConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots);
+    let Some(certificate) = certificate else {
+        return Ok(config.with_no_client_auth());
+    };
+    let (chain, key) = pem(certificate)?;
+    config.with_client_auth_cert(chain, key).map_err(io::Error::other)
+}
+
+pub(crate) fn pem(certificate: &Certificate) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let (chain, key) = to_pem(certificate);
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?;
+    Ok((chain.map_err(io::Error::other)?, key))
+}
+
+pub(crate) async fn connect(address: &str, config: Arc<TlsConfig>) -> io::Result<TlsStream<TcpStream>> {
+    over(TcpStream::connect(address).await?, config).await
+}
+
+/// TLS on a socket.
+pub(crate) async fn over(socket: TcpStream, config: Arc<TlsConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+    within("TLS", TlsConnector::from(config).connect(name, socket)).await
+}
+
+/// A frame of this kind.
+pub(crate) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
+    let mut length = body.len() + 1;
+    let mut frame = Vec::new();
+    while length >= 0x80 {
+        frame.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    frame.push(length as u8);
+    frame.push(head);
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// The code of the error or refusal among these frames; they may follow a preamble.
+pub(crate) fn code_in(told: &[u8]) -> Option<Code> {
+    let mut rest = told.strip_prefix(&PREAMBLE).unwrap_or(told);
+    loop {
+        let length = varint(&mut rest)?;
+        let (frame, behind) = rest.split_at_checked(length)?;
+        rest = behind;
+        if let Some(mut code) = told_in(frame) {
+            varint(&mut code)?;
+            return Some(Code::from_number(u16::try_from(varint(&mut code)?).ok()?));
+        }
+    }
+}
+
+/// The fields of an error or refusal, from the value of the code on.
+fn told_in(frame: &[u8]) -> Option<&[u8]> {
+    match frame {
+        [0x89 | 0x82, 0x81, fields @ ..] => Some(fields),
+        _ => None,
+    }
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<usize> {
+    let mut value = 0;
+    for shift in [0, 7, 14, 21] {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// A proposal without the preamble: its fields, up to the arguments.
+pub(crate) fn proposal() -> Result<Vec<u8>, Misuse> {
+    let bytes = Engine::new()?.says();
+    // Preamble, one byte of length, head.
+    Ok(bytes[PREAMBLE.len() + 2..].to_vec())
+}
+
+/// A peer over TLS, worked by hand.
+pub(crate) struct Peer {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) engine: Engine,
+}
+
+impl Peer {
+    /// TLS is up.
+    pub(crate) async fn connect(scene: &Scene) -> Result<Self, Box<dyn Error>> {
+        Ok(Self {
+            stream: scene.raw(&[ALPN]).await?,
+            engine: Engine::new()?,
+        })
+    }
+
+    /// The connection is open.
+    pub(crate) async fn open(scene: &Scene) -> Result<Self, Box<dyn Error>> {
+        let mut peer = Self::connect(scene).await?;
+        let proposal = peer.engine.says();
+        peer.propose(&proposal).await?;
+        Ok(peer)
+    }
+
+    /// Proposes so, and is accepted.
+    pub(crate) async fn propose(&mut self, proposal: &[u8]) -> TestResult {
+        self.say(proposal).await?;
+        let mut told = vec![0; 4096];
+        while self.engine.conn.trid().is_none() {
+            let count = within("accepted", self.stream.read(&mut told)).await?;
+            if count == 0 {
+                return Err("the service hung up".into());
+            }
+            if let Some(cause) = self.engine.fate(&told[..count]) {
+                return Err(cause.into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
+    /// Reads until so many messages have come.
+    pub(crate) async fn messages(&mut self, count: usize) -> TestResult {
+        let mut told = vec![0; 4096];
+        while self.engine.messages < count {
+            let read = within("a message", self.stream.read(&mut told)).await?;
+            assert_eq!(self.engine.fate(&told[..read]), None);
+            if read == 0 {
+                return Err("the service hung up".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads to the end, which must be in order (PROTOCOL X-4), and says what became of the
+    /// connection.
+    pub(crate) async fn fate(&mut self) -> Result<Option<Cause>, Box<dyn Error>> {
+        let (told, end) = read_all(&mut self.stream).await;
+        end.map_err(|error| format!("PROTOCOL X-4: no close_notify: {error}"))?;
+        Ok(self.engine.fate(&told))
+    }
+
+    /// The error that it is told.
+    pub(crate) async fn error(&mut self, what: &str) -> Result<Notice, Box<dyn Error>> {
+        match self.fate().await? {
+            Some(Cause::PeerError(notice) | Cause::Refused(notice)) => Ok(notice),
+            other => Err(format!("{what}: {other:?}").into()),
+        }
+    }
+}
+
+/// A service that gives a handshake half a second.
+pub(crate) fn hurried() -> Service<PingPong> {
+    answering().limits(Limits::SERVER.with_handshake(Duration::from_millis(500)))
+}
+
+/// A service with handlers for the rows about messages.
+pub(crate) fn handling() -> Service<PingPong> {
+    answering()
+        .on(|_: Conn<PingPong>, _: Odd| async { Ok(()) })
+        .on_ref::<Note<'_>>(|_, _| Ok(()))
+}
+
+pub(crate) const fn by_us(code: Code) -> Counter {
+    Counter::EndedByUs(code)
+}
