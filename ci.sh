@@ -20,6 +20,7 @@ TARGET_DIR=${CARGO_TARGET_DIR:-target}
 NO_STD_CRATES=(diset-proto diset-embedded)
 NO_STD_TARGETS=(thumbv7em-none-eabi thumbv6m-none-eabi riscv32imac-unknown-none-elf)
 FUZZ_SECONDS=${FUZZ_SECONDS:-5}
+PROBE_SECONDS=${PROBE_SECONDS:-60}
 
 # Under CI the committed Cargo.lock must be up to date.
 locked=()
@@ -134,6 +135,13 @@ check_nostd() {
       done
     done
   done
+}
+
+#: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one
+check_probe() {
+  run cargo test "${locked[@]}" -p diset-std --all-features --test probe --no-run
+  PROBE_SECONDS=$PROBE_SECONDS run timeout $((PROBE_SECONDS + 120)) \
+    cargo test "${locked[@]}" -p diset-std --all-features --test probe -- --ignored --nocapture
 }
 
 #: benchmarks compile, and one short round of them runs
