@@ -105,6 +105,24 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
             "crossed-go-aways",
             &[0, 0, 2, 0, 3, 0, 1, 9, 1, 9, 9, 9, 0, 9, 9, 3],
         ),
+        // The catalog is taken; a message comes, one is sent, one does not fit.
+        (
+            "client_ops",
+            "a-catalog-that-is-told",
+            &[2, 14, 5, 2, 14, 3, 2, 6, 15, 0xfe, 0, 1, 7, 15, 0xfe, 1, 1, 9, 3],
+        ),
+        (
+            "client_ops",
+            "a-catalog-with-a-message-that-is-forbidden",
+            &[2, 2, 15, 15, 0xfe, 0, 1, 7, 3],
+        ),
+        (
+            "service_ops",
+            "a-client-without-a-catalog",
+            &[2, 12, 3, 2, 3, 8, 9, 3, 2, 4, 3],
+        ),
+        ("service_ops", "a-client-with-less-rights", &[14, 8, 2, 0, 3, 2, 4, 3]),
+        ("pair", "a-catalog-that-is-told", &[9, 9, 1, 1, 3, 0, 3, 7, 1, 2, 3, 3]),
         ("pair", "garbage", &[2, 0, 0, 200, 3, 10, 4, 0, 9, 9, 9, 3]),
     ];
     let hex = |text: &str| -> Vec<u8> {

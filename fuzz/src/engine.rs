@@ -1,11 +1,11 @@
 //! One engine and whatever may happen to it.
 
 use core::time::Duration;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use diset_proto::{
-    Admission, Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant, Limits, Notice,
-    Phase, Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
+    Admission, AdoptConfig, Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant,
+    LearnedCatalog, Limits, Notice, Phase, Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,15 +64,39 @@ fn start() -> Instant {
 }
 
 fn service() -> Connection<[u8; OUTPUT]> {
-    Connection::service(start(), Fuzzed::CATALOG, limits(), [0; OUTPUT]).unwrap()
+    let service = Connection::service(start(), Fuzzed::CATALOG, limits(), [0; OUTPUT]).unwrap();
+    service.telling(Fuzzed::STRUCTURES)
 }
 
-fn client(older: bool) -> Connection<[u8; OUTPUT]> {
+/// Where a client has its catalog from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Same,
+    Older,
+    Service,
+}
+
+fn client(origin: Origin) -> Connection<[u8; OUTPUT]> {
+    let identity = Identity::from_bytes([1; 16]);
+    let args: &[_] = &[("site", diset_proto::Arg::Text("here"))];
+    let catalog = match origin {
+        Origin::Same => Fuzzed::CATALOG,
+        Origin::Older => older::Fuzzed::CATALOG,
+        Origin::Service => {
+            let config = AdoptConfig {
+                service: Fuzzed::CATALOG.service(),
+                identity,
+                limits: limits(),
+                args,
+            };
+            return Connection::adopting(start(), &config, [0; OUTPUT]).unwrap();
+        }
+    };
     let config = ClientConfig {
-        catalog: if older { older::Fuzzed::CATALOG } else { Fuzzed::CATALOG },
-        identity: Identity::from_bytes([1; 16]),
+        catalog,
+        identity,
         limits: limits(),
-        args: &[("site", diset_proto::Arg::Text("here"))],
+        args,
     };
     Connection::client(start(), &config, [0; OUTPUT]).unwrap()
 }
@@ -97,7 +121,7 @@ impl Engine {
         let Some(mut rx) = self.rx.take() else { return };
         while let Some(frame) = rx.next(&mut input, self.conn.max_frame()) {
             match self.conn.handle_frame(self.now, frame) {
-                Some(Event::Message(message)) => match self.mode % 5 {
+                Some(Event::Message(message)) => match self.mode % 6 {
                     0 if message.number() == 0 => drop(self.conn.decode::<Count>(message)),
                     0 => drop(self.conn.decode::<Words<'_>>(message)),
                     1 => {
@@ -107,11 +131,13 @@ impl Engine {
                     }
                     2 => drop(message),
                     3 => self.conn.reject(message, Code::HandlerFailed, "no"),
-                    _ => drop(self.conn.decode::<Count>(message)),
+                    4 => drop(self.conn.decode::<Count>(message)),
+                    _ => self
+                        .held
+                        .extend(self.conn.decode_learned(message).map(|(_, held)| held)),
                 },
                 Some(Event::Proposed(_)) => match self.mode % 4 {
-                    0 => self.accept(false),
-                    1 => self.accept(true),
+                    known @ (0 | 1) => self.accept(known == 1, self.mode / 4),
                     2 => {
                         let _ = self.conn.refuse(Notice::new(Code::Busy));
                     }
@@ -123,8 +149,10 @@ impl Engine {
         self.rx = Some(rx);
     }
 
-    fn accept(&mut self, known: bool) {
-        let mut admission = Admission::new(Trid::new(u64::MAX));
+    /// Admits the client; the low bits of `forbidden` are messages.
+    fn accept(&mut self, known: bool, forbidden: u8) {
+        let forbidden = (0..2).filter(|number| forbidden & (1 << number) != 0).collect();
+        let mut admission = Admission::new(Trid::new(u64::MAX)).with_forbidden(forbidden);
         if known {
             admission = admission.with_table(Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
         }
@@ -203,7 +231,10 @@ impl Engine {
                 10 => self
                     .conn
                     .disconnect(Notice::new(Code::Other(bytes.number() as u16)).with_text("text")),
-                11 => self.accept(bytes.byte() % 2 == 1),
+                11 => {
+                    let choice = bytes.byte();
+                    self.accept(choice % 2 == 1, choice / 2);
+                }
                 12 => {
                     let _ = self.conn.refuse(Notice::new(Code::NotAdmitted));
                 }
@@ -213,15 +244,29 @@ impl Engine {
                     }
                 }
                 14 => self.mode = bytes.byte(),
-                _ => {
-                    if bytes.byte() == 0xff {
+                _ => match bytes.byte() {
+                    0xff => {
                         let event = self.conn.handle_eof();
                         self.note(event);
-                    } else {
-                        self.time();
                     }
-                }
+                    0xfe => self.send_learned(bytes),
+                    _ => self.time(),
+                },
             }
+        }
+    }
+
+    /// Sends any bytes as a message of what was learned, or would have been. What leaves fits.
+    fn send_learned(&mut self, bytes: &mut Bytes<'_>) {
+        let catalog = match self.conn.learned() {
+            Some(catalog) => Arc::clone(catalog),
+            None => Arc::clone(&CATALOG),
+        };
+        let message = &catalog.messages()[usize::from(bytes.byte()) % catalog.messages().len()];
+        let count = bytes.byte();
+        let payload = bytes.take(count.into());
+        if self.conn.send_learned(message, payload).is_ok() {
+            assert_eq!(message.structure().check(payload), Ok(()));
         }
     }
 
@@ -255,40 +300,49 @@ pub(super) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+static CATALOG: LazyLock<Arc<LearnedCatalog>> = LazyLock::new(|| Arc::new(LearnedCatalog::of::<Fuzzed>().unwrap()));
 static FROM_CLIENT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_client);
 static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);
 
 /// What a well-behaved client sends: preamble and proposal, of each form; definitions; messages; small frames.
 fn from_client() -> Vec<Vec<u8>> {
     let definitions = {
-        let mut client = Engine::new(client(true));
+        let mut client = Engine::new(client(Origin::Older));
         client.transmit(usize::MAX);
         client.feed(&[0xd1, b'S', b'E', b'T', 1, 1, 0x83]);
         client.conn.transmit().to_vec()
     };
     let mut all = vec![
-        client(false).transmit().to_vec(),
-        client(true).transmit().to_vec(),
+        client(Origin::Same).transmit().to_vec(),
+        client(Origin::Older).transmit().to_vec(),
         definitions,
         frame(0, &[0, 7]),
     ];
     all.extend(from_both());
+    all.push(client(Origin::Service).transmit().to_vec());
     all
 }
 
 /// What a well-behaved service sends.
 fn from_service() -> Vec<Vec<u8>> {
-    let answer = |mode, older| {
+    let answer = |mode, origin| {
         let mut service = Engine::new(service());
         service.mode = mode;
-        service.feed(client(older).transmit());
+        service.feed(client(origin).transmit());
         service.conn.transmit().to_vec()
     };
     // Describe, an acceptance of the older form, a refusal, an acceptance of the same form; the same without preamble.
-    let mut all = vec![answer(0, true), answer(1, true), answer(2, true), answer(0, false)];
+    let mut all = vec![
+        answer(0, Origin::Older),
+        answer(1, Origin::Older),
+        answer(2, Origin::Older),
+        answer(0, Origin::Same),
+    ];
     all.push(all[0][5..].to_vec());
     all.push(all[1][5..].to_vec());
     all.extend(from_both());
+    // A catalog and its acceptance, with all messages and without one.
+    all.extend([answer(0, Origin::Service), answer(8, Origin::Service)]);
     all
 }
 
@@ -315,7 +369,8 @@ pub fn service_ops(data: &[u8]) {
 /// Whatever happens to a client; the first byte chooses its catalog.
 pub fn client_ops(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let mut engine = Engine::new(client(bytes.byte() % 2 == 1));
+    let origins = [Origin::Same, Origin::Older, Origin::Service];
+    let mut engine = Engine::new(client(origins[usize::from(bytes.byte()) % 3]));
     engine.operate(&FROM_SERVICE, &mut bytes);
     engine.finish();
 }
@@ -325,7 +380,8 @@ pub fn client_ops(data: &[u8]) {
 pub fn packets(data: &[u8]) {
     let mut bytes = Bytes(data);
     let (phase, head, cut) = (bytes.byte() % 8, bytes.byte(), bytes.byte());
-    let mut engine = Engine::new(if phase < 4 { client(phase % 2 == 1) } else { service() });
+    let origin = if phase % 2 == 1 { Origin::Older } else { Origin::Same };
+    let mut engine = Engine::new(if phase < 4 { client(origin) } else { service() });
     let canned = if phase < 4 { &*FROM_SERVICE } else { &*FROM_CLIENT };
     match phase {
         // Proposing, describing, open.

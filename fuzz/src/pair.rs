@@ -20,7 +20,13 @@ pub fn pair(data: &[u8]) {
             .with_max_silence(Duration::from_secs(2)),
     };
     let choice = bytes.byte();
-    let mut setup = Pair::of::<Fuzzed, Fuzzed>()
+    // The client has the catalog of the service, or takes it: the same messages either way.
+    let start = if choice / 9 % 2 == 0 {
+        Pair::of::<Fuzzed, Fuzzed>()
+    } else {
+        Pair::adopting::<Fuzzed>()
+    };
+    let mut setup = start
         .limits(limits(choice), limits(choice / 3))
         .output(768 + usize::from(bytes.byte()))
         .delay(Duration::from_millis(u64::from(bytes.byte() % 4) * 100));
