@@ -71,7 +71,7 @@ for target in "${targets[@]}"; do
     found=1
   fi
   # The last line of counts: `#N DONE cov: EDGES ft: FEATURES corp: INPUTS/SIZE …`.
-  counts=$(grep -aE '^#[0-9]+.*cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$logs/$target" | tail -n 1)
+  counts=$(grep -aE '^#[0-9]+.*cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$logs/$target" | tail -n 1 || true)
   [[ $counts =~ ^#([0-9]+).*cov:\ ([0-9]+)\ ft:\ ([0-9]+)\ corp:\ ([0-9]+) ]] || counts=
   if [[ -n $counts ]]; then
     printf '%-14s %12d %9d %7d %9d %7d  %s\n' "$target" "${BASH_REMATCH[1]}" $((BASH_REMATCH[1] / seconds)) \

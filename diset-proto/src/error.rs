@@ -24,7 +24,8 @@ pub enum Cause {
     OurError(Notice),
     /// This side refused the client in the handshake.
     WeRefused(Notice),
-    /// One side said go-away and the connection was drained.
+    /// One side said go-away, and the connection was drained; or the transport ended, or the time was
+    /// over, before it was: then messages are unconfirmed.
     WentAway(Notice),
     /// The transport ended or failed without a word.
     Lost,

@@ -210,6 +210,8 @@ pub use schema::learned::read::Described;
 pub use schema::learned::structure::{Attribute, Shape, Structure, Variant, VariantShape};
 #[cfg(feature = "alloc")]
 pub use schema::learned::{LearnedCatalog, LearnedMessage};
+#[cfg(feature = "alloc")]
+pub use schema::told::Descriptions;
 pub use schema::walk::{Invalid, check_structure, check_wire};
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
 pub use serial::{LineEvent, SerialLine};

@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use diset_proto::sim::{Happened, Pair};
 use diset_proto::{
-    Admission, AdoptConfig, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity,
-    Instant, Limits, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+    Admission, AdoptConfig, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Descriptions,
+    Event, Identity, Instant, Limits, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict,
+    define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -210,7 +211,7 @@ fn a_catalog_that_is_told() {
     let mut client: Conn = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
     assert_written("adopting", &written(&mut client)[5..]);
 
-    let mut service = service(PingPong::CATALOG).telling(PingPong::STRUCTURES);
+    let mut service = service(PingPong::CATALOG).telling(Descriptions::of::<PingPong>().unwrap());
     feed(
         &mut service,
         &mut past_preamble(),

@@ -2,7 +2,9 @@
 
 mod common;
 
-use diset_std::{BadSettings, BadValue, Cause, Client, ClientEvent, Code, Conn, Ended, SendError, Service, Verdict};
+use diset_std::{
+    BadSettings, BadValue, Cause, Client, ClientEvent, Code, Conn, Ended, SendError, Service, SlowPolicy, Verdict,
+};
 use diset_std::{Schema, define_service};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -197,6 +199,56 @@ async fn a_service_that_comes_back_with_other_definitions_is_learned_anew() -> T
         .send_any(&client.value("Job", json!({"id": 2, "queue": "short"}))?)
         .await?;
     assert_eq!(jobs.next().await, (2, "short".to_owned()));
+    client.close().await;
+    Ok(())
+}
+
+/// A message whose description is longer than a small buffer.
+mod wide {
+    use super::{Deserialize, Schema, Serialize, define_service};
+
+    macro_rules! wide {
+        ($($attribute:ident)*) => {
+            #[derive(Debug, Default, Serialize, Deserialize, Schema)]
+            pub(crate) struct Wide { $(pub(crate) $attribute: u8),* }
+        };
+    }
+    wide! {
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_0 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_1
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_2 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_3
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_4 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_5
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_6 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_7
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_8 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_9
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_a an_attribute_with_a_name_that_takes_all_the_room_of_its_line_b
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_c an_attribute_with_a_name_that_takes_all_the_room_of_its_line_d
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_e an_attribute_with_a_name_that_takes_all_the_room_of_its_line_f
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_g an_attribute_with_a_name_that_takes_all_the_room_of_its_line_h
+        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_i an_attribute_with_a_name_that_takes_all_the_room_of_its_line_j
+    }
+    define_service! { pub(crate) Wides = "Test/Wide"; from_service: [Wide] }
+}
+
+#[tokio::test]
+async fn who_is_told_a_long_catalog_is_not_taken_for_slow() -> TestResult {
+    let world = World::new()?;
+    let service = Service::new(wide::Wides)
+        .send_buffer(1024)
+        .slow_policy(SlowPolicy::Disconnect)
+        .on_connected(|conn: Conn<wide::Wides>| async move {
+            conn.send(&wide::Wide::default()).await?;
+            Ok(())
+        });
+    let running = world.serve(service).await?;
+    let (client, mut events) = Client::generic("Test/Wide", &running.address)
+        .tls(world.tls("alice")?)
+        .events(8)?;
+    let first = within("connected", events.next()).await;
+    assert!(matches!(first, Some(ClientEvent::Connected(_))), "{first:?}");
+    let second = within("a message", events.next()).await;
+    assert!(
+        matches!(second, Some(ClientEvent::Message(ref wide)) if wide.name() == "Wide"),
+        "{second:?}"
+    );
     client.close().await;
     Ok(())
 }

@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::sync::{Arc, LazyLock};
 
 use diset_proto::{
-    Admission, AdoptConfig, Agreement, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant,
-    LearnedCatalog, Limits, Notice, Phase, Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
+    Admission, AdoptConfig, Agreement, ClientConfig, Code, Connection, Deframer, Descriptions, Event, Held, Identity,
+    Instant, LearnedCatalog, Limits, Notice, Phase, Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ fn start() -> Instant {
 
 fn service() -> Connection<[u8; OUTPUT]> {
     let service = Connection::service(start(), Fuzzed::CATALOG, limits(), [0; OUTPUT]).unwrap();
-    service.telling(Fuzzed::STRUCTURES)
+    service.telling(TOLD.clone())
 }
 
 /// Where a client has its catalog from.
@@ -300,6 +300,7 @@ pub(super) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+static TOLD: LazyLock<Descriptions> = LazyLock::new(|| Descriptions::of::<Fuzzed>().unwrap());
 static CATALOG: LazyLock<Arc<LearnedCatalog>> = LazyLock::new(|| Arc::new(LearnedCatalog::of::<Fuzzed>().unwrap()));
 static FROM_CLIENT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_client);
 static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);

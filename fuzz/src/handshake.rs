@@ -9,8 +9,8 @@ use core::time::Duration;
 use std::sync::LazyLock;
 
 use diset_proto::{
-    Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Direction, Event, GrowBuf, Identity, Instant,
-    Limits, MessageOf, Notice, Phase, Proposal, RetryAfter, ServiceDef, ServiceName, Trid,
+    Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Descriptions, Direction, Event, GrowBuf,
+    Identity, Instant, Limits, MessageOf, Notice, Phase, Proposal, RetryAfter, ServiceDef, ServiceName, Trid,
 };
 
 use super::Bytes;
@@ -41,7 +41,7 @@ fn limits_of([frame, bytes, messages, silence]: LimitsSaid) -> Limits {
 
 fn service(limits: Limits) -> Peer {
     let mut peer = Peer::service(Fuzzed::CATALOG, limits);
-    peer.conn = peer.conn.telling(Fuzzed::STRUCTURES);
+    peer.conn = peer.conn.telling(Descriptions::of::<Fuzzed>().unwrap());
     peer
 }
 

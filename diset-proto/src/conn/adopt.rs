@@ -77,7 +77,7 @@ impl Core {
     /// Service: whether it can tell its catalog.
     #[cfg(feature = "alloc")]
     pub(super) const fn tells(&self) -> bool {
-        self.structures.len() == self.catalog.messages().len()
+        self.told.is_some()
     }
 
     /// Chips are no services, and shall not carry what tells a catalog.

@@ -1,9 +1,6 @@
 //! What a connection knows, and what follows from what happens to it. No output buffer
 //! is in reach here: what is to be sent is remembered in [`Pending`].
 
-#[cfg(feature = "alloc")]
-use postcard_schema::schema::NamedType;
-
 use super::Role;
 use super::adopt::Adopted;
 use super::event::Event;
@@ -19,6 +16,8 @@ use crate::limits::{LINGER, Limits, MAX_DRAIN};
 use crate::message::{DecodeError, Held, MessageRef, Payload};
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
+#[cfg(feature = "alloc")]
+use crate::schema::told::Descriptions;
 use crate::schema::walk::Invalid;
 use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::Instant;
@@ -38,9 +37,9 @@ const ADMISSION_RETRY: RetryAfter = RetryAfter {
 pub(super) struct Core {
     pub(super) role: Role,
     pub(super) catalog: &'static Catalog,
-    /// Service: the structures of its messages, to be told; none when it does not tell.
+    /// Service: what it tells clients without a catalog, when it does.
     #[cfg(feature = "alloc")]
-    pub(super) structures: &'static [&'static NamedType],
+    pub(super) told: Option<Descriptions>,
     pub(super) adopted: Adopted,
     pub(super) limits: Limits,
     pub(super) theirs: PeerLimits,
@@ -74,7 +73,7 @@ impl Core {
             role,
             catalog,
             #[cfg(feature = "alloc")]
-            structures: &[],
+            told: None,
             adopted: Adopted::No,
             limits,
             theirs: PeerLimits::of(&limits),

@@ -21,7 +21,7 @@ use crate::wire::outbox::{BodyError, Outbox};
 use crate::wire::packet::{Acceptance, Definitions, Proposal};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{BadPacket, Cursor, Writer};
+use crate::wire::tlv::{Cursor, Writer};
 
 /// What a client connects with.
 #[derive(Debug, Clone, Copy)]
@@ -155,15 +155,18 @@ impl Core {
     /// Service: a proposal came (PROTOCOL H-3 to H-6).
     pub(super) fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Notice> {
         let proposal = Proposal::read(body).map_err(|bad| bad_packet(Kind::Proposal, bad))?;
-        if proposal.digest.is_none() && !self.tells() {
-            return Err(bad_packet(Kind::Proposal, BadPacket::Critical(8)));
-        }
         self.theirs = proposal.limits;
         self.pending.remember_digest(proposal.digest);
         self.deadline = Some(now.after(self.limits.handshake()));
         self.enter(Phase::Admitting);
         if proposal.service.as_str() != self.catalog.service().as_str() {
             let notice = Notice::new(Code::UnknownService).with_text(proposal.service.as_str());
+            self.end(Cause::WeRefused(notice));
+            return Ok(None);
+        }
+        if proposal.digest.is_none() && !self.tells() {
+            // PROTOCOL H-10
+            let notice = Notice::new(Code::UnknownField).with_text("the service does not tell its messages");
             self.end(Cause::WeRefused(notice));
             return Ok(None);
         }

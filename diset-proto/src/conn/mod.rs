@@ -35,6 +35,8 @@ use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN
 use crate::message::{self, DecodeError, Held, MessageRef};
 #[cfg(feature = "alloc")]
 use crate::schema::learned::{LearnedCatalog, LearnedMessage};
+#[cfg(feature = "alloc")]
+use crate::schema::told::Descriptions;
 use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::status::{Code, Notice};
@@ -111,12 +113,11 @@ impl<B: Storage> Connection<B> {
     }
 
     /// Service: can tell the whole catalog to clients that were built without one.
-    /// `structures` are those of the catalog, [`ServiceDef::STRUCTURES`](crate::ServiceDef::STRUCTURES).
     /// Without this such clients are refused.
     #[cfg(feature = "alloc")]
     #[must_use]
-    pub const fn telling(mut self, structures: &'static [&'static NamedType]) -> Self {
-        self.core.structures = structures;
+    pub fn telling(mut self, descriptions: Descriptions) -> Self {
+        self.core.told = Some(descriptions);
         self
     }
 

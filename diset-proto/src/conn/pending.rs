@@ -10,7 +10,7 @@ use crate::definition::Digest;
 use crate::error::Cause;
 use crate::limits::MAX_HANDSHAKE_FRAME;
 #[cfg(feature = "alloc")]
-use crate::schema::canonical::describe;
+use crate::schema::told::Descriptions;
 use crate::status::{Code, Notice};
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox, PutError};
@@ -26,9 +26,9 @@ pub(super) struct Pending {
     describe: bool,
     /// The number of the definition to be sent next.
     definitions: Option<u8>,
-    /// Where in the catalog the next part begins: number of the message and offset.
+    /// Where in the descriptions of the catalog the next part begins.
     #[cfg(feature = "alloc")]
-    catalog: Option<(u8, usize)>,
+    catalog: Option<usize>,
     acceptance: bool,
     answer: bool,
     /// How many bytes must leave until the last answer has left.
@@ -93,7 +93,7 @@ impl Pending {
     pub(super) fn accept(&mut self) {
         #[cfg(feature = "alloc")]
         {
-            self.catalog = self.adopts().then_some((0, 0));
+            self.catalog = self.adopts().then_some(0);
         }
         self.acceptance = true;
     }
@@ -283,27 +283,20 @@ impl Core {
     /// As many parts of the catalog as there is room for (PROTOCOL H-11).
     #[cfg(feature = "alloc")]
     fn write_catalog<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
-        let described = self.catalog.messages().iter().zip(self.structures);
-        while let Some((number, offset)) = self.pending.catalog {
-            let mut rest = described.clone().skip(usize::from(number)).peekable();
-            if rest.peek().is_none() {
+        let told = self.told.as_ref().map_or(&[][..], Descriptions::as_bytes);
+        let most = self.theirs.max_frame.min(MAX_HANDSHAKE_FRAME);
+        while let Some(offset) = self.pending.catalog {
+            let rest = told.get(offset..).unwrap_or_default();
+            if rest.is_empty() {
                 self.pending.catalog = None;
                 break;
             }
-            let most = self.theirs.max_frame.min(MAX_HANDSHAKE_FRAME);
-            let mut next = (number, offset);
+            let mut taken = 0;
             put_within(out, Kind::Catalog, most, |out| {
-                next = (number, offset);
-                for (def, structure) in rest.clone() {
-                    next.1 += out.fill(|place| describe(def, structure, next.1, place));
-                    if next.1 < def.size() {
-                        break;
-                    }
-                    next = (next.0 + 1, 0);
-                }
-                if next == (number, offset) { Err(NoRoom) } else { Ok(()) }
+                taken = out.fill(rest);
+                if taken > 0 { Ok(()) } else { Err(NoRoom) }
             })?;
-            self.pending.catalog = Some(next);
+            self.pending.catalog = Some(offset + taken);
         }
         Ok(())
     }

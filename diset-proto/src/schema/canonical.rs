@@ -1,13 +1,14 @@
 //! The canonical form of definitions: bytes that are equal exactly when the definitions are
 //! (PROTOCOL S-3), and the refusal of those that cannot work (S-1).
 //!
-//! One traversal writes them: into a hash while compiling, and a part at a time into a
-//! buffer when a peer asks for the whole catalog. That names are not repeated is left to the
+//! One traversal writes them: into a hash while compiling, and into a buffer to be told to
+//! clients. That names are not repeated is left to the
 //! compiler, which sees to it in every type: comparing all pairs takes long in a constant.
 
 use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue, NamedVariant};
 use sha2_const_stable::Sha256;
 
+#[cfg(feature = "alloc")]
 use super::MessageDef;
 use crate::definition::Direction;
 use crate::limits::{MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE_NAME};
@@ -61,11 +62,8 @@ pub(super) struct Sink<'p> {
 
 enum To<'p> {
     Hash(Sha256),
-    /// Keeps what follows the first `skip` bytes, as much as there is place for.
-    Part {
-        skip: usize,
-        place: &'p mut [u8],
-    },
+    /// Keeps as much as there is place for.
+    Bytes(&'p mut [u8]),
 }
 
 impl Sink<'static> {
@@ -94,15 +92,15 @@ impl Sink<'static> {
                 Some(half) => Ok((*half, self.count)),
                 None => Err("SHA-256 has 32 bytes"),
             },
-            To::Part { .. } => Err("not a hash"),
+            To::Bytes(_) => Err("not a hash"),
         }
     }
 }
 
 impl<'p> Sink<'p> {
-    const fn part(skip: usize, place: &'p mut [u8]) -> Self {
+    const fn bytes(place: &'p mut [u8]) -> Self {
         Self {
-            to: To::Part { skip, place },
+            to: To::Bytes(place),
             count: 0,
             fault: None,
         }
@@ -122,17 +120,13 @@ impl<'p> Sink<'p> {
         let start = self.count;
         let to = match self.to {
             To::Hash(hash) => To::Hash(hash.update(bytes)),
-            To::Part { skip, place } => {
-                let (mut at, mut rest) = (start, bytes);
-                while let [byte, tail @ ..] = rest {
-                    if at >= skip
-                        && let Some((_, [slot, ..])) = place.split_at_mut_checked(at - skip)
-                    {
-                        *slot = *byte;
-                    }
-                    (at, rest) = (at + 1, tail);
+            To::Bytes(place) => {
+                if let Some((_, free)) = place.split_at_mut_checked(start)
+                    && let Some((slot, _)) = free.split_at_mut_checked(bytes.len())
+                {
+                    slot.copy_from_slice(bytes);
                 }
-                To::Part { skip, place }
+                To::Bytes(place)
             }
         };
         Self {
@@ -290,20 +284,16 @@ const fn head<'p>(sink: Sink<'p>, name: &str, direction: Direction) -> Sink<'p> 
 
 /// How many bytes that takes.
 pub(super) const fn head_len(name: &str) -> usize {
-    head(Sink::part(0, &mut []), name, Direction::Both).count
+    head(Sink::bytes(&mut []), name, Direction::Both).count
 }
 
-/// Writes a part of a message's description (PROTOCOL S-7): what follows its first `skip`
-/// bytes, as much as there is place for. Returns how much was written; nothing when the
-/// structure cannot work.
-#[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "nothing describes without it"))]
-pub(crate) fn describe(def: &MessageDef, structure: &NamedType, skip: usize, place: &mut [u8]) -> usize {
-    let room = place.len();
-    let sink = head(Sink::part(skip, place), def.name(), def.direction()).ty(structure, 0);
-    match sink.fault {
-        Some(_) => 0,
-        None => sink.count.saturating_sub(skip).min(room),
-    }
+/// Writes a message's description (PROTOCOL S-7). False when it does not fill the place, or
+/// when the structure cannot work.
+#[cfg(feature = "alloc")]
+pub(super) fn describe(def: &MessageDef, structure: &NamedType, place: &mut [u8]) -> bool {
+    let size = place.len();
+    let sink = head(Sink::bytes(place), def.name(), def.direction()).ty(structure, 0);
+    sink.fault.is_none() && sink.count == size
 }
 
 #[cfg(test)]
@@ -320,11 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn a_description_can_be_written_in_parts_of_any_length() {
+    fn a_description_is_the_documented_bytes() {
         let def = MessageDef::new::<Note>("Note", Direction::FromService);
         let mut whole = [0xee; 100];
-        let size = describe(&def, Note::SCHEMA, 0, &mut whole);
-        assert_eq!(size, def.size(), "PROTOCOL S-7");
+        let size = def.size();
+        assert!(describe(&def, Note::SCHEMA, &mut whole[..size]), "PROTOCOL S-7");
         let mut expected = vec![2, 0, 4, 0];
         expected.extend(b"Note");
         expected.extend([23, 3, 0, 5, 0]);
@@ -337,22 +327,13 @@ mod tests {
         expected.extend(b"tags");
         expected.extend([19, 21, 2, 0, 7, 18, 14]);
         assert_eq!(whole[..size], expected, "PROTOCOL S-7");
-        for step in 1..=size {
-            let mut parts = Vec::new();
-            while parts.len() < size {
-                let mut part = vec![0; step];
-                let wrote = describe(&def, Note::SCHEMA, parts.len(), &mut part);
-                assert_eq!(wrote, step.min(size - parts.len()));
-                parts.extend_from_slice(&part[..wrote]);
-            }
-            assert_eq!(parts, expected);
-        }
-        assert_eq!(describe(&def, Note::SCHEMA, size + 1, &mut whole), 0);
+        assert!(!describe(&def, Note::SCHEMA, &mut whole[..size - 1]));
+        assert!(!describe(&def, Note::SCHEMA, &mut whole[..=size]));
     }
 
     #[test]
-    fn nothing_is_written_of_what_cannot_work() {
+    fn what_cannot_work_is_not_described() {
         let def = MessageDef::new::<u8>("A", Direction::Both);
-        assert_eq!(describe(&def, <Vec<()>>::SCHEMA, 0, &mut [0; 16]), 0, "PROTOCOL S-1");
+        assert!(!describe(&def, <Vec<()>>::SCHEMA, &mut [0; 7]), "PROTOCOL S-1");
     }
 }

@@ -9,6 +9,8 @@ pub(crate) mod canonical;
 pub(crate) mod digest;
 #[cfg(feature = "alloc")]
 pub(crate) mod learned;
+#[cfg(feature = "alloc")]
+pub(crate) mod told;
 pub(crate) mod walk;
 
 use postcard_schema::Schema;

@@ -39,6 +39,7 @@ use crate::error::Misuse;
 use crate::id::{Identity, Trid};
 use crate::limits::Limits;
 use crate::schema::agree::Agreement;
+use crate::schema::told::Descriptions;
 use crate::schema::{Catalog, ServiceDef};
 use crate::time::Instant;
 use crate::wire::args::Arg;
@@ -56,6 +57,7 @@ pub struct Setup {
     client_structures: &'static [&'static NamedType],
     service: &'static Catalog,
     service_structures: &'static [&'static NamedType],
+    told: Option<Descriptions>,
     identity: Identity,
     client_limits: Limits,
     service_limits: Limits,
@@ -161,7 +163,10 @@ impl Setup {
         };
         let service =
             match Connection::service(self.start, self.service, self.service_limits, GrowBuf::new(self.output)) {
-                Ok(service) => service.telling(self.service_structures),
+                Ok(service) => match self.told {
+                    Some(told) => service.telling(told),
+                    None => service,
+                },
                 Err(misuse) => panic!("the service cannot start: {misuse}"),
             };
         let input = |limits: &Limits| GrowBuf::new(limits.max_frame() as usize + 4);
@@ -254,6 +259,7 @@ impl Pair {
             client_structures: S::STRUCTURES,
             service: S::CATALOG,
             service_structures: S::STRUCTURES,
+            told: Descriptions::of::<S>().ok(),
             identity: Identity::from_bytes([0x1d; 16]),
             client_limits: Limits::SERVER,
             service_limits: Limits::SERVER,

@@ -189,13 +189,17 @@ impl<'b> Writer<'b> {
         written
     }
 
-    /// Lets `fill` write into what is left, as much as it says.
+    /// As many of the bytes as there is room for; how many.
     #[cfg(feature = "alloc")]
-    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> usize {
+    pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
         let place = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let written = fill(place).min(place.len());
-        self.len += written;
-        written
+        let mut taken = 0;
+        for (slot, byte) in place.iter_mut().zip(bytes) {
+            *slot = *byte;
+            taken += 1;
+        }
+        self.len += taken;
+        taken
     }
 
     /// A field of bytes that exist already.

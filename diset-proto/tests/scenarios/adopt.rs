@@ -410,19 +410,19 @@ fn a_proposal_with_a_catalog_and_without(change: Change<'_>) -> Pair {
 }
 
 #[test]
-fn a_service_that_does_not_tell_refuses_as_one_that_does_not_know() {
+fn a_service_that_does_not_tell_refuses() {
     let now = diset_proto::Instant::ZERO;
     let mut service = Connection::service(now, Demo::CATALOG, Limits::SERVER, GrowBuf::new(4096)).unwrap();
     let mut rx = Deframer::new(GrowBuf::new(4096));
     let bytes = proposal(false, true);
     let mut input = bytes.as_slice();
     let frame = rx.next(&mut input, service.max_frame()).unwrap();
-    let Some(Event::Dropped(Cause::OurError(notice))) = service.handle_frame(now, frame) else {
+    let Some(Event::Dropped(Cause::WeRefused(notice))) = service.handle_frame(now, frame) else {
         panic!("PROTOCOL H-10: not refused");
     };
     assert_eq!(
         (notice.code(), notice.text()),
-        (Code::UnknownField, "proposal, field 8"),
+        (Code::UnknownField, "the service does not tell its messages"),
         "PROTOCOL H-10"
     );
 }

@@ -69,7 +69,9 @@ impl<S: ServiceDef> App for ClientApp<S> {
 
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {
         self.open.take()?;
-        if !matches!(dropped.cause(), Cause::WentAway(_)) {
+        // An end in order is the program's own, or was told; a line that broke meanwhile was not.
+        let in_order = matches!(dropped.cause(), Cause::WentAway(_)) && dropped.unconfirmed() == 0;
+        if !in_order {
             tracing::info!(service = self.client.inner.name, %dropped, why, "disconnected");
         }
         let client = self.client.clone();

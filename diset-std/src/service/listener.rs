@@ -253,9 +253,12 @@ impl<S: ServiceDef> BoundService<S> {
 
     fn engine(&self) -> Result<Connection<PooledOutput>, Misuse> {
         let settings = &self.service.settings;
-        let output = PooledOutput::new(settings.send_buffer);
+        let output = PooledOutput::new(self.service.send_buffer());
         let engine = Connection::service(clock::now(), S::CATALOG, settings.limits, output)?;
-        Ok(engine.telling(S::STRUCTURES))
+        Ok(match &self.service.told {
+            Some(told) => engine.telling(told.clone()),
+            None => engine,
+        })
     }
 
     /// Starts the task of a new connection.

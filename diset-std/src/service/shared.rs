@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use diset_proto::{Agreement, Digest, LearnedCatalog, Limits, ServiceDef, Trid};
+use diset_proto::limits::MIN_OUTPUT;
+use diset_proto::{Agreement, Descriptions, Digest, LearnedCatalog, Limits, ServiceDef, Trid};
 
 use super::conn::Conn;
 use super::counters::Cells;
@@ -33,6 +34,8 @@ pub(super) struct Shared<S: ServiceDef> {
     /// Clients that did not get in, in the log.
     pub(super) failures: FewLines,
     next_trid: AtomicU64,
+    /// What clients without definitions are told.
+    pub(super) told: Option<Descriptions>,
     catalog: OnceLock<Option<Arc<LearnedCatalog>>>,
 }
 
@@ -80,13 +83,22 @@ impl<S: ServiceDef> Shared<S> {
             counters: Cells::new(S::CATALOG.service()),
             failures: FewLines::default(),
             next_trid: AtomicU64::new(first_trid(SystemTime::now())),
+            // `define_service!` lets nothing through that is refused here.
+            told: Descriptions::of::<S>().ok(),
             catalog: OnceLock::new(),
         })
     }
 
+    /// How many bytes may wait for one client: all that is told, at least, so that a client that
+    /// is being told the catalog does not look slow.
+    pub(super) fn send_buffer(&self) -> usize {
+        let told = self.told.as_ref().map_or(0, |told| told.as_bytes().len());
+        // Frames of 512 bytes, and the acceptance.
+        self.settings.send_buffer.max(told + told / 64 + 2 * MIN_OUTPUT)
+    }
+
     /// The definitions as values, made when they are first wanted.
     pub(super) fn catalog(&self) -> Option<Arc<LearnedCatalog>> {
-        // `define_service!` lets nothing through that is refused here.
         let made = || LearnedCatalog::of::<S>().ok().map(Arc::new);
         self.catalog.get_or_init(made).clone()
     }

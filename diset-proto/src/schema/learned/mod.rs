@@ -15,11 +15,11 @@ mod tests;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MessageDef, ServiceDef, canonical, digest};
+use super::told::Descriptions;
+use super::{ServiceDef, digest};
 use crate::definition::{Digest, Direction, Key};
 use crate::id::ServiceName;
 use crate::limits::{MAX_CATALOG, MAX_MESSAGES};
@@ -149,17 +149,7 @@ impl LearnedCatalog {
     /// Never with [`define_service!`](crate::define_service), which refuses while compiling
     /// what cannot work.
     pub fn of<S: ServiceDef>() -> Result<Self, BadDescription> {
-        let defs = S::CATALOG.messages();
-        let mut descriptions = vec![0; defs.iter().map(MessageDef::size).sum()];
-        let mut rest = descriptions.as_mut_slice();
-        for (def, structure) in defs.iter().zip(S::STRUCTURES) {
-            let (place, after) = rest.split_at_mut_checked(def.size()).ok_or(BadDescription::TooShort)?;
-            if canonical::describe(def, structure, 0, place) != def.size() {
-                return Err(BadDescription::TooShort);
-            }
-            rest = after;
-        }
-        Self::decode(S::CATALOG.service(), &descriptions)
+        Self::decode(S::CATALOG.service(), Descriptions::of::<S>()?.as_bytes())
     }
 
     /// The name of the service, of the form `System/Name`.
