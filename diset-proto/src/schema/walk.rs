@@ -33,8 +33,8 @@ pub enum Invalid {
     Depth,
     /// The type's own deserialisation refused it.
     Refused,
-    /// A learned structure has so many parts without bytes that the message would cost more
-    /// steps than its length allows.
+    /// A learned structure shows so many parts and names for so few bytes that the message
+    /// costs more than its length allows (PROTOCOL M-6).
     #[cfg(feature = "alloc")]
     TooMuchWork,
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Invalid {
             Self::Depth => f.write_str("nested too deep"),
             Self::Refused => f.write_str("an attribute was refused by its type"),
             #[cfg(feature = "alloc")]
-            Self::TooMuchWork => f.write_str("takes more steps than its length allows"),
+            Self::TooMuchWork => f.write_str("the message shows too many parts and names for its length"),
         }
     }
 }
@@ -61,7 +61,8 @@ impl core::error::Error for Invalid {}
 
 /// Whether `bytes` are exactly one value of the structure.
 ///
-/// Bounded by the bytes and by [`MAX_DEPTH`]; allocates nothing.
+/// Bounded by the bytes and by [`MAX_DEPTH`]; allocates nothing. So it does not see that a key
+/// stands twice in a map (PROTOCOL M-2), which decoding the type does.
 ///
 /// # Errors
 /// The first thing that does not fit.

@@ -174,6 +174,8 @@ fn a_repeated_key_is_refused_as_with_the_type() {
         Err(Invalid::NotCanonical),
         "PROTOCOL M-2"
     );
+    // Keys that were read before are not kept there.
+    assert_eq!(check_structure(Maps::SCHEMA, &twice), Ok(()));
     // Any order will do: the length is what a receiver with the type compares.
     let unsorted = [2, 1, b'b', 0, 1, b'a', 0, 0];
     assert!(typed::<Maps>(&unsorted));

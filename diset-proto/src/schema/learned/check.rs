@@ -6,23 +6,25 @@ use alloc::vec::Vec;
 use super::structure::{Piece, Shape, Structure, Variant};
 use crate::schema::walk::{self, Invalid};
 
-/// Steps that any message may take, and steps for each of its bytes. A structure without
-/// parts that take no bytes needs 16 for each byte at most, one for each level.
-const STEPS: usize = 65_536;
-const STEPS_PER_BYTE: usize = 16;
+/// What any message may cost, and what for each of its bytes (PROTOCOL M-6). Only names of
+/// more than 62 bytes for each byte of the payload bring a structure there whose parts all
+/// take bytes.
+const BUDGET: usize = 16_384;
+const BUDGET_PER_BYTE: usize = 64;
 
 impl Structure {
     /// Whether `bytes` are exactly one value of this structure (PROTOCOL M-2).
     ///
-    /// The work is bounded by the number of bytes, whatever the structure is. For the keys of
-    /// maps so many pointers are set aside as there are keys in the bytes.
+    /// The work, and what is shown of the value, are bounded by the number of bytes, whatever
+    /// the structure is (PROTOCOL M-6). For the keys of maps so many pointers are set aside as
+    /// there are keys in the bytes.
     ///
     /// # Errors
     /// The first thing that does not fit.
     pub fn check(&self, bytes: &[u8]) -> Result<(), Invalid> {
         let mut rest = bytes;
-        let steps = bytes.len().saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS);
-        Walk(steps).value(self.piece(), &mut rest)?;
+        let budget = bytes.len().saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET);
+        Walk(budget).value(self.piece(), &mut rest)?;
         match rest.len() {
             0 => Ok(()),
             left => Err(Invalid::LeftOver(left)),
@@ -42,12 +44,27 @@ pub(super) fn repeated(keys: &mut [&[u8]]) -> bool {
     pairs.any(|(one, other)| one == other)
 }
 
-/// How many steps are left.
+/// The length of a name as JSON shows it.
+fn shown_length(name: &str) -> usize {
+    let lengths = name.bytes().map(|byte| match byte {
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    });
+    lengths.sum()
+}
+
+/// What is left of the budget.
 struct Walk(usize);
 
 impl Walk {
+    fn pay(&mut self, cost: usize) -> Result<(), Invalid> {
+        self.0 = self.0.checked_sub(cost).ok_or(Invalid::TooMuchWork)?;
+        Ok(())
+    }
+
     fn value(&mut self, piece: Piece<'_>, rest: &mut &[u8]) -> Result<(), Invalid> {
-        self.0 = self.0.checked_sub(1).ok_or(Invalid::TooMuchWork)?;
+        self.pay(1)?;
         match piece {
             Piece::One(shape) => self.shape(shape, rest),
             Piece::Pair(key, value) => {
@@ -55,9 +72,10 @@ impl Walk {
                 self.value(value.piece(), rest)
             }
             Piece::Tuple(items) => items.iter().try_for_each(|item| self.value(item.piece(), rest)),
-            Piece::Record(attributes) => attributes
-                .iter()
-                .try_for_each(|attribute| self.value(attribute.structure().piece(), rest)),
+            Piece::Record(attributes) => attributes.iter().try_for_each(|attribute| {
+                self.pay(shown_length(attribute.name()))?;
+                self.value(attribute.structure().piece(), rest)
+            }),
         }
     }
 
@@ -87,6 +105,7 @@ impl Walk {
             Shape::Structure(attributes) => self.value(Piece::Record(attributes), rest),
             Shape::Enum(variants) => {
                 let variant = chosen(variants, rest)?;
+                self.pay(shown_length(variant.name()))?;
                 variant.shape().piece().map_or(Ok(()), |piece| self.value(piece, rest))
             }
         }

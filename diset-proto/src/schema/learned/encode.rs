@@ -33,9 +33,13 @@ impl LearnedMessage {
     ///
     /// let catalog = LearnedCatalog::of::<PingPong>()?;
     /// let ping = catalog.message("Ping").ok_or("no Ping")?;
-    /// let value: serde_json::Value = serde_json::from_str(r#"{ "id": 7 }"#)?;
-    /// assert_eq!(ping.encode(value)?, [14]);
+    /// // Straight from the text, so that no number loses digits and no name that stands twice is
+    /// // passed over. What follows the value is for the caller to look at.
+    /// let mut text = serde_json::Deserializer::from_str(r#"{ "id": 7 }"#);
+    /// assert_eq!(ping.encode(&mut text)?, [14]);
+    /// text.end()?;
     ///
+    /// // A tree will do for what the program has built itself.
     /// let refused = ping.encode(serde_json::json!({ "id": "x" })).unwrap_err();
     /// assert_eq!(
     ///     refused.to_string(),
@@ -45,7 +49,8 @@ impl LearnedMessage {
     /// ```
     ///
     /// # Errors
-    /// The first thing that does not fit, with its place.
+    /// The first thing that does not fit, with its place; without one when the message shows
+    /// more than its length allows (PROTOCOL M-6).
     pub fn encode<'de, D: Deserializer<'de>>(&self, value: D) -> Result<Vec<u8>, EncodeError> {
         self.encode_within(MAX_FRAME as usize, value)
     }
@@ -58,7 +63,11 @@ impl LearnedMessage {
             failure: None,
         };
         match encoder.at(self.structure.piece()).deserialize(value) {
-            Ok(_) => Ok(encoder.out),
+            // The budget is for the whole message, so it is held against what was written.
+            Ok(_) => match self.structure.check(&encoder.out) {
+                Ok(()) => Ok(encoder.out),
+                Err(invalid) => Err(EncodeError::new(&[], invalid)),
+            },
             // What the format itself found wrong, unless we have.
             Err(error) => Err(encoder
                 .failure
