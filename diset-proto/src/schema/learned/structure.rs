@@ -181,17 +181,15 @@ impl VariantShape {
     }
 }
 
-/// A text of the peer, with what could move a terminal's cursor written as an escape.
+/// A text of the peer, with every character that is not printable written as an escape: it could
+/// steer a terminal, or show nothing. The backslash is one, too, so that no name looks like another.
 pub(super) struct Plain<'t>(pub(super) &'t str);
 
 impl Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|character| {
-            if character.is_control() {
-                write!(f, "{}", character.escape_unicode())
-            } else {
-                f.write_char(character)
-            }
+        self.0.chars().try_for_each(|character| match character {
+            '"' | '\'' => f.write_char(character),
+            _ => write!(f, "{}", character.escape_debug()),
         })
     }
 }

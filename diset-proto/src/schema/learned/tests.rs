@@ -103,6 +103,20 @@ fn names_of_a_peer_do_not_reach_the_terminal_as_they_are() {
     let message = LearnedMessage::decode(&[3, 0, 2, 0, b'A', 7, 22, 1, 0, 1, 0, 27, 7]).unwrap();
     assert_eq!(message.name(), "A\u{7}");
     assert_eq!(message.to_string(), "A\\u{7} { \\u{1b}: u8 }", "PROTOCOL E-2");
+    // Nor do those that turn the writing direction, show nothing, break the line or join the letter before.
+    let printed = |name: &str| {
+        let length = u8::try_from(name.len()).unwrap();
+        let description = [&[3, 0, 1, 0, b'A', 22, 1, 0, length, 0], name.as_bytes(), &[7]].concat();
+        LearnedMessage::decode(&description).unwrap().to_string()
+    };
+    for hidden in [
+        '\u{202e}', '\u{200b}', '\u{2028}', '\u{2066}', '\u{feff}', '\u{9b}', '\u{7f}', '\u{301}',
+    ] {
+        let escaped = format!("A {{ a{}b: u8 }}", hidden.escape_unicode());
+        assert_eq!(printed(&format!("a{hidden}b")), escaped, "PROTOCOL E-2");
+    }
+    assert_eq!(printed(r"\u{7}"), r"A { \\u{7}: u8 }");
+    assert_eq!(printed("größe \"1\" 大"), "A { größe \"1\" 大: u8 }");
 }
 
 /// A description of a message A of this type.
