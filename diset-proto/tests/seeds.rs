@@ -136,7 +136,7 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
     let seeds = seeds
         .iter()
         .map(|(target, name, bytes)| (*target, *name, bytes.to_vec()));
-    for (target, name, bytes) in seeds.chain(learned_seeds()).chain(made) {
+    for (target, name, bytes) in seeds.chain(learned_seeds()).chain(wide_seeds()).chain(made) {
         let path = folder(target).join(name);
         if write {
             fs::create_dir_all(folder(target)).unwrap();
@@ -196,5 +196,31 @@ fn learned_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             b"\x02\x13\x0d[\"NaN\",\"-inf\",1]".into(),
         ),
         ("values", "units", vec![9, 19, 21, 5, 0, 7, 17, 17, 17, 17, 3, 1, 2, 3]),
+    ]
+}
+
+/// Those whose types are longer than 255 bytes: 255, length of the type, type, payload.
+fn wide_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    // A sequence of structures of units, each under one of these names, and a flag.
+    let records = |names: Vec<Vec<u8>>| {
+        let count = u8::try_from(names.len() + 1).unwrap();
+        let units = names.iter().flat_map(|name| [&[64, 0][..], name, &[17]].concat());
+        let head = [19, 22, count, 0].into_iter();
+        head.chain(units).chain([1, 0, b'z', 1]).collect()
+    };
+    let seed = |ty: Vec<u8>, payload: &[u8]| {
+        let length = u16::try_from(ty.len()).unwrap().to_be_bytes();
+        [&[255][..], &length, &ty, payload].concat()
+    };
+    let letters = (0..60).map(|number| format!("{number:064}").into_bytes());
+    let wide = records(letters.collect());
+    // JSON needs six bytes for each of these.
+    let escaped = (0..40).map(|number| [&[1; 62][..], &[number / 31 + 1, number % 31 + 1]].concat());
+    let hostile: Vec<u8> = records(escaped.collect());
+    let over = [&[100][..], &[1; 100]].concat();
+    vec![
+        ("values", "a-wide-record", seed(wide, &[2, 0, 1])),
+        ("values", "long-names-in-the-budget", seed(hostile.clone(), &[1, 1])),
+        ("values", "long-names-over-the-budget", seed(hostile, &over)),
     ]
 }
