@@ -82,8 +82,8 @@ pub(crate) struct State {
 pub(crate) struct Orders {
     /// It is to break.
     pub(crate) cut: bool,
-    /// The credentials of the peer are to be looked at again.
-    pub(crate) recheck: Option<Arc<Recheck>>,
+    /// The credentials of the peer are to be looked at again: those who wait for it.
+    pub(crate) rechecks: Vec<Arc<Recheck>>,
 }
 
 /// One look at the credentials of many connections: how many it has ended. It is over when the last of them has let go of it.
@@ -106,6 +106,11 @@ impl Recheck {
     /// One more connection was ended.
     pub(crate) fn count(&self) {
         self.ended.fetch_add(1, Relaxed);
+    }
+
+    /// Whether somebody still waits for the number.
+    fn is_awaited(&self) -> bool {
+        self.over.as_ref().is_some_and(|over| !over.is_closed())
     }
 }
 
@@ -138,7 +143,7 @@ impl State {
 
     /// Whether something is to be done with it.
     pub(crate) const fn has_orders(&self) -> bool {
-        self.orders.cut || self.orders.recheck.is_some()
+        self.orders.cut || !self.orders.rechecks.is_empty()
     }
 
     /// The driver is about to sleep until something happens. `blocked`: it will write
@@ -267,10 +272,16 @@ impl Link {
         Self::kick(state, false);
     }
 
-    /// The credentials of the peer are to be looked at again, if there is a connection. A look that has not begun yet gives way.
+    /// The credentials of the peer are to be looked at again, if there is a connection. One look serves all who wait for one that has not
+    /// begun yet; each of them is told.
     pub(crate) fn recheck(&self, recheck: &Arc<Recheck>) {
         let mut state = self.lock();
-        state.orders.recheck = state.conn.is_some().then(|| Arc::clone(recheck));
+        if state.conn.is_none() {
+            return;
+        }
+        // There are no more than callers, then.
+        state.orders.rechecks.retain(|other| other.is_awaited());
+        state.orders.rechecks.push(Arc::clone(recheck));
         Self::kick(state, false);
     }
 

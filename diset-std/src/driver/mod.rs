@@ -156,14 +156,12 @@ impl<A: App> Driver<A> {
 
     /// What the program wants of the transport.
     fn obey(&mut self) {
-        let Orders { cut, recheck } = self.session.take_orders();
+        let Orders { cut, rechecks } = self.session.take_orders();
         if cut {
             self.wire.give_up();
         }
-        if let Some(recheck) = recheck
-            && credentials::recheck(&self.wire, &self.session)
-        {
-            recheck.count();
+        if !rechecks.is_empty() && credentials::recheck(&self.wire, &self.session) {
+            rechecks.iter().for_each(|recheck| recheck.count());
         }
     }
 

@@ -83,7 +83,8 @@ impl<S: ServiceDef> ServiceHandle<S> {
     /// [`ServerTls`](crate::tls::ServerTls) has now, and ends those it would not let in any more:
     /// revoked, of an authority that is not trusted any more, out of date. Such a client is told
     /// [`Code::CredentialsEnd`](diset_proto::Code::CredentialsEnd) and why; the others notice
-    /// nothing. Gives the number of those ended. Where there is no TLS there is nothing to look at.
+    /// nothing. Gives the number of those ended, when all have looked; where calls overlap, one
+    /// that was ended for several counts for each. Where there is no TLS there is nothing to look at.
     ///
     /// Each connection looks for itself, so many of them share the work among all workers. To be
     /// called when authorities or revocation lists have changed.
