@@ -129,8 +129,8 @@ async fn start_client(
 
 /// What a client learns when it connects.
 fn learn(client: &Client<PingPong>, service: &ServiceHandle<PingPong>) {
-    for (name, verdict) in client.learnt() {
-        say("client", &format!("learnt of the message {name}: {verdict}"));
+    for (name, verdict) in client.verdicts() {
+        say("client", &format!("verdict on the message {name}: {verdict}"));
     }
     say("  service", &format!("connected now: {:?}", service.connections()));
 }

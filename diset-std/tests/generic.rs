@@ -80,7 +80,7 @@ async fn a_client_learns_what_a_service_speaks() -> TestResult {
         ],
         "PROTOCOL H-11"
     );
-    assert!(client.learnt().iter().all(|(_, verdict)| *verdict == Verdict::Same));
+    assert!(client.verdicts().iter().all(|(_, verdict)| *verdict == Verdict::Same));
 
     // Attributes in any order, an optional one left out.
     let report =
@@ -130,6 +130,36 @@ async fn what_does_not_fit_is_told_in_words() -> TestResult {
         "Report: `samples[1].value`: expected a number, or the text NaN, inf or -inf, got the text \"x\""
     );
     client.close().await;
+    Ok(())
+}
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+struct Count {
+    whole: u128,
+}
+
+define_service! { Counts = "Test/Counts"; from_client: [Count] }
+
+#[tokio::test]
+async fn json_is_taken_as_it_is_written() -> TestResult {
+    let world = World::new()?;
+    let (counts, mut seen) = log();
+    let service = Service::new(Counts).on(move |_: Conn<Counts>, count: Count| {
+        counts.add(count.whole);
+        async { Ok(()) }
+    });
+    let running = world.serve(service).await?;
+    let client = Client::generic("Test/Counts", &running.address)
+        .tls(world.tls("alice")?)
+        .connect()
+        .await?;
+    let value = |text| client.value("Count", &mut serde_json::Deserializer::from_str(text));
+    client.try_send_any(&value(r#"{"whole": 340282366920938463463374607431768211455}"#)?)?;
+    assert_eq!(seen.next().await, u128::MAX);
+    let twice = value(r#"{"whole": 1, "whole": 2}"#).err().map(|why| why.to_string());
+    assert!(twice.as_ref().is_some_and(|why| why.contains("twice")), "{twice:?}");
+    client.close().await;
+    running.stop().await;
     Ok(())
 }
 

@@ -60,7 +60,7 @@ async fn each_side_learns_who_the_other_is() -> TestResult {
     assert_eq!((conn.identity(), Some(conn.trid())), (identity, client.trid()));
     assert_eq!(conn.args().text("site"), Some("CERN"));
     assert_eq!(conn.args().value("slots"), Some(&Value::Int(12)));
-    assert!(client.learnt().iter().all(|(_, verdict)| *verdict == Verdict::Same));
+    assert!(client.verdicts().iter().all(|(_, verdict)| *verdict == Verdict::Same));
 
     client.send(&Ping { id: 42 }).await?;
     assert_eq!(seen.next().await, Event::Pushed("welcome".into()), "PROTOCOL M-3");
@@ -274,14 +274,14 @@ async fn catalogs_that_differ_share_what_is_the_same() -> TestResult {
             .tls(world.tls("alice")?)
             .connect()
             .await?;
-        let learnt = [
+        let verdicts = [
             ("Forgotten", Verdict::Unknown),
             ("Shout", Verdict::Same),
             ("Ping", Verdict::Same),
             ("Pong", Verdict::Differs),
         ]
         .map(|(name, verdict)| (name.to_owned(), verdict));
-        assert_eq!(client.learnt(), learnt, "PROTOCOL S-5");
+        assert_eq!(client.verdicts(), verdicts, "PROTOCOL S-5");
         assert_eq!(
             client.send(&older::Forgotten { id: 1 }).await,
             Err(SendError::NotAgreed(Verdict::Unknown)),

@@ -219,7 +219,7 @@ async fn what_is_forbidden_for_good_is_learnt_at_connect() -> TestResult {
 
         let alice = world.client(PingPong, &running, "alice")?.connect().await?;
         assert_eq!(verdicts(&running, &alice).await, LESS, "PROTOCOL S-5: identical");
-        assert!(alice.learnt().contains(&("News".to_owned(), Verdict::Forbidden)));
+        assert!(alice.verdicts().contains(&("News".to_owned(), Verdict::Forbidden)));
         let older = Client::builder(Older, &running.address)
             .tls(world.tls("carol")?)
             .connect()
@@ -285,7 +285,7 @@ async fn messages_without_a_rule_of_their_own_share_one_that_is_asked_once() -> 
     alice.is_served().await;
     let forbidden = alice
         .client
-        .learnt()
+        .verdicts()
         .into_iter()
         .filter(|(_, verdict)| *verdict == Verdict::Forbidden);
     let forbidden: Vec<_> = forbidden.map(|(name, _)| name).collect();

@@ -135,12 +135,12 @@ pub struct ClientBuilder<S: ServiceDef> {
 }
 
 impl<S: ServiceDef> ClientBuilder<S> {
-    pub(super) fn tcp(_service: S, address: &str) -> Self {
+    pub(super) fn tcp(address: &str) -> Self {
         Self::new(Address::Tcp(address.to_owned()), Security::Unsaid)
     }
 
     #[cfg(unix)]
-    pub(super) fn unix(_service: S, path: &Path) -> Self {
+    pub(super) fn unix(path: &Path) -> Self {
         Self::new(Address::Unix(path.to_owned()), Security::Plain)
     }
 

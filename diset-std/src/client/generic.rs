@@ -16,9 +16,16 @@ use crate::link::Outgoing;
 
 /// The service of a client that learns the definitions when it connects: see
 /// [`Client::generic`].
-#[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it stands for something and holds nothing")]
-pub struct Generic;
+///
+/// There is no value of it, so neither a service nor a client is built with it by mistake:
+///
+/// ```compile_fail,E0423
+/// # use diset_std::{Generic, Service};
+/// let service = Service::new(Generic);
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "it stands for something and holds nothing")]
+pub enum Generic {}
 
 /// Nothing is known before there is a connection.
 impl ServiceDef for Generic {
@@ -45,23 +52,30 @@ impl Client<Generic> {
     /// for message in client.catalog().ok_or("not connected")?.messages() {
     ///     println!("{message}");
     /// }
-    /// let ping = client.value("Ping", &serde_json::json!({"id": 7}))?;
+    /// let mut json = serde_json::Deserializer::from_str(r#"{ "id": 7 }"#);
+    /// let ping = client.value("Ping", &mut json)?;
+    /// json.end()?;
     /// client.send_any(&ping).await?;
     /// # Ok(())
     /// # }
     /// ```
     pub fn generic(service: &str, address: &str) -> ClientBuilder<Generic> {
-        ClientBuilder::tcp(Generic, address).adopting(service)
+        ClientBuilder::tcp(address).adopting(service)
     }
 
     /// As [`generic`](Self::generic), at a Unix socket.
     #[cfg(unix)]
     pub fn generic_unix(service: &str, path: impl AsRef<Path>) -> ClientBuilder<Generic> {
-        ClientBuilder::unix(Generic, path.as_ref()).adopting(service)
+        ClientBuilder::unix(path.as_ref()).adopting(service)
     }
 
     /// Makes a message of a value in a self-describing format, such as JSON. Attributes may
     /// come in any order; an optional one may be missing.
+    ///
+    /// Text is best read by the deserializer of its format, as in the example of
+    /// [`generic`](Self::generic): what is parsed into a `serde_json::Value` first has lost
+    /// whole numbers above 64 bits and attributes that stand there twice. What follows the
+    /// value is for the caller to refuse.
     ///
     /// # Errors
     /// [`BadValue`], which says what was expected and what came.
@@ -95,13 +109,26 @@ impl Client<Generic> {
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was sent.
     pub async fn send_any(&self, message: &AnyMessage<Generic>) -> Result<(), SendError> {
-        let learned = Learned(message.definition(), message.bytes());
-        self.inner.link.send(&learned).await
+        self.inner.link.send(&Learned::of(message)).await
+    }
+
+    /// Sends such a message if there is room for it now.
+    ///
+    /// # Errors
+    /// As [`send_any`](Self::send_any); [`SendError::Full`] at once.
+    pub fn try_send_any(&self, message: &AnyMessage<Generic>) -> Result<(), SendError> {
+        self.inner.link.try_send(&Learned::of(message))
     }
 }
 
 /// A definition and a payload.
 struct Learned<'m>(&'m LearnedMessage, &'m [u8]);
+
+impl<'m> Learned<'m> {
+    fn of(message: &'m AnyMessage<Generic>) -> Self {
+        Self(message.definition(), message.bytes())
+    }
+}
 
 impl Outgoing for Learned<'_> {
     fn put(&self, conn: &mut Connection<PooledOutput>) -> Result<(), SendError> {

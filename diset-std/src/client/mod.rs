@@ -66,14 +66,14 @@ impl<S: ServiceDef> Client<S> {
     /// A client of the service at `address`, `host:port`; the host is the name that the
     /// service's certificate must prove. Set [`tls`](ClientBuilder::tls), handlers and the
     /// rest, then [`connect`](ClientBuilder::connect).
-    pub fn builder(service: S, address: &str) -> ClientBuilder<S> {
-        ClientBuilder::tcp(service, address)
+    pub fn builder(_service: S, address: &str) -> ClientBuilder<S> {
+        ClientBuilder::tcp(address)
     }
 
     /// A client of the service at a Unix socket.
     #[cfg(unix)]
-    pub fn builder_unix(service: S, path: impl AsRef<std::path::Path>) -> ClientBuilder<S> {
-        ClientBuilder::unix(service, path.as_ref())
+    pub fn builder_unix(_service: S, path: impl AsRef<std::path::Path>) -> ClientBuilder<S> {
+        ClientBuilder::unix(path.as_ref())
     }
 
     /// Sends a message: at most once, in order. Fails at once when the client is not
@@ -140,17 +140,17 @@ impl<S: ServiceDef> Client<S> {
 
     /// What the service said of each message when this connection was made: name and
     /// verdict, in the order of the catalog. Empty while not connected.
-    pub fn learnt(&self) -> Vec<(String, Verdict)> {
+    pub fn verdicts(&self) -> Vec<(String, Verdict)> {
         let Some(catalog) = self.catalog() else {
             return Vec::new();
         };
         let numbered = catalog.messages().iter().zip(0u8..);
-        let learnt = self.inner.link.opened(|conn| {
+        let verdicts = self.inner.link.opened(|conn| {
             numbered
                 .map(|(message, number)| (message.name().to_owned(), conn.verdict(number)))
                 .collect()
         });
-        learnt.unwrap_or_default()
+        verdicts.unwrap_or_default()
     }
 
     /// What the service said of this message when this connection was made; `None` while not
