@@ -400,6 +400,7 @@ fn service_engine() -> Result<Engine, Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    diset_examples::no_options("The engine driven by hand, over a socket pair and over a noisy serial line.");
     over_a_socket()?;
     over_a_serial_line()
 }

@@ -14,20 +14,23 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use diset_std::diset_proto::{Direction, LearnedCatalog};
-use diset_std::tls::{Authorities, Certificate, ClientTls};
-use diset_std::{AnyMessage, Client, ClientEvent, ClientState, Events, Generic, Verdict};
+use diset_examples::{certificate_error, printable};
+use diset_std::diset_proto::{Direction, LearnedCatalog, Shape};
+use diset_std::tls::{Authorities, Certificate, ClientTls, TlsError};
+use diset_std::{
+    AnyMessage, Client, ClientBuilder, ClientEvent, ClientState, Code, Ended, Events, Generic, Value, Verdict,
+};
 
 type Failed = Box<dyn core::error::Error>;
 
 /// Lists the messages of a service, sends one, or prints what the service sends.
 #[derive(Parser)]
 #[command(
-    after_help = "With --folder: NAME.pem, NAME.key and ca.pem in it. The files of ping_service are made by \
-    make_certificates. RUST_LOG=debug shows more."
+    after_help = "With --folder: NAME.pem, NAME.key and ca.pem in it. `cargo run --release --example \
+    make_certificates -- certificates` writes those of ping_service. RUST_LOG=debug shows more."
 )]
 struct Options {
-    /// The service, HOST:PORT/System/Name. Its certificate must prove the host.
+    /// The service, HOST:PORT/System/Name. Its certificate must prove the host. With --unix only System/Name.
     service: String,
     /// The folder with NAME.pem, NAME.key and ca.pem.
     #[arg(long)]
@@ -44,9 +47,20 @@ struct Options {
     /// The authorities that the service must show.
     #[arg(long, requires = "cert")]
     ca: Option<PathBuf>,
+    /// The name that the certificate of the service must prove, when it is not the host.
+    #[arg(long)]
+    server_name: Option<String>,
     /// Connect without TLS: nothing is authenticated or encrypted.
-    #[arg(long, conflicts_with_all = ["folder", "cert"])]
+    #[arg(long, conflicts_with_all = ["folder", "cert", "server_name"])]
     plain: bool,
+    /// Connect to this Unix socket, without TLS.
+    #[cfg(unix)]
+    #[arg(long, conflicts_with_all = ["folder", "cert", "server_name", "plain"])]
+    unix: Option<PathBuf>,
+    /// A connect argument, for services that ask for some; may be given several times. true and false are truth
+    /// values, numbers are numbers, all else is text, as is what stands in double quotes: 'room="7"'.
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = argument)]
+    args: Vec<(String, Value)>,
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -59,9 +73,8 @@ enum Task {
     Send {
         /// The name of the message.
         message: String,
-        /// Its attributes as JSON.
-        #[arg(default_value = "null")]
-        value: String,
+        /// What it says, as JSON: {"id": 7} for attributes. One without attributes needs none.
+        value: Option<String>,
         /// For how many milliseconds it prints what comes back.
         #[arg(long, default_value_t = 1000)]
         wait: u64,
@@ -83,7 +96,7 @@ async fn main() -> ExitCode {
     match discover(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("discover: {error}");
+            eprintln!("discover: {}", printable(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -94,23 +107,24 @@ async fn discover(options: Options) -> Result<(), Failed> {
     let stays = matches!(task, Task::Watch { .. });
     let (client, mut events) = connect(&options).await?;
     let catalog = client.catalog().ok_or("the service told no catalog")?;
+    let mut seen = 0;
     match task {
-        Task::List => list(&client, &catalog),
+        Task::List => list(&client, &catalog)?,
         Task::Send { message, value, wait } => {
-            let value: serde_json::Value =
-                serde_json::from_str(value).map_err(|error| format!("the value is not JSON: {error}"))?;
-            // A message without attributes needs no value.
-            let value = if value.is_null() { serde_json::json!({}) } else { value };
-            client.send_any(&client.value(message, value)?).await?;
-            let answers = print(&client, &mut events, 0, stays);
+            let message = message_of(&client, &catalog, message, value.as_deref())?;
+            client.send_any(&message).await?;
+            let answers = print(&client, &mut events, &mut seen, 0, stays);
             // What comes later is not waited for.
             tokio::time::timeout(Duration::from_millis(*wait), answers)
                 .await
                 .unwrap_or(Ok(()))?;
+            if seen == 0 {
+                eprintln!("sent; nothing came back within {wait} ms");
+            }
         }
         Task::Watch { count } => {
             tokio::select! {
-                printed = print(&client, &mut events, *count, stays) => printed?,
+                printed = print(&client, &mut events, &mut seen, *count, stays) => printed?,
                 _ = tokio::signal::ctrl_c() => {}
             }
         }
@@ -121,32 +135,92 @@ async fn discover(options: Options) -> Result<(), Failed> {
 
 /// A client that is connected, or why it cannot be.
 async fn connect(options: &Options) -> Result<(Client<Generic>, Events<Generic>), Failed> {
-    let (address, name) = options
-        .service
-        .split_once('/')
-        .ok_or("write the service as HOST:PORT/System/Name, such as localhost:9145/Framework/PingPong")?;
-    let builder = Client::generic(name, address);
-    let builder = match files(options) {
-        _ if options.plain => builder.plain_tcp(),
-        Some([chain, key, ca]) => {
-            let certificate = Certificate::from_pem_files(chain, key)?;
-            builder.tls(ClientTls::new(certificate, Authorities::from_pem_file(ca)?)?)
-        }
-        None => {
-            return Err("say who you are: --folder FOLDER, or --cert, --key and --ca, or --plain without TLS".into());
-        }
-    };
+    let mut builder = builder(options)?;
+    for (name, value) in &options.args {
+        builder = builder.arg(name, value.clone());
+    }
     let (client, events) = builder.events(64)?;
     let mut states = client.watch();
     loop {
         match &*states.borrow_and_update() {
             ClientState::Connecting => {}
             ClientState::Connected(_) => return Ok((client.clone(), events)),
-            ClientState::Waiting { why, .. } | ClientState::Stopped(why) => return Err(why.clone().into()),
+            ClientState::Waiting { why, .. } | ClientState::Stopped(why) => return Err(failed(why, options.plain)),
             _ => {}
         }
         states.changed().await?;
     }
+}
+
+fn builder(options: &Options) -> Result<ClientBuilder<Generic>, Failed> {
+    #[cfg(unix)]
+    if let Some(path) = &options.unix {
+        return Ok(Client::generic_unix(&options.service, path));
+    }
+    let (address, name) = options
+        .service
+        .split_once('/')
+        .ok_or("write the service as HOST:PORT/System/Name, such as localhost:9145/Framework/PingPong")?;
+    let mut builder = Client::generic(name, address);
+    if options.plain {
+        return Ok(builder.plain_tcp());
+    }
+    let files =
+        files(options).ok_or("say who you are: --folder FOLDER, or --cert, --key and --ca, or --plain without TLS")?;
+    if let Some(name) = &options.server_name {
+        builder = builder.server_name(name);
+    }
+    Ok(builder.tls(tls(&files).map_err(certificate_error)?))
+}
+
+fn tls([chain, key, authorities]: &[PathBuf; 3]) -> Result<ClientTls, TlsError> {
+    let certificate = Certificate::from_pem_files(chain, key)?;
+    ClientTls::new(certificate, Authorities::from_pem_file(authorities)?)
+}
+
+/// Why there is no connection, with what may help.
+fn failed(why: &Ended, plain: bool) -> Failed {
+    if plain && why.code() == Some(Code::NotDiset) {
+        return format!("{why}; does it speak TLS? Then connect without --plain").into();
+    }
+    why.clone().into()
+}
+
+/// A connect argument as it is written on the command line.
+fn argument(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let is_number = value.contains(|digit: char| digit.is_ascii_digit());
+    let value = if let Ok(truth) = value.parse::<bool>() {
+        Value::Bool(truth)
+    } else if let Ok(whole) = value.parse::<i64>() {
+        Value::Int(whole)
+    } else if let (true, Ok(number)) = (is_number, value.parse::<f64>()) {
+        // Not for the words `inf` and `nan`, which may be names.
+        Value::Float(number)
+    } else {
+        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        Value::Text(quoted.unwrap_or(value).to_owned())
+    };
+    Ok((name.to_owned(), value))
+}
+
+/// Reads the value straight from the text: nothing is rounded, and no attribute may stand there twice.
+fn message_of(
+    client: &Client<Generic>,
+    catalog: &LearnedCatalog,
+    name: &str,
+    value: Option<&str>,
+) -> Result<AnyMessage<Generic>, Failed> {
+    let shape = catalog.message(name).map(|message| message.structure().shape());
+    let nothing = if matches!(shape, Some(Shape::Structure(_))) {
+        "{}"
+    } else {
+        "null"
+    };
+    let mut json = serde_json::Deserializer::from_str(value.unwrap_or(nothing));
+    let message = client.value(name, &mut json)?;
+    json.end().map_err(|error| format!("after the value: {error}"))?;
+    Ok(message)
 }
 
 /// Chain, key and authorities.
@@ -158,9 +232,15 @@ fn files(options: &Options) -> Option<[PathBuf; 3]> {
     Some([options.cert.clone()?, options.key.clone()?, options.ca.clone()?])
 }
 
-fn list(client: &Client<Generic>, catalog: &LearnedCatalog) {
-    println!("{}  digest {:?}", catalog.service(), catalog.digest());
-    for (message, (_, verdict)) in catalog.messages().iter().zip(client.learnt()) {
+fn list(client: &Client<Generic>, catalog: &LearnedCatalog) -> Result<(), Failed> {
+    let verdicts = client.verdicts();
+    if verdicts.len() != catalog.messages().len() {
+        return Err(format!("the connection is gone again: {}", client.state()).into());
+    }
+    // Whoever reads this, such as `head`, may have gone.
+    let mut out = std::io::stdout();
+    writeln!(out, "{}  digest {:?}", catalog.service(), catalog.digest())?;
+    for (message, (_, verdict)) in catalog.messages().iter().zip(verdicts) {
         let way = match message.direction() {
             Direction::FromClient => "you send",
             Direction::FromService => "it sends",
@@ -171,25 +251,39 @@ fn list(client: &Client<Generic>, catalog: &LearnedCatalog) {
         } else {
             "  (forbidden to you)"
         };
-        println!("  {way:<9}  {message}{note}");
+        writeln!(out, "  {way:<9}  {}{note}", printable(&message.to_string()))?;
     }
+    Ok(())
 }
 
-/// Prints what comes: so many messages, 0 for all. An end of the connection is an error, unless the client `stays`.
-async fn print(client: &Client<Generic>, events: &mut Events<Generic>, count: u64, stays: bool) -> Result<(), Failed> {
-    let mut seen = 0;
+/// Prints what comes: so many messages, 0 for all; `seen` counts them. An end of the connection is an error, unless the
+/// client `stays`.
+async fn print(
+    client: &Client<Generic>,
+    events: &mut Events<Generic>,
+    seen: &mut u64,
+    count: u64,
+    stays: bool,
+) -> Result<(), Failed> {
+    let mut was_lost = false;
     while let Some(event) = events.next().await {
         match event {
             ClientEvent::Message(message) => {
                 show(&message)?;
-                seen += 1;
-                if seen == count {
+                *seen += 1;
+                if *seen == count {
                     return Ok(());
                 }
             }
-            ClientEvent::Dropped(why) if stays => eprintln!("disconnected: {why}"),
-            ClientEvent::Dropped(why) => return Err(format!("disconnected: {why}").into()),
-            ClientEvent::Connected(trid) if seen > 0 => eprintln!("connected again, {trid}"),
+            ClientEvent::Dropped(why) => {
+                let why = format!("disconnected: {why}");
+                if !stays {
+                    return Err(why.into());
+                }
+                eprintln!("{}", printable(&why));
+                was_lost = true;
+            }
+            ClientEvent::Connected(trid) if was_lost => eprintln!("connected again, {trid}"),
             _ => {}
         }
     }
@@ -199,10 +293,10 @@ async fn print(client: &Client<Generic>, events: &mut Events<Generic>, count: u6
     }
 }
 
-/// One line for each message: its name, and its attributes as JSON.
+/// One line for each message: its name, and what it says as JSON.
 fn show(message: &AnyMessage<Generic>) -> Result<(), Failed> {
     let text = serde_json::to_string(message)?;
-    // Whoever reads this, such as `head`, may have gone.
-    writeln!(std::io::stdout(), "{} {text}", message.name().escape_debug())?;
+    let line = printable(&format!("{} {text}", message.name()));
+    writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }

@@ -7,8 +7,11 @@
 //! - `custom_io`: the engine driven by hand, with threads over a socket pair and over a noisy serial line. It has
 //!   messages of its own.
 //!
-//! Here are the messages the others speak.
+//! Here are the messages the others speak, and what they share.
 
+use core::fmt::Write as _;
+
+use diset_std::tls::TlsError;
 use diset_std::{Schema, define_service};
 use serde::{Deserialize, Serialize};
 
@@ -45,4 +48,67 @@ define_service! {
     pub PingPong = "Framework/PingPong";
     from_client: [Ping, Shout],
     from_service: [Pong, News],
+}
+
+/// Text of a peer as it may go to a terminal. What is not printable there, such as control characters and those that
+/// turn the direction of writing, becomes `\uXXXX` (two of them above U+FFFF): JSON stays the same JSON.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // The standard library knows what is printable. Quotes and backslashes it escapes for another reason.
+        if matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1 {
+            shown.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a String does not fail.
+            let _ = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    shown
+}
+
+/// An error of certificate files, with where those of the examples come from.
+pub fn certificate_error(error: TlsError) -> String {
+    let hint = match error {
+        TlsError::Unreadable { .. } => {
+            "; `cargo run --release --example make_certificates -- FOLDER` writes files for a try"
+        }
+        _ => "",
+    };
+    format!("{error}{hint}")
+}
+
+/// For programs without options: at any argument it says what the program shows, and the program ends.
+pub fn no_options(about: &str) {
+    let Some(first) = std::env::args_os().nth(1) else {
+        return;
+    };
+    let first = first.to_string_lossy();
+    let asked = first == "-h" || first == "--help";
+    if asked {
+        println!("{about} Takes no options.");
+    } else {
+        eprintln!("there are no options, so no `{}`. {about}", printable(&first));
+    }
+    std::process::exit(if asked { 0 } else { 2 });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_peer_moves_the_cursor_and_json_stays_the_same() -> Result<(), serde_json::Error> {
+        let hostile = "\u{1b}[2J \u{7f} \u{85} \u{9b}31m \u{200b} \u{202e} \u{2028} \u{feff} \u{e0001} \\ \" ' \n";
+        let json = serde_json::to_string(hostile)?;
+        let shown = printable(&json);
+        assert!(
+            shown.chars().all(|character| (' '..='~').contains(&character)),
+            "{shown}"
+        );
+        assert_eq!(serde_json::from_str::<String>(&shown)?, hostile);
+        assert_eq!(printable("Übung 漢字 \"a\" 'b' 🙂"), "Übung 漢字 \"a\" 'b' 🙂");
+        Ok(())
+    }
 }

@@ -2,6 +2,8 @@
 //! to see it come back. It ends with an error when it is refused for good.
 //!
 //! ```sh
+//! cargo run --release --example make_certificates -- certificates
+//! cargo run --release --example ping_service -- --folder certificates      # in another terminal
 //! cargo run --release --example ping_client -- --folder certificates
 //! ```
 
@@ -10,12 +12,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{News, Ping, PingPong, Pong};
+use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
 use diset_std::tls::{ClientTls, TlsFiles};
 use diset_std::{Client, ClientEvent, ClientState, Events};
 
 /// Sends Pings and prints what comes. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
+#[command(
+    after_help = "`cargo run --release --example make_certificates -- certificates` writes the files that this \
+    and ping_service need."
+)]
 struct Options {
     /// The service, host:port. Its certificate must prove the host.
     #[arg(default_value = "localhost:9145")]
@@ -38,11 +44,12 @@ struct Options {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
         .init();
     match ask(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ping_client: {error}");
+            eprintln!("ping_client: {}", printable(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -51,7 +58,7 @@ async fn main() -> ExitCode {
 async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let file = |ending: &str| options.folder.join(format!("{}.{ending}", options.name));
     let files = TlsFiles::new(file("pem"), file("key"), options.folder.join("ca.pem"));
-    let tls = ClientTls::from_files(&files)?;
+    let tls = ClientTls::from_files(&files).map_err(certificate_error)?;
     // A renewed certificate is used from the next connection on.
     tokio::spawn(tls.watch(files).run());
     let (client, events) = Client::builder(PingPong, &options.service)
@@ -59,7 +66,7 @@ async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
         .on_state(|_, state| match state {
             // Why it has stopped is said by main.
             ClientState::Stopped(_) => {}
-            state => println!("{state}"),
+            state => println!("{}", printable(&state.to_string())),
         })
         .events(64)?;
     let printing = tokio::spawn(print(events));
@@ -97,7 +104,7 @@ async fn print(mut events: Events<PingPong>) {
         if let Ok(pong) = message.decode::<Pong>() {
             println!("Pong {}", pong.id);
         } else if let Ok(news) = message.decode::<News>() {
-            println!("News: {}", news.text);
+            println!("News: {}", printable(&news.text));
         }
     }
 }

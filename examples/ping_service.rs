@@ -11,14 +11,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{News, Ping, PingPong, Pong};
+use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
 use diset_std::tls::{FileWatch, ServerTls, TlsFiles};
 use diset_std::{Conn, Service, ServiceHandle};
 
 /// Answers each Ping with a Pong. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
+#[command(
+    after_help = "`cargo run --release --example make_certificates -- certificates` writes the files that this \
+    and its clients need."
+)]
 struct Options {
-    /// Where to listen.
+    /// Where to listen; port 0 for a free one.
     #[arg(long, default_value = "[::]:9145")]
     listen: String,
     /// The folder with service.pem, service.key and ca.pem; and crl.pem, if there is one at the start.
@@ -33,6 +37,7 @@ struct Options {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
         .init();
     match serve(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,7 +54,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     if file("crl.pem").exists() {
         files = files.revocations(file("crl.pem"));
     }
-    let tls = ServerTls::from_files(&files)?;
+    let tls = ServerTls::from_files(&files).map_err(certificate_error)?;
     let watch = tls.watch(files);
     let bound = Service::new(PingPong)
         .on_connect(|conn: Conn<PingPong>| async move {
@@ -58,8 +63,9 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
                 .certificate()
                 .map_or("nobody", |certificate| certificate.subject());
             println!(
-                "{} is {subject}, identity {}, from {}",
+                "{} is {}, identity {}, from {}",
                 conn.trid(),
+                printable(subject),
                 conn.identity(),
                 conn.peer_addr()
             );
@@ -69,10 +75,13 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
             conn.send(&Pong { id: ping.id }).await?;
             Ok(())
         })
-        .on_drop(|conn, dropped| async move { println!("{} has gone: {dropped}", conn.trid()) })
+        .on_drop(
+            |conn, dropped| async move { println!("{} has gone: {}", conn.trid(), printable(&dropped.to_string())) },
+        )
         .bind(options.listen.as_str(), tls)
         .await?;
-    println!("Framework/PingPong listens on {}; Ctrl-C ends it", options.listen);
+    let address = bound.local_addr().map_or(options.listen, |address| address.to_string());
+    println!("Framework/PingPong listens on {address}; Ctrl-C ends it");
     tokio::spawn(take_changes(watch, bound.handle()));
     if options.news > 0 {
         tokio::spawn(tell(bound.handle(), Duration::from_secs(options.news)));

@@ -20,6 +20,7 @@ const ROUND_TRIPS: i64 = 10_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    diset_examples::no_options("A service and a client, and what happens between them.");
     say(
         "certificates",
         "a throw-away authority, a service `localhost`, a client `alice`",

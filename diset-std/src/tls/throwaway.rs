@@ -25,7 +25,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Authorities, Certificate, Revocations, TlsError};
@@ -70,6 +70,11 @@ impl ThrowawayCa {
     /// # Errors
     /// As [`server`](Self::server).
     pub fn server_valid(&self, names: &[&str], when: Range<SystemTime>) -> Result<Certificate, ThrowawayError> {
+        for &name in names {
+            // The first label may be a star.
+            ServerName::try_from(name.strip_prefix("*.").unwrap_or(name))
+                .map_err(|_| ThrowawayError::Name(name.to_owned()))?;
+        }
         let mut params = params(names.first().copied().unwrap_or("service"), when);
         let list: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         params.subject_alt_names = CertificateParams::new(list)?.subject_alt_names;
@@ -202,6 +207,9 @@ pub enum ThrowawayError {
     /// The certificate or list could not be made.
     #[error("cannot make the certificate: {0}")]
     Make(#[from] rcgen::Error),
+    /// Neither a DNS name nor an IP address.
+    #[error("`{0}` is neither a DNS name nor an IP address: a certificate cannot prove it")]
+    Name(String),
     /// The certificate cannot be read.
     #[error("cannot read the certificate: {0}")]
     Read(#[from] TlsError),
