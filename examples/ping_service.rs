@@ -25,7 +25,7 @@ struct Options {
     /// Where to listen; port 0 for a free one.
     #[arg(long, default_value = "[::]:9145")]
     listen: String,
-    /// The folder with service.pem, service.key and ca.pem; and crl.pem, if there is one at the start.
+    /// The folder with service.pem, service.key and ca.pem; and crl.pem, now or later, if clients are revoked.
     #[arg(long)]
     folder: PathBuf,
     /// Seconds between News; 0 for none.
@@ -50,10 +50,8 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let file = |name| options.folder.join(name);
-    let mut files = TlsFiles::new(file("service.pem"), file("service.key"), file("ca.pem"));
-    if file("crl.pem").exists() {
-        files = files.revocations(file("crl.pem"));
-    }
+    let files =
+        TlsFiles::new(file("service.pem"), file("service.key"), file("ca.pem")).revocations_if_there(file("crl.pem"));
     let tls = ServerTls::from_files(&files).map_err(certificate_error)?;
     let watch = tls.watch(files);
     let bound = Service::new(PingPong)

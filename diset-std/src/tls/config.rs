@@ -94,7 +94,7 @@ macro_rules! settings {
             /// # Errors
             /// A [`TlsError`]: a file cannot be read.
             pub fn builder_from_files(files: &TlsFiles) -> Result<TlsBuilder<Self>, TlsError> {
-                let read = files.read()?;
+                let read = files.read(false)?;
                 let mut parts = Parts::new(read.certificate, read.authorities);
                 parts.revocations = read.revocations;
                 Ok(TlsBuilder::new(parts))
@@ -110,7 +110,7 @@ macro_rules! settings {
 
             /// Reads the files and takes what stands in them, for all clones; the certificate, the authorities and the revocation lists all at
             /// once. When nothing differs from the settings of now nothing happens. What else was chosen with a builder stays. Reads in place:
-            /// it blocks as long as the files do.
+            /// it blocks as long as the files do. A [`watch`](Self::watch) of the same files does not tell what was taken here.
             ///
             /// # Errors
             /// A [`TlsError`] that says what does not fit and in which file; then everything stays as it was.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -28,6 +29,8 @@ pub struct TlsFiles {
     key: PathBuf,
     authorities: PathBuf,
     revocations: Option<PathBuf>,
+    /// Whether the settings may be without lists as long as there is no file.
+    may_be_missing: bool,
     every: Duration,
 }
 
@@ -46,6 +49,7 @@ impl TlsFiles {
             key: key.into(),
             authorities: authorities.into(),
             revocations: None,
+            may_be_missing: false,
             every: EVERY,
         }
     }
@@ -54,6 +58,16 @@ impl TlsFiles {
     #[must_use]
     pub fn revocations(mut self, path: impl Into<PathBuf>) -> Self {
         self.revocations = Some(path.into());
+        self.may_be_missing = false;
+        self
+    }
+
+    /// As [`revocations`](Self::revocations), for a file that may come later: none are used as long as there is no such file. Once there are
+    /// lists a missing file is an error, as others are, and they stay; only who starts without the file starts without lists.
+    #[must_use]
+    pub fn revocations_if_there(mut self, path: impl Into<PathBuf>) -> Self {
+        self.revocations = Some(path.into());
+        self.may_be_missing = true;
         self
     }
 
@@ -64,26 +78,41 @@ impl TlsFiles {
         self
     }
 
-    /// What stands in the files, all of one moment: when they are swapped meanwhile they are read again, a few times.
-    pub(super) fn read(&self) -> Result<Read, TlsError> {
+    /// What stands in the files, all of one moment: when they are swapped meanwhile they are read again, a few times. Settings that have
+    /// revocation lists already do not lose them with the file.
+    pub(super) fn read(&self, have_lists: bool) -> Result<Read, TlsError> {
         let mut before = self.stamps();
         for _ in 0..AGAIN {
-            let read = self.read_once();
+            let read = self.read_once(have_lists);
             let after = self.stamps();
             if before == after {
                 return read;
             }
             before = after;
         }
-        self.read_once()
+        self.read_once(have_lists)
     }
 
-    fn read_once(&self) -> Result<Read, TlsError> {
+    fn read_once(&self, have_lists: bool) -> Result<Read, TlsError> {
         Ok(Read {
             certificate: Certificate::from_pem_files(&self.chain, &self.key)?,
             authorities: Authorities::from_pem_file(&self.authorities)?,
-            revocations: self.revocations.as_ref().map(Revocations::from_pem_file).transpose()?,
+            revocations: self.read_lists(have_lists)?,
         })
+    }
+
+    fn read_lists(&self, have_lists: bool) -> Result<Option<Revocations>, TlsError> {
+        let Some(path) = &self.revocations else {
+            return Ok(None);
+        };
+        match Revocations::from_pem_file(path) {
+            Err(TlsError::Unreadable { source, .. })
+                if self.may_be_missing && !have_lists && source.kind() == ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
     }
 
     fn stamps(&self) -> Stamps {
@@ -182,6 +211,9 @@ impl FileWatch {
     }
 
     /// Looks until something new is in force, and says what. The first look is at once. `None` when nothing uses the settings any more.
+    ///
+    /// Only what this watch has put in force is told: what a `reload` or a `change` has taken before is not new any more. Who uses them beside a
+    /// watch does there what is to be done after a change.
     ///
     /// # Cancel safety
     /// Cancel safe: no change is missed, as long as this is called again.

@@ -40,17 +40,25 @@
 //! # }
 //! ```
 //!
-//! The same at SIGHUP, instead of the watch:
+//! The same at SIGHUP, instead of the watch. Files may be slow, so they are read where that holds up no connection:
 //!
 //! ```no_run
 //! # #[cfg(unix)]
-//! # async fn at_hangup(tls: diset_std::tls::ServerTls, files: diset_std::tls::TlsFiles) -> std::io::Result<()> {
+//! # async fn at_hangup<S: diset_std::ServiceDef>(
+//! #     tls: diset_std::tls::ServerTls,
+//! #     files: diset_std::tls::TlsFiles,
+//! #     handle: diset_std::ServiceHandle<S>,
+//! # ) -> std::io::Result<()> {
 //! use tokio::signal::unix::{SignalKind, signal};
 //!
 //! let mut hangups = signal(SignalKind::hangup())?;
 //! while hangups.recv().await.is_some() {
-//!     match tls.reload(&files) {
-//!         Ok(change) => println!("new: {change}"),
+//!     let (tls, files) = (tls.clone(), files.clone());
+//!     match tokio::task::spawn_blocking(move || tls.reload(&files)).await? {
+//!         Ok(change) => {
+//!             let ended = handle.recheck_credentials().await;
+//!             println!("new: {change}; {ended} connections ended for it");
+//!         }
 //!         Err(error) => eprintln!("everything stays as it was: {error}"),
 //!     }
 //! }

@@ -55,8 +55,8 @@ impl<T: Settings + Send + Sync> Reload for Shared<T> {
     fn reload(&self, files: &TlsFiles) -> Result<TlsChange, TlsError> {
         // What is read later is put in force later.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = files.read()?;
         let mut parts = self.now().parts().clone();
+        let read = files.read(parts.revocations.is_some())?;
         let change = TlsChange {
             certificate: !parts.certificate.is_same(&read.certificate),
             authorities: parts.authorities.certificates() != read.authorities.certificates(),

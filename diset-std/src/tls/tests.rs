@@ -250,6 +250,58 @@ fn files_are_taken_when_they_say_something_else() -> TestResult {
 }
 
 #[test]
+fn revocation_lists_may_come_later_but_do_not_go_with_their_file() -> TestResult {
+    let dir = Scratch::new("later")?;
+    let ca = ThrowawayCa::new()?;
+    let (chain, key) = to_pem(&ca.server(&["localhost"])?);
+    for (name, text) in [("chain.pem", &chain), ("key.pem", &key), ("ca.pem", &ca.pem())] {
+        dir.file(name, text)?;
+    }
+    let file = |name| dir.0.join(name);
+    let files = TlsFiles::new(file("chain.pem"), file("key.pem"), file("ca.pem")).revocations_if_there(file("crl.pem"));
+    let tls = ServerTls::from_files(&files)?;
+    assert!(tls.reload(&files)?.is_nothing(), "there is no file yet");
+    // A file that is no list is an error from the start.
+    dir.file("crl.pem", "")?;
+    says(tls.reload(&files), &["crl.pem"]);
+    says(ServerTls::from_files(&files), &["crl.pem"]);
+    dir.file("crl.pem", &lists_to_pem(&ca.revoke(&[])?))?;
+    assert_eq!(tls.reload(&files)?.to_string(), "revocation lists");
+    let before = tls.now();
+    fs::remove_file(file("crl.pem"))?;
+    says(tls.reload(&files), &["crl.pem"]);
+    assert!(std::sync::Arc::ptr_eq(&before, &tls.now()), "the lists stay");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_tells_only_what_a_reload_has_not_taken() -> TestResult {
+    let dir = Scratch::new("beside")?;
+    let ca = ThrowawayCa::new()?;
+    let file = |name| dir.0.join(name);
+    let write = |name: &str| -> TestResult {
+        let (chain, key) = to_pem(&ca.client(name)?);
+        dir.file("own.pem", &(chain + &key))?;
+        Ok(())
+    };
+    write("alice")?;
+    dir.file("ca.pem", &ca.pem())?;
+    let files = TlsFiles::new(file("own.pem"), file("own.pem"), file("ca.pem"))
+        .revocations_if_there(file("crl.pem"))
+        .every(core::time::Duration::from_millis(10));
+    let tls = ClientTls::from_files(&files)?;
+    let mut watch = tls.watch(files.clone());
+    dir.file("crl.pem", &lists_to_pem(&ca.revoke(&[])?))?;
+    assert_eq!(tls.reload(&files)?.to_string(), "revocation lists");
+    write("alice")?;
+    let change = tokio::time::timeout(core::time::Duration::from_secs(10), watch.changed()).await?;
+    assert_eq!(change.ok_or("in use")?.to_string(), "certificate");
+    // The other way round as well.
+    assert!(tls.reload(&files)?.is_nothing());
+    Ok(())
+}
+
+#[test]
 fn nothing_secret_shows() -> TestResult {
     let ca = ThrowawayCa::new()?;
     let certificate = ca.client("alice")?;
