@@ -269,7 +269,8 @@ async fn print(
     while let Some(event) = events.next().await {
         match event {
             ClientEvent::Message(message) => {
-                show(&message)?;
+                // Whoever reads this may have gone, too.
+                writeln!(std::io::stdout(), "{}", line(&message)?)?;
                 *seen += 1;
                 if *seen == count {
                     return Ok(());
@@ -293,10 +294,91 @@ async fn print(
     }
 }
 
-/// One line for each message: its name, and what it says as JSON.
-fn show(message: &AnyMessage<Generic>) -> Result<(), Failed> {
+/// A message: its name, and what it says as JSON.
+fn line(message: &AnyMessage<Generic>) -> Result<String, serde_json::Error> {
     let text = serde_json::to_string(message)?;
-    let line = printable(&format!("{} {text}", message.name()));
-    writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
+    Ok(printable(&format!("{} {text}", message.name())))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use diset_std::{Conn, Rule, Schema, Service, define_service};
+    use serde::{Deserialize, Serialize};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize, Schema)]
+    struct Beep;
+
+    #[derive(Debug, Serialize, Deserialize, Schema)]
+    struct Empty {}
+
+    #[derive(Debug, Serialize, Deserialize, Schema)]
+    struct Heard {
+        text: String,
+    }
+
+    define_service! { Odd = "Test/Odd"; from_client: [Beep, Empty], from_service: [Heard] }
+
+    const HOSTILE: &str = "\u{9b}31m \u{202e} \u{85}";
+
+    #[tokio::test]
+    async fn a_service_gets_arguments_and_messages_without_attributes_and_cannot_draw() -> Result<(), Failed> {
+        let path = std::env::temp_dir().join(format!("diset-discover-{}", std::process::id()));
+        let (given, mut seen) = mpsc::unbounded_channel();
+        let bound = Service::new(Odd)
+            .allow_connect(Rule::everyone())
+            .on_connect(move |conn: Conn<Odd>| {
+                for (name, value) in conn.args().iter() {
+                    given.send((name.to_owned(), value.clone())).ok();
+                }
+                async { Ok(()) }
+            })
+            .on(|conn: Conn<Odd>, _: Beep| async move {
+                let text = HOSTILE.to_owned();
+                conn.send(&Heard { text }).await?;
+                Ok(())
+            })
+            .bind_unix(&path)?;
+        let serving = tokio::spawn(bound.run());
+        let mut command = vec!["discover", "Test/Odd", "--unix", path.to_str().ok_or("not UTF-8")?];
+        for argument in ["a=true", "b=-7", "c=1e3", "d=nan", "e=\"7\"", "f="] {
+            command.extend(["--arg", argument]);
+        }
+        let (client, mut events) = connect(&Options::try_parse_from(command)?).await?;
+        for (name, value) in [
+            ("a", Value::Bool(true)),
+            ("b", Value::Int(-7)),
+            ("c", Value::Float(1000.0)),
+            ("d", Value::from("nan")),
+            ("e", Value::from("7")),
+            ("f", Value::from("")),
+        ] {
+            assert_eq!(seen.recv().await, Some((name.to_owned(), value)));
+        }
+        let catalog = client.catalog().ok_or("connected")?;
+        let message = |name, value| message_of(&client, &catalog, name, value);
+        message("Empty", None)?;
+        message("Empty", Some("{}"))?;
+        for (name, value) in [("Empty", "null"), ("Beep", "{}"), ("Beep", "null null")] {
+            assert!(message(name, Some(value)).is_err(), "{name} {value}");
+        }
+        client.send_any(&message("Beep", None)?).await?;
+        let answer = async {
+            loop {
+                match events.next().await {
+                    Some(ClientEvent::Message(message)) => return line(&message),
+                    Some(_) => {}
+                    None => return Ok(String::new()),
+                }
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await??;
+        assert_eq!(answer, r#"Heard {"text":"\u009b31m \u202e \u0085"}"#);
+        client.close().await;
+        serving.abort();
+        std::fs::remove_file(path).ok();
+        Ok(())
+    }
 }
