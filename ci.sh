@@ -103,7 +103,7 @@ check_doc() {
   RUSTDOCFLAGS="-D warnings" run cargo doc "${locked[@]}" --workspace --no-deps --all-features
 }
 
-#: the examples that need no second terminal run to their end within 30 s
+#: the examples run: those that need no second terminal to their end within 30 s, the others against each other
 check_example() {
   local example output
   for example in pingpong custom_io; do
@@ -118,6 +118,8 @@ check_example() {
     echo "$output"
     [[ -n $output ]] || { echo "the example printed nothing"; return 1; }
   done
+  run cargo build "${locked[@]}" --release -p diset-examples --examples
+  run scripts/discover.sh "$TARGET_DIR/release/examples"
 }
 
 #: diset-proto and diset-embedded build for three targets without std
