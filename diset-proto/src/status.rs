@@ -150,8 +150,10 @@ impl Text {
     }
 }
 
-/// As it is, but with control characters and marks of writing direction escaped: it may
-/// come from a peer and go to a terminal or a log (PROTOCOL E-2).
+/// As it is, but with control characters, line separators, marks of writing direction and
+/// what is not shown at all escaped: it may come from a peer and go to a terminal or a log
+/// (PROTOCOL E-2). Quotes are left alone; a log that tells its fields apart by them must quote the
+/// whole.
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|character| {
@@ -164,10 +166,21 @@ impl fmt::Display for Text {
     }
 }
 
-/// Whether a terminal shows it and does nothing else.
+/// Whether a terminal shows it and does nothing else. By hand and not by `escape_debug`, which
+/// would escape the accents and vowel signs of many scripts, too.
 fn is_harmless(character: char) -> bool {
-    let steers = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !character.is_control() && !steers
+    let hidden = matches!(
+        character,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
+            | '\u{115f}' | '\u{1160}' | '\u{180e}'
+            // Zero width, writing direction, line and paragraph separators, invisible operators.
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1345f}' | '\u{1bca0}'..='\u{1bca3}'
+            // Of notes in music; tags and what else a plane of hidden characters has.
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    !character.is_control() && !hidden
 }
 
 impl fmt::Debug for Text {
@@ -322,6 +335,35 @@ mod tests {
     fn a_text_from_a_peer_cannot_steer_a_terminal() {
         let shown = Notice::new(Code::Done).with_text("a\x1b[2J\nb\u{202e}ä").to_string();
         assert!(shown.ends_with(r"a\u{1b}[2J\u{a}b\u{202e}ä"), "PROTOCOL E-2: {shown}");
+    }
+
+    #[test]
+    fn what_a_text_from_a_peer_hides_is_shown() {
+        let hidden = [
+            '\u{85}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202d}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{feff}',
+            '\u{fffb}',
+            '\u{e0001}',
+            '\u{e007f}',
+        ];
+        for character in hidden {
+            let shown = format!("{}", Text::new(&format!("a{character}b")));
+            assert_eq!(shown, format!("a{}b", character.escape_unicode()), "PROTOCOL E-2");
+        }
+        for text in ["it's \"ü\"", "e\u{301}", "हिन्दी", "日本語", "ไม่มี"] {
+            assert_eq!(Text::new(text).to_string(), text);
+        }
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Why a channel ended, sorted by who must act, and what to do about it in words.
 
+use core::fmt;
+
 use rustls::{AlertDescription, CertificateError};
 
 use crate::tls::CredentialsError;
+
+/// Most bytes of a reason. What TLS says may repeat what the peer sent, whose certificate may be as long as a handshake message.
+const MAX_REASON: usize = 300;
 
 /// Why a channel can carry nothing (more). The end of the socket without an orderly end of the channel is not among these: the driver sees it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,31 +17,31 @@ pub(crate) enum ChannelError {
     #[error("the peer ended TLS: {}", alert_words(*.0))]
     PeerAlert(AlertDescription),
     /// The peer's certificate is not acceptable.
-    #[error("the peer's certificate was refused: {}", certificate_words(.0))]
+    #[error("the peer's certificate was refused: {}", Short(certificate_words(.0)))]
     CertificateRefused(CertificateError),
     /// The peer, a client, showed no certificate.
     #[error("the peer showed no certificate: each side must have one of its own, a client too")]
     NoCertificate,
     /// The peer's certificate is valid, but its names exceed our bounds.
-    #[error("the peer was refused: {0}")]
+    #[error("the peer was refused: {}", Short(.0))]
     CredentialsRefused(#[from] CredentialsError),
     /// The peer offered other application protocols, or none.
     #[error("the peer does not speak diset/1 (ALPN)")]
     NoAlpn,
     /// The peer's certificates were accepted once, in the session that was resumed or before the settings changed, and are not any more.
-    #[error("the peer's certificates are not acceptable any more: {}", tls_words(.0))]
+    #[error("the peer's certificates are not acceptable any more: {}", Short(tls_words(.0)))]
     NoLongerAccepted(rustls::Error),
     /// The two sides have no version, cipher or key exchange in common.
-    #[error("the peer's TLS and ours do not fit together: {0}")]
+    #[error("the peer's TLS and ours do not fit together: {}", Short(.0))]
     Incompatible(rustls::Error),
     /// The peer broke TLS, or is not speaking TLS at all.
-    #[error("the peer broke TLS: {0}")]
+    #[error("the peer broke TLS: {}", Short(.0))]
     PeerMisbehaved(rustls::Error),
     /// A handshake message in more or longer parts than we hold for a peer.
     #[error("the peer's TLS handshake message is too long")]
     TooLong,
     /// Our own TLS failed: random numbers, the certificate resolver, exhausted keys.
-    #[error("TLS failed on our side: {0}")]
+    #[error("TLS failed on our side: {}", Short(.0))]
     Local(rustls::Error),
     /// Nothing can be sealed before the peer is proven.
     #[error("the TLS handshake is not complete")]
@@ -119,9 +124,43 @@ fn certificate_words(error: &CertificateError) -> String {
         E::NotValidForName => {
             "it does not prove the name that was connected to; connect to a name it proves, or set `server_name`"
         }
-        other => return other.to_string(),
+        // In the words of rustls both are a list of the bytes that the peer wrote.
+        E::UnsupportedSignatureAlgorithmContext { .. } => "it is signed with an algorithm that is unknown here",
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed with an algorithm that does not fit the key of its authority"
+        }
+        other => return Short(other).to_string(),
     };
     words.to_owned()
+}
+
+/// The beginning of a text, however long it is: the rest is not even put together.
+struct Short<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Short<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = Rest(f, MAX_REASON);
+        if fmt::Write::write_fmt(&mut rest, format_args!("{}", self.0)).is_err() && rest.1 == 0 {
+            return f.write_str("…");
+        }
+        Ok(())
+    }
+}
+
+/// Takes so many bytes more, then fails.
+struct Rest<'a, 'f>(&'a mut fmt::Formatter<'f>, usize);
+
+impl fmt::Write for Rest<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = text.floor_char_boundary(self.1);
+        self.0.write_str(text.get(..fits).unwrap_or_default())?;
+        if fits < text.len() {
+            self.1 = 0;
+            return Err(fmt::Error);
+        }
+        self.1 -= fits;
+        Ok(())
+    }
 }
 
 /// The first names of a certificate. rustls gives each as `DnsName("localhost")`, escaped.
@@ -210,6 +249,38 @@ mod tests {
         assert_eq!(proves(0), "none");
         assert_eq!(proves(2), "elsewhere, elsewhere");
         assert!(proves(9).ends_with("elsewhere and 5 more"));
+    }
+
+    #[test]
+    fn a_reason_is_short_whatever_the_peer_wrote() {
+        use CertificateError as E;
+        let written = vec![0x55; 14_000];
+        let unknown = E::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: written.clone(),
+            supported_algorithms: Vec::new(),
+        };
+        let unfit = E::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: written.clone(),
+            public_key_algorithm_id: written,
+        };
+        for error in [unknown, unfit] {
+            let told = ChannelError::from_tls(error.clone().into()).to_string();
+            assert!(told.contains("signed with an algorithm") && told.len() < 200, "{told}");
+            let resumed = ChannelError::NoLongerAccepted(error.into()).to_string();
+            assert!(resumed.contains("signed with an algorithm"), "{resumed}");
+        }
+        // Any other error, and names without end.
+        let long = "ä".repeat(9_000);
+        let names = E::NotValidForNameContext {
+            expected: rustls::pki_types::ServerName::try_from("localhost")
+                .expect("a name")
+                .to_owned(),
+            presented: vec![format!("DnsName(\"{long}\")")],
+        };
+        for error in [rustls::Error::from(names), rustls::Error::General(long)] {
+            let told = ChannelError::from_tls(error).to_string();
+            assert!(told.ends_with("ä…") && told.len() < MAX_REASON + 100, "{told}");
+        }
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl<A: App> Session<A> {
                     drop(state);
                     self.on_dropped(now, cause);
                 }
-                Some(Event::GoingAway(notice)) => tracing::debug!(%notice, "the peer says go-away"),
+                Some(Event::GoingAway(notice)) => tracing::debug!(reason = notice.to_string(), "the peer says go-away"),
                 Some(_) | None => {}
             }
         }

@@ -99,9 +99,23 @@ impl<S: ServiceDef> ServiceApp<S> {
         };
         let (peer, code) = (&self.peer, dropped.code().map(Code::number));
         if is_ordinary(dropped.cause()) {
-            tracing::info!(peer, code, reason = %dropped, why, left_out, "a client did not get in");
+            tracing::info!(
+                peer,
+                code,
+                reason = dropped.to_string(),
+                why,
+                left_out,
+                "a client did not get in"
+            );
         } else {
-            tracing::warn!(peer, code, reason = %dropped, why, left_out, "a client did not get in");
+            tracing::warn!(
+                peer,
+                code,
+                reason = dropped.to_string(),
+                why,
+                left_out,
+                "a client did not get in"
+            );
         }
     }
 }
@@ -239,9 +253,9 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         let (trid, identity, peer) = (conn.trid(), conn.identity(), conn.peer_addr());
         let code = dropped.code().map(Code::number);
         if is_ordinary(dropped.cause()) {
-            tracing::info!(%trid, %identity, peer, code, reason = %dropped, why, "disconnected");
+            tracing::info!(%trid, %identity, peer, code, reason = dropped.to_string(), why, "disconnected");
         } else {
-            tracing::warn!(%trid, %identity, peer, code, reason = %dropped, why, "disconnected");
+            tracing::warn!(%trid, %identity, peer, code, reason = dropped.to_string(), why, "disconnected");
         }
         let gone = Gone(conn.clone());
         let callback = self
@@ -270,8 +284,20 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         };
         let (peer, kind) = (&self.peer, kind.name());
         match failure {
-            Some(failure) => tracing::warn!(peer, kind, reason = %failure, left_out, "a TLS handshake failed"),
-            None => tracing::info!(peer, kind, reason = %dropped, left_out, "a TLS handshake was not done"),
+            Some(failure) => tracing::warn!(
+                peer,
+                kind,
+                reason = failure.to_string(),
+                left_out,
+                "a TLS handshake failed"
+            ),
+            None => tracing::info!(
+                peer,
+                kind,
+                reason = dropped.to_string(),
+                left_out,
+                "a TLS handshake was not done"
+            ),
         }
     }
 }
