@@ -1,12 +1,13 @@
-//! What stands in the log of a service when TLS, or a handler, fails.
+//! What stands in the log of a service and of a client when TLS, a handler or an attempt fails, and that a peer
+//! cannot forge it.
 
 mod common;
 
 use diset_std::tls::ClientTls;
-use diset_std::{ClientState, Failure};
+use diset_std::{ClientState, Failure, Refusal};
 use tracing::Level;
 
-use crate::common::lines::lines;
+use crate::common::lines::{lines, lines_of_clients};
 use crate::common::*;
 
 #[tokio::test]
@@ -77,5 +78,81 @@ async fn a_handler_that_fails_is_told_once_with_the_client_and_what_the_client_i
     }
     running.stop().await;
     assert_eq!(lines.now(), None);
+    Ok(())
+}
+
+/// What a peer says to look like fields and a line of its own.
+const FORGED: &str = "x\" why=\"ok\" peer=\"10.9.9.9:1\"\u{2028}INFO fake";
+/// What is to be seen of it.
+const SHOWN: &str = r#": x\" why=\"ok\" peer=\"10.9.9.9:1\"\\u{2028}INFO fake"#;
+
+#[tokio::test]
+async fn a_client_forges_no_field_in_the_log_of_a_service() -> TestResult {
+    let (_guard, mut lines) = lines(Level::WARN);
+    let world = World::new()?;
+    let running = world.serve(answering()).await?;
+    let client = world.client(PingPong, &running, "mallory")?;
+    let client = client
+        .on(|_, _: Pong| async { Err(Failure::told(FORGED)) })
+        .connect()
+        .await?;
+    client.send(&Ping { id: 1 }).await?;
+    let line = lines.next().await;
+    assert!(
+        line.contains("reason=\"") && line.contains(SHOWN),
+        "PROTOCOL E-2: {line}"
+    );
+    client.stop();
+    running.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_forges_no_field_in_the_log_of_a_client() -> TestResult {
+    let (_guard, mut lines) = lines_of_clients(Level::INFO);
+    let world = World::new()?;
+    let shouting = answering().on(|_, _: Shout| async { Err(Failure::told(FORGED)) });
+    let running = world.serve(shouting).await?;
+    let client = world.client(PingPong, &running, "alice")?.connect().await?;
+    client.send(&Shout { text: String::new() }).await?;
+    let line = lines.find(|line| line.contains("disconnected")).await;
+    assert!(
+        line.contains("code=35 reason=\"") && line.contains(SHOWN),
+        "PROTOCOL E-2: {line}"
+    );
+    client.stop();
+    running.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_attempt_of_a_client_that_fails_has_a_line() -> TestResult {
+    let (_guard, mut lines) = lines_of_clients(Level::INFO);
+    let (world, other) = (World::new()?, World::new()?);
+    let refusing = answering().on_connect(|_| async { Err(Refusal::permanent("no guests")) });
+    let running = world.serve(refusing).await?;
+    // One that is refused for good, one of another authority, one that finds nobody.
+    let stranger = ClientTls::new(other.ca.client("stranger")?, world.ca.authorities())?;
+    for (address, tls, parts) in [
+        (&*running.address, world.tls("alice")?, ["code=51 ", "no guests"]),
+        (
+            &*running.address,
+            stranger,
+            ["TLS with localhost", "this side's certificate"],
+        ),
+        (
+            "localhost:1",
+            world.tls("bob")?,
+            ["cannot reach localhost:1", "service=\"Framework/PingPong\""],
+        ),
+    ] {
+        let client = diset_std::Client::builder(PingPong, address).tls(tls);
+        assert!(client.connect().await.is_err());
+        let line = lines.next().await;
+        assert!(line.contains("did not get in") && line.contains("reason=\""), "{line}");
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+        assert_eq!(lines.now(), None, "one line");
+    }
+    running.stop().await;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diset_proto::{Cause, Connection, Event, Instant, MessageSet, Proposal, ServiceDef, Trid};
+use diset_proto::{Cause, Code, Connection, Event, Instant, MessageSet, Proposal, ServiceDef, Trid};
 
 use super::Client;
 use super::builder::Callbacks;
@@ -72,7 +72,14 @@ impl<S: ServiceDef> App for ClientApp<S> {
         // An end in order is the program's own, or was told; a line that broke meanwhile was not.
         let in_order = matches!(dropped.cause(), Cause::WentAway(_)) && dropped.unconfirmed() == 0;
         if !in_order {
-            tracing::info!(service = self.client.inner.name, %dropped, why, "disconnected");
+            let code = dropped.code().map(Code::number);
+            tracing::info!(
+                service = self.client.inner.name,
+                code,
+                reason = dropped.to_string(),
+                why,
+                "disconnected"
+            );
         }
         let client = self.client.clone();
         self.callbacks

@@ -25,6 +25,11 @@ use crate::link::{Link, Typed};
 ///
 /// It connects again by itself, under the same identity, until it is
 /// [closed](Self::close) or all clones but those held by its own handlers are dropped.
+///
+/// It counts nothing: what becomes of it is in its [`ClientState`], which
+/// [`watch`](Self::watch) follows, and in its log. There each attempt that fails has one line with the
+/// service, the code and the reason, no more of them than the back-off lets there be attempts; and so
+/// has the beginning and the end of each connection.
 pub struct Client<S: ServiceDef> {
     inner: Arc<Inner<S>>,
     /// The clones of the program keep the client going; those of its handlers do not.

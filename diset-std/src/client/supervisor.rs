@@ -56,12 +56,15 @@ impl<S: ServiceDef> Supervisor<S> {
             if let Some(opened) = opened {
                 self.reconnect.connected(opened);
             }
+            // The end of a connection that was open was told already.
+            if opened.is_none() {
+                self.tell(&ended);
+            }
             match self.reconnect.dropped(clock::now(), &ended.cause()) {
                 Retry::Never => break ended,
                 Retry::At(_) if matches!(ended, Ended::Settings(_)) => break ended,
                 Retry::At(when) => {
                     let until = clock::deadline(when);
-                    tracing::debug!(%ended, "not connected, tries again later");
                     self.report(ClientState::Waiting { why: ended, until });
                     let waited = tokio::time::timeout_at(until, self.stop.wait_for(|stop| *stop));
                     if waited.await.is_ok() {
@@ -72,6 +75,12 @@ impl<S: ServiceDef> Supervisor<S> {
             }
         };
         self.report(ClientState::Stopped(last));
+    }
+
+    /// One line for an attempt that failed. They are as few as the back-off lets there be attempts.
+    fn tell(&self, ended: &Ended) {
+        let (service, code) = (&self.client.inner.name, ended.code().map(Code::number));
+        tracing::warn!(service, code, reason = ended.to_string(), "did not get in");
     }
 
     fn report(&self, state: ClientState) {
@@ -114,7 +123,7 @@ impl<S: ServiceDef> Supervisor<S> {
         let driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
         let mut opened = Opened(self.client.inner.state.subscribe(), None);
         let outcome = self.drive(driver, &mut opened).await;
-        (self.ended(outcome), opened.1)
+        (self.ended(outcome), opened.since())
     }
 
     /// Drives the connection; a stop drains it.
@@ -167,5 +176,11 @@ impl Opened {
         if connected.is_ok() {
             self.1 = Some(clock::now());
         }
+    }
+
+    /// Since when it was open: one that ended in the turn it opened in was noted by nobody.
+    fn since(&self) -> Option<Instant> {
+        let is_open = matches!(*self.0.borrow(), ClientState::Connected(_));
+        self.1.or_else(|| is_open.then(clock::now))
     }
 }

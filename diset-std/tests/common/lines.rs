@@ -9,13 +9,27 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::{Log, Seen, log};
 
-/// Writes down the lines of one level and worse.
-struct Lines(Level, Log<String>);
+/// Writes down the lines of one level and worse, of clients or of all others.
+struct Lines {
+    level: Level,
+    of_clients: bool,
+    log: Log<String>,
+}
 
-/// What this thread logs from now on, as long as the guard lives.
+/// What this thread logs from now on, as long as the guard lives, but for what clients log.
 pub(crate) fn lines(level: Level) -> (DefaultGuard, Seen<String>) {
+    read(level, false)
+}
+
+/// As [`lines`], what clients log.
+pub(crate) fn lines_of_clients(level: Level) -> (DefaultGuard, Seen<String>) {
+    read(level, true)
+}
+
+fn read(level: Level, of_clients: bool) -> (DefaultGuard, Seen<String>) {
     let (log, seen) = log();
-    (tracing::subscriber::set_default(Lines(level, log)), seen)
+    let lines = Lines { level, of_clients, log };
+    (tracing::subscriber::set_default(lines), seen)
 }
 
 struct Line(String);
@@ -28,7 +42,8 @@ impl Visit for Line {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.0
+        let is_of_client = metadata.target().starts_with("diset_std::client");
+        *metadata.level() <= self.level && is_of_client == self.of_clients
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -42,7 +57,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        self.1.add(line.0);
+        self.log.add(line.0);
     }
 
     fn enter(&self, _: &Id) {}
