@@ -5,7 +5,8 @@ mod common;
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_std::{Cause, Client, ClientState, Code, Conn, Identity, Refusal, SendError, Service};
+use diset_std::{Cause, Client, ClientState, Code, Conn, Counter, Identity, Refusal, SendError, Service};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::common::*;
@@ -233,5 +234,54 @@ async fn who_comes_back_takes_one_place_more_and_not_two() -> TestResult {
     one.stop();
     gate.add_permits(1);
     connected(&two).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_place_that_is_taken_while_the_listener_waits_is_not_given_twice() -> TestResult {
+    let world = World::new()?;
+    let (release, ended) = (Arc::new(Semaphore::new(0)), Count::default());
+    let (gate, count) = (Arc::clone(&release), ended.clone());
+    let service = answering().max_handshakes(1).on_drop(move |_, _| {
+        let (gate, count) = (Arc::clone(&gate), count.clone());
+        async move {
+            count.add();
+            gate.acquire().await.expect("not closed").forget();
+        }
+    });
+    let running = world.serve(service).await?;
+    let counter = |counter| running.handle.counters().get(counter);
+    let mut neighbour = Neighbour::new(world.client(PingPong, &running, "neighbour")?).await?;
+    // Admitted, so it holds no such place until it ends: then it takes the only one.
+    let client = world.client(PingPong, &running, "alice")?.connect().await?;
+    neighbour.is_served().await;
+    client.close().await;
+    within("the drop callback", async {
+        while ended.value() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(counter(Counter::InHandshake), 1);
+    let accepted = counter(Counter::Accepted);
+    // The listener sees this one before it sees the pings, which come later.
+    let socket = TcpStream::connect(("127.0.0.1", running.port())).await?;
+    for _ in 0..3 {
+        neighbour.is_served().await;
+    }
+    assert_eq!(counter(Counter::InHandshake), 1, "one place");
+    assert_eq!(counter(Counter::Accepted), accepted);
+    // It is served when there is room.
+    release.add_permits(1);
+    within("served", async {
+        while counter(Counter::Accepted) == accepted {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(socket);
+    release.add_permits(1);
+    neighbour.client.close().await;
+    running.stop().await;
     Ok(())
 }

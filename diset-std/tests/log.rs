@@ -7,6 +7,9 @@ use diset_std::tls::ClientTls;
 use diset_std::{ClientState, Failure, Refusal};
 use tracing::Level;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
 use crate::common::lines::{lines, lines_of_clients};
 use crate::common::*;
 
@@ -154,5 +157,56 @@ async fn each_attempt_of_a_client_that_fails_has_a_line() -> TestResult {
         assert_eq!(lines.now(), None, "one line");
     }
     running.stop().await;
+    Ok(())
+}
+
+/// The number in a line that tells how many were left out.
+fn left_out(line: &str) -> usize {
+    let number = line
+        .split_whitespace()
+        .find_map(|field| field.strip_prefix("left_out="));
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_crowd_without_tls_hides_nobody_and_is_told_to_the_last_one() -> TestResult {
+    const CROWD: usize = 60;
+    let (_guard, mut lines) = lines(Level::INFO);
+    let (world, other) = (World::new()?, World::new()?);
+    let running = world.serve(answering()).await?;
+    let stranger = ClientTls::new(other.ca.client("stranger")?, world.ca.authorities())?;
+    for _ in 0..CROWD {
+        let mut socket = TcpStream::connect(("127.0.0.1", running.port())).await?;
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+        // Its end may be a reset.
+        read_all(&mut socket).await.1.ok();
+    }
+    let client = diset_std::Client::builder(PingPong, &running.address).tls(stranger);
+    assert!(client.connect().await.is_err());
+    // The certificate has its line whatever the crowd does, and the rest of the crowd is told of
+    // although nobody comes any more.
+    let (mut told, mut strangers) = (0, 0);
+    while told < CROWD || strangers == 0 {
+        let line = lines.next().await;
+        assert!(line.contains("did not get in") || line.contains("kind="), "{line}");
+        if line.contains("does not trust its authority") {
+            strangers += 1;
+        } else {
+            told += left_out(&line) + usize::from(line.contains("peer="));
+        }
+    }
+    assert_eq!((told, strangers), (CROWD, 1));
+    // A shutdown does not wait for the second to be over.
+    for _ in 0..CROWD {
+        let mut socket = TcpStream::connect(("127.0.0.1", running.port())).await?;
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+        read_all(&mut socket).await.1.ok();
+    }
+    running.stop().await;
+    let mut told = 0;
+    while let Some(line) = lines.now() {
+        told += left_out(&line) + usize::from(line.contains("peer="));
+    }
+    assert_eq!(told, CROWD);
     Ok(())
 }

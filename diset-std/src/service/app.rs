@@ -10,6 +10,7 @@ use tokio::sync::SetOnce;
 
 use super::conn::{Conn, Inner, SessionId};
 use super::counters::{Counter, TlsFailure};
+use super::few_lines::Stranger;
 use super::shared::Shared;
 use super::source::Source;
 use crate::args::ConnectArgs;
@@ -94,7 +95,7 @@ impl<S: ServiceDef> ServiceApp<S> {
 
     /// Strangers can cause these lines, so they are few.
     fn tell_not_admitted(&self, dropped: &Dropped, why: Option<&str>) {
-        let Some(left_out) = self.service.failures.one_more(clock::now()) else {
+        let Some(left_out) = self.service.failures.one_more(Stranger::NotAdmitted, clock::now()) else {
             return;
         };
         let (peer, code) = (&self.peer, dropped.code().map(Code::number));
@@ -279,7 +280,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         }
         let kind = TlsFailure::of(failure, dropped.cause());
         self.count(Counter::TlsFailed(kind));
-        let Some(left_out) = self.service.failures.one_more(clock::now()) else {
+        let Some(left_out) = self.service.failures.one_more(Stranger::of(kind), clock::now()) else {
             return;
         };
         let (peer, kind) = (&self.peer, kind.name());

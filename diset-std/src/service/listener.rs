@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::app::ServiceApp;
 use super::counters::Counter;
+use super::few_lines::Stranger;
 use super::handle::ServiceHandle;
 use super::shared::Shared;
 use super::source::Source;
@@ -230,16 +231,25 @@ impl<S: ServiceDef> BoundService<S> {
     pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
         let service = Arc::clone(&self.service);
+        let told_often = service.failures.tell_often();
+        tokio::pin!(told_often);
         let mut rest: Option<Instant> = None;
+        // Accepted, and nothing more: another connection may have taken the room meanwhile.
+        let mut held: Option<Socket> = None;
         loop {
             let room = service.registry.has_room();
+            if let Some(socket) = held.take_if(|_| room) {
+                self.serve(socket);
+                continue;
+            }
             tokio::select! {
                 () = &mut shutdown => break,
+                never = &mut told_often => match never {},
                 Some(ended) = self.tasks.join_next() => report(ended),
                 () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
                 () = service.registry.fewer_waiting(), if !room => {}
                 accepted = self.listener.accept(), if room && rest.is_none() => match accepted {
-                    Ok(socket) => self.serve(socket),
+                    Ok(socket) => held = Some(socket),
                     Err(error) if concerns_one_peer(&error) => tracing::debug!(%error, "a connection broke at once"),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -267,7 +277,7 @@ impl<S: ServiceDef> BoundService<S> {
         let (peer, source) = (socket.peer(), socket.address().map(Source::of));
         if service.registry.is_crowd(source) {
             service.counters.add(Counter::TurnedAway);
-            if let Some(left_out) = service.failures.one_more(clock::now()) {
+            if let Some(left_out) = service.failures.one_more(Stranger::Unknown, clock::now()) {
                 tracing::warn!(
                     peer,
                     left_out,
@@ -324,6 +334,7 @@ impl<S: ServiceDef> BoundService<S> {
             );
         }
         self.tasks.shutdown().await;
+        self.service.failures.tell();
     }
 }
 
