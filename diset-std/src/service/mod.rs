@@ -104,6 +104,11 @@ impl<S: ServiceDef> Service<S> {
     }
 
     /// Runs once when an admitted client has gone and its last handler has finished.
+    ///
+    /// Be quick: until it returns, or 30 s have passed, its connection counts among those of
+    /// [`max_handshakes`](Self::max_handshakes), and the newer connection of the same client waits
+    /// for it. When so many clients have gone that their slow callbacks fill all of these places,
+    /// nobody is accepted meanwhile. Leave long work to a task of your own.
     pub fn on_drop<F, R>(mut self, callback: F) -> Self
     where
         F: Fn(Conn<S>, Dropped) -> R + Send + Sync + 'static,
@@ -182,6 +187,11 @@ impl<S: ServiceDef> Service<S> {
     /// places: set this when devices have certificates of their own. All clients without
     /// TLS, and all of one user on a Unix socket, are one principal.
     ///
+    /// It limits how many there are, not how often they come: an admitted client that connects
+    /// and disconnects in a loop does so as fast as the machine allows, with two lines in the
+    /// log each time. Watch [`Counter::Admitted`](crate::Counter::Admitted), and refuse such a client in
+    /// [`on_connect`](Self::on_connect).
+    ///
     /// At either limit a client that is connected already may come back: it takes the place
     /// of its older connection.
     pub fn max_connections_per_principal(mut self, count: usize) -> Self {
@@ -206,6 +216,10 @@ impl<S: ServiceDef> Service<S> {
     /// queue until one of these is admitted or ends. Each has its time: that for a handshake of the
     /// [`Limits`], 2 s to linger, 30 s for handlers and callbacks after the end. So who opens many silent connections delays others,
     /// and takes no memory. At least 1; 1024 without it.
+    ///
+    /// By default nothing keeps one address from holding all of these places, for as long as it
+    /// opens new connections. [`max_connections_per_address`](Self::max_connections_per_address)
+    /// does: then one address holds at most twice that many, so set it to less than half of this.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;
         self
