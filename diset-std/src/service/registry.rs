@@ -278,3 +278,106 @@ fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
         map.shrink_to(map.len() * 2);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diset_proto::{Schema, define_service};
+    use serde::{Deserialize, Serialize};
+    use tokio::sync::SetOnce;
+
+    use super::super::Service;
+    use super::super::conn::Inner;
+    use super::super::shared::Shared;
+    use super::*;
+    use crate::args::ConnectArgs;
+    use crate::link::SlowPolicy;
+    use crate::tls::Credentials;
+
+    #[derive(Serialize, Deserialize, Schema)]
+    struct Word {
+        text: String,
+    }
+
+    define_service! { Words = "Test/Words"; both: [Word] }
+
+    const HERE: Option<Source> = Some(Source::V6([1, 2, 3, 4]));
+
+    fn shared() -> Arc<Shared<Words>> {
+        let service = Service::new(Words)
+            .max_connections_per_principal(100)
+            .max_connections_per_address(100);
+        Shared::new(service.handlers, service.callbacks, service.rules, service.settings)
+    }
+
+    /// The connection of this user, which has taken its place and is open.
+    fn open(service: &Arc<Shared<Words>>, uid: u32) -> (u64, Conn<Words>) {
+        let link = Link::new(None, SlowPolicy::Fail);
+        let joining = service.registry.join(&link, HERE);
+        let conn = Conn(Arc::new(Inner {
+            link,
+            service: Arc::clone(service),
+            trid: service.next_trid(),
+            identity: Identity::from_bytes([0; 16]),
+            credentials: Credentials::Unix { uid, gid: 0, pid: None },
+            args: ConnectArgs::default(),
+            peer: String::new(),
+            gone: SetOnce::new(),
+        }));
+        service.registry.take_place(&conn.session(), HERE).expect("a place");
+        service.registry.insert(joining, &conn);
+        (joining, conn)
+    }
+
+    /// What the registry knows: connections by trid, sessions, principals, addresses, those that
+    /// join; places, and connections without one.
+    fn known(registry: &Registry<Words>) -> [usize; 7] {
+        let live = registry.lock();
+        [
+            live.by_trid.len(),
+            live.by_session.len(),
+            live.by_principal.len(),
+            live.by_address.len(),
+            live.joining.len(),
+            live.places,
+            live.waiting,
+        ]
+    }
+
+    #[test]
+    fn nothing_is_known_of_those_that_are_gone() {
+        let service = shared();
+        let registry = &service.registry;
+        let mut all: Vec<_> = (0..20).map(|uid| open(&service, uid)).collect();
+        // Some come back while they are still here.
+        all.extend((0..5).map(|uid| open(&service, uid)));
+        // Some never get a place.
+        let stuck = Link::new(None, SlowPolicy::Fail);
+        let stuck: Vec<_> = (0..3).map(|_| registry.join(&stuck, HERE)).collect();
+        assert_eq!(known(registry), [25, 20, 20, 1, 3, 25, 3]);
+        for (joining, conn) in all {
+            assert!(registry.remove(&conn), "it was open");
+            registry.free_place(&conn.session(), HERE);
+            registry.left(joining, HERE);
+        }
+        assert_eq!(known(registry), [0, 0, 0, 1, 3, 0, 3]);
+        for joining in stuck {
+            registry.left(joining, HERE);
+        }
+        assert_eq!(known(registry), [0; 7]);
+    }
+
+    #[test]
+    fn an_address_gets_its_places_back() {
+        let service = shared();
+        let registry = &service.registry;
+        // Somebody stays, so that the address is known all the time.
+        let _kept = open(&service, 0);
+        for uid in 1..300 {
+            let (joining, conn) = open(&service, uid);
+            registry.remove(&conn);
+            registry.free_place(&conn.session(), HERE);
+            registry.left(joining, HERE);
+        }
+        assert_eq!(known(registry), [1, 1, 1, 1, 0, 1, 0]);
+    }
+}

@@ -226,7 +226,9 @@ async fn an_error_survives_a_socket_full_of_unread_input() -> TestResult {
             "PROTOCOL E-4: {cause:?}"
         );
     }
-    scene.refused("unread input", Code::NotAdmitted, 20).await;
+    scene
+        .over("unread input", Counter::Refused(Code::NotAdmitted), 20)
+        .await;
     scene.finish().await
 }
 

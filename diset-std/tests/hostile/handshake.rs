@@ -312,7 +312,7 @@ async fn an_admission_that_refuses_hangs_or_panics_is_told_and_counted() -> Test
             "PROTOCOL R-4: {what}"
         );
         drop(peer);
-        scene.refused(what, expected, 1).await;
+        scene.over(what, Counter::Refused(expected), 1).await;
         scene.finish().await?;
     }
     Ok(())
@@ -336,22 +336,36 @@ async fn there_is_a_limit_to_all_to_one_principal_and_to_one_address() -> TestRe
         let kept = Peer::open(&scene).await?;
         for _ in 0..3 {
             let mut more = Peer::connect(&scene).await?;
-            // Another client: one that comes back finds its place.
-            let other = more.engine.says();
-            let identity = [&[0x82, 16][..], &[3; 16]].concat();
-            let at = other.windows(18).position(|part| part == identity).ok_or("identity")?;
-            let mut other = other;
-            other[at + 2] = 4;
+            let other = other_client(&mut more)?;
             more.say(&other).await?;
             let told = more.error(what).await?;
             assert_eq!((told.code(), told.text()), (Code::Busy, what), "PROTOCOL R-4");
             assert!(told.retry().is_some(), "PROTOCOL R-4");
         }
         drop(kept);
-        scene.refused(what, Code::Busy, 3).await;
+        let ends = [(Counter::Refused(Code::Busy), 3), (Counter::Lost, 1)];
+        scene.over_all(what, &ends).await;
+        // The place is free again, each time.
+        for _ in 0..3 {
+            let mut next = Peer::connect(&scene).await?;
+            let other = other_client(&mut next)?;
+            next.propose(&other).await.map_err(|why| format!("{what}: {why}"))?;
+            drop(next);
+            scene.over(what, Counter::Lost, 1).await;
+        }
         scene.finish().await?;
     }
     Ok(())
+}
+
+/// The proposal of another client than [`Engine`] is: one that comes back finds its place.
+fn other_client(peer: &mut Peer) -> Result<Vec<u8>, &'static str> {
+    let mut proposal = peer.engine.says();
+    let identity = [&[0x82, 16][..], &[3; 16]].concat();
+    let at = proposal.windows(18).position(|part| part == identity);
+    let at = at.ok_or("the identity")?;
+    proposal[at + 2] = 4;
+    Ok(proposal)
 }
 
 #[tokio::test]
