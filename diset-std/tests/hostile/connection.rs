@@ -173,7 +173,7 @@ async fn when_descriptors_run_out_others_are_served() -> TestResult {
     drop(crowd);
     connected(&late).await;
     late.close().await;
-    neighbour.finish().await?;
+    neighbour.finish().await?.assert_short();
     drop(child.stdin.take());
     let code = tokio::task::spawn_blocking(move || child.wait()).await??;
     drop(output);

@@ -32,6 +32,11 @@ pub(crate) const PREAMBLE: [u8; 5] = [0xd1, b'S', b'E', b'T', 1];
 pub(crate) const SECRET: &str = "hush-hush";
 /// How a connection can be over, by name of the counter.
 const ENDS: [&str; 5] = ["refused", "ended_by_us", "ended_by_peer", "went_away", "lost"];
+/// A neighbour notices when it waits so long for one answer; a busy machine alone does not do that.
+const NOTICED: Duration = Duration::from_secs(1);
+/// Or so long, again and again.
+const SLOW: Duration = Duration::from_millis(250);
+const FEW: usize = 3;
 /// Of clients that do not get in, so many lines are written at least ...
 const LINES_IN_SPAN: u64 = 10;
 /// ... in this time, and a moment for what the clock leaves out.
@@ -184,7 +189,7 @@ impl Scene {
 
     /// The neighbour has noticed nothing; the service ends in order, with all it writes about that.
     pub(crate) async fn finish(self) -> TestResult {
-        self.neighbour.finish().await?;
+        self.neighbour.finish().await?.assert_short();
         self.running.stop().await;
         Ok(())
     }
@@ -238,13 +243,34 @@ pub(crate) fn assert_balanced(counters: &Counters) {
     assert_eq!(counters.get(Counter::Admitted), counters.get(Counter::Dropped) + live);
 }
 
+/// How long a client waited for its answers.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    pub(crate) longest: Duration,
+    /// How many answers took long.
+    slow: usize,
+}
+
+impl Waits {
+    fn add(&mut self, waited: Duration) {
+        self.longest = self.longest.max(waited);
+        self.slow += usize::from(waited >= SLOW);
+    }
+
+    /// Nothing stood still for so long, or so often, that it was noticed.
+    pub(crate) fn assert_short(&self) {
+        let short = self.longest < NOTICED && self.slow <= FEW;
+        assert!(short, "the neighbour waited for answers: {self:?}");
+    }
+}
+
 /// A client that behaves: it exchanges messages all the time and wants its answers in order.
 pub(crate) struct Talker {
     client: Client<PingPong>,
     trid: Option<diset_std::Trid>,
     done: Arc<AtomicBool>,
     rounds: Count,
-    task: JoinHandle<()>,
+    task: JoinHandle<Waits>,
 }
 
 impl Talker {
@@ -261,15 +287,19 @@ impl Talker {
         let task = tokio::spawn(async move {
             // Often, but it shall not take all of the machine.
             let mut pace = tokio::time::interval(Duration::from_millis(2));
+            let mut waits = Waits::default();
             for id in 0.. {
+                let asked = Instant::now();
                 talker.send(&Ping { id }).await.expect("the neighbour is connected");
                 assert_eq!(pongs.next().await, id, "the neighbour gets its answers in order");
+                waits.add(asked.elapsed());
                 count.add();
                 if until.load(Ordering::SeqCst) {
-                    return;
+                    break;
                 }
                 pace.tick().await;
             }
+            waits
         });
         let trid = client.trid();
         Ok(Self {
@@ -287,16 +317,17 @@ impl Talker {
         wait_for("the neighbour talks on", || self.rounds.value() >= before + 10).await;
     }
 
-    pub(crate) async fn finish(self) -> TestResult {
+    /// It kept its connection; how long it waited for its answers.
+    pub(crate) async fn finish(self) -> Result<Waits, Box<dyn Error>> {
         self.talks_on().await;
         self.done.store(true, Ordering::SeqCst);
-        within("the neighbour", self.task).await?;
+        let waits = within("the neighbour", self.task).await?;
         assert!(
             self.trid.is_some() && self.client.trid() == self.trid,
             "the neighbour kept its connection"
         );
         self.client.close().await;
-        Ok(())
+        Ok(waits)
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) struct Outcome {
     pub(crate) told: &'static str,
 }
 
-const KINDS: [&str; 10] = [
+pub(crate) const KINDS: [&str; 10] = [
     "bare", "hello", "cut", "proposal", "frames", "payloads", "control", "credit", "flood", "records",
 ];
 
