@@ -1,13 +1,14 @@
-//! The clock that the engine is told: milliseconds since the first look at it.
+//! The clock that the engine is told: milliseconds since the first look at it. It is tokio's, so
+//! that timers and the engine agree also in a test that has paused it.
 
 use std::sync::OnceLock;
-use std::time::Instant as StdInstant;
 
 use diset_proto::Instant;
+use tokio::time::Instant as TokioInstant;
 
-fn origin() -> StdInstant {
-    static ORIGIN: OnceLock<StdInstant> = OnceLock::new();
-    *ORIGIN.get_or_init(StdInstant::now)
+fn origin() -> TokioInstant {
+    static ORIGIN: OnceLock<TokioInstant> = OnceLock::new();
+    *ORIGIN.get_or_init(TokioInstant::now)
 }
 
 /// Now.
@@ -17,7 +18,7 @@ pub(crate) fn now() -> Instant {
 }
 
 /// When the engine's `instant` is on tokio's clock.
-pub(crate) fn deadline(instant: Instant) -> tokio::time::Instant {
+pub(crate) fn deadline(instant: Instant) -> TokioInstant {
     let now = now();
-    tokio::time::Instant::now() + instant.since(now)
+    TokioInstant::now() + instant.since(now)
 }

@@ -6,6 +6,7 @@ use core::task::Waker;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as Peer;
 
+use diset_proto::limits::LINGER_BYTES;
 use diset_proto::{Admission, ClientConfig, Identity, MessageOf as _};
 use diset_proto::{Code, Deframer, FromClient, GrowBuf, Notice, Schema, SendError, ServiceDef, define_service};
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,9 @@ impl App for TestApp {
 
     fn dropped(&mut self, dropped: &Dropped, _: Option<&str>) -> Option<BoxFuture<()>> {
         self.dropped.send(dropped.clone()).ok();
-        None
+        // One that hangs, when the service wants it.
+        let hangs = matches!(dropped.cause(), Cause::PeerError(notice) if notice.text() == "hang");
+        hangs.then(|| Box::pin(core::future::pending()) as BoxFuture<()>)
     }
 }
 
@@ -298,6 +301,61 @@ async fn a_handler_that_outlives_its_connection_costs_nothing() {
     gate.set(()).expect("once");
     let outcome = within(driver).await;
     assert_eq!(outcome.dropped.cause().code(), Some(Code::Disconnected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_or_a_drop_callback_that_hangs_is_dropped_after_30_s() {
+    for (word, text) in [(Some("wait"), ""), (None, "hang"), (Some("wait"), "hang")] {
+        let (mut rig, driver) = rig(plain);
+        tokio::pin!(driver);
+        open(&mut rig, driver.as_mut()).await;
+        if let Some(word) = word {
+            rig.say(word);
+        }
+        rig.service.disconnect(Notice::new(Code::Disconnected).with_text(text));
+        rig.write();
+        let Rig { peer, gate, .. } = rig;
+        drop(peer);
+        let begun = tokio::time::Instant::now();
+        let outcome = driver.await;
+        assert_eq!(outcome.dropped.cause().code(), Some(Code::Disconnected));
+        // On a clock that stands still while there is something to do.
+        let took = begun.elapsed();
+        let hanging = u32::from(word.is_some()) + u32::from(text == "hang");
+        let grace = HANDLER_GRACE * hanging;
+        assert!(took >= grace && took <= grace + LINGER, "{word:?}, {text:?}: {took:?}");
+        assert_eq!(HANDLER_GRACE.as_secs(), 30, "as documented");
+        assert!(gate.get().is_none(), "nobody let it go on");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_streams_on_is_cut_off_after_256_kib() {
+    let (mut rig, driver) = rig(plain);
+    tokio::pin!(driver);
+    open(&mut rig, driver.as_mut()).await;
+    rig.peer.write_all(&[1, 0x9f]).expect("room");
+    let (mut taken, block) = (0, [b'x'; 8192]);
+    let cut = within(async {
+        loop {
+            match rig.peer.write(&block) {
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if poll_once(driver.as_mut()).is_ready() {
+                        return "the driver is done";
+                    }
+                    tokio::task::yield_now().await;
+                }
+                Err(_) => return "the socket is closed",
+            }
+        }
+    });
+    let cut = cut.await;
+    // And what the system keeps in a pair of sockets.
+    assert!(
+        (LINGER_BYTES..2 * LINGER_BYTES + (512 << 10)).contains(&taken),
+        "PROTOCOL E-4: {cut} after {taken} bytes"
+    );
 }
 
 #[tokio::test]

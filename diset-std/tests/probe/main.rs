@@ -37,7 +37,7 @@ const NEIGHBOURS: usize = 3;
 const MOST_EVER: u64 = 256 << 20;
 /// How much more may be in use after the second half of the attacks than after the first, which
 /// has filled pools and caches: what allocators keep now and then, and for each attack.
-const MOST_KEPT: u64 = 4 << 20;
+const MOST_KEPT: u64 = 6 << 20;
 const MOST_KEPT_OF_EACH: u64 = 1 << 10;
 /// An attack of so many, at least, is answered with this code: a tenth of what is usual.
 const ONE_IN: [(Code, u64); 15] = [
@@ -59,6 +59,9 @@ const ONE_IN: [(Code, u64); 15] = [
 ];
 /// Attacks in a second, at least: a tenth of what two cores do that are busy with other things.
 const IN_A_SECOND: u64 = 15;
+
+/// How long a neighbour may wait for an answer: the attackers use the same two threads.
+const MOST_WAIT: Duration = Duration::from_secs(2);
 
 struct Settings {
     span: Duration,
@@ -176,7 +179,7 @@ async fn a_service_survives_structured_nonsense() -> TestResult {
     for neighbour in neighbours {
         let waits = neighbour.finish().await?;
         println!("a neighbour waited {:?} for an answer, at most", waits.longest);
-        waits.assert_short();
+        assert!(waits.longest < MOST_WAIT, "a neighbour was stopped");
     }
     running.stop().await;
     assert_eq!(panics.all(), Vec::<String>::new(), "at the end");
