@@ -68,7 +68,7 @@ async fn a_record_that_is_no_record_is_a_loss_with_a_reason() -> TestResult {
 async fn a_peer_that_streams_on_after_its_error_is_cut_off() -> TestResult {
     let mut scene = Scene::new(answering()).await?;
     let mut peer = Peer::connect(&scene).await?;
-    let mut taken = 0;
+    let mut taken = 0_u64;
     let streaming = async {
         // It never reads and never stops.
         while peer.stream.write_all(&[b'x'; 16_384]).await.is_ok() {
