@@ -2,10 +2,14 @@
 //! nothing at all.
 
 use core::time::Duration;
+use std::sync::Arc;
+
+use diset_std::rustls::ClientConnection;
+use diset_std::rustls::pki_types::ServerName;
 use diset_std::tls::throwaway::{expired, not_yet_valid};
 use diset_std::tls::{ClientTls, ServerTls};
 use diset_std::{Client, ClientState, Code, Counter, Ended, TlsFailure};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::common::*;
@@ -189,6 +193,30 @@ async fn bytes_that_trickle_in_do_not_prolong_a_handshake() -> TestResult {
     assert_eq!(cause.and_then(|cause| cause.code()), Some(Code::HandshakeTimeout));
     drop((from, to));
     scene.over("a slow proposal", by_us(Code::HandshakeTimeout), 1).await;
+    scene.finish().await
+}
+
+#[tokio::test]
+async fn a_hello_in_single_bytes_is_a_hello() -> TestResult {
+    let mut scene = Scene::new(answering()).await?;
+    let mut config = tls_config(&scene.world, Some(&scene.certificate))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    let name = ServerName::try_from("localhost")?;
+    let mut tls = ClientConnection::new(Arc::new(config), name)?;
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello)?;
+    let mut peer = TcpStream::connect(&scene.running.address).await?;
+    peer.set_nodelay(true)?;
+    for byte in hello {
+        peer.write_all(&[byte]).await?;
+        // The service has a turn in between.
+        tokio::task::yield_now().await;
+    }
+    let mut first = [0];
+    within("an answer", peer.read_exact(&mut first)).await?;
+    assert_eq!(first, [22], "a server's hello");
+    drop(peer);
+    scene.over("in single bytes", failed(TlsFailure::Lost), 1).await;
     scene.finish().await
 }
 

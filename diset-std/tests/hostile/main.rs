@@ -9,6 +9,7 @@ mod support;
 mod bad_service;
 mod before_tls;
 mod connection;
+mod floods;
 mod handshake;
 mod messages;
 mod table;

@@ -81,7 +81,12 @@ async fn what_the_table_names_exists() -> TestResult {
         for part in counts.split('`').skip(1).collect::<Vec<_>>().chunks(2) {
             let name = part[0];
             assert!(known.iter().any(|(known, _)| *known == name), "no counter: {name}");
-            for label in part.get(1).into_iter().flat_map(|labels| words(labels)).filter(|word| is_name(word)) {
+            for label in part
+                .get(1)
+                .into_iter()
+                .flat_map(|labels| words(labels))
+                .filter(|word| is_name(word))
+            {
                 assert!(known.contains(&(name, label)), "no counter: {name} {label}");
                 counted += 1;
             }
