@@ -57,7 +57,7 @@ pub enum Counter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TlsFailure {
-    /// What came is not TLS.
+    /// What came cannot be read as TLS: another language, noise, or a damaged handshake.
     NotTls,
     /// The peer broke TLS, or speaks a version or ciphers that do not fit.
     Broken,

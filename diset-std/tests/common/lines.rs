@@ -1,11 +1,12 @@
 //! Reads the log of the program while a test runs.
 
 use core::fmt::{Debug, Write};
+use std::sync::OnceLock;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use super::{Log, Seen, log};
 
@@ -27,6 +28,16 @@ pub(crate) fn lines_of_clients(level: Level) -> (DefaultGuard, Seen<String>) {
 }
 
 fn read(level: Level, of_clients: bool) -> (DefaultGuard, Seen<String>) {
+    // With only one reader, `tracing` asks the thread that comes first to a line, which may be of a
+    // test that reads none, whether anybody wants it, and never asks again.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| {
+        Dispatch::new(Lines {
+            level: Level::ERROR,
+            of_clients: true,
+            log: log().0,
+        })
+    });
     let (log, seen) = log();
     let lines = Lines { level, of_clients, log };
     (tracing::subscriber::set_default(lines), seen)
