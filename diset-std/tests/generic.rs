@@ -237,23 +237,10 @@ async fn a_service_that_comes_back_with_other_definitions_is_learned_anew() -> T
 mod wide {
     use super::{Deserialize, Schema, Serialize, define_service};
 
-    macro_rules! wide {
-        ($($attribute:ident)*) => {
-            #[derive(Debug, Default, Serialize, Deserialize, Schema)]
-            pub(crate) struct Wide { $(pub(crate) $attribute: u8),* }
-        };
-    }
-    wide! {
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_0 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_1
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_2 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_3
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_4 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_5
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_6 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_7
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_8 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_9
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_a an_attribute_with_a_name_that_takes_all_the_room_of_its_line_b
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_c an_attribute_with_a_name_that_takes_all_the_room_of_its_line_d
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_e an_attribute_with_a_name_that_takes_all_the_room_of_its_line_f
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_g an_attribute_with_a_name_that_takes_all_the_room_of_its_line_h
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_i an_attribute_with_a_name_that_takes_all_the_room_of_its_line_j
+    #[derive(Debug, Default, Serialize, Deserialize, Schema)]
+    pub(crate) struct Wide {
+        low: [[(); 32]; 32],
+        high: [[(); 32]; 32],
     }
     define_service! { pub(crate) Wides = "Test/Wide"; from_service: [Wide] }
 }

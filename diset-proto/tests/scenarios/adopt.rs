@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diset_proto::sim::{Decision, Happened, Pair};
+use diset_proto::sim::{Decision, Happened, Pair, Setup};
 use diset_proto::{
     Admission, Bound, Cause, Code, Connection, DecodeError, Deframer, Event, GrowBuf, LearnedCatalog, Limits,
     MessageSet, Notice, Phase, SendError, ServiceDef, Trid, Verdict,
@@ -133,10 +133,7 @@ fn a_message_that_does_not_fit_what_was_learned(change: Change<'_>) -> Pair {
 
 fn a_large_catalog_comes_in_parts(change: Change<'_>) -> Pair {
     // Descriptions are longer than a frame of the client, and than what the service may have under way.
-    let setup = Pair::adopting::<wide::Wide>()
-        .limits(Limits::CHIP, tight())
-        .output(diset_proto::limits::MIN_OUTPUT);
-    let mut pair = change(setup).start();
+    let mut pair = change(told_in_parts()).start();
     pair.settle();
     assert_eq!(learned(&pair), ["Readings", "More"], "PROTOCOL H-11");
     assert!(
@@ -146,60 +143,61 @@ fn a_large_catalog_comes_in_parts(change: Change<'_>) -> Pair {
     pair
 }
 
-/// Messages whose descriptions are long.
+/// Messages whose descriptions are longer than a frame of the client, and which take no bytes themselves.
 mod wide {
     use diset_proto::{Schema, define_service};
     use serde::{Deserialize, Serialize};
 
-    macro_rules! wide {
-        ($name:ident: $($attribute:ident)*) => {
-            #[derive(Serialize, Deserialize, Schema)]
-            pub(crate) struct $name { $($attribute: Option<f64>),* }
-        };
+    #[derive(Serialize, Deserialize, Schema)]
+    pub(crate) struct Readings {
+        pub(crate) low: [[(); 32]; 32],
+        pub(crate) high: [[(); 32]; 32],
     }
-    wide! { Readings:
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_0 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_1
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_2 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_3
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_4 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_5
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_6 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_7
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_8 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_9
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_a an_attribute_with_a_name_that_takes_all_the_room_of_its_line_b
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_c an_attribute_with_a_name_that_takes_all_the_room_of_its_line_d
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_e an_attribute_with_a_name_that_takes_all_the_room_of_its_line_f
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_g an_attribute_with_a_name_that_takes_all_the_room_of_its_line_h
-    }
-    wide! { More:
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_0 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_1
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_2 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_3
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_4 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_5
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_6 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_7
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_8 an_attribute_with_a_name_that_takes_all_the_room_of_its_line_9
-        an_attribute_with_a_name_that_takes_all_the_room_of_its_line_a an_attribute_with_a_name_that_takes_all_the_room_of_its_line_b
+    #[derive(Serialize, Deserialize, Schema)]
+    struct More {
+        grid: [[(); 32]; 32],
     }
     define_service! { pub(crate) Wide = "Test/Wide"; both: [Readings, More] }
+
+    pub(crate) const NOTHING: Readings = Readings {
+        low: [[(); 32]; 32],
+        high: [[(); 32]; 32],
+    };
+}
+
+/// A service that tells them to a chip through a small buffer.
+fn told_in_parts() -> Setup {
+    Pair::adopting::<wide::Wide>()
+        .limits(Limits::CHIP, tight())
+        .output(diset_proto::limits::MIN_OUTPUT)
+}
+
+/// The same, admitted by hand and with the first part on its way.
+fn admitted_by_hand(change: Change<'_>) -> Pair {
+    let mut pair = change(told_in_parts().admit(|_| Decision::Wait)).start();
+    pair.settle();
+    let opened = pair
+        .service
+        .conn
+        .accept(pair.now, Admission::new(Trid::new(3)))
+        .unwrap();
+    assert!(matches!(opened, Some(Event::Connected(_))));
+    pair
 }
 
 fn a_catalog_comes_before_the_first_message(change: Change<'_>) -> Pair {
-    let setup = Pair::adopting::<wide::Wide>()
-        .limits(Limits::CHIP, tight())
-        .output(diset_proto::limits::MIN_OUTPUT)
-        .admit(|_| Decision::Wait);
-    let mut pair = change(setup).start();
-    pair.settle();
-    let now = pair.now;
-    let opened = pair.service.conn.accept(now, Admission::new(Trid::new(3))).unwrap();
-    assert!(matches!(opened, Some(Event::Connected(_))));
+    let mut pair = admitted_by_hand(change);
     assert_eq!(
         pair.service.conn.send(7, &Ping { id: 1 }),
         Err(SendError::NotAgreed(Verdict::Unknown))
     );
     assert_eq!(
-        pair.service.conn.send(0, &[0u8; 18]),
+        pair.service.conn.send(0, &wide::NOTHING),
         Err(SendError::Full(Bound::Output)),
         "PROTOCOL H-10: what is told comes first"
     );
     pair.settle();
-    pair.service.conn.send(0, &[0u8; 18]).unwrap();
+    pair.service.conn.send(0, &wide::NOTHING).unwrap();
     pair.settle();
     assert!(
         matches!(pair.client.log[..], [Happened::Connected(_), Happened::Message { .. }]),
@@ -236,14 +234,7 @@ fn an_adopting_client_learns_what_is_forbidden(change: Change<'_>) -> Pair {
 }
 
 fn an_end_while_the_catalog_is_told(change: Change<'_>) -> Pair {
-    let setup = Pair::adopting::<wide::Wide>()
-        .limits(Limits::CHIP, tight())
-        .output(diset_proto::limits::MIN_OUTPUT)
-        .admit(|_| Decision::Wait);
-    let mut pair = change(setup).start();
-    pair.settle();
-    let now = pair.now;
-    pair.service.conn.accept(now, Admission::new(Trid::new(3))).unwrap();
+    let mut pair = admitted_by_hand(change);
     let _ = pair.service.conn.transmit();
     pair.service.conn.disconnect(Notice::new(Code::Disconnected));
     pair.settle();
