@@ -53,6 +53,11 @@ impl Direction {
 pub struct Key(pub(crate) [u8; 16]);
 
 impl Key {
+    /// The key with these bytes, which [`as_bytes`](Self::as_bytes) gave before.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes on the wire.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -116,6 +116,8 @@ pub enum SendError {
     TooLong,
     /// The message's own serialisation failed.
     Encode,
+    /// The peer keeps no sessions: it takes no acked messages.
+    NoSession,
 }
 
 impl fmt::Display for SendError {
@@ -128,6 +130,7 @@ impl fmt::Display for SendError {
             Self::Full(bound) => write!(f, "no room now: {bound}"),
             Self::TooLong => f.write_str("the message is longer than the peer's frame limit or the output buffer"),
             Self::Encode => f.write_str("the message's own serialisation failed"),
+            Self::NoSession => f.write_str("the peer keeps no sessions and takes no acked messages; send it without"),
         }
     }
 }
@@ -143,6 +146,8 @@ pub enum Bound {
     Output,
     /// The credit: the peer has not dealt with what it got.
     Credit,
+    /// What the session may store: the peer is away, or has not dealt with what it got.
+    Session,
 }
 
 impl fmt::Display for Bound {
@@ -150,6 +155,7 @@ impl fmt::Display for Bound {
         f.write_str(match self {
             Self::Output => "the output buffer is full",
             Self::Credit => "the peer has granted no more credit",
+            Self::Session => "the session stores as many messages as it may",
         })
     }
 }

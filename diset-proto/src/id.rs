@@ -63,6 +63,40 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// What a client shows to go on with its session: 128 random bits that the service made, new at
+/// each acceptance (PROTOCOL N-4). A secret; it shows neither in `Debug` nor in a log.
+#[derive(Clone, Copy)]
+pub struct Token([u8; 16]);
+
+impl Token {
+    /// The token with these bytes, from a random number generator that is good enough for
+    /// secrets.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of this token.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Takes the same time wherever the two differ.
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        let differences = self.0.iter().zip(other.0);
+        differences.fold(0, |all, (one, other)| all | (one ^ other)) == 0
+    }
+}
+
+impl Eq for Token {}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
 /// The name of a service: `System/Name`, two parts of letters, digits, `_`, `-` or `.`,
 /// at most [`MAX_SERVICE_NAME`] bytes in all (PROTOCOL H-3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

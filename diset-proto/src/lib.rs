@@ -179,24 +179,27 @@ mod message;
 mod reconnect;
 mod schema;
 pub mod serial;
+mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
+pub mod store;
 mod time;
 mod wire;
 
 #[cfg(feature = "alloc")]
 pub use conn::AdoptConfig;
 pub use conn::event::{Event, Progress};
+pub use conn::slot::{NoSession, SessionSlot};
 pub use conn::state::Phase;
 pub use conn::{Admission, ClientConfig, Connection};
 pub use definition::{Digest, Direction, Key, MessageSet, Verdict};
 pub use error::{Bound, Cause, Misuse, SendError};
-pub use id::{Identity, ServiceName, Trid};
+pub use id::{Identity, ServiceName, Token, Trid};
 pub use limits::Limits;
 #[cfg(feature = "alloc")]
 pub use message::Kept;
-pub use message::{DecodeError, Held, MessageRef};
+pub use message::{DecodeError, Held, MessageRef, Tag};
 pub use postcard_schema::{self, Schema};
 pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;
@@ -215,6 +218,7 @@ pub use schema::told::Descriptions;
 pub use schema::walk::{Invalid, check_structure, check_wire};
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
 pub use serial::{LineEvent, SerialLine};
+pub use session::{BadRecord, Delivered, Outcome, Resumption, Session, SessionRecord};
 pub use status::{Code, Notice, RetryAfter, Text};
 pub use time::Instant;
 pub use wire::args::{Arg, Args};
@@ -222,6 +226,7 @@ pub use wire::deframer::Deframer;
 pub use wire::frame::Frame;
 pub use wire::packet::Proposal;
 pub use wire::preamble::MAJOR;
+pub use wire::session::{NewReason, Resume};
 #[cfg(feature = "alloc")]
 pub use wire::storage::GrowBuf;
 pub use wire::storage::Storage;

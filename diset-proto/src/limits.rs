@@ -30,6 +30,13 @@ pub const MAX_UNCONFIRMED: u32 = 64;
 pub const MAX_ARGS: usize = 16;
 /// Longest text of an error, refusal or go-away, in bytes (PROTOCOL E-2).
 pub const MAX_TEXT: usize = 64;
+/// Most outcomes that are not Ok and that one side remembers for the other, for each direction of
+/// a session: there are at most three (PROTOCOL Q-5).
+pub const MAX_FAILURES: usize = 4;
+/// How long an acknowledgement waits for something else to leave with (PROTOCOL Q-2).
+pub const ACK_DELAY: Duration = Duration::from_millis(20);
+/// Messages that were dealt with are acknowledged at this number at the latest (PROTOCOL Q-2).
+pub const MAX_UNTOLD: u64 = 64;
 /// Bytes of the output buffer that messages leave free for control frames (PROTOCOL L-1).
 pub const CONTROL_RESERVE: usize = 256;
 /// Smallest output buffer, in bytes: every control frame fits.

@@ -33,6 +33,9 @@ pub struct MessageRef<'f> {
     pub(crate) number: u8,
     pub(crate) wire: u8,
     pub(crate) cost: u32,
+    /// Its number in the session, when it is an acked one; else 0.
+    pub(crate) acked: u64,
+    pub(crate) repeated: bool,
     /// Straight from the input: the connection watches that it is dealt with.
     pub(crate) lent: bool,
     pub(crate) payload: Payload<'f>,
@@ -96,7 +99,27 @@ impl<'f> MessageRef<'f> {
         Held {
             bytes: self.cost,
             messages: 1,
+            acked: self.acked,
         }
+    }
+
+    /// Which message it is, for [`Connection::fail`](crate::Connection::fail).
+    pub const fn tag(&self) -> Tag {
+        Tag {
+            wire: self.wire,
+            acked: self.acked,
+        }
+    }
+
+    /// The number that the session gave it, when it is an acked one.
+    pub const fn number_in_session(&self) -> Option<u64> {
+        if self.acked == 0 { None } else { Some(self.acked) }
+    }
+
+    /// It may have been handled before: a side was killed, or has lost the session, before it
+    /// could say so (PROTOCOL Q-3).
+    pub const fn maybe_repeated(&self) -> bool {
+        self.repeated
     }
 
     /// The definition it claims to follow; without name and key on a connection that
@@ -117,8 +140,7 @@ impl<'f> MessageRef<'f> {
         self.number
     }
 
-    /// Its number on the wire, in the client's table: for
-    /// [`Connection::fail`](crate::Connection::fail).
+    /// Its number on the wire, in the client's table.
     pub const fn wire(&self) -> u8 {
         self.wire
     }
@@ -142,6 +164,8 @@ pub struct Kept {
     number: u8,
     wire: u8,
     cost: u32,
+    acked: u64,
+    repeated: bool,
     payload: Box<[u8]>,
 }
 
@@ -153,6 +177,8 @@ impl From<MessageRef<'_>> for Kept {
             number,
             wire,
             cost,
+            acked,
+            repeated,
             payload,
             ..
         } = message;
@@ -161,6 +187,8 @@ impl From<MessageRef<'_>> for Kept {
             number,
             wire,
             cost,
+            acked,
+            repeated,
             payload: payload.0.into(),
         }
     }
@@ -175,6 +203,8 @@ impl Kept {
             number,
             wire,
             cost,
+            acked,
+            repeated,
             ref payload,
         } = *self;
         MessageRef {
@@ -182,10 +212,19 @@ impl Kept {
             number,
             wire,
             cost,
+            acked,
+            repeated,
             lent: false,
             payload: Payload(payload),
         }
     }
+}
+
+/// Which message it was: its number on the wire and, when it is an acked one, in the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    pub(crate) wire: u8,
+    pub(crate) acked: u64,
 }
 
 /// What messages on their way to a handler have taken of the credit; goes back to the peer
@@ -195,6 +234,8 @@ impl Kept {
 pub struct Held {
     pub(crate) bytes: u32,
     pub(crate) messages: u32,
+    /// The last acked one among them; else 0.
+    pub(crate) acked: u64,
 }
 
 impl Held {
@@ -203,7 +244,17 @@ impl Held {
         Self {
             bytes: self.bytes.saturating_add(other.bytes),
             messages: self.messages.saturating_add(other.messages),
+            acked: if self.acked > other.acked {
+                self.acked
+            } else {
+                other.acked
+            },
         }
+    }
+
+    /// The number in the session of the last acked message among them, if any.
+    pub const fn number_in_session(&self) -> Option<u64> {
+        if self.acked == 0 { None } else { Some(self.acked) }
     }
 }
 
@@ -266,6 +317,12 @@ impl Serialize for Encoded<'_> {
 /// How many bytes the payload of `message` takes.
 pub(crate) fn size<T: Serialize + ?Sized>(message: &T) -> Option<usize> {
     postcard::experimental::serialized_size(message).ok()
+}
+
+/// Encodes `message` into `place`, which is as long as it takes.
+pub(crate) fn encode_whole<T: Serialize + ?Sized>(message: &T, place: &mut [u8]) -> bool {
+    let len = place.len();
+    postcard::to_slice(message, place).is_ok_and(|used| used.len() == len)
 }
 
 /// Encodes `message` behind its number into `place`.

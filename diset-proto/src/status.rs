@@ -83,6 +83,8 @@ codes! {
     Silent = 17, "nothing was heard for too long";
     /// The handshake took too long.
     HandshakeTimeout = 18, "the handshake took too long";
+    /// What the two sides remember of the session does not fit together.
+    StateConflict = 19, "what the two sides remember of the session does not fit together";
     /// The number names no message of the agreed table.
     UnknownMessage = 30, "the message is not defined";
     /// The message may travel only the other way.

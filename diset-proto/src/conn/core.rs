@@ -1,29 +1,34 @@
 //! What a connection knows, and what follows from what happens to it. No output buffer
 //! is in reach here: what is to be sent is remembered in [`Pending`].
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
 use super::Role;
 use super::adopt::Adopted;
 use super::event::Event;
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
+use super::slot::{SessionSlot, agreed};
 use super::state::{Input, Phase, Step, step};
 use crate::definition::{Direction, Verdict};
 use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::fmt::{debug, warn};
 use crate::id::Trid;
-use crate::limits::{LINGER, Limits, MAX_DRAIN};
-use crate::message::{DecodeError, Held, MessageRef, Payload};
+use crate::limits::{ACK_DELAY, LINGER, Limits, MAX_DRAIN};
+use crate::message::Tag;
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
-use crate::schema::walk::Invalid;
 use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
 use crate::wire::packet::{Grant, PeerLimits};
 use crate::wire::preamble::MAJOR;
+#[cfg(feature = "alloc")]
+use crate::wire::session::Resume;
 use crate::wire::tlv::BadPacket;
 
 /// When a client comes back whose admission took too long.
@@ -59,7 +64,16 @@ pub(super) struct Core {
     pub(super) deadline: Option<Instant>,
     pub(super) pending: Pending,
     /// The message that was lent and neither decoded nor rejected yet, by wire number.
-    pub(super) unsettled: Option<u8>,
+    pub(super) unsettled: Option<Tag>,
+    /// Nothing has come since the connection opened.
+    pub(super) is_fresh: bool,
+    /// Outcomes of acked messages wait to be taken.
+    pub(super) has_outcomes: bool,
+    /// When acknowledgements that wait leave at the latest.
+    pub(super) ack_at: Option<Instant>,
+    /// Service: what the client said of its session.
+    #[cfg(feature = "alloc")]
+    pub(super) request: Option<Box<Resume>>,
 }
 
 impl Core {
@@ -88,19 +102,34 @@ impl Core {
             deadline: Some(now.after(limits.handshake())),
             pending: Pending::new(role),
             unsettled: None,
+            is_fresh: false,
+            has_outcomes: false,
+            ack_at: None,
+            #[cfg(feature = "alloc")]
+            request: None,
         })
     }
 
-    pub(super) fn handle_frame<'f>(&mut self, now: Instant, frame: Frame<'f>) -> Option<Event<'f>> {
+    pub(super) fn handle_frame<'f, S: SessionSlot>(
+        &mut self,
+        now: Instant,
+        frame: Frame<'f>,
+        slot: &mut S,
+    ) -> Option<Event<'f>> {
         if let Some(liveness) = &mut self.liveness {
             liveness.received(now);
         }
-        self.check_settled();
+        self.check_settled(slot);
+        if core::mem::take(&mut self.is_fresh)
+            && let Some(session) = agreed(slot)
+        {
+            session.confirm_handshake();
+        }
         let taken = match frame.0 {
             Ok(raw) => {
                 let kind = Kind::of(raw.head);
                 match step(self.phase, Input::Frame(kind)) {
-                    Step::Take | Step::To(_) => self.take(now, kind, raw),
+                    Step::Take | Step::To(_) => self.take(now, kind, raw, slot),
                     Step::Fault(code) => Err(Notice::new(code).with_text(kind.name())),
                     Step::Skip | Step::Misuse => Ok(None),
                 }
@@ -116,13 +145,19 @@ impl Core {
     }
 
     /// Deals with a frame that has its place in this phase.
-    fn take<'f>(&mut self, now: Instant, kind: Kind, raw: RawFrame<'f>) -> Result<Option<Event<'f>>, Notice> {
+    fn take<'f, S: SessionSlot>(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        raw: RawFrame<'f>,
+        slot: &mut S,
+    ) -> Result<Option<Event<'f>>, Notice> {
         match kind {
-            Kind::Message => {
-                let message = self.message(&raw).ok_or_else(|| self.objection(&raw))?;
-                self.unsettled = Some(message.wire);
-                Ok(Some(Event::Message(message)))
-            }
+            Kind::Message => self.take_plain(&raw),
+            Kind::Acked => self.take_acked(&raw, slot),
+            Kind::Ack => self.take_ack(raw.body, slot),
+            Kind::Next => self.take_next(raw.body, slot).map(|()| None),
+            Kind::NextKey => self.take_next_key(raw.body, slot),
             Kind::Credit => {
                 let grant = Grant::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
                 if self.flow.granted(grant, &self.theirs) {
@@ -157,7 +192,7 @@ impl Core {
                 Ok(None)
             }
             Kind::Proposal => self.proposed(now, raw.body),
-            Kind::Acceptance => self.accepted(now, raw.body),
+            Kind::Acceptance => self.accepted(now, raw.body, slot),
             Kind::Describe => {
                 self.describe();
                 Ok(None)
@@ -165,68 +200,6 @@ impl Core {
             Kind::Definitions => self.defined(now, raw.body),
             Kind::Catalog => self.learn(raw.body).map(|()| None),
             Kind::KeepAliveAnswer | Kind::Ignorable | Kind::Unknown => Ok(None),
-        }
-    }
-
-    /// A message frame: number, direction and credit; the body is looked at when it is
-    /// decoded (PROTOCOL M-1). `None`, and nothing changed, when there is an
-    /// [`objection`](Self::objection).
-    #[inline]
-    fn message<'f>(&mut self, raw: &RawFrame<'f>) -> Option<MessageRef<'f>> {
-        let cost = raw.cost();
-        let (&wire, payload) = raw.body.split_first()?;
-        let number = self.agreement.own(wire).ok()?;
-        let (def, direction) = self.def(number)?;
-        if !self.may_come(direction) || !self.flow.received(cost) {
-            return None;
-        }
-        Some(MessageRef {
-            def,
-            number,
-            wire,
-            cost,
-            lent: true,
-            payload: Payload(payload),
-        })
-    }
-
-    const fn may_come(&self, direction: Direction) -> bool {
-        match self.role {
-            Role::Client => direction.allows_service(),
-            Role::Service => direction.allows_client(),
-        }
-    }
-
-    /// What is wrong with a message frame.
-    fn objection(&self, raw: &RawFrame<'_>) -> Notice {
-        let Some(&wire) = raw.body.first() else {
-            return Notice::new(Code::PacketMalformed).with_text("a message without a number");
-        };
-        if !self.flow.may_receive(raw.cost()) {
-            return Notice::new(Code::CreditExceeded).about(wire);
-        }
-        let known = self
-            .agreement
-            .own(wire)
-            .and_then(|number| self.def(number).ok_or(Verdict::Unknown));
-        match known {
-            Ok((def, _)) => Notice::new(Code::WrongDirection).about(wire).with_text(def.name()),
-            Err(verdict) => Notice::new(code_of(verdict)).about(wire),
-        }
-    }
-
-    /// See [`Connection::take_message`](super::Connection::take_message).
-    #[inline]
-    pub(super) fn take_message<'f>(&mut self, frame: Frame<'f>) -> Result<MessageRef<'f>, Frame<'f>> {
-        match &frame.0 {
-            Ok(raw)
-                if Kind::of(raw.head) == Kind::Message
-                    && matches!(self.phase, Phase::Open | Phase::Leaving)
-                    && self.unsettled.is_none() =>
-            {
-                self.message(raw).ok_or(frame)
-            }
-            _ => Err(frame),
         }
     }
 
@@ -254,40 +227,6 @@ impl Core {
         Err(notice)
     }
 
-    /// A message that was lent and never looked at had no handler (PROTOCOL M-4).
-    pub(super) fn check_settled(&mut self) {
-        if let Some(wire) = self.unsettled.take() {
-            self.end(Cause::OurError(Notice::new(Code::NoHandler).about(wire)));
-        }
-    }
-
-    pub(super) fn settle<T>(
-        &mut self,
-        message: MessageRef<'_>,
-        checked: Result<T, Invalid>,
-    ) -> Result<(T, Held), DecodeError> {
-        if message.lent {
-            self.unsettled = None;
-        }
-        match checked {
-            Ok(value) => Ok((value, message.held())),
-            Err(invalid) => {
-                self.invalid(message.wire, invalid);
-                Err(DecodeError::Invalid(invalid))
-            }
-        }
-    }
-
-    /// A message does not fit its definition.
-    pub(super) fn invalid(&mut self, wire: u8, invalid: Invalid) {
-        let mut text = Text::default();
-        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{invalid}"));
-        self.end(Cause::OurError(Notice {
-            text,
-            ..Notice::new(Code::Invalid).about(wire)
-        }));
-    }
-
     /// What was sent and has not been granted again.
     pub(super) const fn unconfirmed(&self) -> u32 {
         // Before it was open nothing was sent.
@@ -295,14 +234,6 @@ impl Core {
             self.flow.unconfirmed(&self.theirs)
         } else {
             0
-        }
-    }
-
-    pub(super) fn release(&mut self, held: Held) {
-        self.flow.released(held.bytes, held.messages);
-        let parting = matches!(self.phase, Phase::Leaving | Phase::Draining);
-        if (parting || self.flow.is_grant_due()) && !self.phase.is_over() {
-            self.pending.grant();
         }
     }
 
@@ -319,8 +250,9 @@ impl Core {
         }
     }
 
-    pub(super) fn handle_time(&mut self, now: Instant) -> Option<Event<'static>> {
-        self.check_settled();
+    pub(super) fn handle_time<S: SessionSlot>(&mut self, now: Instant, slot: &mut S) -> Option<Event<'static>> {
+        self.check_settled(slot);
+        self.time_acks(now, slot);
         if self.flushed
             && let Step::To(_) = step(self.phase, Input::Flushed)
         {
@@ -345,6 +277,25 @@ impl Core {
             _ => {}
         }
         self.announce()
+    }
+
+    /// Acknowledgements wait for something to leave with, but not for long (PROTOCOL Q-2).
+    fn time_acks<S: SessionSlot>(&mut self, now: Instant, slot: &mut S) {
+        if !self.owes_ack(slot) {
+            return;
+        }
+        match self.ack_at {
+            None => self.ack_at = Some(now.after(ACK_DELAY)),
+            Some(at) if now >= at => self.pending.ack(),
+            Some(_) => {}
+        }
+    }
+
+    /// Whether the peer is to be told of messages that were received or dealt with.
+    pub(super) fn owes_ack<S: SessionSlot>(&self, slot: &S) -> bool {
+        let open = matches!(self.phase, Phase::Open | Phase::Leaving | Phase::Draining);
+        let session = slot.session().filter(|session| session.resumption().is_some());
+        open && session.is_some_and(|session| session.untold() != (0, 0)) && !self.pending.is_acking()
     }
 
     fn deadline_passed(&mut self) {
@@ -422,6 +373,13 @@ impl Core {
         self.phase = phase;
     }
 
+    pub(super) const fn may_go(&self, direction: Direction) -> bool {
+        match self.role {
+            Role::Client => direction.allows_client(),
+            Role::Service => direction.allows_service(),
+        }
+    }
+
     /// The number on the wire of a message that may be sent now.
     pub(super) fn may_send(&self, number: u8) -> Result<u8, SendError> {
         match (self.phase, step(self.phase, Input::Send)) {
@@ -430,11 +388,7 @@ impl Core {
             _ => return Err(SendError::NotOpen),
         }
         let (_, direction) = self.def(number).ok_or(SendError::NotAgreed(Verdict::Unknown))?;
-        let allowed = match self.role {
-            Role::Client => direction.allows_client(),
-            Role::Service => direction.allows_service(),
-        };
-        if !allowed {
+        if !self.may_go(direction) {
             return Err(SendError::WrongDirection);
         }
         // PROTOCOL S-6
@@ -448,9 +402,10 @@ impl Core {
         }
     }
 
-    pub(super) fn wake(&self) -> Option<Instant> {
+    pub(super) fn wake<S: SessionSlot>(&self, slot: &S) -> Option<Instant> {
         let drained = self.flushed && self.phase == Phase::Draining;
-        let to_be_timed = self.phase == Phase::Closing && self.deadline.is_none();
+        let owes = self.owes_ack(slot);
+        let to_be_timed = (self.phase == Phase::Closing && self.deadline.is_none()) || (owes && self.ack_at.is_none());
         if self.unannounced || drained || to_be_timed || self.unsettled.is_some() {
             return Some(Instant::ZERO);
         }
@@ -462,19 +417,8 @@ impl Core {
             .as_ref()
             .filter(|_| !self.phase.is_over())
             .map(Liveness::wake);
-        match (self.deadline, silence) {
-            (Some(deadline), Some(silence)) => Some(deadline.min(silence)),
-            (one, other) => one.or(other),
-        }
-    }
-}
-
-/// What a receiver says about a message it does not share.
-const fn code_of(verdict: Verdict) -> Code {
-    match verdict {
-        Verdict::Forbidden => Code::Forbidden,
-        Verdict::Differs => Code::Invalid,
-        Verdict::Same | Verdict::Unknown => Code::UnknownMessage,
+        let ack = self.ack_at.filter(|_| owes);
+        [self.deadline, silence, ack].into_iter().flatten().min()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a connection tells its user.
 
+use core::time::Duration;
+
 use crate::error::Cause;
 use crate::id::Trid;
 use crate::message::MessageRef;
@@ -20,6 +22,17 @@ pub enum Event<'f> {
     Connected(Trid),
     /// A message has come: decode or reject it.
     Message(MessageRef<'f>),
+    /// The peer has acknowledged messages of this side: see
+    /// [`Connection::delivered`](crate::Connection::delivered), and
+    /// [`Connection::take_outcome`](crate::Connection::take_outcome) for those that were not dealt
+    /// with.
+    Acknowledged,
+    /// Service: the client will come back under another public key, whose SHA-256 this is. Remember
+    /// it for so long, at most, and answer with
+    /// [`Connection::next_key_remembered`](crate::Connection::next_key_remembered) (PROTOCOL N-8).
+    NextKey([u8; 32], Duration),
+    /// Client: the service remembers the next public key, whose SHA-256 this is, for so long.
+    NextKeyRemembered([u8; 32], Duration),
     /// The peer is about to end the connection in order: no new messages; what was
     /// sent still leaves. [`Event::Dropped`] follows.
     GoingAway(Notice),

@@ -64,6 +64,11 @@ impl Flow {
         self.send.messages > 0 && self.send.bytes > 0
     }
 
+    /// Whether a message of this cost may be sent.
+    pub(crate) const fn could_send(&self, cost: u32) -> bool {
+        self.send.messages > 0 && self.send.bytes >= cost
+    }
+
     /// How many messages are under way to the peer, or not yet dealt with by it.
     pub(crate) const fn unconfirmed(&self, theirs: &PeerLimits) -> u32 {
         theirs.credit_messages.saturating_sub(self.send.messages)

@@ -1,10 +1,14 @@
 //! How the two sides come to terms: proposal, admission, definitions, acceptance
 //! (PROTOCOL, part H).
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
 use super::Role;
 use super::core::{Core, bad_packet};
 use super::event::Event;
 use super::liveness::Liveness;
+use super::slot::SessionSlot;
 use super::state::{Input, Phase, Step, step};
 use crate::definition::{Digest, MessageSet};
 use crate::error::{Cause, Misuse};
@@ -20,6 +24,7 @@ use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox};
 use crate::wire::packet::{Acceptance, Definitions, Proposal};
 use crate::wire::preamble::PREAMBLE;
+use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
 use crate::wire::tlv::{Cursor, Writer};
 
@@ -126,7 +131,11 @@ impl<'a> From<&AdoptConfig<'a>> for Wish<'a> {
 }
 
 /// Puts preamble and proposal into the outbox of a new client.
-pub(super) fn propose<B: Storage>(wish: &Wish<'_>, out: &mut Outbox<B>) -> Result<(), Misuse> {
+pub(super) fn propose<B: Storage>(
+    wish: &Wish<'_>,
+    session: Option<&Resume>,
+    out: &mut Outbox<B>,
+) -> Result<(), Misuse> {
     if !out.raw(&PREAMBLE) {
         return Err(Misuse::OutputTooSmall);
     }
@@ -139,6 +148,7 @@ pub(super) fn propose<B: Storage>(wish: &Wish<'_>, out: &mut Outbox<B>) -> Resul
             &wish.identity,
             wish.digest.as_ref(),
             &wish.limits,
+            session,
             wish.args,
         )
         .map_err(|_| BodyError::<()>::NoRoom)?;
@@ -157,6 +167,11 @@ impl Core {
         let proposal = Proposal::read(body).map_err(|bad| bad_packet(Kind::Proposal, bad))?;
         self.theirs = proposal.limits;
         self.pending.remember_digest(proposal.digest);
+        #[cfg(feature = "alloc")]
+        {
+            let request = proposal.resume().map_err(|bad| bad_packet(Kind::Proposal, bad))?;
+            self.request = request.map(Box::new);
+        }
         self.deadline = Some(now.after(self.limits.handshake()));
         self.enter(Phase::Admitting);
         if proposal.service.as_str() != self.catalog.service().as_str() {
@@ -230,10 +245,20 @@ impl Core {
     }
 
     /// Client: the connection is open (PROTOCOL H-7).
-    pub(super) fn accepted(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Notice> {
+    pub(super) fn accepted<S: SessionSlot>(
+        &mut self,
+        now: Instant,
+        body: &[u8],
+        slot: &mut S,
+    ) -> Result<Option<Event<'static>>, Notice> {
         let malformed = |bad| bad_packet(Kind::Acceptance, bad);
         let acceptance = Acceptance::read(body).map_err(malformed)?;
         self.adopt(acceptance.digest)?;
+        if let Some(session) = slot.session_mut() {
+            session
+                .answered(acceptance.session.as_ref(), acceptance.token, acceptance.trid)
+                .map_err(|_| Notice::new(Code::StateConflict))?;
+        }
         for (number, verdict) in acceptance.verdicts() {
             if !self.agreement.set(number, verdict) {
                 return Err(malformed(Cursor::new(&[], 3).bad()));
@@ -254,6 +279,7 @@ impl Core {
             client,
         ));
         self.deadline = None;
+        self.is_fresh = !client;
         if !client {
             self.pending.accept();
         }

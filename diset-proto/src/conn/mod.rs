@@ -3,18 +3,23 @@
 //! [`Connection`] is the shell with the output buffer. What it knows is in [`Core`],
 //! which has no buffer: control frames are remembered there as *pending* and written when
 //! bytes are wanted, so they never fail for want of room. `state` decides what may
-//! happen, `handshake` how the two sides come to terms, `flow` who may send how much,
-//! `liveness` whether the peer still lives.
+//! happen, `handshake` how the two sides come to terms, `incoming` and `outgoing` what becomes of
+//! messages, `flow` who may send how much, `liveness` whether the peer still lives, `sessions` what
+//! outlives the connection.
 
 mod adopt;
 mod core;
 pub(crate) mod event;
 mod flow;
 mod handshake;
+mod incoming;
 #[cfg(feature = "alloc")]
 mod learner;
 mod liveness;
+mod outgoing;
 mod pending;
+mod sessions;
+pub(crate) mod slot;
 pub(crate) mod state;
 
 use ::core::time::Duration;
@@ -27,22 +32,24 @@ use serde::{Deserialize, Serialize};
 
 use self::core::Core;
 use self::event::{Event, Progress};
+use self::slot::{NoSession, SessionSlot};
 use self::state::{Input, Phase, Step, step};
 use crate::definition::Verdict;
-use crate::error::{Bound, Cause, Misuse, SendError};
+use crate::error::{Cause, Misuse};
 use crate::id::Trid;
-use crate::limits::{BadLimits, CONTROL_RESERVE, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
-use crate::message::{self, DecodeError, Held, MessageRef};
+use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
+use crate::message::{self, DecodeError, Held, MessageRef, Tag};
 #[cfg(feature = "alloc")]
-use crate::schema::learned::{LearnedCatalog, LearnedMessage};
+use crate::schema::learned::LearnedCatalog;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
 use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
+use crate::session::Session;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
-use crate::wire::frame::{Frame, Kind};
-use crate::wire::outbox::{Outbox, PutError};
+use crate::wire::frame::Frame;
+use crate::wire::outbox::Outbox;
 use crate::wire::storage::Storage;
 
 #[cfg(feature = "alloc")]
@@ -62,10 +69,14 @@ pub(crate) enum Role {
 /// `accept`, `go_away` …) for what the user wants; `transmit`, `progress` and `wake` for
 /// what must happen next. `B` is the output buffer ([`Storage`]). See the
 /// [crate documentation](crate) for the loop.
+///
+/// `S` is where it has its session: nowhere, unless it was made by
+/// [`with_sessions`](Self::with_sessions) or [`client_in_session`](Self::client_in_session).
 #[derive(Debug)]
-pub struct Connection<B> {
+pub struct Connection<B, S = NoSession> {
     core: Core,
     out: Outbox<B>,
+    slot: S,
 }
 
 impl<B: Storage> Connection<B> {
@@ -83,6 +94,7 @@ impl<B: Storage> Connection<B> {
         Ok(Self {
             core,
             out: checked_output(output)?,
+            slot: NoSession,
         })
     }
 
@@ -92,10 +104,7 @@ impl<B: Storage> Connection<B> {
     /// [`Misuse::Limits`], [`Misuse::OutputTooSmall`] as for a service;
     /// [`Misuse::ProposalTooLong`] when the connect arguments are too many or too long.
     pub fn client(now: Instant, config: &ClientConfig<'_>, output: B) -> Result<Self, Misuse> {
-        let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
-        let mut out = checked_output(output)?;
-        handshake::propose(&config.into(), &mut out)?;
-        Ok(Self { core, out })
+        Self::client_in_session(now, config, output, NoSession)
     }
 
     /// A client's end of a new connection that takes the service's catalog, which is
@@ -108,10 +117,13 @@ impl<B: Storage> Connection<B> {
     pub fn adopting(now: Instant, config: &AdoptConfig<'_>, output: B) -> Result<Self, Misuse> {
         let core = Core::adopting(now, config)?;
         let mut out = checked_output(output)?;
-        handshake::propose(&config.into(), &mut out)?;
-        Ok(Self { core, out })
+        handshake::propose(&config.into(), None, &mut out)?;
+        let slot = NoSession;
+        Ok(Self { core, out, slot })
     }
+}
 
+impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Service: can tell the whole catalog to clients that were built without one.
     /// Without this such clients are refused.
     #[cfg(feature = "alloc")]
@@ -127,7 +139,7 @@ impl<B: Storage> Connection<B> {
     ///
     /// What it returns borrows the frame, not the connection.
     pub fn handle_frame<'f>(&mut self, now: Instant, frame: Frame<'f>) -> Option<Event<'f>> {
-        self.core.handle_frame(now, frame)
+        self.core.handle_frame(now, frame, &mut self.slot)
     }
 
     /// Takes a message, as [`handle_frame`](Self::handle_frame) does, but to be decoded
@@ -141,7 +153,7 @@ impl<B: Storage> Connection<B> {
     /// Anything but a message against which nothing is to be said is given back for
     /// `handle_frame`, and has changed nothing.
     pub fn take_message<'f>(&mut self, frame: Frame<'f>) -> Result<MessageRef<'f>, Frame<'f>> {
-        self.core.take_message(frame)
+        self.core.take_message(frame, &mut self.slot)
     }
 
     /// Bytes have arrived, whether they make a frame or not: the peer lives
@@ -154,7 +166,7 @@ impl<B: Storage> Connection<B> {
 
     /// Time has passed; call it when [`wake`](Self::wake) has come. Earlier does no harm.
     pub fn handle_time(&mut self, now: Instant) -> Option<Event<'static>> {
-        let event = self.core.handle_time(now);
+        let event = self.core.handle_time(now, &mut self.slot);
         if self.core.phase == Phase::Closed {
             self.out.clear();
         }
@@ -193,56 +205,6 @@ impl<B: Storage> Connection<B> {
         }
     }
 
-    /// Queues a message by its number in this side's catalog. Typed users take it from
-    /// [`MessageOf::NUMBER`](crate::MessageOf::NUMBER).
-    ///
-    /// At most once: when the connection ends before the message has reached the peer it
-    /// is lost. Messages arrive in the order they were sent.
-    ///
-    /// # Errors
-    /// The message was not taken, nothing changed: see [`SendError`].
-    pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
-        let wire = self.core.may_send(number)?;
-        if self.core.pending.is_due() {
-            // An acceptance must leave before the first message.
-            self.write_pending();
-            if self.core.pending.is_opening() {
-                return Err(SendError::Full(Bound::Output));
-            }
-        }
-        let put = self.out.frame(
-            Kind::Message.head(),
-            CONTROL_RESERVE,
-            self.core.theirs.max_frame,
-            |place| message::encode(wire, message, place),
-        );
-        match put {
-            Ok(cost) if self.core.flow.sent(cost) => Ok(()),
-            Ok(cost) => {
-                self.out.undo(cost);
-                Err(SendError::Full(Bound::Credit))
-            }
-            Err(PutError::Full) if self.could_send(message) => Err(SendError::Full(Bound::Output)),
-            Err(PutError::Full) => Err(SendError::TooLong),
-            Err(PutError::TooLong) => Err(SendError::TooLong),
-            Err(PutError::Body(())) => Err(SendError::Encode),
-        }
-    }
-
-    /// Queues a message of the catalog that was [`learned`](Self::learned), by its definition
-    /// and the payload that [`LearnedMessage::encode`] made. As [`send`](Self::send) otherwise.
-    ///
-    /// # Errors
-    /// As for [`send`](Self::send). [`SendError::NotAgreed`] also when the service defines the
-    /// message otherwise than `message`, which may stem from an earlier connection;
-    /// [`SendError::Encode`] when the payload is not one of `message`.
-    #[cfg(feature = "alloc")]
-    pub fn send_learned(&mut self, message: &LearnedMessage, payload: &[u8]) -> Result<(), SendError> {
-        let number = self.core.number_of(message).map_err(SendError::NotAgreed)?;
-        message.structure().check(payload).map_err(|_| SendError::Encode)?;
-        self.send(number, &message::Encoded(payload))
-    }
-
     /// Decodes a message and gives its credit back at once.
     ///
     /// # Errors
@@ -271,7 +233,7 @@ impl<B: Storage> Connection<B> {
             return Err(DecodeError::OtherType);
         }
         let checked = message::decode(message.payload.0);
-        self.core.settle(message, checked)
+        self.core.settle(message, checked, &mut self.slot)
     }
 
     /// Checks a message against `structure`, from
@@ -286,8 +248,8 @@ impl<B: Storage> Connection<B> {
         structure: &NamedType,
     ) -> Result<(&'f [u8], Held), DecodeError> {
         let bytes = message.payload.0;
-        self.core
-            .settle(message, check_structure(structure, bytes).map(|()| bytes))
+        let checked = check_structure(structure, bytes).map(|()| bytes);
+        self.core.settle(message, checked, &mut self.slot)
     }
 
     /// Checks a message against the catalog that was [`learned`](Self::learned), and lends its
@@ -300,8 +262,8 @@ impl<B: Storage> Connection<B> {
         let catalog = self.core.learned().ok_or(DecodeError::OtherType)?;
         match message.decode_learned(catalog) {
             Err(DecodeError::OtherType) => Err(DecodeError::OtherType),
-            Err(DecodeError::Invalid(invalid)) => self.core.settle(message, Err(invalid)),
-            Ok(bytes) => self.core.settle(message, Ok(bytes)),
+            Err(DecodeError::Invalid(invalid)) => self.core.settle(message, Err(invalid), &mut self.slot),
+            Ok(bytes) => self.core.settle(message, Ok(bytes), &mut self.slot),
         }
     }
 
@@ -313,30 +275,31 @@ impl<B: Storage> Connection<B> {
         message.into()
     }
 
-    /// A message that was held has been dealt with.
+    /// A message that was held has been dealt with; if it is an acked one its outcome is
+    /// [`Outcome::Ok`](crate::Outcome::Ok), and that of all acked ones before it.
+    #[expect(clippy::needless_pass_by_value, reason = "it is used up")]
     pub fn release(&mut self, held: Held) {
-        self.core.release(held);
+        self.core.release(&held, &mut self.slot);
     }
 
     /// Refuses a message: the peer gets the error, the connection closes.
     pub fn reject(&mut self, message: MessageRef<'_>, code: Code, text: &str) {
-        self.fail(message.wire, code, text);
+        self.fail(message.tag(), code, text);
     }
 
     /// As [`reject`](Self::reject), for a message that was decoded before: its handler
-    /// failed. `wire` is [`MessageRef::wire`].
-    pub fn fail(&mut self, wire: u8, code: Code, text: &str) {
+    /// failed. Release what it holds afterwards, if at all.
+    pub fn fail(&mut self, tag: Tag, code: Code, text: &str) {
         self.core.unsettled = None;
-        self.core
-            .end(Cause::OurError(Notice::new(code).with_text(text).about(wire)));
+        self.core.fail(tag, Notice::new(code).with_text(text), &mut self.slot);
     }
 
     /// A message from [`take_message`](Self::take_message) was not decoded: the peer gets the
-    /// error, the connection closes. `wire` is [`MessageRef::wire`].
-    pub fn fail_decode(&mut self, wire: u8, error: DecodeError) {
+    /// error, the connection closes.
+    pub fn fail_decode(&mut self, tag: Tag, error: DecodeError) {
         match error {
-            DecodeError::Invalid(invalid) => self.core.invalid(wire, invalid),
-            DecodeError::OtherType => self.fail(wire, Code::NoHandler, ""),
+            DecodeError::Invalid(invalid) => self.core.invalid(tag, invalid, &mut self.slot),
+            DecodeError::OtherType => self.fail(tag, Code::NoHandler, ""),
         }
     }
 
@@ -374,11 +337,19 @@ impl<B: Storage> Connection<B> {
     /// The bytes to be written to the transport. Report those that were with
     /// [`transmitted`](Self::transmitted).
     pub fn transmit(&mut self) -> &[u8] {
-        self.core.check_settled();
+        self.core.check_settled(&mut self.slot);
         if self.core.pending.is_due() {
             self.write_pending();
         }
-        self.core.flushed = self.is_output_empty() && self.core.is_drained();
+        self.fill();
+        let parting = matches!(self.core.phase, Phase::Leaving | Phase::Draining);
+        if (parting || !self.out.is_empty()) && self.core.owes_ack(&self.slot) {
+            // It rides on what leaves anyway (PROTOCOL Q-2).
+            self.core.pending.ack();
+            self.write_pending();
+        }
+        let quiet = self.slot.session().is_none_or(Session::is_quiet);
+        self.core.flushed = quiet && self.is_output_empty() && self.core.is_drained();
         self.out.bytes()
     }
 
@@ -397,7 +368,7 @@ impl<B: Storage> Connection<B> {
     pub fn progress(&self) -> Progress {
         match self.core.phase {
             Phase::Closed => Progress::Over,
-            Phase::Closing if self.out.is_empty() && !self.core.pending.is_due() => Progress::Finish,
+            Phase::Closing if self.is_output_empty() => Progress::Finish,
             _ => Progress::Running,
         }
     }
@@ -405,7 +376,7 @@ impl<B: Storage> Connection<B> {
     /// When [`handle_time`](Self::handle_time) must be called next: [`Instant::ZERO`] for at
     /// once, as after a call that ended the connection. Ask after [`transmit`](Self::transmit).
     pub fn wake(&self) -> Option<Instant> {
-        self.core.wake()
+        self.core.wake(&self.slot)
     }
 
     // ── getters ─────────────────────────────────────────────────────────────────────
@@ -454,21 +425,13 @@ impl<B: Storage> Connection<B> {
         self.core.unconfirmed()
     }
 
-    /// The output buffer has nothing to transmit.
-    pub const fn is_output_empty(&self) -> bool {
-        self.out.is_empty() && !self.core.pending.is_due()
-    }
-
-    /// Whether a message that does not fit now would fit an empty outbox, and the peer.
-    fn could_send<T: Serialize + ?Sized>(&self, message: &T) -> bool {
-        // Head and number stand before the payload. What cannot be measured cannot be sent.
-        let length = message::size(message).map_or(usize::MAX, |size| size.saturating_add(2));
-        let taken = u32::try_from(length).is_ok_and(|length| length <= self.core.theirs.max_frame);
-        taken && self.out.could_take(length, CONTROL_RESERVE)
+    /// There is nothing to transmit now.
+    pub fn is_output_empty(&self) -> bool {
+        self.out.is_empty() && !self.core.pending.is_due() && !self.can_fill()
     }
 
     fn write_pending(&mut self) {
-        self.core.write_pending(&mut self.out);
+        self.core.write_pending(&mut self.out, &mut self.slot);
     }
 }
 

@@ -6,16 +6,19 @@ use core::time::Duration;
 
 use super::Role;
 use super::core::Core;
+use super::slot::{SessionSlot, agreed};
 use crate::definition::Digest;
 use crate::error::Cause;
 use crate::limits::MAX_HANDSHAKE_FRAME;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
+use crate::session::Session;
 use crate::status::{Code, Notice};
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox, PutError};
 use crate::wire::packet::{Acceptance, Definition, Definitions};
 use crate::wire::preamble::PREAMBLE;
+use crate::wire::session::NextKey;
 use crate::wire::storage::Storage;
 use crate::wire::tlv::{NoRoom, Writer};
 
@@ -33,6 +36,10 @@ pub(super) struct Pending {
     answer: bool,
     /// How many bytes must leave until the last answer has left.
     answer_waits: usize,
+    ack: bool,
+    /// How many bytes must leave until the last acknowledgement has left.
+    ack_waits: usize,
+    next_key: Option<NextKey>,
     grant: bool,
     keep_alive: bool,
     go_away: bool,
@@ -57,6 +64,9 @@ impl Pending {
             acceptance: false,
             answer: false,
             answer_waits: 0,
+            ack: false,
+            ack_waits: 0,
+            next_key: None,
             grant: false,
             keep_alive: false,
             go_away: false,
@@ -75,6 +85,8 @@ impl Pending {
             || self.is_telling()
             || self.acceptance
             || self.answer
+            || self.ack
+            || self.next_key.is_some()
             || self.grant
             || self.keep_alive
             || self.go_away
@@ -118,6 +130,20 @@ impl Pending {
     /// So many bytes have left.
     pub(super) const fn left(&mut self, count: usize) {
         self.answer_waits = self.answer_waits.saturating_sub(count);
+        self.ack_waits = self.ack_waits.saturating_sub(count);
+    }
+
+    pub(super) const fn ack(&mut self) {
+        self.ack = true;
+    }
+
+    /// Whether an acknowledgement is to be written, or has not left yet.
+    pub(super) const fn is_acking(&self) -> bool {
+        self.ack || self.ack_waits > 0
+    }
+
+    pub(super) const fn next_key(&mut self, next: NextKey) {
+        self.next_key = Some(next);
     }
 
     pub(super) const fn grant(&mut self) {
@@ -192,13 +218,17 @@ impl Pending {
 
 impl Core {
     /// Writes what is pending, as far as there is room.
-    pub(super) fn write_pending<B: Storage>(&mut self, out: &mut Outbox<B>) {
+    pub(super) fn write_pending<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) {
         // Full: the rest is written when bytes have left. A buffer of MIN_OUTPUT bytes
         // takes each of them once it is empty.
-        let _ = self.try_write_pending(out);
+        let _ = self.try_write_pending(out, slot);
     }
 
-    fn try_write_pending<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+    fn try_write_pending<B: Storage, S: SessionSlot>(
+        &mut self,
+        out: &mut Outbox<B>,
+        slot: &mut S,
+    ) -> Result<(), PutError<()>> {
         if self.pending.preamble {
             if !out.raw(&PREAMBLE) {
                 return Err(PutError::Full);
@@ -212,20 +242,18 @@ impl Core {
         self.write_definitions(out)?;
         #[cfg(feature = "alloc")]
         self.write_catalog(out)?;
-        if self.pending.acceptance {
-            let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
-            let digest = self.pending.adopts().then(|| self.catalog.digest());
-            put(out, Kind::Acceptance, |out| {
-                Acceptance::write(out, trid, limits, agreement.exceptions(), digest)
-            })?;
-            self.pending.acceptance = false;
-        }
+        self.write_acceptance(out, slot)?;
         // One that waits answers them all (PROTOCOL K-5): a peer that asks and never reads
         // must not fill the buffer.
         if self.pending.answer && self.pending.answer_waits == 0 {
             put(out, Kind::KeepAliveAnswer, |_| Ok(()))?;
             self.pending.answer = false;
             self.pending.answer_waits = out.bytes().len();
+        }
+        self.write_ack(out, slot)?;
+        if let Some(next) = self.pending.next_key {
+            put(out, Kind::NextKey, |out| next.write(out))?;
+            self.pending.next_key = None;
         }
         if self.pending.grant {
             let grant = self.flow.grant();
@@ -238,6 +266,46 @@ impl Core {
             self.pending.keep_alive = false;
         }
         self.write_endings(out)
+    }
+
+    fn write_acceptance<B: Storage, S: SessionSlot>(
+        &mut self,
+        out: &mut Outbox<B>,
+        slot: &mut S,
+    ) -> Result<(), PutError<()>> {
+        if !self.pending.acceptance {
+            return Ok(());
+        }
+        let session = slot.session_mut().and_then(Session::answer);
+        let digest = self.pending.adopts().then(|| self.catalog.digest());
+        let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
+        put(out, Kind::Acceptance, |out| {
+            Acceptance::write(out, trid, limits, agreement.exceptions(), session.as_ref(), digest)
+        })?;
+        self.pending.acceptance = false;
+        Ok(())
+    }
+
+    /// What was received and dealt with: by itself, and before whatever confirms the same in
+    /// another way, or is the last word (PROTOCOL Q-2).
+    fn write_ack<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) -> Result<(), PutError<()>> {
+        let pending = &self.pending;
+        let is_last = pending.last.is_some();
+        let due = pending.ack || pending.grant || pending.keep_alive || pending.go_away;
+        if !is_last && (!due || pending.ack_waits > 0) {
+            return Ok(());
+        }
+        if let Some(session) = agreed(slot).filter(|session| session.untold() != (0, 0)) {
+            let ack = session.tell();
+            if let Err(error) = put(out, Kind::Ack, |out| ack.write(out)) {
+                session.untell(&ack);
+                return Err(error);
+            }
+            self.pending.ack_waits = out.bytes().len();
+        }
+        self.pending.ack = false;
+        self.ack_at = None;
+        Ok(())
     }
 
     /// Go-away, refusal, error.

@@ -110,12 +110,14 @@ pub(crate) const fn step(phase: Phase, input: Input) -> Step {
 
         (Phase::Open, Input::Send) => Step::Take,
         (Phase::Open, Input::GoAway) => Step::To(Phase::Leaving),
-        (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message)) => Step::Take,
+        (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message | Kind::Acked | Kind::Next | Kind::NextKey)) => {
+            Step::Take
+        }
         (Phase::Open | Phase::Leaving, Input::Frame(Kind::GoAway)) => Step::To(Phase::Draining),
         (Phase::Leaving | Phase::Draining, Input::GoAway) => Step::Take,
         (
             Phase::Open | Phase::Leaving | Phase::Draining,
-            Input::Frame(Kind::Credit | Kind::KeepAlive | Kind::KeepAliveAnswer),
+            Input::Frame(Kind::Credit | Kind::Ack | Kind::KeepAlive | Kind::KeepAliveAnswer),
         ) => Step::Take,
         (Phase::Open | Phase::Leaving | Phase::Draining, Input::Silence) => Step::To(Phase::Closing),
         (Phase::Draining, Input::Flushed) => Step::To(Phase::Closing),
@@ -160,7 +162,7 @@ mod tests {
         Phase::Closed,
     ];
 
-    const INPUTS: [Input; 24] = [
+    const INPUTS: [Input; 28] = [
         Input::Frame(Kind::Proposal),
         Input::Frame(Kind::Acceptance),
         Input::Frame(Kind::Refusal),
@@ -168,6 +170,10 @@ mod tests {
         Input::Frame(Kind::Definitions),
         Input::Frame(Kind::Catalog),
         Input::Frame(Kind::Message),
+        Input::Frame(Kind::Acked),
+        Input::Frame(Kind::Next),
+        Input::Frame(Kind::Ack),
+        Input::Frame(Kind::NextKey),
         Input::Frame(Kind::Credit),
         Input::Frame(Kind::KeepAlive),
         Input::Frame(Kind::KeepAliveAnswer),

@@ -190,6 +190,8 @@ impl Peer {
                             Event::Connected(trid) => Some(Happened::Connected(trid)),
                             Event::GoingAway(notice) => Some(Happened::GoingAway(notice.code())),
                             Event::Dropped(cause) => Some(Happened::Dropped(cause)),
+                            // Of sessions, which these peers do not keep.
+                            Event::Acknowledged | Event::NextKey(..) | Event::NextKeyRemembered(..) => None,
                         };
                         self.log.extend(entry);
                     }

@@ -16,6 +16,8 @@ const IGNORABLE: u8 = 0x40;
 pub(crate) enum Kind {
     /// A message without any flag: at most once, on the only lane.
     Message,
+    /// A message with the flag *acked*: numbered, and acknowledged.
+    Acked,
     /// Client → service: who wants to connect, to what, and how.
     Proposal,
     /// Service → client: the connection is open.
@@ -38,6 +40,12 @@ pub(crate) enum Kind {
     GoAway,
     /// Something is wrong; the connection ends.
     Error,
+    /// What was received and dealt with of the acked messages.
+    Ack,
+    /// What is to be known of the next acked message.
+    Next,
+    /// Client → service: its next public key. Service → client: that is remembered.
+    NextKey,
     /// Not known here and to be skipped.
     Ignorable,
     /// Not known here, and must be.
@@ -49,6 +57,7 @@ impl Kind {
     pub(crate) const fn of(head: u8) -> Self {
         match head {
             0x00 => Self::Message,
+            0x40 => Self::Acked,
             0x80 => Self::Proposal,
             0x81 => Self::Acceptance,
             0x82 => Self::Refusal,
@@ -59,7 +68,10 @@ impl Kind {
             0x87 => Self::KeepAliveAnswer,
             0x88 => Self::GoAway,
             0x89 => Self::Error,
+            0x8a => Self::Ack,
             0x8b => Self::Catalog,
+            0x8c => Self::Next,
+            0x8d => Self::NextKey,
             head if head & CONTROL != 0 && head & IGNORABLE != 0 => Self::Ignorable,
             _ => Self::Unknown,
         }
@@ -70,6 +82,7 @@ impl Kind {
     pub(crate) const fn head(self) -> u8 {
         match self {
             Self::Message => 0x00,
+            Self::Acked => 0x40,
             Self::Proposal => 0x80,
             Self::Acceptance => 0x81,
             Self::Refusal => 0x82,
@@ -80,7 +93,10 @@ impl Kind {
             Self::KeepAliveAnswer => 0x87,
             Self::GoAway => 0x88,
             Self::Error => 0x89,
+            Self::Ack => 0x8a,
             Self::Catalog => 0x8b,
+            Self::Next => 0x8c,
+            Self::NextKey => 0x8d,
             Self::Ignorable => CONTROL | IGNORABLE,
             Self::Unknown => 0xbf,
         }
@@ -92,6 +108,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
+            Self::Acked => "acked message",
             Self::Proposal => "proposal",
             Self::Acceptance => "acceptance",
             Self::Refusal => "refusal",
@@ -102,7 +119,10 @@ impl Kind {
             Self::KeepAliveAnswer => "keep-alive answer",
             Self::GoAway => "go-away",
             Self::Error => "error",
+            Self::Ack => "ack",
             Self::Catalog => "catalog",
+            Self::Next => "next",
+            Self::NextKey => "next key",
             Self::Ignorable => "ignorable",
             Self::Unknown => "unknown",
         }

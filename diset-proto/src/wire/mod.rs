@@ -12,6 +12,7 @@ pub(crate) mod frame;
 pub(crate) mod outbox;
 pub(crate) mod packet;
 pub(crate) mod preamble;
+pub(crate) mod session;
 pub(crate) mod storage;
 pub(crate) mod tlv;
 pub(crate) mod varint;

@@ -4,9 +4,10 @@
 use core::time::Duration;
 
 use super::args::{self, Arg, Args};
+use super::session::{Answer, Resume};
 use super::tlv::{BadPacket, Cursor, Fields, NoRoom, Writer, unknown};
 use crate::definition::{Digest, Direction, Key, Verdict};
-use crate::id::{Identity, ServiceName, Trid};
+use crate::id::{Identity, ServiceName, Token, Trid};
 use crate::limits::{
     Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGE_NAME, MAX_MESSAGES, MAX_SILENCE, MAX_TEXT, MIN_FRAME, MIN_SILENCE,
 };
@@ -66,10 +67,17 @@ pub struct Proposal<'f> {
     pub(crate) digest: Option<Digest>,
     pub(crate) limits: PeerLimits,
     pub(crate) records: Option<u32>,
+    /// What it says of its session, when it keeps one: field 6.
+    session: Option<Cursor<'f>>,
     pub(crate) args: Args<'f>,
 }
 
 impl<'f> Proposal<'f> {
+    /// What it says of its session; `None` from a client that keeps none.
+    pub(crate) fn resume(&self) -> Result<Option<Resume>, BadPacket> {
+        self.session.map(Resume::read).transpose()
+    }
+
     /// The service it wants to talk to.
     pub const fn service(&self) -> ServiceName<'f> {
         self.service
@@ -99,7 +107,7 @@ impl<'f> Proposal<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let (mut service, mut identity, mut digest, mut limits) = (None, None, None, None);
-        let (mut records, mut args, mut adopts) = (None, Args::default(), false);
+        let (mut records, mut args, mut adopts, mut session) = (None, Args::default(), false, None);
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
@@ -120,6 +128,7 @@ impl<'f> Proposal<'f> {
                     records = Some(value.u32()?);
                     value.end()?;
                 }
+                6 => session = Some(value),
                 7 => args = Args::parse(value)?,
                 8 => {
                     value.end()?;
@@ -140,6 +149,7 @@ impl<'f> Proposal<'f> {
             digest,
             limits: limits.ok_or(BadPacket::Field(4))?,
             records,
+            session,
             args,
         })
     }
@@ -152,6 +162,7 @@ impl<'f> Proposal<'f> {
         identity: &Identity,
         digest: Option<&Digest>,
         limits: &Limits,
+        session: Option<&Resume>,
         pairs: &[(&str, Arg<'_>)],
     ) -> Result<(), NoRoom> {
         out.field(0x81, service.as_str().as_bytes())?;
@@ -162,6 +173,9 @@ impl<'f> Proposal<'f> {
         out.field_with(0x84, |out| PeerLimits::of(limits).write(out))?;
         if let Some(records) = limits.records {
             out.field_with(0x05, |out| out.varint(records.into()))?;
+        }
+        if let Some(session) = session {
+            out.field_with(0x06, |out| session.write(out))?;
         }
         if !pairs.is_empty() {
             out.field_with(0x07, |out| args::write(pairs, out))?;
@@ -174,11 +188,14 @@ impl<'f> Proposal<'f> {
 }
 
 /// The service opens the connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Acceptance<'f> {
     pub(crate) trid: Trid,
     pub(crate) limits: PeerLimits,
     verdicts: &'f [u8],
+    /// What the service says of the session, when it keeps one.
+    pub(crate) session: Option<Answer>,
+    pub(crate) token: Option<Token>,
     /// That of the service's catalog, for a client that adopts it.
     pub(crate) digest: Option<Digest>,
 }
@@ -194,6 +211,7 @@ impl<'f> Acceptance<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let (mut trid, mut limits, mut verdicts, mut digest) = (None, None, &[][..], None);
+        let (mut session, mut token) = (None, None);
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
@@ -206,6 +224,11 @@ impl<'f> Acceptance<'f> {
                     verdicts = value.rest();
                     check_verdicts(verdicts).ok_or_else(|| value.bad())?;
                 }
+                4 => session = Some(Answer::read(value)?),
+                5 => {
+                    token = Some(Token::from_bytes(value.array()?));
+                    value.end()?;
+                }
                 7 => {
                     digest = Some(Digest(value.array()?));
                     value.end()?;
@@ -217,6 +240,8 @@ impl<'f> Acceptance<'f> {
             trid: trid.ok_or(BadPacket::Field(1))?,
             limits: limits.ok_or(BadPacket::Field(2))?,
             verdicts,
+            session,
+            token,
             digest,
         })
     }
@@ -226,6 +251,7 @@ impl<'f> Acceptance<'f> {
         trid: Trid,
         limits: &Limits,
         verdicts: impl Iterator<Item = (u8, Verdict)>,
+        session: Option<&(Answer, Option<Token>)>,
         digest: Option<Digest>,
     ) -> Result<(), NoRoom> {
         out.field_with(0x81, |out| out.varint(trid.number()))?;
@@ -235,6 +261,12 @@ impl<'f> Acceptance<'f> {
             out.field_with(0x83, |out| {
                 verdicts.try_for_each(|(number, verdict)| out.raw(&[number, verdict.number()]))
             })?;
+        }
+        if let Some((answer, token)) = session {
+            out.field_with(0x04, |out| answer.write(out))?;
+            if let Some(token) = token {
+                out.field(0x05, token.as_bytes())?;
+            }
         }
         if let Some(digest) = digest {
             out.field(0x87, &digest.0)?;

@@ -1,0 +1,257 @@
+//! Messages that come: number, direction, credit, what is wrong with them, and what becomes of
+//! the acked ones (PROTOCOL, parts M and Q).
+
+use super::Role;
+use super::core::{Core, bad_packet};
+use super::event::Event;
+use super::slot::{SessionSlot, agreed};
+use super::state::Phase;
+use crate::definition::{Direction, Key, Verdict};
+use crate::error::Cause;
+use crate::message::{DecodeError, Held, MessageRef, Payload, Tag};
+use crate::schema::walk::Invalid;
+use crate::session::{Arrival, Outcome};
+use crate::status::{Code, Notice, Text};
+use crate::store::{Stored, Unsure};
+use crate::wire::frame::{Frame, Kind, RawFrame};
+use crate::wire::session::{Ack, Next};
+
+impl Core {
+    /// A plain message has come.
+    pub(super) fn take_plain<'f>(&mut self, raw: &RawFrame<'f>) -> Result<Option<Event<'f>>, Notice> {
+        let message = self.message(raw).ok_or_else(|| self.objection(raw))?;
+        self.unsettled = Some(message.tag());
+        Ok(Some(Event::Message(message)))
+    }
+
+    /// An acked message has come.
+    pub(super) fn take_acked<'f, S: SessionSlot>(
+        &mut self,
+        raw: &RawFrame<'f>,
+        slot: &mut S,
+    ) -> Result<Option<Event<'f>>, Notice> {
+        let session = agreed(slot).ok_or_else(no_session)?;
+        let Some(message) = self.message(raw) else {
+            let notice = self.objection(raw);
+            if notice.code() != Code::CreditExceeded {
+                session.refuse_arrival(stored(Key::from_bytes([0; 16]), &[]), notice.code());
+            }
+            return Err(notice);
+        };
+        match session.arrive(stored(message.def.key(), message.payload.0)) {
+            Arrival::New { number, repeated } => {
+                let message = MessageRef {
+                    acked: number,
+                    repeated,
+                    ..message
+                };
+                self.unsettled = Some(message.tag());
+                Ok(Some(Event::Message(message)))
+            }
+            Arrival::Duplicate => {
+                self.give_credit_back(&message.held());
+                Ok(None)
+            }
+            Arrival::NoRoom => Err(Notice::new(Code::Busy).with_text("the inbox takes no more")),
+        }
+    }
+
+    /// What the peer has of the messages of this side.
+    pub(super) fn take_ack<S: SessionSlot>(
+        &mut self,
+        body: &[u8],
+        slot: &mut S,
+    ) -> Result<Option<Event<'static>>, Notice> {
+        let session = agreed(slot).ok_or_else(no_session)?;
+        let ack = Ack::read(body).map_err(|bad| bad_packet(Kind::Ack, bad))?;
+        session
+            .acked(&ack)
+            .map_err(|_| Notice::new(Code::PacketMalformed).with_text("ack of what was not sent"))?;
+        Ok(Some(Event::Acknowledged))
+    }
+
+    /// What is to be known of the next acked message.
+    pub(super) fn take_next<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Result<(), Notice> {
+        let session = agreed(slot).ok_or_else(no_session)?;
+        let next = Next::read(body).map_err(|bad| bad_packet(Kind::Next, bad))?;
+        session
+            .skip(next)
+            .map_err(|_| Notice::new(Code::PacketMalformed).with_text("more is skipped than there are numbers"))
+    }
+
+    /// See [`Connection::take_message`](super::Connection::take_message).
+    #[inline]
+    pub(super) fn take_message<'f, S: SessionSlot>(
+        &mut self,
+        frame: Frame<'f>,
+        slot: &mut S,
+    ) -> Result<MessageRef<'f>, Frame<'f>> {
+        let Ok(raw) = &frame.0 else { return Err(frame) };
+        let ready = matches!(self.phase, Phase::Open | Phase::Leaving) && self.unsettled.is_none() && !self.is_fresh;
+        if !ready {
+            return Err(frame);
+        }
+        match Kind::of(raw.head) {
+            Kind::Message => self.message(raw).ok_or(frame),
+            Kind::Acked => match self.take_acked(raw, slot) {
+                Ok(Some(Event::Message(message))) => {
+                    self.unsettled = None;
+                    Ok(message)
+                }
+                Ok(_) => Err(Frame(Ok(RawFrame {
+                    head: Kind::KeepAliveAnswer.head(),
+                    body: &[],
+                }))),
+                Err(notice) => {
+                    self.end(Cause::OurError(notice));
+                    Err(frame)
+                }
+            },
+            _ => Err(frame),
+        }
+    }
+
+    /// A message frame: number, direction and credit; the body is looked at when it is
+    /// decoded (PROTOCOL M-1). `None`, and nothing changed, when there is an
+    /// [`objection`](Self::objection).
+    #[inline]
+    fn message<'f>(&mut self, raw: &RawFrame<'f>) -> Option<MessageRef<'f>> {
+        let cost = raw.cost();
+        let (&wire, payload) = raw.body.split_first()?;
+        let number = self.agreement.own(wire).ok()?;
+        let (def, direction) = self.def(number)?;
+        if !self.may_come(direction) || !self.flow.received(cost) {
+            return None;
+        }
+        Some(MessageRef {
+            def,
+            number,
+            wire,
+            cost,
+            acked: 0,
+            repeated: false,
+            lent: true,
+            payload: Payload(payload),
+        })
+    }
+
+    const fn may_come(&self, direction: Direction) -> bool {
+        match self.role {
+            Role::Client => direction.allows_service(),
+            Role::Service => direction.allows_client(),
+        }
+    }
+
+    /// What is wrong with a message frame.
+    fn objection(&self, raw: &RawFrame<'_>) -> Notice {
+        let Some(&wire) = raw.body.first() else {
+            return Notice::new(Code::PacketMalformed).with_text("a message without a number");
+        };
+        if !self.flow.may_receive(raw.cost()) {
+            return Notice::new(Code::CreditExceeded).about(wire);
+        }
+        let known = self
+            .agreement
+            .own(wire)
+            .and_then(|number| self.def(number).ok_or(Verdict::Unknown));
+        match known {
+            Ok((def, _)) => Notice::new(Code::WrongDirection).about(wire).with_text(def.name()),
+            Err(verdict) => Notice::new(code_of(verdict)).about(wire),
+        }
+    }
+
+    /// A message that was lent and never looked at had no handler (PROTOCOL M-4).
+    pub(super) fn check_settled<S: SessionSlot>(&mut self, slot: &mut S) {
+        if let Some(tag) = self.unsettled.take() {
+            self.fail(tag, Notice::new(Code::NoHandler), slot);
+        }
+    }
+
+    /// A message was looked at.
+    pub(super) fn settle<T, S: SessionSlot>(
+        &mut self,
+        message: MessageRef<'_>,
+        checked: Result<T, Invalid>,
+        slot: &mut S,
+    ) -> Result<(T, Held), DecodeError> {
+        if message.lent {
+            self.unsettled = None;
+        }
+        match checked {
+            Ok(value) => {
+                if let Some(session) = slot.session_mut() {
+                    session.begin(message.acked);
+                }
+                Ok((value, message.held()))
+            }
+            Err(invalid) => {
+                self.invalid(message.tag(), invalid, slot);
+                Err(DecodeError::Invalid(invalid))
+            }
+        }
+    }
+
+    /// A message does not fit its definition.
+    pub(super) fn invalid<S: SessionSlot>(&mut self, tag: Tag, invalid: Invalid, slot: &mut S) {
+        let mut text = Text::default();
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{invalid}"));
+        let notice = Notice {
+            text,
+            ..Notice::new(Code::Invalid)
+        };
+        self.fail(tag, notice, slot);
+    }
+
+    /// A message is not handled, and never will be: that is its outcome (PROTOCOL Q-5), and the end.
+    pub(super) fn fail<S: SessionSlot>(&mut self, tag: Tag, notice: Notice, slot: &mut S) {
+        if let Some(session) = slot.session_mut() {
+            session.settle(tag.acked, Outcome::Failed(notice.code()));
+        }
+        self.end(Cause::OurError(notice.about(tag.wire)));
+    }
+
+    /// A message was dealt with.
+    pub(super) fn release<S: SessionSlot>(&mut self, held: &Held, slot: &mut S) {
+        self.give_credit_back(held);
+        if held.acked == 0 {
+            return;
+        }
+        let Some(session) = slot.session_mut() else { return };
+        session.settle(held.acked, Outcome::Ok);
+        if session.untold().1 >= crate::limits::MAX_UNTOLD && !self.phase.is_over() {
+            self.pending.ack();
+        }
+    }
+
+    fn give_credit_back(&mut self, held: &Held) {
+        self.flow.released(held.bytes, held.messages);
+        let parting = matches!(self.phase, Phase::Leaving | Phase::Draining);
+        if (parting || self.flow.is_grant_due()) && !self.phase.is_over() {
+            self.pending.grant();
+        }
+    }
+}
+
+/// What an inbox is given of a message.
+const fn stored(key: Key, payload: &[u8]) -> Stored<'_> {
+    Stored {
+        number: 0,
+        key,
+        unsure: Unsure::Report,
+        repeated: false,
+        payload,
+    }
+}
+
+fn no_session() -> Notice {
+    Notice::new(Code::Unexpected).with_text("there is no session")
+}
+
+/// What a receiver says about a message it does not share.
+const fn code_of(verdict: Verdict) -> Code {
+    match verdict {
+        Verdict::Forbidden => Code::Forbidden,
+        Verdict::Differs => Code::Invalid,
+        Verdict::Same | Verdict::Unknown => Code::UnknownMessage,
+    }
+}

@@ -1,0 +1,248 @@
+//! Messages that leave: the plain ones straight into the output, the acked ones from the store of
+//! the session (PROTOCOL, parts L and Q).
+
+use serde::Serialize;
+
+use super::slot::{SessionSlot, agreed};
+use super::state::Phase;
+use super::{Connection, Core};
+use crate::definition::{Key, Verdict};
+use crate::error::{Bound, SendError};
+use crate::limits::CONTROL_RESERVE;
+use crate::message;
+#[cfg(feature = "alloc")]
+use crate::schema::learned::LearnedMessage;
+use crate::session::{Outcome, Refused};
+use crate::store::Unsure;
+use crate::wire::frame::Kind;
+use crate::wire::outbox::{BodyError, Outbox, PutError};
+use crate::wire::session::Next;
+use crate::wire::storage::Storage;
+use crate::wire::tlv::{NoRoom, Writer};
+
+/// Why a stored message does not leave now.
+enum Stuck {
+    /// There will be room later.
+    NoRoom,
+    /// It never will.
+    Never(Outcome),
+}
+
+impl<B: Storage, S: SessionSlot> Connection<B, S> {
+    /// Queues a message by its number in this side's catalog. Typed users take it from
+    /// [`MessageOf::NUMBER`](crate::MessageOf::NUMBER).
+    ///
+    /// At most once: when the connection ends before the message has reached the peer it
+    /// is lost. Messages arrive in the order they were sent, after acked ones that were sent before.
+    ///
+    /// # Errors
+    /// The message was not taken, nothing changed: see [`SendError`].
+    pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
+        let wire = self.core.may_send(number)?;
+        if self.core.pending.is_due() {
+            // An acceptance must leave before the first message.
+            self.write_pending();
+            if self.core.pending.is_opening() {
+                return Err(SendError::Full(Bound::Output));
+            }
+        }
+        self.fill();
+        if self.slot.session().is_some_and(crate::session::Session::is_waiting) {
+            // PROTOCOL Q-7: what is stored waits for credit or room, and so does this.
+            return Err(SendError::Full(Bound::Credit));
+        }
+        let put = self.out.frame(
+            Kind::Message.head(),
+            CONTROL_RESERVE,
+            self.core.theirs.max_frame,
+            |place| message::encode(wire, message, place),
+        );
+        match put {
+            Ok(cost) if self.core.flow.sent(cost) => Ok(()),
+            Ok(cost) => {
+                self.out.undo(cost);
+                Err(SendError::Full(Bound::Credit))
+            }
+            Err(PutError::Full) if self.could_send(message) => Err(SendError::Full(Bound::Output)),
+            Err(PutError::Full) => Err(SendError::TooLong),
+            Err(PutError::TooLong) => Err(SendError::TooLong),
+            Err(PutError::Body(())) => Err(SendError::Encode),
+        }
+    }
+
+    /// Stores a message by its number in this side's catalog, and sends it as soon as it can be;
+    /// its number in the session. It stays stored until the peer has dealt with it, also
+    /// across reconnects, and gets exactly one [`Outcome`].
+    ///
+    /// # Errors
+    /// The message was not taken, nothing changed: see [`SendError`]. That it is not
+    /// agreed or too long is said only while the connection is open; else it will be the outcome.
+    pub fn send_acked<T: Serialize + ?Sized>(
+        &mut self,
+        number: u8,
+        message: &T,
+        unsure: Unsure,
+    ) -> Result<u64, SendError> {
+        let key = self.core.may_store(number)?;
+        let open = self.core.phase == Phase::Open;
+        let session = if open {
+            agreed(&mut self.slot)
+        } else {
+            self.slot.session_mut()
+        };
+        let session = session.ok_or(SendError::NoSession)?;
+        if open && message::size(message).is_none_or(|size| !takes(&self.core, &self.out, size)) {
+            return Err(SendError::TooLong);
+        }
+        let number = session.store_by_key(key, message, unsure)?;
+        self.fill();
+        Ok(number)
+    }
+
+    /// Queues a message of the catalog that was [`learned`](Self::learned), by its definition
+    /// and the payload that [`LearnedMessage::encode`] made. As [`send`](Self::send) otherwise.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send). [`SendError::NotAgreed`] also when the service defines the
+    /// message otherwise than `message`, which may stem from an earlier connection;
+    /// [`SendError::Encode`] when the payload is not one of `message`.
+    #[cfg(feature = "alloc")]
+    pub fn send_learned(&mut self, message: &LearnedMessage, payload: &[u8]) -> Result<(), SendError> {
+        let number = self.core.number_of(message).map_err(SendError::NotAgreed)?;
+        message.structure().check(payload).map_err(|_| SendError::Encode)?;
+        self.send(number, &message::Encoded(payload))
+    }
+
+    /// Whether a message that does not fit now would fit an empty outbox, and the peer.
+    fn could_send<T: Serialize + ?Sized>(&self, message: &T) -> bool {
+        // What cannot be measured cannot be sent.
+        message::size(message).is_some_and(|size| takes(&self.core, &self.out, size))
+    }
+
+    /// Whether a stored message could leave now.
+    pub(super) fn can_fill(&self) -> bool {
+        if self.core.phase != Phase::Open || self.core.pending.is_opening() {
+            return false;
+        }
+        let Some(session) = self.slot.session() else {
+            return false;
+        };
+        if session.resumption().is_none() || !session.is_waiting() {
+            return false;
+        }
+        session
+            .front()
+            .is_some_and(|(stored, _)| self.core.flow.could_send(length_of(stored.payload.len())))
+    }
+
+    /// Moves stored messages into the output, as far as credit and room reach.
+    pub(super) fn fill(&mut self) {
+        if self.core.phase != Phase::Open || self.core.pending.is_opening() {
+            return;
+        }
+        let Some(session) = agreed(&mut self.slot).filter(|session| session.is_waiting()) else {
+            return;
+        };
+        while let Some((stored, skipped)) = session.front() {
+            let next = Next {
+                skipped,
+                repeated: stored.repeated,
+            };
+            let number = stored.number;
+            match put_stored(&mut self.core, &mut self.out, stored.key, stored.payload, next) {
+                Ok(()) => session.transmitted(number),
+                Err(Stuck::NoRoom) => break,
+                Err(Stuck::Never(outcome)) => {
+                    if !session.refuse(number, Refused(outcome)) {
+                        break;
+                    }
+                    self.core.has_outcomes = true;
+                }
+            }
+        }
+    }
+}
+
+/// The length of a frame with this much payload: head and number stand before it.
+fn length_of(payload: usize) -> u32 {
+    u32::try_from(payload).map_or(u32::MAX, |payload| payload.saturating_add(2))
+}
+
+/// Whether the peer, and an empty outbox, take so much payload.
+fn takes<B: Storage>(core: &Core, out: &Outbox<B>, payload: usize) -> bool {
+    let length = payload.saturating_add(2);
+    length_of(payload) <= core.theirs.max_frame && out.could_take(length + MARK, CONTROL_RESERVE)
+}
+
+/// The longest frame that says what the next message is.
+const MARK: usize = 1 + 1 + 10 + 1;
+
+/// Puts one stored message into the output, with what is to be known of it.
+fn put_stored<B: Storage>(
+    core: &mut Core,
+    out: &mut Outbox<B>,
+    key: Key,
+    payload: &[u8],
+    next: Next,
+) -> Result<(), Stuck> {
+    let wire = core
+        .wire_of(key)
+        .map_err(|verdict| Stuck::Never(Outcome::NotAgreed(verdict)))?;
+    if !takes(core, out, payload.len()) {
+        return Err(Stuck::Never(Outcome::TooLong));
+    }
+    if !core.flow.could_send(length_of(payload.len())) {
+        return Err(Stuck::NoRoom);
+    }
+    let max = core.theirs.max_frame;
+    let mut mark = None;
+    if next.skipped > 0 || next.repeated {
+        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, |place| {
+            let mut writer = Writer::new(place);
+            next.write(&mut writer).map_err(|NoRoom| BodyError::<()>::NoRoom)?;
+            Ok(writer.len())
+        });
+        mark = Some(put.map_err(|_| Stuck::NoRoom)?);
+    }
+    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
+        let (number, body) = place.split_first_mut().ok_or(BodyError::<()>::NoRoom)?;
+        *number = wire;
+        body.get_mut(..payload.len())
+            .ok_or(BodyError::NoRoom)?
+            .copy_from_slice(payload);
+        Ok(payload.len() + 1)
+    });
+    match put {
+        Ok(cost) if core.flow.sent(cost) => return Ok(()),
+        Ok(cost) => out.undo(cost),
+        Err(_) => {}
+    }
+    if let Some(length) = mark {
+        out.undo(length);
+    }
+    Err(Stuck::NoRoom)
+}
+
+impl Core {
+    /// The key of a message that may be stored now.
+    fn may_store(&self, number: u8) -> Result<Key, SendError> {
+        let (def, direction) = self.def(number).ok_or(SendError::NotAgreed(Verdict::Unknown))?;
+        if !self.may_go(direction) {
+            return Err(SendError::WrongDirection);
+        }
+        match self.agreement.verdict(number) {
+            verdict if self.phase == Phase::Open && verdict != Verdict::Same => Err(SendError::NotAgreed(verdict)),
+            _ => Ok(def.key()),
+        }
+    }
+
+    /// The number on the wire of a stored message.
+    fn wire_of(&self, key: Key) -> Result<u8, Verdict> {
+        let mut messages = self.catalog.messages().iter().zip(0u8..);
+        let (def, number) = messages.find(|(def, _)| def.key() == key).ok_or(Verdict::Unknown)?;
+        if !self.may_go(def.direction()) {
+            return Err(Verdict::Unknown);
+        }
+        self.agreement.wire(number).map_err(|_| self.agreement.verdict(number))
+    }
+}

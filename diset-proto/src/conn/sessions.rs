@@ -1,0 +1,184 @@
+//! What outlives a connection: taking a session in when it begins, giving it back when it ends
+//! (PROTOCOL, part N).
+
+use core::time::Duration;
+
+use super::core::{Core, bad_packet};
+use super::event::Event;
+use super::handshake::{self, Admission, ClientConfig};
+use super::slot::{NoSession, SessionSlot};
+use super::state::{Input, Step, step};
+use super::{Connection, Role, checked_output};
+use crate::error::Misuse;
+use crate::session::{Delivered, Outcome, Resumption, Session};
+use crate::status::Notice;
+use crate::time::Instant;
+use crate::wire::frame::Kind;
+use crate::wire::session::NextKey;
+#[cfg(feature = "alloc")]
+use crate::wire::session::Resume;
+use crate::wire::storage::Storage;
+
+impl<B: Storage> Connection<B> {
+    /// Service: takes clients that keep sessions. `empty` is where one goes when a client is
+    /// admitted by [`accept_in_session`](Connection::accept_in_session).
+    pub fn with_sessions<S: SessionSlot>(self, empty: S) -> Connection<B, S> {
+        let Self {
+            core,
+            out,
+            slot: NoSession,
+        } = self;
+        Connection { core, out, slot: empty }
+    }
+}
+
+impl<B: Storage, S: SessionSlot> Connection<B, S> {
+    /// A client's end of a new connection, that goes on with a session or begins it. Its
+    /// proposal is ready to be transmitted.
+    ///
+    /// # Errors
+    /// As [`client`](Connection::client). The session is lost then: mend the settings.
+    pub fn client_in_session(
+        now: Instant,
+        config: &ClientConfig<'_>,
+        output: B,
+        mut session: S,
+    ) -> Result<Self, Misuse> {
+        let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
+        let mut out = checked_output(output)?;
+        let request = session.session_mut().map(Session::request);
+        handshake::propose(&config.into(), request.as_ref(), &mut out)?;
+        Ok(Self {
+            core,
+            out,
+            slot: session,
+        })
+    }
+
+    /// Service: what the client whose proposal waits says of its session; `None` when it keeps
+    /// none. For [`Session::welcome`] or [`Session::begin_with`].
+    #[cfg(feature = "alloc")]
+    pub fn resume_request(&self) -> Option<&Resume> {
+        self.core.request.as_deref()
+    }
+
+    /// Service: admits the client, as [`accept`](Self::accept) does, with the session that has
+    /// welcomed it.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept); the session comes back.
+    #[cfg(feature = "alloc")]
+    pub fn accept_in_session(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        session: S,
+    ) -> Result<Option<Event<'static>>, (Misuse, S)> {
+        let before = core::mem::replace(&mut self.slot, session);
+        self.core.request = None;
+        self.accept(now, admission)
+            .map_err(|misuse| (misuse, core::mem::replace(&mut self.slot, before)))
+    }
+
+    /// The session, for a look at it; `None` when it is not here.
+    pub fn session(&self) -> Option<&Session<S::Replay, S::Inbox>> {
+        self.slot.session()
+    }
+
+    /// The session, for its bookkeeping and its stores.
+    pub fn session_mut(&mut self) -> Option<&mut Session<S::Replay, S::Inbox>> {
+        self.slot.session_mut()
+    }
+
+    /// Takes the session out and leaves an empty place: the connection is over, or another one
+    /// of the same client takes over. What was received and has not [begun](Session::begin) to be
+    /// handled must not be handled any more: it will come again.
+    pub fn take_session(&mut self) -> S
+    where
+        S: Default,
+    {
+        let mut slot = core::mem::take(&mut self.slot);
+        if let Some(session) = slot.session_mut() {
+            session.detach();
+        }
+        slot
+    }
+
+    /// Takes the session out of a connection that is over, as [`take_session`](Self::take_session)
+    /// does.
+    pub fn into_session(mut self) -> S {
+        if let Some(session) = self.slot.session_mut() {
+            session.detach();
+        }
+        self.slot
+    }
+
+    /// How the session stood when the connection opened; `None` when there is none.
+    pub fn resumption(&self) -> Option<Resumption> {
+        self.slot.session().and_then(Session::resumption)
+    }
+
+    /// How far the acked messages of this side have got; nothing without a session.
+    pub fn delivered(&self) -> Delivered {
+        self.slot.session().map(Session::delivered).unwrap_or_default()
+    }
+
+    /// The next outcome that is not Ok, with the number of its message. Ask until there is none
+    /// after [`Event::Connected`] and [`Event::Acknowledged`], and when [`has_outcomes`](Self::has_outcomes).
+    pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
+        let outcome = self.slot.session_mut().and_then(Session::take_outcome);
+        self.core.has_outcomes &= outcome.is_some();
+        outcome
+    }
+
+    /// Whether a stored message was found that can never leave.
+    pub const fn has_outcomes(&self) -> bool {
+        self.core.has_outcomes
+    }
+
+    /// Client: tells the SHA-256 of the next public key, under which the session is to go on. It
+    /// counts when [`Event::NextKeyRemembered`] has come (PROTOCOL N-8).
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] unless the connection is open and keeps a session.
+    pub fn announce_next_key(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        self.tell_key(Role::Client, hash, lasts)
+    }
+
+    /// Service: the next public key of the client is remembered.
+    ///
+    /// # Errors
+    /// As [`announce_next_key`](Self::announce_next_key).
+    pub fn next_key_remembered(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        self.tell_key(Role::Service, hash, lasts)
+    }
+
+    fn tell_key(&mut self, role: Role, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        let open = matches!(step(self.core.phase, Input::Frame(Kind::NextKey)), Step::Take);
+        if self.core.role != role || !open || self.resumption().is_none() {
+            return Err(Misuse::WrongPhase);
+        }
+        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
+        self.core.pending.next_key(NextKey { hash, seconds });
+        Ok(())
+    }
+}
+
+impl Core {
+    /// The next key of the client, or that it is remembered.
+    pub(super) fn take_next_key<S: SessionSlot>(
+        &mut self,
+        body: &[u8],
+        slot: &S,
+    ) -> Result<Option<Event<'static>>, Notice> {
+        let NextKey { hash, seconds } = NextKey::read(body).map_err(|bad| bad_packet(Kind::NextKey, bad))?;
+        if slot.session().and_then(Session::resumption).is_none() {
+            return Err(Notice::new(crate::status::Code::Unexpected).with_text("there is no session"));
+        }
+        let lasts = Duration::from_secs(seconds.into());
+        Ok(Some(match self.role {
+            Role::Service => Event::NextKey(hash, lasts),
+            Role::Client => Event::NextKeyRemembered(hash, lasts),
+        }))
+    }
+}

@@ -1,0 +1,446 @@
+//! What the two sides remember of each other between connections (PROTOCOL, parts N and Q).
+//!
+//! A [`Session`] outlives connections. While there is one it is in the connection, which moves its
+//! counters and messages; in between it is the caller's, who may go on storing messages in it.
+//! `sending` and `receiving` are its two directions; where messages are kept is in
+//! [`crate::store`].
+
+mod receiving;
+mod record;
+mod sending;
+
+use serde::Serialize;
+
+pub(crate) use self::receiving::Arrival;
+use self::receiving::Receiving;
+pub use self::record::{BadRecord, SessionRecord};
+use self::sending::Sending;
+pub(crate) use self::sending::{Contradiction, Refused};
+use crate::definition::{Key, Verdict};
+use crate::error::{Bound, SendError};
+use crate::id::{Token, Trid};
+use crate::message;
+use crate::schema::Catalog;
+use crate::status::Code;
+use crate::store::{Inbox, Replay, Stored, Unsure};
+use crate::wire::session::{Ack, Answer, Claim, NewReason, Next, Resume};
+
+/// What became of an acked message (PROTOCOL Q-5). Each gets exactly one outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The peer has dealt with it.
+    Ok,
+    /// The peer has not: its handler failed, or it was invalid, forbidden or without a handler.
+    /// It is not sent again.
+    Failed(Code),
+    /// It never left: the peer does not share its definition, any more or at all.
+    NotAgreed(Verdict),
+    /// It never left: it is longer than the peer takes.
+    TooLong,
+    /// It never left: it was dropped to make room for newer ones.
+    Skipped,
+    /// The peer has lost the session, and nobody knows.
+    Unknown,
+}
+
+impl core::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Ok => f.write_str("dealt with"),
+            Self::Failed(code) => write!(f, "not dealt with: {code}"),
+            Self::NotAgreed(verdict) => write!(f, "not sent, the peer does not share this message: {verdict}"),
+            Self::TooLong => f.write_str("not sent: longer than the peer takes"),
+            Self::Skipped => f.write_str("not sent: dropped for newer ones"),
+            Self::Unknown => f.write_str("not known: the peer has lost the session"),
+        }
+    }
+}
+
+/// How a session stands when a connection opens; known before any message is handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[expect(clippy::exhaustive_enums, reason = "it goes on or it does not")]
+pub enum Resumption {
+    /// It goes on. So many messages of this side are transmitted again, which the peer has not
+    /// received.
+    Resumed {
+        /// How many.
+        replayed: u64,
+    },
+    /// It begins. Messages of this side that were never transmitted move into it; of the others
+    /// nobody knows what became of them ([`Outcome::Unknown`]).
+    New {
+        /// Why.
+        why: NewReason,
+    },
+}
+
+/// How far the messages of this side have got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[expect(clippy::exhaustive_structs, reason = "it is these two counters")]
+pub struct Delivered {
+    /// The peer has all messages up to this number.
+    pub received: u64,
+    /// All messages up to this number have an outcome; it is [`Outcome::Ok`] unless another one
+    /// was told.
+    pub processed: u64,
+}
+
+/// What the two sides of a session remember: the state of one side.
+///
+/// `R` keeps what was sent, `I` what was received.
+#[derive(Debug, Clone)]
+pub struct Session<R, I> {
+    sending: Sending<R>,
+    receiving: Receiving<I>,
+    /// The connection with which it began.
+    began: Trid,
+    /// Service: what the client must show. Client: what it shows.
+    token: Option<Token>,
+    /// Service: what it may show as long as it may not have read the newer one.
+    former: Option<Token>,
+    resumption: Option<Resumption>,
+}
+
+impl<R: Replay, I: Inbox> Session<R, I> {
+    /// One that has not begun.
+    pub const fn new(replay: R, inbox: I) -> Self {
+        Self {
+            sending: Sending::new(replay),
+            receiving: Receiving::new(inbox),
+            began: Trid::new(0),
+            token: None,
+            former: None,
+            resumption: None,
+        }
+    }
+
+    /// What must be kept of it, apart from the messages, so that it goes on after a restart.
+    pub fn record(&self) -> SessionRecord {
+        SessionRecord {
+            began: self.began.number(),
+            token: self.token.map(|token| *token.as_bytes()),
+            former: self.former.map(|token| *token.as_bytes()),
+            next: self.sending.next,
+            base: self.sending.base,
+            settled: self.sending.processed,
+            received: self.receiving.received,
+            processed: self.receiving.processed,
+            failed: self
+                .receiving
+                .failed
+                .iter()
+                .map(|failure| (failure.number, failure.code.number()))
+                .collect(),
+        }
+    }
+
+    /// One that goes on after a restart, with stores that hold what they kept.
+    ///
+    /// # Errors
+    /// [`BadRecord`]: the record cannot be.
+    pub fn restore(record: &SessionRecord, replay: R, inbox: I) -> Result<Self, BadRecord> {
+        let failed = record.failures()?;
+        Ok(Self {
+            sending: Sending::restored(replay, record.next, record.base, record.settled),
+            receiving: Receiving::restored(inbox, record.received, record.processed, failed),
+            began: Trid::new(record.began),
+            token: record.token.map(Token::from_bytes),
+            former: record.former.map(Token::from_bytes),
+            resumption: None,
+        })
+    }
+
+    // ── for whoever sends ───────────────────────────────────────────────────────────
+
+    /// Stores a message by its number in `catalog`, this side's; its number in the session. While
+    /// there is a connection use [`Connection::send_acked`](crate::Connection::send_acked).
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when the store is full, [`SendError::Encode`], or
+    /// [`SendError::NotAgreed`] when the catalog has no such message. Nothing changed then.
+    pub fn store<T: Serialize + ?Sized>(
+        &mut self,
+        catalog: &Catalog,
+        number: u8,
+        message: &T,
+        unsure: Unsure,
+    ) -> Result<u64, SendError> {
+        let def = catalog.message(number).ok_or(SendError::NotAgreed(Verdict::Unknown))?;
+        self.store_by_key(def.key(), message, unsure)
+    }
+
+    pub(crate) fn store_by_key<T: Serialize + ?Sized>(
+        &mut self,
+        key: Key,
+        message: &T,
+        unsure: Unsure,
+    ) -> Result<u64, SendError> {
+        let len = message::size(message).ok_or(SendError::Encode)?;
+        let full = SendError::Full(Bound::Session);
+        let place = self.sending.reserve(key, unsure, len).ok_or(full)?;
+        if !message::encode_whole(message, place) {
+            return Err(SendError::Encode);
+        }
+        Ok(self.sending.commit())
+    }
+
+    /// Drops the oldest message that was never transmitted, to make room for newer ones; its
+    /// number. Its outcome is [`Outcome::Skipped`]. `None` when there is none: what was
+    /// transmitted may have been dealt with, and cannot be taken back.
+    pub fn skip_oldest(&mut self) -> Option<u64> {
+        self.sending.skip_oldest()
+    }
+
+    /// The next outcome that is not Ok, with the number of its message. Ask until there is none,
+    /// after [`Event::Acknowledged`](crate::Event::Acknowledged) and after the connection has
+    /// opened.
+    pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
+        self.sending.take_outcome()
+    }
+
+    /// How far the messages of this side have got.
+    pub const fn delivered(&self) -> Delivered {
+        self.sending.delivered()
+    }
+
+    /// What keeps the messages of this side.
+    pub const fn replay(&self) -> &R {
+        &self.sending.replay
+    }
+
+    /// As [`replay`](Self::replay).
+    pub const fn replay_mut(&mut self) -> &mut R {
+        &mut self.sending.replay
+    }
+
+    /// What keeps the messages of the peer.
+    pub const fn inbox(&self) -> &I {
+        &self.receiving.inbox
+    }
+
+    /// As [`inbox`](Self::inbox).
+    pub const fn inbox_mut(&mut self) -> &mut I {
+        &mut self.receiving.inbox
+    }
+
+    // ── for whoever handles messages ────────────────────────────────────────────────
+
+    /// The handler of this message is about to run: it will be settled, also when the connection
+    /// ends meanwhile. False when it is not to run.
+    pub fn begin(&mut self, number: u64) -> bool {
+        self.receiving.begin(number)
+    }
+
+    /// The message with this number has come to this end, and with it all before it. The outcome
+    /// is [`Outcome::Ok`] or [`Outcome::Failed`].
+    pub fn settle(&mut self, number: u64, outcome: Outcome) {
+        self.receiving.settle(number, outcome);
+    }
+
+    /// Up to which number the messages of the peer are dealt with.
+    pub const fn processed(&self) -> u64 {
+        self.receiving.processed
+    }
+
+    /// The connection with which it began: together with a message's number a name that no other
+    /// message of the service ever has.
+    pub const fn began(&self) -> Trid {
+        self.began
+    }
+
+    /// How it stood when the connection opened; `None` before, and when the peer keeps no
+    /// sessions.
+    pub const fn resumption(&self) -> Option<Resumption> {
+        self.resumption
+    }
+
+    // ── when a connection begins and ends ───────────────────────────────────────────
+
+    /// Client: what it says about its session.
+    pub(crate) fn request(&mut self) -> Resume {
+        let durable = self.receiving.inbox.is_durable();
+        let known = self.token.map(|token| (token, self.claim()));
+        Resume { known, durable }
+    }
+
+    fn claim(&mut self) -> Claim {
+        let (settled, sent) = self.sending.claim();
+        let (received, processed, failed) = self.receiving.claim();
+        Claim {
+            settled,
+            sent,
+            received,
+            processed,
+            failed,
+        }
+    }
+
+    /// Service: a client of this session's principal and identity comes, on the connection `trid`.
+    /// `proven`: the transport proves who it is, so one that has lost its memory may begin anew.
+    /// `token`: what it is to show next time, from a random number generator.
+    ///
+    /// # Errors
+    /// The reason why this session must be left alone, and is as it was; give the client another
+    /// one by [`begin_with`](Self::begin_with), without a token.
+    pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), NewReason> {
+        let Some((shown, claim)) = &request.known else {
+            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4).
+            if !proven {
+                return Err(NewReason::StateConflict);
+            }
+            self.begin_with(request, trid, NewReason::First, Some(token));
+            return Ok(());
+        };
+        let fits = self.token.as_ref() == Some(shown) || self.former.as_ref() == Some(shown);
+        if !fits || !self.agrees(claim) {
+            return Err(NewReason::StateConflict);
+        }
+        self.resume(claim, request.durable)
+            .map_err(|_| NewReason::StateConflict)?;
+        // Also when the newest one never reached it: it may be lost again.
+        self.former = Some(*shown);
+        self.token = Some(token);
+        Ok(())
+    }
+
+    /// Service: the session begins with this client, for this reason, on the connection `trid`.
+    /// Without a token it ends with the connection.
+    pub fn begin_with(&mut self, request: &Resume, trid: Trid, why: NewReason, token: Option<Token>) {
+        self.begin_anew(trid, why, request.durable);
+        self.token = token;
+    }
+
+    fn agrees(&self, claim: &Claim) -> bool {
+        self.sending.agrees(claim) && self.receiving.agrees(claim)
+    }
+
+    fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Contradiction> {
+        let replayed = self.sending.resume(claim, peer_durable)?;
+        self.receiving.confirm(claim.settled);
+        self.resumption = Some(Resumption::Resumed { replayed });
+        Ok(())
+    }
+
+    /// It begins, for this reason, on this connection.
+    fn begin_anew(&mut self, trid: Trid, why: NewReason, peer_durable: bool) {
+        self.began = trid;
+        self.former = None;
+        self.sending.start_anew(peer_durable);
+        self.receiving.start_anew();
+        self.receiving.claim();
+        self.resumption = Some(Resumption::New { why });
+    }
+
+    /// Service: what it says about the session, when it says it.
+    pub(crate) fn answer(&mut self) -> Option<(Answer, Option<Token>)> {
+        let durable = self.receiving.inbox.is_durable();
+        let resumed = match self.resumption? {
+            Resumption::Resumed { .. } => Ok(self.claim()),
+            Resumption::New { why } => Err(why),
+        };
+        Some((Answer { resumed, durable }, self.token))
+    }
+
+    /// Client: what the service says about the session.
+    pub(crate) fn answered(
+        &mut self,
+        answer: Option<&Answer>,
+        token: Option<Token>,
+        trid: Trid,
+    ) -> Result<(), Contradiction> {
+        let Some(answer) = answer else {
+            self.resumption = None;
+            return Ok(());
+        };
+        match &answer.resumed {
+            Ok(claim) => {
+                if self.token.is_none() || token.is_none() || !self.agrees(claim) {
+                    // The service was set back, or makes this up: it is asked for a new one next time.
+                    self.token = None;
+                    return Err(Contradiction);
+                }
+                self.receiving.confirm_handshake();
+                self.resume(claim, answer.durable)?;
+                self.token = token;
+            }
+            Err(why) => {
+                self.begin_anew(trid, *why, answer.durable);
+                // One that was in conflict goes on showing what it has, or its next
+                // session would take the place of the rightful one.
+                if *why != NewReason::StateConflict {
+                    self.token = token;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Service: a frame has come on the connection, so the client has read the acceptance
+    /// (PROTOCOL N-4).
+    pub(crate) fn confirm_handshake(&mut self) {
+        self.former = None;
+        self.receiving.confirm_handshake();
+    }
+
+    /// The connection is over.
+    pub(crate) fn detach(&mut self) {
+        self.receiving.detach();
+        self.resumption = None;
+    }
+
+    // ── while there is a connection ─────────────────────────────────────────────────
+
+    pub(crate) fn arrive(&mut self, message: Stored<'_>) -> Arrival {
+        self.receiving.arrive(message)
+    }
+
+    pub(crate) fn refuse_arrival(&mut self, message: Stored<'_>, code: Code) {
+        self.receiving.refuse_arrival(message, code);
+    }
+
+    pub(crate) fn skip(&mut self, next: Next) -> Result<(), Contradiction> {
+        self.receiving.skip(next.skipped, next.repeated).ok_or(Contradiction)
+    }
+
+    pub(crate) fn acked(&mut self, ack: &Ack) -> Result<(), Contradiction> {
+        self.sending.acked(ack)
+    }
+
+    pub(crate) fn untold(&self) -> (u64, u64) {
+        self.receiving.untold()
+    }
+
+    pub(crate) fn tell(&mut self) -> Ack {
+        self.receiving.tell()
+    }
+
+    /// What was taken to be told was not.
+    pub(crate) const fn untell(&mut self, ack: &Ack) {
+        self.receiving.untell(ack);
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.sending.is_waiting()
+    }
+
+    pub(crate) fn front(&self) -> Option<(Stored<'_>, u64)> {
+        self.sending.front()
+    }
+
+    pub(crate) fn transmitted(&mut self, number: u64) {
+        self.sending.transmitted(number);
+    }
+
+    pub(crate) fn refuse(&mut self, number: u64, refused: Refused) -> bool {
+        self.sending.refuse(number, refused)
+    }
+
+    /// Whether nothing of either side is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.sending.is_settled() && self.untold() == (0, 0)
+    }
+}

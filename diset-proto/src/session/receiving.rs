@@ -1,0 +1,229 @@
+//! The messages that this side receives: which have come, which are dealt with, what was told of
+//! that (PROTOCOL, part Q). Numbers are those on the wire.
+
+use super::Outcome;
+use super::sending::told_since;
+use crate::status::Code;
+use crate::store::{Inbox, Stored};
+use crate::wire::session::{Ack, Claim, Failure, Failures};
+
+/// One direction of a session, as its receiver sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Receiving<I> {
+    pub(super) inbox: I,
+    /// The last that has come, and stays.
+    pub(super) received: u64,
+    /// The last that is a message; the numbers behind it were skipped.
+    last: u64,
+    /// The last whose handler has begun.
+    begun: u64,
+    /// The last that is dealt with: all before are.
+    pub(super) processed: u64,
+    /// Outcomes that are not Ok, until the peer is known to know them.
+    pub(super) failed: Failures,
+    /// The last that has come on this connection.
+    arriving: u64,
+    /// What the next message may be.
+    repeated: bool,
+    told_received: u64,
+    told_processed: u64,
+    /// Outcomes up to here were told in the handshake.
+    to_confirm: u64,
+}
+
+/// A message has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It is this one.
+    New { number: u64, repeated: bool },
+    /// It was here before.
+    Duplicate,
+    /// There is no room for it.
+    NoRoom,
+}
+
+impl<I: Inbox> Receiving<I> {
+    pub(super) const fn new(inbox: I) -> Self {
+        Self {
+            inbox,
+            received: 0,
+            last: 0,
+            begun: 0,
+            processed: 0,
+            failed: Failures::new(),
+            arriving: 0,
+            repeated: false,
+            told_received: 0,
+            told_processed: 0,
+            to_confirm: 0,
+        }
+    }
+
+    /// As it was kept.
+    pub(super) fn restored(inbox: I, received: u64, processed: u64, failed: Failures) -> Self {
+        Self {
+            received,
+            last: received,
+            begun: processed,
+            processed,
+            failed,
+            ..Self::new(inbox)
+        }
+    }
+
+    /// The next message has come. Numbers are implicit (PROTOCOL Q-1).
+    pub(super) fn arrive(&mut self, message: Stored<'_>) -> Arrival {
+        let number = self.arriving.saturating_add(1);
+        let repeated = core::mem::take(&mut self.repeated);
+        if number <= self.received {
+            self.arriving = number;
+            return Arrival::Duplicate;
+        }
+        if !self.inbox.put(Stored {
+            number,
+            repeated,
+            ..message
+        }) {
+            return Arrival::NoRoom;
+        }
+        self.arriving = number;
+        (self.received, self.last) = (number, number);
+        Arrival::New { number, repeated }
+    }
+
+    /// Some numbers will never come.
+    pub(super) fn skip(&mut self, count: u64, repeated: bool) -> Option<()> {
+        self.arriving = self.arriving.checked_add(count)?;
+        self.repeated = repeated;
+        if self.arriving > self.received {
+            self.received = self.arriving;
+            if self.processed >= self.last {
+                self.done_through(self.received);
+            }
+        }
+        Some(())
+    }
+
+    /// A message of the peer that it should not have sent. When it is the only one that is not
+    /// dealt with, that is its outcome: it must not come again (PROTOCOL Q-5).
+    pub(super) fn refuse_arrival(&mut self, message: Stored<'_>, code: Code) {
+        if self.processed == self.received
+            && let Arrival::New { number, .. } = self.arrive(message)
+        {
+            self.settle(number, Outcome::Failed(code));
+        }
+    }
+
+    /// Its handler is about to run; false when it is not to.
+    pub(super) fn begin(&mut self, number: u64) -> bool {
+        if number <= self.processed || number > self.received {
+            return false;
+        }
+        self.begun = self.begun.max(number);
+        true
+    }
+
+    /// All up to this one are dealt with, and this one came to this end.
+    pub(super) fn settle(&mut self, number: u64, outcome: Outcome) {
+        if number <= self.processed || number > self.received {
+            return;
+        }
+        if let Outcome::Failed(code) = outcome
+            && self.failed.push(Failure { number, code }).is_err()
+        {
+            // There is room for more than there can be (PROTOCOL Q-5). If not: rather never an
+            // outcome than a wrong one.
+            return;
+        }
+        let through = if number >= self.last { self.received } else { number };
+        self.done_through(through);
+    }
+
+    fn done_through(&mut self, number: u64) {
+        self.processed = number;
+        self.begun = self.begun.max(number);
+        self.inbox.done_through(number);
+    }
+
+    /// What may be told: no more than is kept (PROTOCOL Q-6).
+    fn tellable(&self) -> (u64, u64) {
+        let (received, processed) = self.inbox.kept();
+        (self.received.min(received), self.processed.min(processed))
+    }
+
+    /// How much has not been told yet: received, dealt with.
+    pub(super) fn untold(&self) -> (u64, u64) {
+        let (received, processed) = self.tellable();
+        (
+            received.saturating_sub(self.told_received),
+            processed.saturating_sub(self.told_processed),
+        )
+    }
+
+    /// What has not been told, and counts as told from now on.
+    pub(super) fn tell(&mut self) -> Ack {
+        let (received, processed) = self.untold();
+        let through = self.told_processed + processed;
+        let failed = told_since(&self.failed, self.told_processed, through);
+        self.told_received += received;
+        self.told_processed = through;
+        Ack {
+            received,
+            processed,
+            failed,
+        }
+    }
+
+    /// What was taken to be told was not.
+    pub(super) const fn untell(&mut self, ack: &Ack) {
+        self.told_received -= ack.received;
+        self.told_processed -= ack.processed;
+    }
+
+    /// What is claimed in the handshake, and counts as told from now on.
+    pub(super) fn claim(&mut self) -> (u64, u64, Failures) {
+        let (received, processed) = self.tellable();
+        (self.told_received, self.told_processed) = (received, processed);
+        self.arriving = received;
+        self.repeated = false;
+        self.to_confirm = processed;
+        let failed = self.failed.iter().filter(|failure| failure.number <= processed);
+        (received, processed, failed.copied().collect())
+    }
+
+    /// The peer knows all outcomes up to this one.
+    pub(super) fn confirm(&mut self, number: u64) {
+        self.failed.retain(|failure| failure.number > number);
+    }
+
+    /// The peer has read the handshake.
+    pub(super) fn confirm_handshake(&mut self) {
+        let told = core::mem::take(&mut self.to_confirm);
+        if told > 0 {
+            self.confirm(told);
+        }
+    }
+
+    /// Whether what the peer claims can be (PROTOCOL N-3): it knows of no outcome that was not told,
+    /// and has sent what has come.
+    pub(super) fn agrees(&self, claim: &Claim) -> bool {
+        claim.settled <= self.processed && claim.sent >= self.received
+    }
+
+    /// The connection is over: what was not begun comes again, unless it is kept.
+    pub(super) fn detach(&mut self) {
+        if !self.inbox.is_durable() {
+            let stays = self.processed.max(self.begun);
+            (self.received, self.last) = (stays, stays);
+        }
+    }
+
+    /// The session begins anew.
+    pub(super) fn start_anew(&mut self) {
+        (self.received, self.last, self.begun, self.processed) = (0, 0, 0, 0);
+        (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
+        self.to_confirm = 0;
+        self.repeated = false;
+        self.failed.clear();
+    }
+}

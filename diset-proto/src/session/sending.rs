@@ -1,0 +1,275 @@
+//! The messages that this side sends: which are stored, which were transmitted, which have an
+//! outcome (PROTOCOL, part Q).
+//!
+//! Numbers here are those of this side: from 1, ascending for as long as the session object
+//! lives, also when the session begins anew. On the wire they count from `base`.
+
+use super::{Delivered, Outcome};
+use crate::definition::Key;
+use crate::limits::MAX_FAILURES;
+use crate::status::Code;
+use crate::store::{Replay, Stored, Unsure};
+use crate::wire::session::{Ack, Claim, Failures};
+
+/// One direction of a session, as its sender sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Sending<R> {
+    pub(super) replay: R,
+    /// What the next message gets.
+    pub(super) next: u64,
+    /// What stands for 0 on the wire.
+    pub(super) base: u64,
+    /// The last that was ever transmitted.
+    pub(super) sent: u64,
+    /// The last that the peer has, as far as it is known.
+    pub(super) received: u64,
+    /// The last that the peer has dealt with, as far as it is known.
+    pub(super) processed: u64,
+    /// The last that was transmitted on this connection.
+    cursor: u64,
+    /// What the peer has received outlives it.
+    peer_durable: bool,
+    /// Up to here nobody knows what became of the messages that are to be reported.
+    unknown: u64,
+    /// Outcomes that are not Ok, until the user takes them.
+    failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
+}
+
+/// What keeps a stored message from leaving, for good.
+pub(crate) struct Refused(pub(crate) Outcome);
+
+/// The peer tells what cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contradiction;
+
+impl<R: Replay> Sending<R> {
+    pub(super) const fn new(replay: R) -> Self {
+        Self {
+            replay,
+            next: 1,
+            base: 0,
+            sent: 0,
+            received: 0,
+            processed: 0,
+            cursor: 0,
+            peer_durable: false,
+            unknown: 0,
+            failed: heapless::Vec::new(),
+        }
+    }
+
+    /// As it was kept, with a store that holds what was kept. Nobody knows what of it was
+    /// transmitted.
+    pub(super) fn restored(replay: R, next: u64, base: u64, processed: u64) -> Self {
+        Self {
+            next,
+            base,
+            sent: next.saturating_sub(1).max(base),
+            received: processed,
+            processed,
+            cursor: processed,
+            ..Self::new(replay)
+        }
+    }
+
+    /// A place for a message; its number. It counts when [`commit`](Self::commit) is called.
+    pub(super) fn reserve(&mut self, key: Key, unsure: Unsure, len: usize) -> Option<&mut [u8]> {
+        let head = Stored {
+            number: self.next,
+            key,
+            unsure,
+            repeated: false,
+            payload: &[],
+        };
+        self.replay.reserve(head, len)
+    }
+
+    pub(super) fn commit(&mut self) -> u64 {
+        self.replay.commit();
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// Takes out the oldest message that was never transmitted; its number.
+    pub(super) fn skip_oldest(&mut self) -> Option<u64> {
+        let number = self.replay.after(self.sent)?.number;
+        self.replay.remove(number);
+        Some(number)
+    }
+
+    /// Whether a message waits that was not transmitted on this connection.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.cursor.saturating_add(1) < self.next && self.front().is_some()
+    }
+
+    /// The message to be transmitted next, if it is kept, and how many numbers before it are skipped.
+    pub(super) fn front(&self) -> Option<(Stored<'_>, u64)> {
+        let mut after = self.cursor;
+        loop {
+            let stored = self.replay.after(after)?;
+            let lost = stored.number <= self.unknown && stored.unsure == Unsure::Report;
+            if !lost {
+                let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
+                return (stored.number <= self.replay.kept()).then_some((stored, skipped));
+            }
+            after = stored.number;
+        }
+    }
+
+    /// The front was transmitted.
+    pub(super) fn transmitted(&mut self, number: u64) {
+        self.cursor = number;
+        self.sent = self.sent.max(number);
+    }
+
+    /// The front can never be transmitted. False when the user must take outcomes first.
+    pub(super) fn refuse(&mut self, number: u64, refused: Refused) -> bool {
+        if self.failed.push((number, refused.0)).is_err() {
+            return false;
+        }
+        self.replay.remove(number);
+        true
+    }
+
+    /// The peer has more than before.
+    pub(super) fn acked(&mut self, ack: &Ack) -> Result<(), Contradiction> {
+        let received = self.received.checked_add(ack.received).ok_or(Contradiction)?;
+        let processed = self.processed.checked_add(ack.processed).ok_or(Contradiction)?;
+        if received > self.cursor || processed > received {
+            return Err(Contradiction);
+        }
+        let from = self.processed;
+        self.note(ack.failed.iter().map(|failure| (from + failure.number, failure.code)))?;
+        self.progress(received, processed);
+        Ok(())
+    }
+
+    /// Remembers outcomes that are not Ok, for the user.
+    fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Contradiction> {
+        for (number, code) in failed {
+            // A user that never takes outcomes would lose them.
+            self.failed
+                .push((number, Outcome::Failed(code)))
+                .map_err(|_| Contradiction)?;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, received: u64, processed: u64) {
+        (self.received, self.processed) = (received, processed);
+        // PROTOCOL Q-4
+        self.replay
+            .remove_through(if self.peer_durable { received } else { processed });
+    }
+
+    /// Whether what the peer claims can be (PROTOCOL N-3): nothing that it had has gone, and it
+    /// has nothing that was never sent.
+    pub(super) fn agrees(&self, claim: &Claim) -> bool {
+        let (Some(received), Some(processed)) = (
+            self.base.checked_add(claim.received),
+            self.base.checked_add(claim.processed),
+        ) else {
+            return false;
+        };
+        let kept = if self.peer_durable {
+            self.received
+        } else {
+            self.processed
+        };
+        processed >= self.processed && received >= kept && processed <= received && received <= self.sent
+    }
+
+    /// The session goes on, with what the peer claims and has been agreed to. How many messages
+    /// are transmitted again.
+    pub(super) fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<u64, Contradiction> {
+        let (base, before) = (self.base, self.processed);
+        let told = claim.failed.iter().map(|failure| (base + failure.number, failure.code));
+        self.note(told.filter(|(number, _)| *number > before))?;
+        self.peer_durable = peer_durable;
+        let (received, processed) = (self.base + claim.received, self.base + claim.processed);
+        self.progress(received, processed);
+        self.cursor = received;
+        let mut again = 0;
+        let mut last = received;
+        while let Some(stored) = self.replay.after(last)
+            && stored.number <= self.sent
+        {
+            again += 1;
+            last = stored.number;
+        }
+        Ok(again)
+    }
+
+    /// The session begins anew (PROTOCOL N-6): what was never transmitted moves into it; of what was
+    /// transmitted and has no outcome nobody knows.
+    pub(super) fn start_anew(&mut self, peer_durable: bool) {
+        if self.sent > self.processed {
+            self.unknown = self.sent;
+            let mut last = self.processed;
+            while let Some(stored) = self.replay.after(last)
+                && stored.number <= self.sent
+            {
+                last = stored.number;
+                self.replay.mark_repeated(last);
+            }
+        }
+        // What the peer was known to have, and to keep, it has dealt with or not: nobody knows.
+        self.base = self.processed;
+        self.received = self.base;
+        self.sent = self.base;
+        self.cursor = self.base;
+        self.peer_durable = peer_durable;
+    }
+
+    /// The next outcome that is not Ok.
+    pub(super) fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
+        if !self.failed.is_empty() {
+            return Some(self.failed.remove(0));
+        }
+        let mut last = 0;
+        while self.unknown > 0 {
+            match self.replay.after(last) {
+                Some(stored) if stored.number <= self.unknown => {
+                    last = stored.number;
+                    if stored.unsure == Unsure::Report {
+                        self.replay.remove(last);
+                        return Some((last, Outcome::Unknown));
+                    }
+                }
+                _ => self.unknown = 0,
+            }
+        }
+        None
+    }
+
+    /// What of this is claimed.
+    pub(super) fn claim(&self) -> (u64, u64) {
+        (self.processed - self.base, self.sent - self.base)
+    }
+
+    /// Whether everything that was transmitted on this connection was dealt with.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.processed >= self.cursor
+    }
+
+    pub(super) const fn delivered(&self) -> Delivered {
+        Delivered {
+            received: self.received,
+            processed: self.processed,
+        }
+    }
+}
+
+/// Outcomes for the peer, counted from what was told.
+pub(super) fn told_since(failed: &Failures, told: u64, through: u64) -> Failures {
+    let told_of = failed
+        .iter()
+        .filter(|failure| failure.number > told && failure.number <= through);
+    told_of
+        .map(|failure| crate::wire::session::Failure {
+            number: failure.number - told,
+            code: failure.code,
+        })
+        .collect()
+}

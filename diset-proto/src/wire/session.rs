@@ -1,0 +1,326 @@
+//! What the two sides tell each other about a session: fields of the handshake, acknowledgements.
+//! The layouts are in PROTOCOL.md, parts N and Q.
+
+use super::tlv::{BadPacket, Cursor, NoRoom, Writer};
+use crate::id::Token;
+use crate::limits::MAX_FAILURES;
+use crate::status::Code;
+
+/// A token stands in the request.
+const HAS_TOKEN: u8 = 1;
+/// What this side received is kept beyond its process.
+const IS_DURABLE: u8 = 2;
+/// The next message may have been dealt with before.
+const REPEATED: u8 = 1;
+
+/// A message that was not handled, and why: its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) number: u64,
+    pub(crate) code: Code,
+}
+
+/// Outcomes that are not Ok.
+pub(crate) type Failures = heapless::Vec<Failure, MAX_FAILURES>;
+
+/// What one side knows of a session, as it tells the other when they meet again (PROTOCOL N-3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Of its own messages: all up to this one have an outcome that it knows.
+    pub(crate) settled: u64,
+    /// Of its own messages: the last one that was ever transmitted.
+    pub(crate) sent: u64,
+    /// Of the other's messages: the last one that it has.
+    pub(crate) received: u64,
+    /// Of the other's messages: the last one that was dealt with.
+    pub(crate) processed: u64,
+    /// Outcomes of the other's messages which that one may not know.
+    pub(crate) failed: Failures,
+}
+
+impl Claim {
+    fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+        let bad = value.bad();
+        let mut claim = Self {
+            settled: value.varint()?,
+            sent: value.varint()?,
+            received: value.varint()?,
+            processed: value.varint()?,
+            failed: Failures::new(),
+        };
+        let mut last = 0;
+        while !value.is_empty() {
+            let number = value.varint()?;
+            let code = read_code(value)?;
+            if number <= last || number > claim.processed {
+                return Err(bad);
+            }
+            last = number;
+            claim.failed.push(Failure { number, code }).map_err(|_| bad)?;
+        }
+        if claim.settled > claim.sent || claim.processed > claim.received {
+            return Err(bad);
+        }
+        Ok(claim)
+    }
+
+    fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        out.varint(self.settled)?;
+        out.varint(self.sent)?;
+        out.varint(self.received)?;
+        out.varint(self.processed)?;
+        self.failed.iter().try_for_each(|failure| {
+            out.varint(failure.number)?;
+            out.varint(failure.code.number().into())
+        })
+    }
+}
+
+fn read_code(value: &mut Cursor<'_>) -> Result<Code, BadPacket> {
+    let bad = value.bad();
+    match u16::try_from(value.varint()?) {
+        Ok(0) | Err(_) => Err(bad),
+        Ok(code) => Ok(Code::from_number(code)),
+    }
+}
+
+/// What a client says about its session when it connects (PROTOCOL N-2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The token of the session it wants to go on with, and what it knows of it.
+    pub(crate) known: Option<(Token, Claim)>,
+    /// What it receives outlives its process.
+    pub(crate) durable: bool,
+}
+
+impl Resume {
+    /// Whether the client wants to go on with a session. Else it begins one.
+    pub const fn is_return(&self) -> bool {
+        self.known.is_some()
+    }
+
+    pub(crate) fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
+        let bad = value.bad();
+        let flags = value.byte()?;
+        if flags & !(HAS_TOKEN | IS_DURABLE) != 0 {
+            return Err(bad);
+        }
+        let known = if flags & HAS_TOKEN == 0 {
+            value.end()?;
+            None
+        } else {
+            Some((Token::from_bytes(value.array()?), Claim::read(&mut value)?))
+        };
+        Ok(Self {
+            known,
+            durable: flags & IS_DURABLE != 0,
+        })
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        let durable = if self.durable { IS_DURABLE } else { 0 };
+        match &self.known {
+            None => out.byte(durable),
+            Some((token, claim)) => {
+                out.byte(durable | HAS_TOKEN)?;
+                out.raw(token.as_bytes())?;
+                claim.write(out)
+            }
+        }
+    }
+}
+
+/// Why a session begins anew (PROTOCOL N-5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum NewReason {
+    /// The client has none: it connects for the first time, or has lost its memory.
+    First,
+    /// The service has none: it was away for too long, or the service has lost its memory.
+    Forgotten,
+    /// What the two sides remember does not fit together: one is a copy, or was set back. The
+    /// session that the service has is left alone; this one lasts as long as the connection.
+    StateConflict,
+    /// The service keeps no more sessions: this one lasts as long as the connection.
+    NoRoom,
+    /// A reason of a later version.
+    Other(u8),
+}
+
+impl NewReason {
+    const fn number(self) -> u8 {
+        match self {
+            Self::First => 1,
+            Self::Forgotten => 2,
+            Self::StateConflict => 3,
+            Self::NoRoom => 4,
+            Self::Other(number) => number,
+        }
+    }
+
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::First,
+            2 => Self::Forgotten,
+            3 => Self::StateConflict,
+            4 => Self::NoRoom,
+            number => Self::Other(number),
+        }
+    }
+
+    /// Whether the session outlives its connection.
+    pub const fn is_kept(self) -> bool {
+        matches!(self, Self::First | Self::Forgotten)
+    }
+}
+
+impl core::fmt::Display for NewReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::First => f.write_str("the client had no session"),
+            Self::Forgotten => f.write_str("the service knows the session no more"),
+            Self::StateConflict => f.write_str("what the two sides remember does not fit together"),
+            Self::NoRoom => f.write_str("the service keeps no more sessions"),
+            Self::Other(number) => write!(f, "a reason of a later version ({number})"),
+        }
+    }
+}
+
+/// What a service says about the session when it accepts (PROTOCOL N-3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// What it knows of the session that goes on, or why it begins anew.
+    pub(crate) resumed: Result<Claim, NewReason>,
+    pub(crate) durable: bool,
+}
+
+impl Answer {
+    pub(crate) fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
+        let bad = value.bad();
+        let verdict = value.byte()?;
+        let flags = value.byte()?;
+        if flags & !IS_DURABLE != 0 {
+            return Err(bad);
+        }
+        let resumed = if verdict == 0 {
+            Ok(Claim::read(&mut value)?)
+        } else {
+            value.end()?;
+            Err(NewReason::from_number(verdict))
+        };
+        Ok(Self {
+            resumed,
+            durable: flags & IS_DURABLE != 0,
+        })
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        let durable = if self.durable { IS_DURABLE } else { 0 };
+        match &self.resumed {
+            Ok(claim) => {
+                out.raw(&[0, durable])?;
+                claim.write(out)
+            }
+            Err(why) => out.raw(&[why.number(), durable]),
+        }
+    }
+}
+
+/// More was received and dealt with than was told before on this connection (PROTOCOL Q-2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) received: u64,
+    pub(crate) processed: u64,
+    /// Outcomes that are not Ok; numbers count from what was dealt with before.
+    pub(crate) failed: Failures,
+}
+
+impl Ack {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
+        let mut value = Cursor::new(body, 1);
+        let bad = value.bad();
+        let mut ack = Self {
+            received: value.varint()?,
+            processed: value.varint()?,
+            failed: Failures::new(),
+        };
+        let mut last = 0;
+        while !value.is_empty() {
+            let number = value.varint()?;
+            let code = read_code(&mut value)?;
+            if number <= last || number > ack.processed {
+                return Err(bad);
+            }
+            last = number;
+            ack.failed.push(Failure { number, code }).map_err(|_| bad)?;
+        }
+        Ok(ack)
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        out.varint(self.received)?;
+        out.varint(self.processed)?;
+        self.failed.iter().try_for_each(|failure| {
+            out.varint(failure.number)?;
+            out.varint(failure.code.number().into())
+        })
+    }
+}
+
+/// What is to be known of the next acked message (PROTOCOL Q-3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// So many numbers before it will never come.
+    pub(crate) skipped: u64,
+    /// It may have been dealt with before.
+    pub(crate) repeated: bool,
+}
+
+impl Next {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
+        let mut value = Cursor::new(body, 1);
+        let bad = value.bad();
+        let skipped = value.varint()?;
+        let flags = value.byte()?;
+        value.end()?;
+        if flags & !REPEATED != 0 {
+            return Err(bad);
+        }
+        Ok(Self {
+            skipped,
+            repeated: flags & REPEATED != 0,
+        })
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        out.varint(self.skipped)?;
+        out.byte(u8::from(self.repeated) * REPEATED)
+    }
+}
+
+/// The public key under which the client will come back (PROTOCOL N-8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NextKey {
+    /// SHA-256 of the key.
+    pub(crate) hash: [u8; 32],
+    /// For how long it is to be remembered, in seconds.
+    pub(crate) seconds: u32,
+}
+
+impl NextKey {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
+        let mut value = Cursor::new(body, 1);
+        let next = Self {
+            hash: value.array()?,
+            seconds: value.u32()?,
+        };
+        value.end()?;
+        Ok(next)
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        out.raw(&self.hash)?;
+        out.varint(self.seconds.into())
+    }
+}
