@@ -227,6 +227,13 @@ pub struct Tag {
     pub(crate) acked: u64,
 }
 
+impl Tag {
+    /// The number that the session gave it, when it is an acked one.
+    pub const fn number_in_session(&self) -> Option<u64> {
+        if self.acked == 0 { None } else { Some(self.acked) }
+    }
+}
+
 /// What messages on their way to a handler have taken of the credit; goes back to the peer
 /// by [`Connection::release`](crate::Connection::release).
 #[must_use = "without a release the peer runs out of credit"]

@@ -1,6 +1,7 @@
 //! What an author gives: callbacks for messages, with what they may answer. How they are
 //! called one after the other is in `driver`.
 
+use core::cell::Cell;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::any::AnyMessage;
+use crate::session::Received;
 
 /// A future on the heap.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -110,6 +112,30 @@ pub(crate) fn guarded<T>(what: &'static str, call: impl FnOnce() -> T) -> Option
     result.inspect_err(|_| tracing::error!("{what} panicked")).ok()
 }
 
+thread_local! {
+    /// A handler runs on this thread, right now.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is called by a handler.
+pub(crate) fn is_running() -> bool {
+    RUNNING.get()
+}
+
+/// Runs a handler as far as it goes. A panic is a failure of the handler, not of the connection's task.
+fn run<T>(handler: impl FnOnce() -> T) -> Option<T> {
+    let before = RUNNING.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(handler));
+    RUNNING.set(before);
+    result.ok()
+}
+
+/// Who handlers talk to, as they get it.
+pub(crate) trait Told {
+    /// For the handler of this acked message.
+    fn told(&self, received: Received) -> Self;
+}
+
 /// What came of giving a message to its handler.
 pub(crate) enum Called {
     /// It is done.
@@ -158,8 +184,8 @@ where
             Ok(view) => view,
             Err(error) => return Called::Invalid(error),
         };
-        let result = catch_unwind(AssertUnwindSafe(|| (self.0)(peer, view)));
-        Called::Done(result.unwrap_or_else(|_| Err(panicked())), message.held())
+        let result = run(|| (self.0)(peer, view));
+        Called::Done(result.unwrap_or_else(|| Err(panicked())), message.held())
     }
 }
 
@@ -198,17 +224,17 @@ fn start<R>(make: impl FnOnce() -> R, held: Held, cx: &mut Context<'_>) -> Calle
 where
     R: Future<Output = HandlerResult> + Send + 'static,
 {
-    let started = catch_unwind(AssertUnwindSafe(|| {
+    let started = run(|| {
         let mut future = Box::pin(make());
         match future.as_mut().poll(cx) {
             Poll::Ready(result) => Ok(result),
             Poll::Pending => Err(future),
         }
-    }));
+    });
     match started {
-        Ok(Ok(result)) => Called::Done(result, held),
-        Ok(Err(future)) => Called::Running(future, held),
-        Err(_) => Called::Done(Err(panicked()), held),
+        Some(Ok(result)) => Called::Done(result, held),
+        Some(Err(future)) => Called::Running(future, held),
+        None => Called::Done(Err(panicked()), held),
     }
 }
 
@@ -217,7 +243,7 @@ pub(crate) fn poll_caught<R: Future<Output = HandlerResult> + ?Sized>(
     future: Pin<&mut R>,
     cx: &mut Context<'_>,
 ) -> Poll<HandlerResult> {
-    catch_unwind(AssertUnwindSafe(|| future.poll(cx))).unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+    run(|| future.poll(cx)).unwrap_or_else(|| Poll::Ready(Err(panicked())))
 }
 
 fn panicked() -> Failure {

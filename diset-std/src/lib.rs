@@ -73,6 +73,7 @@ mod driver;
 mod handler;
 mod link;
 mod service;
+mod session;
 mod socket;
 pub mod tls;
 
@@ -81,8 +82,8 @@ pub use args::{ConnectArgs, Value};
 pub use client::{BadSettings, BadValue, Client, ClientBuilder, ClientEvent, ClientState, Ended, Events, Generic};
 pub use diset_proto;
 pub use diset_proto::{
-    Cause, Code, FromClient, FromService, Identity, Limits, Notice, ReconnectPolicy, RetryAfter, Schema, SendError,
-    ServiceDef, Trid, Verdict, define_service,
+    Cause, Code, FromClient, FromService, Identity, Limits, NewReason, Notice, Outcome, ReconnectPolicy, Resumption,
+    RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
 };
 pub use driver::Dropped;
 pub use handler::{Failure, HandlerResult, Refusal};
@@ -91,6 +92,7 @@ pub use rustls;
 pub use service::{
     BindError, BoundService, Broadcast, Conn, Counter, Counters, Rule, Service, ServiceHandle, SessionId, TlsFailure,
 };
+pub use session::{Receipt, Received, SessionSettings, WaitError, WhenFull};
 
 /// The examples in the README compile.
 #[cfg(doctest)]

@@ -7,12 +7,12 @@ use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{Bound, Cause, Code, Connection, Notice, SendError};
+use diset_proto::{Bound, Cause, Code, Notice, SendError};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
-use crate::buffers::PooledOutput;
 use crate::clock;
+use crate::session::Engine;
 
 /// Most messages that are sent under one lock.
 const AT_A_TIME: usize = 64;
@@ -40,8 +40,8 @@ impl Default for SlowPolicy {
 
 /// A message that knows how it is put into an engine.
 pub(crate) trait Outgoing {
-    /// See [`Connection::send`].
-    fn put(&self, conn: &mut Connection<PooledOutput>) -> Result<(), SendError>;
+    /// See [`diset_proto::Connection::send`].
+    fn put(&self, conn: &mut Engine) -> Result<(), SendError>;
 }
 
 /// A value and its number.
@@ -49,7 +49,7 @@ pub(crate) struct Typed<'m, T>(pub(crate) u8, pub(crate) &'m T);
 
 impl<T: Serialize> Outgoing for Typed<'_, T> {
     #[inline]
-    fn put(&self, conn: &mut Connection<PooledOutput>) -> Result<(), SendError> {
+    fn put(&self, conn: &mut Engine) -> Result<(), SendError> {
         conn.send(self.0, self.1)
     }
 }
@@ -70,7 +70,7 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct State {
     /// `None` while a client is not connected.
-    pub(crate) conn: Option<Connection<PooledOutput>>,
+    pub(crate) conn: Option<Engine>,
     sleep: Sleep,
     driver: Option<Waker>,
     waiting: usize,
@@ -162,7 +162,7 @@ impl State {
 }
 
 impl Link {
-    pub(crate) fn new(conn: Option<Connection<PooledOutput>>, policy: SlowPolicy) -> Arc<Self> {
+    pub(crate) fn new(conn: Option<Engine>, policy: SlowPolicy) -> Arc<Self> {
         let state = State {
             conn,
             sleep: Sleep::Awake,
@@ -184,7 +184,7 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a message, or says why not; see [`Connection::send`].
+    /// Queues a message, or says why not; see [`diset_proto::Connection::send`].
     pub(crate) fn try_send(&self, message: &impl Outgoing) -> Result<(), SendError> {
         let mut state = self.lock();
         let conn = state.conn.as_mut().ok_or(SendError::NotOpen)?;
@@ -286,7 +286,7 @@ impl Link {
     }
 
     /// There is a new connection.
-    pub(crate) fn plug(&self, conn: Connection<PooledOutput>) {
+    pub(crate) fn plug(&self, conn: Engine) {
         self.lock().conn = Some(conn);
         self.ended.store(false, Relaxed);
     }
@@ -325,13 +325,13 @@ impl Link {
     }
 
     /// Looks at the engine of a connection that is, or was, open.
-    pub(crate) fn opened<R>(&self, look: impl FnOnce(&Connection<PooledOutput>) -> R) -> Option<R> {
+    pub(crate) fn opened<R>(&self, look: impl FnOnce(&Engine) -> R) -> Option<R> {
         let state = self.lock();
         state.conn.as_ref().filter(|conn| conn.trid().is_some()).map(look)
     }
 
     /// Does something with the engine, if there is one, and wakes its driver.
-    pub(crate) fn with_conn<R>(&self, work: impl FnOnce(&mut Connection<PooledOutput>) -> R) -> Option<R> {
+    pub(crate) fn with_conn<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> Option<R> {
         let mut state = self.lock();
         let conn = state.conn.as_mut()?;
         let result = work(conn);
@@ -339,6 +339,15 @@ impl Link {
             self.ended.store(true, Relaxed);
         }
         Self::kick(state, false);
+        Some(result)
+    }
+
+    /// Does something with the engine, if there is one, that needs no more of its driver than to
+    /// write what there is.
+    pub(crate) fn with_conn_soon<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> Option<R> {
+        let mut state = self.lock();
+        let result = work(state.conn.as_mut()?);
+        Self::kick(state, true);
         Some(result)
     }
 

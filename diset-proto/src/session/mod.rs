@@ -207,6 +207,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.delivered()
     }
 
+    /// The number that the next message of this side will get.
+    pub const fn next_number(&self) -> u64 {
+        self.sending.next
+    }
+
     /// What keeps the messages of this side.
     pub const fn replay(&self) -> &R {
         &self.sending.replay
@@ -279,6 +284,22 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         }
     }
 
+    /// Service: whether [`welcome`](Self::welcome) would take this client.
+    ///
+    /// # Errors
+    /// As [`welcome`](Self::welcome).
+    pub fn may_welcome(&self, request: &Resume, proven: bool) -> Result<(), NewReason> {
+        let fits = match &request.known {
+            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4).
+            None => proven,
+            Some((shown, claim)) => {
+                let valid = self.token.as_ref() == Some(shown) || self.former.as_ref() == Some(shown);
+                valid && self.agrees(claim)
+            }
+        };
+        if fits { Ok(()) } else { Err(NewReason::StateConflict) }
+    }
+
     /// Service: a client of this session's principal and identity comes, on the connection `trid`.
     /// `proven`: the transport proves who it is, so one that has lost its memory may begin anew.
     /// `token`: what it is to show next time, from a random number generator.
@@ -287,18 +308,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// The reason why this session must be left alone, and is as it was; give the client another
     /// one by [`begin_with`](Self::begin_with), without a token.
     pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), NewReason> {
+        self.may_welcome(request, proven)?;
         let Some((shown, claim)) = &request.known else {
-            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4).
-            if !proven {
-                return Err(NewReason::StateConflict);
-            }
             self.begin_with(request, trid, NewReason::First, Some(token));
             return Ok(());
         };
-        let fits = self.token.as_ref() == Some(shown) || self.former.as_ref() == Some(shown);
-        if !fits || !self.agrees(claim) {
-            return Err(NewReason::StateConflict);
-        }
         self.resume(claim, request.durable)
             .map_err(|_| NewReason::StateConflict)?;
         // Also when the newest one never reached it: it may be lost again.

@@ -1,16 +1,17 @@
 //! A client's side of one connection.
 
+use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::{Cause, Code, Connection, Event, Instant, MessageSet, Proposal, ServiceDef, Trid};
+use diset_proto::{Cause, Code, Event, Instant, MessageSet, Outcome, Proposal, ServiceDef, Trid};
 
 use super::Client;
 use super::builder::Callbacks;
 use super::state::ClientState;
-use crate::buffers::PooledOutput;
 use crate::channel::Established;
 use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
+use crate::session::{Engine, SessionCell};
 
 pub(super) struct ClientApp<S: ServiceDef> {
     client: Client<S>,
@@ -46,7 +47,7 @@ impl<S: ServiceDef> App for ClientApp<S> {
         Box::pin(core::future::ready(Err(Refusal::permanent("a client admits nobody"))))
     }
 
-    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Engine) -> Option<Event<'static>> {
         None
     }
 
@@ -65,6 +66,18 @@ impl<S: ServiceDef> App for ClientApp<S> {
 
     fn peer(&self) -> Option<&Client<S>> {
         self.open.is_some().then_some(&self.client)
+    }
+
+    fn cell(&self) -> Option<&Arc<SessionCell>> {
+        self.client.inner.session.as_ref()
+    }
+
+    fn outcome(&self, number: u64, outcome: Outcome) {
+        self.callbacks.outcome(&self.client, number, outcome);
+    }
+
+    fn next_key_remembered(&self, hash: [u8; 32], lasts: Duration) {
+        self.client.inner.next_key.send_replace(Some((hash, lasts)));
     }
 
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {

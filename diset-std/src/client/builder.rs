@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use diset_proto::{
-    AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, Limits, ReconnectPolicy, ServiceDef, ServiceName,
+    AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, Limits, Outcome, ReconnectPolicy, ServiceDef,
+    ServiceName,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -28,10 +29,12 @@ use crate::clock;
 use crate::driver::Dropped;
 use crate::handler::{Any, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned, guarded};
 use crate::link::{Link, SlowPolicy};
+use crate::session::{Engine, SessionCell, SessionSettings, Slot, in_memory};
 use crate::tls::ClientTls;
 
 type OnConnected<S> = Box<dyn Fn(Client<S>) -> BoxFuture<HandlerResult> + Send + Sync>;
 type OnDrop<S> = Box<dyn Fn(Client<S>, Dropped) -> BoxFuture<()> + Send + Sync>;
+type OnOutcome<S> = Box<dyn Fn(&Client<S>, u64, Outcome) + Send + Sync>;
 type OnState<S> = Box<dyn Fn(&Client<S>, &ClientState) + Send + Sync>;
 
 /// What the program wants to know of connections.
@@ -39,9 +42,17 @@ pub(super) struct Callbacks<S: ServiceDef> {
     pub(super) on_connected: Option<OnConnected<S>>,
     pub(super) on_drop: Option<OnDrop<S>>,
     on_state: Option<OnState<S>>,
+    on_outcome: Option<OnOutcome<S>>,
 }
 
 impl<S: ServiceDef> Callbacks<S> {
+    /// An acked message came to this end, which is not Ok.
+    pub(super) fn outcome(&self, client: &Client<S>, number: u64, outcome: Outcome) {
+        if let Some(on_outcome) = &self.on_outcome {
+            guarded("on_outcome", || on_outcome(client, number, outcome));
+        }
+    }
+
     /// A change of state: kept for those who watch, told to the callback.
     pub(super) fn report(&self, client: &Client<S>, state: ClientState) {
         client.inner.state.send_replace(state.clone());
@@ -63,12 +74,14 @@ pub(super) struct Settings {
     pub(super) reconnect: ReconnectPolicy,
     pub(super) seed: u64,
     pub(super) drain: Duration,
+    /// `None`: it keeps no session.
+    pub(super) session: Option<SessionSettings>,
 }
 
 impl Settings {
-    /// The engine of a new connection, its proposal ready. All connections have the one
-    /// identity (PROTOCOL R-6).
-    pub(super) fn engine<S: ServiceDef>(&self) -> Result<Connection<PooledOutput>, BadSettings> {
+    /// The engine of a new connection in this session, its proposal ready. All connections have the
+    /// one identity (PROTOCOL R-6).
+    pub(super) fn engine<S: ServiceDef>(&self, session: Slot) -> Result<Engine, BadSettings> {
         let args: Vec<(&str, Arg<'_>)> = self
             .args
             .iter()
@@ -84,7 +97,7 @@ impl Settings {
                     limits,
                     args: &args,
                 };
-                Connection::client(now, &config, output)
+                Connection::client_in_session(now, &config, output, session)
             }
             Some(name) => {
                 let config = AdoptConfig {
@@ -93,10 +106,18 @@ impl Settings {
                     limits,
                     args: &args,
                 };
-                Connection::adopting(now, &config, output)
+                Connection::adopting(now, &config, output).map(|engine| engine.with_sessions(None))
             }
         };
         engine.map_err(BadSettings::Misuse)
+    }
+
+    /// The session of a new client.
+    fn cell<S: ServiceDef>(&self) -> Option<Arc<SessionCell>> {
+        // A catalog that is only learned has no definitions that could be stored.
+        let settings = self.session.as_ref().filter(|_| self.adopts.is_none())?;
+        let session = in_memory(settings, None);
+        Some(SessionCell::new(session, S::CATALOG, settings.when_full, true))
     }
 
     /// The name of the service.
@@ -154,6 +175,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
                 on_connected: None,
                 on_drop: None,
                 on_state: None,
+                on_outcome: None,
             },
             settings: Settings {
                 adopts: None,
@@ -165,6 +187,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
                 reconnect: ReconnectPolicy::DEFAULT,
                 seed: chance(),
                 drain: Duration::from_secs(10),
+                session: Some(SessionSettings::default()),
             },
         }
     }
@@ -270,6 +293,26 @@ impl<S: ServiceDef> ClientBuilder<S> {
         self
     }
 
+    /// How many acked messages are stored until they have an outcome; see [`SessionSettings`].
+    pub fn session(mut self, settings: SessionSettings) -> Self {
+        self.settings.session = Some(settings);
+        self
+    }
+
+    /// Keeps no session: sends and takes no acked messages.
+    pub fn without_session(mut self) -> Self {
+        self.settings.session = None;
+        self
+    }
+
+    /// Is told the outcome of each acked message of this client that was not dealt with: its
+    /// [number](crate::Receipt::number), and what became of it. For those that were, ask the
+    /// [`Receipt`](crate::Receipt). It must not block.
+    pub fn on_outcome(mut self, callback: impl Fn(&Client<S>, u64, Outcome) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_outcome = Some(Box::new(callback));
+        self
+    }
+
     /// Frame, credit, silence and handshake limits; [`Limits::SERVER`] without it.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
@@ -336,7 +379,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// # Errors
     /// [`BadSettings`] for settings that can never work.
     pub fn start(self) -> Result<Client<S>, BadSettings> {
-        self.settings.engine::<S>()?;
+        self.settings.engine::<S>(None)?;
         let target = target(self.address, self.security, self.server_name)?;
         let stop = Arc::new(Stop {
             asked: watch::Sender::new(false),
@@ -346,6 +389,8 @@ impl<S: ServiceDef> ClientBuilder<S> {
             identity: self.settings.identity,
             state: watch::Sender::new(ClientState::Connecting),
             stop: Arc::clone(&stop),
+            session: self.settings.cell::<S>(),
+            next_key: watch::Sender::new(None),
             name: self.settings.name::<S>(),
             adopts: self.settings.adopts.is_some(),
             catalog: Mutex::new(None),
@@ -353,6 +398,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
         });
         let client = Client {
             inner,
+            received: None,
             _guard: Some(Arc::new(Guard(stop))),
         };
         let supervisor = Supervisor::new(

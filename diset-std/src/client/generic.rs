@@ -5,14 +5,14 @@ use core::fmt;
 use std::path::Path;
 
 use diset_proto::postcard_schema::schema::NamedType;
-use diset_proto::{Catalog, Connection, EncodeError, LearnedMessage, SendError, ServiceDef};
+use diset_proto::{Catalog, EncodeError, LearnedMessage, SendError, ServiceDef};
 use serde::de::Deserializer;
 
 use super::Client;
 use super::builder::ClientBuilder;
 use crate::any::AnyMessage;
-use crate::buffers::PooledOutput;
 use crate::link::Outgoing;
+use crate::session::Engine;
 
 /// The service of a client that learns the definitions when it connects: see
 /// [`Client::generic`].
@@ -131,7 +131,7 @@ impl<'m> Learned<'m> {
 }
 
 impl Outgoing for Learned<'_> {
-    fn put(&self, conn: &mut Connection<PooledOutput>) -> Result<(), SendError> {
+    fn put(&self, conn: &mut Engine) -> Result<(), SendError> {
         conn.send_learned(self.0, self.1)
     }
 }

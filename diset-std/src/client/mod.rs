@@ -9,17 +9,21 @@ mod supervisor;
 mod target;
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{FromClient, Identity, LearnedCatalog, MessageOf, SendError, ServiceDef, Trid, Verdict};
+use diset_proto::store::Unsure;
+use diset_proto::{FromClient, Identity, LearnedCatalog, MessageOf, Resumption, SendError, ServiceDef, Trid, Verdict};
 use tokio::sync::watch;
 
 pub use self::builder::ClientBuilder;
 pub use self::events::{ClientEvent, Events};
 pub use self::generic::{BadValue, Generic};
 pub use self::state::{BadSettings, ClientState, Ended};
-use crate::handler::Catalogued;
+use crate::handler::{Catalogued, Told};
 use crate::link::{Link, Typed};
+use crate::session::{Receipt, Received, SessionCell};
+use crate::tls::Certificate;
 
 /// A client of the service `S`. Cheap to clone; all clones are one client.
 ///
@@ -32,6 +36,7 @@ use crate::link::{Link, Typed};
 /// has the beginning and the end of each connection.
 pub struct Client<S: ServiceDef> {
     inner: Arc<Inner<S>>,
+    received: Option<Received>,
     /// The clones of the program keep the client going; those of its handlers do not.
     _guard: Option<Arc<Guard>>,
 }
@@ -41,6 +46,9 @@ struct Inner<S: ServiceDef> {
     identity: Identity,
     state: watch::Sender<ClientState>,
     stop: Arc<Stop>,
+    /// What outlives the connections, unless it keeps nothing.
+    session: Option<Arc<SessionCell>>,
+    next_key: watch::Sender<Option<([u8; 32], Duration)>>,
     /// The name of the service.
     name: String,
     /// Its definitions are those of the service.
@@ -128,6 +136,94 @@ impl<S: ServiceDef> Client<S> {
     /// As [`send`](Self::send); [`SendError::Full`] at once.
     pub fn try_send<M: FromClient<S>>(&self, message: &M) -> Result<(), SendError> {
         self.inner.link.try_send(&Typed(M::NUMBER, message))
+    }
+
+    /// Sends a message that gets exactly one outcome: it is stored until the service has dealt with it, and
+    /// sent again after a reconnect. Also before the client is connected. What happens when the store is full
+    /// [`SessionSettings::when_full`](crate::SessionSettings::when_full) says. Returns when it is stored; wait
+    /// for more with the [`Receipt`], or do not.
+    ///
+    /// When the service has lost the session nobody knows what became of a message that was transmitted:
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_again`](Self::send_acked_again).
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the service keeps none, or this
+    /// client.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing was stored.
+    pub async fn send_acked<M: FromClient<S>>(&self, message: &M) -> Result<Receipt, SendError> {
+        self.store(message, Unsure::Report).await
+    }
+
+    /// As [`send_acked`](Self::send_acked), but when nobody knows what became of the message it is sent
+    /// again, and its handler told that it may be [repeated](Received::maybe_repeated).
+    ///
+    /// # Errors
+    /// As [`send_acked`](Self::send_acked).
+    ///
+    /// # Cancel safety
+    /// As [`send_acked`](Self::send_acked).
+    pub async fn send_acked_again<M: FromClient<S>>(&self, message: &M) -> Result<Receipt, SendError> {
+        self.store(message, Unsure::Resend).await
+    }
+
+    async fn store<M: FromClient<S>>(&self, message: &M, unsure: Unsure) -> Result<Receipt, SendError> {
+        let cell = self.inner.session.as_ref().ok_or(SendError::NoSession)?;
+        SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure).await
+    }
+
+    /// How many acked messages of this client have no outcome yet.
+    pub fn stored(&self) -> usize {
+        self.inner.session.as_ref().map_or(0, |cell| cell.stored())
+    }
+
+    /// How the session stood when the connection opened; `None` while there is none, and when one side keeps
+    /// no sessions.
+    pub fn resumption(&self) -> Option<Resumption> {
+        self.inner.link.opened(|conn| conn.resumption()).flatten()
+    }
+
+    /// Which acked message this handler is called for; `None` for a plain one, and outside of handlers.
+    pub const fn received(&self) -> Option<Received> {
+        self.received
+    }
+
+    /// Tells the service under which certificate this client will come back, so that its session goes on:
+    /// before [`ClientTls::change`](crate::tls::ClientTls::change). Only needed for one with another key. Returns
+    /// for how long the service remembers it, at most `lasts`; it counts once.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] when the client is not connected, or its connection ends meanwhile;
+    /// [`SendError::NoSession`] when the service keeps none for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the service may have been told, or not.
+    pub async fn announce_certificate(&self, next: &Certificate, lasts: Duration) -> Result<Duration, SendError> {
+        let hash = next.public_key_sha256().ok_or(SendError::Encode)?;
+        if self.resumption().is_none() {
+            let connected = self.trid().is_some();
+            return Err(if connected {
+                SendError::NoSession
+            } else {
+                SendError::NotOpen
+            });
+        }
+        let mut remembered = self.inner.next_key.subscribe();
+        let mut states = self.watch();
+        states.mark_unchanged();
+        let announced = self.inner.link.with_conn(|conn| conn.announce_next_key(hash, lasts));
+        if !matches!(announced, Some(Ok(()))) {
+            return Err(SendError::NotOpen);
+        }
+        let ours = |known: &Option<([u8; 32], Duration)>| known.is_some_and(|(known, _)| known == hash);
+        tokio::select! {
+            known = remembered.wait_for(ours) => match known.as_deref() {
+                Ok(Some((_, lasts))) => Ok(*lasts),
+                _ => Err(SendError::NotOpen),
+            },
+            _ = states.changed() => Err(SendError::NotOpen),
+        }
     }
 
     /// The identity of this client, the same on every connection.
@@ -240,7 +336,17 @@ impl<S: ServiceDef> Client<S> {
     fn for_handlers(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
+            received: None,
             _guard: None,
+        }
+    }
+}
+
+impl<S: ServiceDef> Told for Client<S> {
+    fn told(&self, received: Received) -> Self {
+        Self {
+            received: Some(received),
+            ..self.clone()
         }
     }
 }
@@ -255,6 +361,7 @@ impl<S: ServiceDef> Clone for Client<S> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
+            received: self.received,
             _guard: self._guard.clone(),
         }
     }

@@ -12,7 +12,7 @@ use super::builder::{Callbacks, Settings};
 use super::state::{ClientState, Ended};
 use super::target::Target;
 use crate::clock;
-use crate::driver::{Driver, Outcome};
+use crate::driver::{Driver, Ending};
 use crate::handler::Handlers;
 
 pub(super) struct Supervisor<S: ServiceDef> {
@@ -74,6 +74,11 @@ impl<S: ServiceDef> Supervisor<S> {
                 }
             }
         };
+        if let Some(cell) = &self.client.inner.session {
+            for (number, outcome) in cell.end() {
+                self.callbacks.outcome(&self.client, number, outcome);
+            }
+        }
         self.report(ClientState::Stopped(last));
     }
 
@@ -109,12 +114,14 @@ impl<S: ServiceDef> Supervisor<S> {
                 );
             }
         };
-        let engine = match self.settings.engine::<S>() {
-            Ok(engine) => engine,
-            Err(bad) => return (Ended::Settings(bad), None),
-        };
         let link = &self.client.inner.link;
-        link.plug(engine);
+        let plugged = match &self.client.inner.session {
+            Some(cell) => cell.plug(link, |session| self.settings.engine::<S>(Some(session))),
+            None => self.settings.engine::<S>(None).map(|engine| link.plug(engine)),
+        };
+        if let Err(bad) = plugged {
+            return (Ended::Settings(bad), None);
+        }
         let app = ClientApp::new(
             self.client.clone(),
             Arc::clone(&self.handlers),
@@ -127,7 +134,7 @@ impl<S: ServiceDef> Supervisor<S> {
     }
 
     /// Drives the connection; a stop drains it.
-    async fn drive(&mut self, driver: Driver<ClientApp<S>>, opened: &mut Opened) -> Option<Outcome> {
+    async fn drive(&mut self, driver: Driver<ClientApp<S>>, opened: &mut Opened) -> Option<Ending> {
         tokio::pin!(driver);
         loop {
             tokio::select! {
@@ -137,21 +144,28 @@ impl<S: ServiceDef> Supervisor<S> {
             }
         }
         let drain = self.settings.drain;
+        if let Some(cell) = &self.client.inner.session {
+            // What is stored has as long as what is sent.
+            tokio::select! {
+                outcome = &mut driver => return Some(outcome),
+                _ = tokio::time::timeout(drain, cell.emptied()) => {}
+            }
+        }
         self.client.inner.link.leave(Notice::new(Code::Done), drain);
         // At the deadline the connection ends by itself; it needs a moment to say so.
         tokio::time::timeout(drain.saturating_add(LINGER), driver).await.ok()
     }
 
-    fn ended(&self, outcome: Option<Outcome>) -> Ended {
+    fn ended(&self, outcome: Option<Ending>) -> Ended {
         match outcome {
             None => Ended::Closed,
-            Some(Outcome {
+            Some(Ending {
                 channel: Some(failure), ..
             }) => Ended::Tls {
                 address: self.target.name(),
                 reason: failure.to_string(),
             },
-            Some(Outcome { dropped, channel: None }) => Ended::Dropped(dropped),
+            Some(Ending { dropped, channel: None }) => Ended::Dropped(dropped),
         }
     }
 

@@ -4,15 +4,16 @@
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
 
-use diset_proto::{Connection, Held, Kept, Storage};
+use diset_proto::{Held, Kept, Tag};
 
 use crate::handler::{BoxFuture, HandlerResult, poll_caught};
+use crate::session::Engine;
 
 /// A handler that waits for something.
 struct Running {
     future: BoxFuture<HandlerResult>,
     /// The message it is for, and its credit; none for what runs when a connection opens.
-    message: Option<(u8, Held)>,
+    message: Option<(Tag, Held)>,
 }
 
 /// What runs, what waits, what is done.
@@ -23,6 +24,8 @@ pub(super) struct Lane {
     waiting: VecDeque<Kept>,
     /// Credit of messages that are dealt with, to be given back under the next lock.
     done: Option<Held>,
+    /// The last acked message that is dealt with, after the session was taken away.
+    stray: Option<u64>,
     /// What went wrong first on this side, in words that are not for the peer. Boxed, for all
     /// the connections that live.
     why: Option<Box<str>>,
@@ -50,12 +53,12 @@ impl Lane {
         next
     }
 
-    pub(super) fn run(&mut self, future: BoxFuture<HandlerResult>, message: Option<(u8, Held)>) {
+    pub(super) fn run(&mut self, future: BoxFuture<HandlerResult>, message: Option<(Tag, Held)>) {
         self.running = Some(Running { future, message });
     }
 
-    /// Runs on; what the handler answered, with the number of its message on the wire.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Option<u8>, HandlerResult)> {
+    /// Runs on; what the handler answered, and to which message.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Option<(Tag, Held)>, HandlerResult)> {
         let Some(running) = &mut self.running else {
             return Poll::Pending;
         };
@@ -63,11 +66,7 @@ impl Lane {
             return Poll::Pending;
         };
         let message = self.running.take().and_then(|running| running.message);
-        let wire = message.as_ref().map(|(wire, _)| *wire);
-        if let Some((_, held)) = message {
-            self.done(held);
-        }
-        Poll::Ready((wire, result))
+        Poll::Ready((message, result))
     }
 
     pub(super) fn done(&mut self, held: Held) {
@@ -77,11 +76,20 @@ impl Lane {
         });
     }
 
-    /// Gives back the credit of what is dealt with.
-    pub(super) fn give_back<B: Storage>(&mut self, conn: &mut Connection<B>) {
+    /// Gives back the credit of what is dealt with. Of acked messages it is an outcome; when their
+    /// session is not here any more see [`take_stray`](Self::take_stray).
+    pub(super) fn give_back(&mut self, conn: &mut Engine) {
         if let Some(held) = self.done.take() {
+            if conn.session().is_none() {
+                self.stray = self.stray.max(held.number_in_session());
+            }
             conn.release(held);
         }
+    }
+
+    /// The last acked message that is dealt with and whose session is elsewhere.
+    pub(super) const fn take_stray(&mut self) -> Option<u64> {
+        self.stray.take()
     }
 
     pub(super) const fn has_done(&self) -> bool {
@@ -102,9 +110,10 @@ impl Lane {
         self.waiting = VecDeque::new();
     }
 
-    /// The handler has had its time.
-    pub(super) fn abandon(&mut self) {
-        self.running = None;
+    /// The handler has had its time; the message it was for.
+    pub(super) fn abandon(&mut self) -> Option<Tag> {
         self.discard();
+        let message = self.running.take()?.message;
+        message.map(|(tag, _)| tag)
     }
 }

@@ -17,17 +17,18 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::limits::LINGER;
-use diset_proto::{Cause, Code, Connection, Event, Instant, Limits, MessageSet, Progress, Proposal, Trid};
+use diset_proto::{Cause, Code, Event, Instant, Limits, MessageSet, Outcome, Progress, Proposal, Trid};
 use tokio::time::Sleep;
 
 use self::credentials::Watched;
 use self::session::Session;
 use self::wire::{Took, Wire};
-use crate::buffers::{PooledOutput, Scratch, with_scratch};
+use crate::buffers::{Scratch, with_scratch};
 use crate::channel::{Channel, ChannelError, Established};
 use crate::clock;
-use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, Told};
 use crate::link::{Link, Orders};
+use crate::session::{Engine, SessionCell};
 use crate::socket::Socket;
 
 /// Turns of one connection before it lets others run.
@@ -73,7 +74,7 @@ impl core::fmt::Display for Dropped {
 /// What a service or a client does at the turns of a connection's life.
 pub(crate) trait App: Send + Unpin + 'static {
     /// Who handlers talk to.
-    type Peer: Clone + Send + Sync + Unpin + 'static;
+    type Peer: Clone + Told + Send + Sync + Unpin + 'static;
 
     /// The handlers.
     fn handlers(&self) -> Arc<Handlers<Self::Peer>>;
@@ -82,12 +83,7 @@ pub(crate) trait App: Send + Unpin + 'static {
     /// A client proposes: decide, and say which messages are not for it.
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>>;
     /// The client was admitted: accept it.
-    fn accept(
-        &mut self,
-        now: Instant,
-        forbidden: MessageSet,
-        conn: &mut Connection<PooledOutput>,
-    ) -> Option<Event<'static>>;
+    fn accept(&mut self, now: Instant, forbidden: MessageSet, conn: &mut Engine) -> Option<Event<'static>>;
     /// The connection is open. The future runs before any message is handled.
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>>;
     /// Who handlers talk to; asked only after [`opened`](Self::opened).
@@ -96,6 +92,16 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn forbids(&self, _number: u8) -> Option<&str> {
         None
     }
+    /// The session of the connection, once it has one.
+    fn cell(&self) -> Option<&Arc<SessionCell>>;
+    /// An acked message of this side came to this end, which is not Ok.
+    fn outcome(&self, number: u64, outcome: Outcome);
+    /// Service: the next public key of the client is to be remembered; for how long it is.
+    fn next_key(&self, _hash: [u8; 32], _lasts: Duration) -> Option<Duration> {
+        None
+    }
+    /// Client: the service remembers its next public key.
+    fn next_key_remembered(&self, _hash: [u8; 32], _lasts: Duration) {}
     /// How long before the peer's certificates end it is told to go away; none when their end is not watched.
     fn margin(&self) -> Option<Duration> {
         None
@@ -108,7 +114,7 @@ pub(crate) trait App: Send + Unpin + 'static {
 }
 
 /// What came of a connection.
-pub(crate) struct Outcome {
+pub(crate) struct Ending {
     pub(crate) dropped: Dropped,
     /// What TLS said, when it was TLS that failed.
     pub(crate) channel: Option<ChannelError>,
@@ -267,9 +273,9 @@ impl<A: App> Driver<A> {
 }
 
 impl<A: App> Future for Driver<A> {
-    type Output = Outcome;
+    type Output = Ending;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
         let driver = self.get_mut();
         driver.session.wake_up();
         let result = with_scratch(|scratch| {
@@ -294,7 +300,7 @@ impl<A: App> Future for Driver<A> {
         result.map(|dropped| {
             let channel = driver.wire.take_failure();
             driver.session.app.finished(&dropped, channel.as_ref());
-            Outcome { dropped, channel }
+            Ending { dropped, channel }
         })
     }
 }

@@ -6,17 +6,17 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::{
-    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Notice,
-    Progress, Trid,
+    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Notice, Outcome,
+    Progress, Tag, Trid,
 };
 
 use super::lane::Lane;
 use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
-use crate::buffers::PooledOutput;
 use crate::channel::{ChannelError, OutBuf};
-use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, guarded};
+use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, Told, guarded};
 use crate::link::{Link, Orders};
+use crate::session::{Engine, Received, StdSession};
 
 /// Most messages that are taken under one lock.
 const BATCH: usize = 32;
@@ -40,6 +40,8 @@ pub(super) struct Session<A: App> {
     admission: Option<BoxFuture<Result<MessageSet, Refusal>>>,
     lane: Lane,
     end: End,
+    /// The connection with which the session began that this one was opened in.
+    began: Trid,
 }
 
 impl<A: App> Session<A> {
@@ -55,6 +57,7 @@ impl<A: App> Session<A> {
             admission: None,
             lane: Lane::default(),
             end: End::NotYet,
+            began: Trid::new(0),
         }
     }
 
@@ -74,7 +77,7 @@ impl<A: App> Session<A> {
 
     /// Ends the connection; false when it was ending already.
     pub(super) fn disconnect(&self, notice: Notice) -> bool {
-        let ends = |conn: &mut Connection<PooledOutput>| {
+        let ends = |conn: &mut Engine| {
             let lived = !conn.phase().is_over();
             conn.disconnect(notice);
             lived
@@ -95,8 +98,12 @@ impl<A: App> Session<A> {
         self.with_conn(|conn| conn.progress())
     }
 
-    fn with_conn<R: FromNoConn>(&self, work: impl FnOnce(&mut Connection<PooledOutput>) -> R) -> R {
+    fn with_conn<R: FromNoConn>(&self, work: impl FnOnce(&mut Engine) -> R) -> R {
         self.link.lock().conn.as_mut().map_or(R::NO_CONN, work)
+    }
+
+    fn with_session<R>(&self, look: impl FnOnce(&StdSession) -> R) -> Option<R> {
+        self.link.lock().conn.as_ref().and_then(|conn| conn.session().map(look))
     }
 
     /// Lets the engine look at the time when it wants to.
@@ -105,6 +112,8 @@ impl<A: App> Session<A> {
         let Some(conn) = &mut state.conn else { return false };
         self.lane.give_back(conn);
         if conn.wake().is_none_or(|wake| wake > now) {
+            drop(state);
+            self.settle_strays();
             return false;
         }
         let event = conn.handle_time(now);
@@ -142,9 +151,15 @@ impl<A: App> Session<A> {
     pub(super) fn poll_lane(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
         loop {
-            if let Poll::Ready((wire, result)) = self.lane.poll(cx) {
+            if let Poll::Ready((message, result)) = self.lane.poll(cx) {
                 busy = true;
-                self.answered(wire, result);
+                if let Err(failure) = &result {
+                    let tag = message.as_ref().map(|(tag, _)| *tag);
+                    failed(&self.link, &mut self.lane, &self.app, tag, self.began, failure);
+                }
+                if let Some((_, held)) = message {
+                    self.lane.done(held);
+                }
             }
             if self.lane.is_running() {
                 break;
@@ -155,12 +170,22 @@ impl<A: App> Session<A> {
             let Some(kept) = self.lane.next() else { break };
             busy = true;
             let message = kept.message();
-            Self::call(&self.handlers, &self.app, &mut self.lane, &self.link, message, cx);
+            Self::call(
+                &self.handlers,
+                &self.app,
+                &mut self.lane,
+                &self.link,
+                self.began,
+                message,
+                cx,
+            );
         }
         if self.grace().is_some_and(|until| now >= until) {
             self.lane
                 .note("a handler did not finish in time after its connection had ended");
-            self.lane.abandon();
+            if let Some(tag) = self.lane.abandon() {
+                settle_failed(&self.link, &self.app, tag, self.began, "");
+            }
         }
         busy | self.poll_end(now, cx)
     }
@@ -183,7 +208,15 @@ impl<A: App> Session<A> {
                 drop(state);
                 for message in batch.iter_mut().take(count).filter_map(Option::take) {
                     if !link.is_ended() {
-                        Self::offer(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
+                        Self::offer(
+                            &self.handlers,
+                            &self.app,
+                            &mut self.lane,
+                            &link,
+                            self.began,
+                            message,
+                            cx,
+                        );
                     }
                 }
                 if other.is_none() {
@@ -203,7 +236,15 @@ impl<A: App> Session<A> {
             let frame = match conn.take_message(frame) {
                 Ok(message) => {
                     drop(state);
-                    Self::offer(&self.handlers, &self.app, &mut self.lane, &link, message, cx);
+                    Self::offer(
+                        &self.handlers,
+                        &self.app,
+                        &mut self.lane,
+                        &link,
+                        self.began,
+                        message,
+                        cx,
+                    );
                     continue;
                 }
                 Err(frame) => frame,
@@ -223,6 +264,21 @@ impl<A: App> Session<A> {
                     drop(state);
                     self.on_dropped(now, cause);
                 }
+                Some(Event::Acknowledged) => {
+                    drop(state);
+                    self.look_at_outcomes();
+                }
+                Some(Event::NextKey(hash, lasts)) => {
+                    drop(state);
+                    if let Some(lasts) = self.app.next_key(hash, lasts) {
+                        // In another phase the connection is ending, and the client asks again.
+                        let _ = link.with_conn(|conn| conn.next_key_remembered(hash, lasts));
+                    }
+                }
+                Some(Event::NextKeyRemembered(hash, lasts)) => {
+                    drop(state);
+                    self.app.next_key_remembered(hash, lasts);
+                }
                 Some(Event::GoingAway(notice)) => tracing::debug!(reason = notice.to_string(), "the peer says go-away"),
                 Some(_) | None => {}
             }
@@ -236,13 +292,14 @@ impl<A: App> Session<A> {
         app: &A,
         lane: &mut Lane,
         link: &Link,
+        began: Trid,
         message: MessageRef<'_>,
         cx: &mut Context<'_>,
     ) {
         if lane.is_busy() {
             lane.wait(message.into());
         } else {
-            Self::call(handlers, app, lane, link, message, cx);
+            Self::call(handlers, app, lane, link, began, message, cx);
         }
     }
 
@@ -252,10 +309,15 @@ impl<A: App> Session<A> {
         app: &A,
         lane: &mut Lane,
         link: &Link,
+        began: Trid,
         message: MessageRef<'_>,
         cx: &mut Context<'_>,
     ) {
-        let wire = message.wire();
+        let tag = message.tag();
+        if message.number_in_session().is_some_and(|number| !begin(link, number)) {
+            // Another connection has taken the session over, and gets the message again.
+            return;
+        }
         // PROTOCOL M-5
         if let Some(why) = app.forbids(message.number()) {
             return reject(link, message, Code::Forbidden, why);
@@ -264,23 +326,46 @@ impl<A: App> Session<A> {
             let name = message.name();
             return reject(link, message, Code::NoHandler, name);
         };
-        match handler.call(peer, message, cx) {
+        let called = match message.number_in_session() {
+            None => handler.call(peer, message, cx),
+            Some(number) => {
+                let maybe_repeated = message.maybe_repeated();
+                let told = peer.told(Received {
+                    began,
+                    number,
+                    maybe_repeated,
+                });
+                handler.call(&told, message, cx)
+            }
+        };
+        match called {
             Called::Done(Ok(()), held) => lane.done(held),
             Called::Done(Err(failure), held) => {
+                failed(link, lane, app, Some(tag), began, &failure);
                 lane.done(held);
-                failed(link, lane, Some(wire), &failure);
             }
-            Called::Running(future, held) => lane.run(future, Some((wire, held))),
+            Called::Running(future, held) => lane.run(future, Some((tag, held))),
             Called::Invalid(error) => {
                 lane.discard();
-                link.with_conn(|conn| conn.fail_decode(wire, error));
+                link.with_conn(|conn| conn.fail_decode(tag, error));
             }
         }
     }
 
-    fn answered(&mut self, wire: Option<u8>, result: Result<(), Failure>) {
-        if let Err(failure) = result {
-            failed(&self.link, &mut self.lane, wire, &failure);
+    /// Outcomes of acked messages whose session another connection has taken over.
+    fn settle_strays(&mut self) {
+        if let Some(number) = self.lane.take_stray()
+            && let Some(cell) = self.app.cell()
+        {
+            cell.settle(self.began, number, Outcome::Ok);
+        }
+    }
+
+    /// The peer has told what became of messages.
+    fn look_at_outcomes(&mut self) {
+        let Some(cell) = self.app.cell() else { return };
+        for (number, outcome) in cell.look() {
+            self.app.outcome(number, outcome);
         }
     }
 
@@ -294,6 +379,8 @@ impl<A: App> Session<A> {
     }
 
     fn on_connected(&mut self, trid: Trid) {
+        self.began = self.with_session(|session| session.began()).unwrap_or(self.began);
+        self.look_at_outcomes();
         if let Some(opening) = self.app.opened(trid) {
             self.lane.run(opening, None);
         }
@@ -342,7 +429,12 @@ impl<A: App> Session<A> {
         self.lane.give_back(conn);
         let bytes = conn.transmit();
         if bytes.is_empty() {
-            return false;
+            let refused = conn.has_outcomes();
+            drop(state);
+            if refused {
+                self.look_at_outcomes();
+            }
+            return refused;
         }
         let count = bytes.len();
         wire.seal(bytes, out);
@@ -414,6 +506,9 @@ impl<A: App> Session<A> {
 /// even when the task is aborted.
 impl<A: App> Drop for Session<A> {
     fn drop(&mut self) {
+        if let Some(cell) = self.app.cell() {
+            cell.detach(&self.link);
+        }
         self.link.unplug();
     }
 }
@@ -421,7 +516,7 @@ impl<A: App> Drop for Session<A> {
 /// Takes messages that lie whole at the front of the input, until the batch is full; how
 /// many, and the frame that is something else.
 fn take_messages<'i>(
-    conn: &mut Connection<PooledOutput>,
+    conn: &mut Engine,
     rx: &mut Deframer<GrowBuf>,
     input: &mut &'i [u8],
     batch: &mut [Option<MessageRef<'i>>],
@@ -450,13 +545,34 @@ fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
     link.with_conn(|conn| conn.reject(message, code, text));
 }
 
-fn failed(link: &Link, lane: &mut Lane, wire: Option<u8>, failure: &Failure) {
+/// Whether the handler of this acked message may begin.
+fn begin(link: &Link, number: u64) -> bool {
+    let mut state = link.lock();
+    let session = state.conn.as_mut().and_then(Connection::session_mut);
+    session.is_some_and(|session| session.begin(number))
+}
+
+fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<Tag>, began: Trid, failure: &Failure) {
     lane.note(failure);
     lane.discard();
-    link.with_conn(|conn| match wire {
-        Some(wire) => conn.fail(wire, Code::HandlerFailed, failure.for_peer()),
-        None => conn.disconnect(Notice::new(Code::HandlerFailed).with_text(failure.for_peer())),
+    match tag {
+        Some(tag) => settle_failed(link, app, tag, began, failure.for_peer()),
+        None => {
+            let notice = Notice::new(Code::HandlerFailed).with_text(failure.for_peer());
+            link.with_conn(|conn| conn.disconnect(notice));
+        }
+    }
+}
+
+/// The handler of this message failed, or did not finish: that is its outcome, wherever its session is now.
+fn settle_failed<A: App>(link: &Link, app: &A, tag: Tag, began: Trid, text: &str) {
+    let is_here = link.with_conn(|conn| {
+        conn.fail(tag, Code::HandlerFailed, text);
+        conn.session().is_some()
     });
+    if let (Some(false) | None, Some(number), Some(cell)) = (is_here, tag.number_in_session(), app.cell()) {
+        cell.settle(began, number, Outcome::Failed(Code::HandlerFailed));
+    }
 }
 
 /// What to say when there is no engine any more.

@@ -8,12 +8,15 @@ use std::os::unix::net::UnixStream as Peer;
 
 use diset_proto::limits::LINGER_BYTES;
 use diset_proto::{Admission, ClientConfig, Identity, MessageOf as _};
-use diset_proto::{Code, Deframer, FromClient, GrowBuf, Notice, Schema, SendError, ServiceDef, define_service};
+use diset_proto::{
+    Code, Connection, Deframer, FromClient, GrowBuf, Notice, Schema, SendError, ServiceDef, define_service,
+};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{SetOnce, mpsc};
 
 use super::*;
+use crate::buffers::PooledOutput;
 use crate::channel::{self, OutBuf, Received};
 use crate::handler::{Failure, Owned};
 use crate::link::{SlowPolicy, Typed};
@@ -27,6 +30,10 @@ struct Word {
 define_service! { Words = "Test/Words"; both: [Word] }
 
 const LIMIT: Duration = Duration::from_secs(10);
+
+impl Told for () {
+    fn told(&self, _: crate::session::Received) {}
+}
 
 /// A client whose only handler waits for a permit when the word is `wait`.
 struct TestApp {
@@ -48,7 +55,7 @@ impl App for TestApp {
         Box::pin(core::future::pending())
     }
 
-    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Connection<PooledOutput>) -> Option<Event<'static>> {
+    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Engine) -> Option<Event<'static>> {
         None
     }
 
@@ -56,6 +63,12 @@ impl App for TestApp {
         self.open = true;
         None
     }
+
+    fn cell(&self) -> Option<&Arc<SessionCell>> {
+        None
+    }
+
+    fn outcome(&self, _: u64, _: Outcome) {}
 
     fn peer(&self) -> Option<&()> {
         self.open.then_some(&())
@@ -82,11 +95,11 @@ struct Rig {
 }
 
 /// A driver of a client, and everything around it.
-fn rig(channel: impl FnOnce() -> Box<dyn Channel>) -> (Rig, impl Future<Output = Outcome>) {
+fn rig(channel: impl FnOnce() -> Box<dyn Channel>) -> (Rig, impl Future<Output = Ending>) {
     rig_with(|_| channel())
 }
 
-fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Future<Output = Outcome>) {
+fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Future<Output = Ending>) {
     let (ours, peer) = Peer::pair().expect("a pair");
     ours.set_nonblocking(true).expect("not blocking");
     peer.set_nonblocking(true).expect("not blocking");
@@ -98,7 +111,7 @@ fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Futu
         args: &[],
     };
     let engine = Connection::client(clock::now(), &config, PooledOutput::new(128 * 1024)).expect("a client");
-    let link = Link::new(Some(engine), SlowPolicy::Fail);
+    let link = Link::new(Some(engine.with_sessions(None)), SlowPolicy::Fail);
     let gate = Arc::new(SetOnce::new());
     let (sender, dropped) = mpsc::unbounded_channel();
     let mut handlers = Handlers::new(1);
@@ -187,7 +200,7 @@ fn try_send<M: FromClient<Words>>(link: &Link, message: &M) -> Result<(), SendEr
 }
 
 /// Polls until the service has admitted the client. Nothing but the test polls the driver.
-async fn open(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Outcome>>) {
+async fn open(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Ending>>) {
     within(async {
         loop {
             assert!(poll_once(driver.as_mut()).is_pending(), "ended");

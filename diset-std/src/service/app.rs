@@ -1,25 +1,26 @@
 //! A service's side of one connection: admission, displacement, the drop callback.
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use diset_proto::{
-    Admission, Cause, Code, Connection, Digest, Event, Instant, MessageSet, Notice, Proposal, ServiceDef, Trid,
+    Admission, Cause, Code, Digest, Event, Instant, MessageSet, Notice, Outcome, Proposal, ServiceDef, Trid,
 };
 use tokio::sync::SetOnce;
 
 use super::conn::{Conn, Inner, SessionId};
 use super::counters::{Counter, TlsFailure};
 use super::few_lines::Stranger;
+use super::sessions::Entrance;
 use super::shared::Shared;
 use super::source::Source;
 use crate::args::ConnectArgs;
-use crate::buffers::PooledOutput;
 use crate::channel::{ChannelError, Established};
 use crate::clock;
 use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
 use crate::link::Link;
+use crate::session::{Engine, SessionCell};
 use crate::tls::Credentials;
 
 /// When a client comes back that found no room: after 1 s, spread over 10 s.
@@ -45,6 +46,9 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     admitted: Option<Conn<S>>,
     /// While it is a candidate or admitted.
     place: Option<Place<S>>,
+    cell: Option<Arc<SessionCell>>,
+    /// Whose session that is.
+    session: Option<SessionId>,
 }
 
 /// One of the connections that a service may have.
@@ -75,6 +79,8 @@ impl<S: ServiceDef> ServiceApp<S> {
             candidate: None,
             admitted: None,
             place: None,
+            cell: None,
+            session: None,
         }
     }
 }
@@ -151,7 +157,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         }
         service.counters.take(Counter::InHandshake);
         self.place = Some(Place(Arc::clone(service), session, self.source));
-        let conn = Conn(Arc::new(Inner {
+        let conn = Conn::new(Inner {
             link: Arc::clone(&self.link),
             service: Arc::clone(service),
             trid: service.next_trid(),
@@ -160,7 +166,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             args: ConnectArgs::of(proposal.args()),
             peer: self.peer.clone(),
             gone: SetOnce::new(),
-        }));
+            cell: OnceLock::new(),
+        });
         self.candidate = Some((conn.clone(), proposal.digest()));
         if let Err(refusal) = service.rules.admit(&conn) {
             return Box::pin(core::future::ready(Err(refusal)));
@@ -177,20 +184,33 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         })
     }
 
-    fn accept(
-        &mut self,
-        now: Instant,
-        forbidden: MessageSet,
-        conn: &mut Connection<PooledOutput>,
-    ) -> Option<Event<'static>> {
+    fn accept(&mut self, now: Instant, forbidden: MessageSet, conn: &mut Engine) -> Option<Event<'static>> {
         let (candidate, digest) = self.candidate.take()?;
         let mut admission = Admission::new(candidate.trid()).with_forbidden(forbidden);
         let older = &self.service.settings.older;
         if let Some((_, table)) = older.iter().find(|(known, _)| Some(*known) == digest) {
             admission = admission.with_table(table.clone());
         }
-        // In another phase the engine has given the client up meanwhile.
-        let event = conn.accept(now, admission).ok()?;
+        let request = conn.resume_request().cloned();
+        let event = match request {
+            Some(request) => {
+                let entrance = Entrance {
+                    id: candidate.session(),
+                    proven: self.credentials.is_authenticated(),
+                    trid: candidate.trid(),
+                    link: &self.link,
+                    now,
+                };
+                let (cell, event) = self.service.sessions.accept(&entrance, &request, admission, conn);
+                // Set once: a client is accepted once.
+                let _ = candidate.0.cell.set(Arc::clone(&cell));
+                self.cell = Some(cell);
+                self.session = Some(entrance.id);
+                event
+            }
+            // In another phase the engine has given the client up meanwhile.
+            None => conn.accept(now, admission).ok()?,
+        };
         self.admitted = Some(candidate);
         self.service.counters.add(Counter::Admitted);
         event
@@ -224,6 +244,26 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn peer(&self) -> Option<&Conn<S>> {
         self.admitted.as_ref()
+    }
+
+    fn cell(&self) -> Option<&Arc<SessionCell>> {
+        self.cell.as_ref()
+    }
+
+    fn outcome(&self, number: u64, outcome: Outcome) {
+        if let Some(conn) = &self.admitted {
+            self.service.tell_outcome(conn.session(), number, outcome);
+        }
+    }
+
+    fn next_key(&self, hash: [u8; 32], lasts: Duration) -> Option<Duration> {
+        let conn = self.admitted.as_ref()?;
+        if !matches!(conn.credentials(), Credentials::Certificate(_)) {
+            return None;
+        }
+        self.service
+            .sessions
+            .announce(conn.session(), hash, lasts, clock::now())
     }
 
     fn forbids(&self, number: u8) -> Option<&str> {
@@ -344,6 +384,11 @@ impl<S: ServiceDef> Drop for ServiceApp<S> {
         } else {
             Counter::TlsFailed(TlsFailure::Other)
         });
+        if let (Some(cell), Some(id)) = (self.cell.take(), self.session) {
+            for (number, outcome) in self.service.sessions.left(id, &cell, clock::now()) {
+                self.service.tell_outcome(id, number, outcome);
+            }
+        }
         if let Some(conn) = self.admitted.take() {
             self.forget(&conn);
             drop(Gone(conn));

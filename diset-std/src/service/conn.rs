@@ -1,18 +1,20 @@
 //! One connection as a service sees it.
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use diset_proto::store::Unsure;
 use diset_proto::{
-    Code, FromService, Identity, LearnedCatalog, MessageOf, Notice, SendError, ServiceDef, Trid, Verdict,
+    Code, FromService, Identity, LearnedCatalog, MessageOf, Notice, Resumption, SendError, ServiceDef, Trid, Verdict,
 };
 use tokio::sync::SetOnce;
 
 use super::handle::ServiceHandle;
 use super::shared::Shared;
 use crate::args::ConnectArgs;
-use crate::handler::Catalogued;
+use crate::handler::{Catalogued, Told};
 use crate::link::{Link, Typed};
+use crate::session::{Receipt, Received, SessionCell};
 use crate::tls::{Credentials, Principal};
 
 /// A client as it is known across reconnects: who it proved to be, and the identity it
@@ -28,7 +30,9 @@ pub struct SessionId {
 
 /// One connection of one client, for handlers and for whoever wants to send to it. Cheap
 /// to clone; outlives the connection, after which sending fails.
-pub struct Conn<S: ServiceDef>(pub(super) Arc<Inner<S>>);
+///
+/// Acked messages belong to the session and not to the connection: they can be sent after it, too.
+pub struct Conn<S: ServiceDef>(pub(super) Arc<Inner<S>>, Option<Received>);
 
 pub(super) struct Inner<S: ServiceDef> {
     pub(super) link: Arc<Link>,
@@ -40,9 +44,59 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) peer: String,
     /// Set when the drop callback has run.
     pub(super) gone: SetOnce<()>,
+    /// Its session, once it has one.
+    pub(super) cell: OnceLock<Arc<SessionCell>>,
 }
 
 impl<S: ServiceDef> Conn<S> {
+    pub(super) fn new(inner: Inner<S>) -> Self {
+        Self(Arc::new(inner), None)
+    }
+
+    /// Which acked message this handler is called for; `None` for a plain one, and outside of handlers.
+    pub const fn received(&self) -> Option<Received> {
+        self.1
+    }
+
+    /// How the session stood when this connection opened; `None` when the client keeps none, and when the connection is over.
+    pub fn resumption(&self) -> Option<Resumption> {
+        self.0.link.opened(|conn| conn.resumption()).flatten()
+    }
+
+    /// Sends a message that gets exactly one outcome: it is stored until the client has dealt with it, and
+    /// sent again after a reconnect. What happens when the store is full
+    /// [`SessionSettings::when_full`](crate::SessionSettings::when_full) says. Returns when it is stored; wait
+    /// for more with the [`Receipt`], or do not.
+    ///
+    /// When the service loses the session nobody knows what became of a message that was transmitted:
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_again`](Self::send_acked_again).
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the client keeps none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when the future is dropped before it is ready nothing was stored.
+    pub async fn send_acked<M: FromService<S>>(&self, message: &M) -> Result<Receipt, SendError> {
+        self.store(message, Unsure::Report).await
+    }
+
+    /// As [`send_acked`](Self::send_acked), but when nobody knows what became of the message it is sent
+    /// again, and its handler told that it may be [repeated](Received::maybe_repeated).
+    ///
+    /// # Errors
+    /// As [`send_acked`](Self::send_acked).
+    ///
+    /// # Cancel safety
+    /// As [`send_acked`](Self::send_acked).
+    pub async fn send_acked_again<M: FromService<S>>(&self, message: &M) -> Result<Receipt, SendError> {
+        self.store(message, Unsure::Resend).await
+    }
+
+    async fn store<M: FromService<S>>(&self, message: &M, unsure: Unsure) -> Result<Receipt, SendError> {
+        self.permitted(M::NUMBER)?;
+        let cell = self.0.cell.get().ok_or(SendError::NoSession)?;
+        SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure).await
+    }
     /// The transport id: new for each connection.
     pub fn trid(&self) -> Trid {
         self.0.trid
@@ -157,9 +211,15 @@ impl<S: ServiceDef> Catalogued for Conn<S> {
     }
 }
 
+impl<S: ServiceDef> Told for Conn<S> {
+    fn told(&self, received: Received) -> Self {
+        Self(Arc::clone(&self.0), Some(received))
+    }
+}
+
 impl<S: ServiceDef> Clone for Conn<S> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(Arc::clone(&self.0), self.1)
     }
 }
 

@@ -4,12 +4,14 @@
 use core::fmt;
 use std::sync::Arc;
 
+use diset_proto::store::Unsure;
 use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid, Verdict};
 
 use super::conn::{Conn, SessionId};
 use super::counters::Counters;
 use super::shared::Shared;
 use crate::link::Recheck;
+use crate::session::{Receipt, SessionCell};
 
 /// A running service, from anywhere in the program. Cheap to clone.
 pub struct ServiceHandle<S: ServiceDef>(pub(super) Arc<Shared<S>>);
@@ -56,6 +58,46 @@ impl<S: ServiceDef> ServiceHandle<S> {
             Some(conn) => conn.send(message).await,
             None => Err(SendError::NotOpen),
         }
+    }
+
+    /// Sends a message that gets exactly one outcome to a client, connected or not: see
+    /// [`Conn::send_acked`]. While it is away the message waits in its session.
+    ///
+    /// # Errors
+    /// [`SendError::NoSession`] when there is no session of this client, else as [`Conn::send_acked`]. A
+    /// [`Rule`](crate::Rule) that is asked at each delivery is not asked when the client is away.
+    ///
+    /// # Cancel safety
+    /// As [`Conn::send_acked`].
+    pub async fn send_acked<M: FromService<S>>(&self, session: SessionId, message: &M) -> Result<Receipt, SendError> {
+        if let Some(conn) = self.find_session(session) {
+            return conn.send_acked(message).await;
+        }
+        let cell = self.0.sessions.find(session).ok_or(SendError::NoSession)?;
+        SessionCell::send_for_receipt(&cell, M::NUMBER, message, Unsure::Report).await
+    }
+
+    /// How many sessions there are, and how many of them have no connection.
+    pub fn sessions(&self) -> (usize, usize) {
+        self.0.sessions.count()
+    }
+
+    /// How many acked messages to this client have no outcome yet; `None` when it has no session.
+    pub fn stored(&self, session: SessionId) -> Option<usize> {
+        self.0.sessions.find(session).map(|cell| cell.stored())
+    }
+
+    /// Forgets the session of a client that is not connected: what it stored comes to its end, and the client
+    /// begins anew. False when there is none, or the client is connected. Settles a
+    /// [`StateConflict`](crate::NewReason::StateConflict) for the client that is left.
+    pub fn forget_session(&self, session: SessionId) -> bool {
+        let Some(outcomes) = self.0.sessions.forget(session) else {
+            return false;
+        };
+        for (number, outcome) in outcomes {
+            self.0.tell_outcome(session, number, outcome);
+        }
+        true
     }
 
     /// Sends to all that are connected now, without waiting for anybody: a connection

@@ -26,8 +26,9 @@ use super::source::Source;
 use crate::buffers::PooledOutput;
 use crate::channel::{self, ChannelError};
 use crate::clock;
-use crate::driver::{Driver, Outcome};
+use crate::driver::{Driver, Ending};
 use crate::link::Link;
+use crate::session::Engine;
 use crate::socket::Socket;
 use crate::tls::ServerTls;
 
@@ -181,7 +182,7 @@ pub struct BoundService<S: ServiceDef> {
     listener: Listener,
     security: Security,
     service: Arc<Shared<S>>,
-    tasks: JoinSet<Outcome>,
+    tasks: JoinSet<Ending>,
 }
 
 impl<S: ServiceDef> BoundService<S> {
@@ -233,6 +234,8 @@ impl<S: ServiceDef> BoundService<S> {
         let service = Arc::clone(&self.service);
         let told_often = service.failures.tell_often();
         tokio::pin!(told_often);
+        let swept = service.sweep();
+        tokio::pin!(swept);
         let mut rest: Option<Instant> = None;
         // Accepted, and nothing more: another connection may have taken the room meanwhile.
         let mut held: Option<Socket> = None;
@@ -245,6 +248,7 @@ impl<S: ServiceDef> BoundService<S> {
             tokio::select! {
                 () = &mut shutdown => break,
                 never = &mut told_often => match never {},
+                never = &mut swept => match never {},
                 Some(ended) = self.tasks.join_next() => report(ended),
                 () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
                 () = service.registry.fewer_waiting(), if !room => {}
@@ -261,14 +265,15 @@ impl<S: ServiceDef> BoundService<S> {
         self.drain().await;
     }
 
-    fn engine(&self) -> Result<Connection<PooledOutput>, Misuse> {
+    fn engine(&self) -> Result<Engine, Misuse> {
         let settings = &self.service.settings;
         let output = PooledOutput::new(self.service.send_buffer());
         let engine = Connection::service(clock::now(), S::CATALOG, settings.limits, output)?;
-        Ok(match &self.service.told {
+        let engine = match &self.service.told {
             Some(told) => engine.telling(told.clone()),
             None => engine,
-        })
+        };
+        Ok(engine.with_sessions(None))
     }
 
     /// Starts the task of a new connection.
@@ -347,7 +352,7 @@ fn concerns_one_peer(error: &io::Error) -> bool {
     )
 }
 
-fn report(ended: Result<Outcome, tokio::task::JoinError>) {
+fn report(ended: Result<Ending, tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the task of a connection failed");
     }

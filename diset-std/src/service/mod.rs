@@ -8,6 +8,7 @@ mod handle;
 mod listener;
 mod registry;
 mod rule;
+mod sessions;
 mod shared;
 mod source;
 
@@ -16,7 +17,7 @@ use core::future::Future;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use diset_proto::{Agreement, FromClient, Limits, ServiceDef};
+use diset_proto::{Agreement, FromClient, Limits, Outcome, ServiceDef};
 use serde::de::DeserializeOwned;
 #[cfg(unix)]
 use std::path::Path;
@@ -34,6 +35,7 @@ use crate::any::AnyMessage;
 use crate::driver::Dropped;
 use crate::handler::{Any, Borrowed, HandlerResult, Handlers, Owned, Refusal};
 use crate::link::SlowPolicy;
+use crate::session::SessionSettings;
 use crate::tls::ServerTls;
 
 /// A service that is being put together: callbacks first, then one of the `bind` methods.
@@ -58,11 +60,13 @@ impl<S: ServiceDef> Service<S> {
                 on_connect: None,
                 on_connected: None,
                 on_drop: None,
+                on_outcome: None,
             },
             rules: Rules::new(),
             settings: Settings {
                 limits: Limits::SERVER,
                 slow: SlowPolicy::default(),
+                sessions: SessionSettings::default(),
                 send_buffer: 128 * 1024,
                 max_connections: 100_000,
                 max_per_principal: None,
@@ -164,6 +168,20 @@ impl<S: ServiceDef> Service<S> {
     /// What `send` does when a client is too slow; waits at most 30 s without it.
     pub fn slow_policy(mut self, policy: SlowPolicy) -> Self {
         self.settings.slow = policy;
+        self
+    }
+
+    /// How much is stored for each client and for how long, for acked messages; see [`SessionSettings`].
+    pub fn sessions(mut self, settings: SessionSettings) -> Self {
+        self.settings.sessions = settings;
+        self
+    }
+
+    /// Is told the outcome of each acked message of the service that was not dealt with: to which client, the
+    /// [number](crate::Receipt::number) of the message, and what became of it. For those that were, ask the
+    /// [`Receipt`](crate::Receipt). It must not block.
+    pub fn on_outcome(mut self, callback: impl Fn(SessionId, u64, Outcome) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_outcome = Some(Box::new(callback));
         self
     }
 

@@ -273,7 +273,7 @@ impl<S: ServiceDef> Live<S> {
 }
 
 /// Gives memory back after a crowd has left.
-fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+pub(super) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if map.capacity() > 64 && map.len() < map.capacity() / 4 {
         map.shrink_to(map.len() * 2);
     }
@@ -283,6 +283,7 @@ fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
 mod tests {
     use diset_proto::{Schema, define_service};
     use serde::{Deserialize, Serialize};
+    use std::sync::OnceLock;
     use tokio::sync::SetOnce;
 
     use super::super::Service;
@@ -313,7 +314,7 @@ mod tests {
     fn open(service: &Arc<Shared<Words>>, uid: u32) -> (u64, Conn<Words>) {
         let link = Link::new(None, SlowPolicy::Fail);
         let joining = service.registry.join(&link, HERE);
-        let conn = Conn(Arc::new(Inner {
+        let conn = Conn::new(Inner {
             link,
             service: Arc::clone(service),
             trid: service.next_trid(),
@@ -322,7 +323,8 @@ mod tests {
             args: ConnectArgs::default(),
             peer: String::new(),
             gone: SetOnce::new(),
-        }));
+            cell: OnceLock::new(),
+        });
         service.registry.take_place(&conn.session(), HERE).expect("a place");
         service.registry.insert(joining, &conn);
         (joining, conn)

@@ -5,19 +5,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use diset_proto::limits::MIN_OUTPUT;
-use diset_proto::{Agreement, Descriptions, Digest, LearnedCatalog, Limits, ServiceDef, Trid};
+use diset_proto::{Agreement, Descriptions, Digest, LearnedCatalog, Limits, Outcome, ServiceDef, Trid};
 
-use super::conn::Conn;
+use super::conn::{Conn, SessionId};
 use super::counters::Cells;
 use super::few_lines::FewLines;
 use super::registry::{Most, Registry};
 use super::rule::Rules;
+use super::sessions::Sessions;
 use crate::driver::Dropped;
-use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded};
 use crate::link::SlowPolicy;
+use crate::session::SessionSettings;
 
 type OnConnect<S> = Box<dyn Fn(Conn<S>) -> BoxFuture<Result<(), Refusal>> + Send + Sync>;
 type OnConnected<S> = Box<dyn Fn(Conn<S>) -> BoxFuture<HandlerResult> + Send + Sync>;
+type OnOutcome = Box<dyn Fn(SessionId, u64, Outcome) + Send + Sync>;
 type OnDrop<S> = Box<dyn Fn(Conn<S>, Dropped) -> BoxFuture<()> + Send + Sync>;
 
 /// 2020-01-01 since the epoch.
@@ -30,6 +33,7 @@ pub(super) struct Shared<S: ServiceDef> {
     pub(super) rules: Rules<S>,
     pub(super) settings: Settings,
     pub(super) registry: Registry<S>,
+    pub(super) sessions: Sessions,
     pub(super) counters: Cells,
     /// Clients that did not get in, in the log.
     pub(super) failures: FewLines,
@@ -44,12 +48,14 @@ pub(super) struct Callbacks<S: ServiceDef> {
     pub(super) on_connect: Option<OnConnect<S>>,
     pub(super) on_connected: Option<OnConnected<S>>,
     pub(super) on_drop: Option<OnDrop<S>>,
+    pub(super) on_outcome: Option<OnOutcome>,
 }
 
 /// Numbers and policies.
 pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) slow: SlowPolicy,
+    pub(super) sessions: SessionSettings,
     pub(super) send_buffer: usize,
     pub(super) max_connections: usize,
     pub(super) max_per_principal: Option<usize>,
@@ -74,7 +80,9 @@ impl<S: ServiceDef> Shared<S> {
             per_address: settings.max_per_address,
             handshakes: settings.max_handshakes.max(1),
         };
+        let sessions = Sessions::new(settings.sessions, S::CATALOG);
         Arc::new(Self {
+            sessions,
             handlers: Arc::new(handlers),
             callbacks,
             rules,
@@ -87,6 +95,26 @@ impl<S: ServiceDef> Shared<S> {
             told: Descriptions::of::<S>().ok(),
             catalog: OnceLock::new(),
         })
+    }
+
+    /// An acked message to this client came to this end, which is not Ok.
+    pub(super) fn tell_outcome(&self, id: SessionId, number: u64, outcome: Outcome) {
+        if let Some(on_outcome) = &self.callbacks.on_outcome {
+            guarded("on_outcome", || on_outcome(id, number, outcome));
+        }
+    }
+
+    /// Forgets sessions that have been away for too long, for ever.
+    pub(super) async fn sweep(&self) -> core::convert::Infallible {
+        loop {
+            tokio::time::sleep(self.sessions.sweep_interval()).await;
+            for (id, outcomes) in self.sessions.sweep(crate::clock::now()) {
+                tracing::info!(identity = %id.identity, messages = outcomes.len(), "a session was away for too long and is forgotten");
+                for (number, outcome) in outcomes {
+                    self.tell_outcome(id, number, outcome);
+                }
+            }
+        }
     }
 
     /// How many bytes may wait for one client: all that is told, at least, so that a client that

@@ -162,7 +162,7 @@ impl CertificateCredentials {
         let subject = certificate.subject();
         let too_long = |_| CredentialsError::SubjectTooLong;
         Ok(Self(Arc::new(Facts {
-            public_key_sha256: Sha256::digest(certificate.public_key().raw).into(),
+            public_key_sha256: key_hash(&certificate),
             last_second: last_second(&certificate),
             subject: distinguished::rfc4514(subject, MAX_SUBJECT).map_err(too_long)?.into(),
             subject_dirac: distinguished::dirac(subject, MAX_SUBJECT).map_err(too_long)?.into(),
@@ -179,6 +179,16 @@ impl fmt::Debug for CertificateCredentials {
             .field("public_key", &Principal(self.0.public_key_sha256))
             .finish_non_exhaustive()
     }
+}
+
+/// SHA-256 of the public key of a certificate; `None` when it cannot be read.
+pub(crate) fn public_key_sha256(der: &CertificateDer<'_>) -> Option<[u8; 32]> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(key_hash(&certificate))
+}
+
+fn key_hash(certificate: &X509Certificate<'_>) -> [u8; 32] {
+    Sha256::digest(certificate.public_key().raw).into()
 }
 
 /// The last second of a certificate, since 1970; `None` when it cannot be read.

@@ -25,6 +25,11 @@ struct Parts {
 }
 
 impl Certificate {
+    /// The SHA-256 of its public key, by which a service knows who it is; `None` when it cannot be read.
+    pub(crate) fn public_key_sha256(&self) -> Option<[u8; 32]> {
+        super::credentials::public_key_sha256(self.0.chain.first()?)
+    }
+
     /// Reads the chain and the key from two PEM files, which may be the same file.
     ///
     /// # Errors

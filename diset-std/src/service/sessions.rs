@@ -1,0 +1,311 @@
+//! The sessions of a service: which client has which, and for how long (PROTOCOL, part N).
+
+use core::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diset_proto::{Admission, Catalog, Event, Instant, NewReason, Outcome, Resume, Token, Trid};
+
+use super::conn::SessionId;
+use super::registry::shrink;
+use crate::link::Link;
+use crate::session::{Budget, Engine, SessionCell, SessionSettings, StdSession, in_memory};
+use crate::tls::Principal;
+
+/// Longest time for which a next key is remembered.
+const MAX_NEXT_KEY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The sessions of one service.
+pub(super) struct Sessions {
+    known: Mutex<Known>,
+    settings: SessionSettings,
+    catalog: &'static Catalog,
+    /// What all of them may store.
+    all: Arc<Budget>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_id: HashMap<SessionId, Entry>,
+    by_principal: HashMap<Principal, Owner>,
+    /// Under which name a session may come back, and until when.
+    next: HashMap<SessionId, (SessionId, Instant)>,
+}
+
+struct Entry {
+    cell: Arc<SessionCell>,
+    /// Since when it has no connection.
+    absent: Option<Instant>,
+    /// The name under which it may come back.
+    next: Option<SessionId>,
+}
+
+/// What one principal has.
+struct Owner {
+    sessions: usize,
+    budget: Arc<Budget>,
+}
+
+/// A client that was admitted, on its way into its session.
+pub(super) struct Entrance<'a> {
+    pub(super) id: SessionId,
+    /// The transport proves who it is.
+    pub(super) proven: bool,
+    pub(super) trid: Trid,
+    pub(super) link: &'a Arc<Link>,
+    pub(super) now: Instant,
+}
+
+impl Sessions {
+    pub(super) fn new(settings: SessionSettings, catalog: &'static Catalog) -> Self {
+        Self {
+            known: Mutex::default(),
+            all: Budget::new(settings.bytes_in_all, None),
+            settings,
+            catalog,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts a client that keeps sessions, in the one it has or in a new one; which.
+    pub(super) fn accept(
+        &self,
+        entrance: &Entrance<'_>,
+        request: &Resume,
+        admission: Admission,
+        conn: &mut Engine,
+    ) -> (Arc<SessionCell>, Option<Event<'static>>) {
+        let entered = match (self.find_or_begin(entrance, request), token()) {
+            (Some(cell), Some(token)) => {
+                let enter = |session: &mut StdSession| {
+                    if session.began() == Trid::new(0) {
+                        let why = if request.is_return() {
+                            NewReason::Forgotten
+                        } else {
+                            NewReason::First
+                        };
+                        session.begin_with(request, entrance.trid, why, Some(token));
+                        return;
+                    }
+                    // It was asked before, under the same lock.
+                    let _ = session.welcome(request, entrance.trid, entrance.proven, token);
+                };
+                let fits = |session: &mut StdSession| {
+                    let begins = session.began() == Trid::new(0);
+                    if begins {
+                        Ok(())
+                    } else {
+                        session.may_welcome(request, entrance.proven)
+                    }
+                };
+                put(&cell, entrance, admission.clone(), conn, fits, enter).map(|event| (cell, event))
+            }
+            _ => Err(NewReason::NoRoom),
+        };
+        entered.unwrap_or_else(|why| {
+            // One that ends with its connection.
+            let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
+            let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
+            let enter = |session: &mut StdSession| session.begin_with(request, entrance.trid, why, None);
+            let event = put(&cell, entrance, admission, conn, |_| Ok(()), enter).unwrap_or(None);
+            (cell, event)
+        })
+    }
+
+    /// The session of this client, if it has one or may have one more.
+    fn find_or_begin(&self, entrance: &Entrance<'_>, request: &Resume) -> Option<Arc<SessionCell>> {
+        let id = entrance.id;
+        let mut known = self.lock();
+        self.rename(&mut known, entrance, request);
+        if let Some(entry) = known.by_id.get_mut(&id) {
+            entry.absent = None;
+            return Some(Arc::clone(&entry.cell));
+        }
+        let own = known.by_principal.get(&id.principal).map_or(0, |owner| owner.sessions);
+        if known.by_id.len() >= self.settings.sessions || own >= self.settings.per_principal {
+            return None;
+        }
+        let owner = known.owner(id.principal, &self.settings, &self.all);
+        owner.sessions += 1;
+        let session = in_memory(&self.settings, Some(Arc::clone(&owner.budget)));
+        let cell = SessionCell::new(session, self.catalog, self.settings.when_full, true);
+        let entry = Entry {
+            cell: Arc::clone(&cell),
+            absent: None,
+            next: None,
+        };
+        known.by_id.insert(id, entry);
+        Some(cell)
+    }
+
+    /// A session that was announced to come back under this name has it from now on, when the
+    /// client shows its token (PROTOCOL N-8).
+    fn rename(&self, known: &mut Known, entrance: &Entrance<'_>, request: &Resume) {
+        let id = entrance.id;
+        let Some((former, until)) = known.next.get(&id).copied() else {
+            return;
+        };
+        let welcome = known.by_id.get(&former).is_some_and(|entry| {
+            let fits = |session: &mut StdSession| session.may_welcome(request, false).is_ok();
+            entry.cell.with_session(fits).unwrap_or(false)
+        });
+        if !welcome || until <= entrance.now || known.by_id.contains_key(&id) {
+            return;
+        }
+        known.next.remove(&id);
+        if let Some(mut entry) = known.by_id.remove(&former) {
+            entry.next = None;
+            known.disown(former.principal);
+            known.owner(id.principal, &self.settings, &self.all).sessions += 1;
+            known.by_id.insert(id, entry);
+        }
+    }
+
+    /// What a principal may store, for a session that is not kept.
+    fn budget(&self, id: SessionId) -> Arc<Budget> {
+        let known = self.lock();
+        match known.by_principal.get(&id.principal) {
+            Some(owner) => Arc::clone(&owner.budget),
+            None => Budget::new(self.settings.bytes_per_principal, Some(Arc::clone(&self.all))),
+        }
+    }
+
+    /// The connection of this session is over. Outcomes, when the session ends with it.
+    pub(super) fn left(&self, id: SessionId, cell: &Arc<SessionCell>, now: Instant) -> Vec<(u64, Outcome)> {
+        let mut known = self.lock();
+        // It may have another name by now.
+        if let Some(entry) = known.by_id.get_mut(&id).filter(|entry| Arc::ptr_eq(&entry.cell, cell)) {
+            entry.absent = Some(now);
+        }
+        drop(known);
+        if cell.is_kept() { Vec::new() } else { cell.end() }
+    }
+
+    /// The session of this client.
+    pub(super) fn find(&self, id: SessionId) -> Option<Arc<SessionCell>> {
+        self.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.cell))
+    }
+
+    /// How many there are; how many of them have no connection.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let known = self.lock();
+        let absent = known.by_id.values().filter(|entry| entry.absent.is_some());
+        (known.by_id.len(), absent.count())
+    }
+
+    /// Forgets those that have been away for too long: what they stored comes to an end.
+    pub(super) fn sweep(&self, now: Instant) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
+        let over: Vec<SessionId> = {
+            let mut known = self.lock();
+            known.next.retain(|_, (_, until)| *until > now);
+            let away = known.by_id.iter().filter(|(_, entry)| {
+                let too_long = entry
+                    .absent
+                    .is_some_and(|since| now.since(since) >= self.settings.retention);
+                too_long && entry.cell.is_here()
+            });
+            away.map(|(id, _)| *id).collect()
+        };
+        over.into_iter()
+            .map(|id| (id, self.forget(id).unwrap_or_default()))
+            .collect()
+    }
+
+    /// How often to [`sweep`](Self::sweep).
+    pub(super) fn sweep_interval(&self) -> Duration {
+        (self.settings.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60))
+    }
+
+    /// Forgets a session that has no connection; the outcomes of what it stored. `None` when
+    /// there is none, or it has one.
+    pub(super) fn forget(&self, id: SessionId) -> Option<Vec<(u64, Outcome)>> {
+        let mut known = self.lock();
+        if !known.by_id.get(&id)?.cell.is_here() {
+            return None;
+        }
+        let entry = known.by_id.remove(&id)?;
+        shrink(&mut known.by_id);
+        if let Some(next) = entry.next {
+            known.next.remove(&next);
+        }
+        known.disown(id.principal);
+        drop(known);
+        Some(entry.cell.end())
+    }
+
+    /// The client of this session will come back under another key; for how long that is remembered.
+    pub(super) fn announce(&self, id: SessionId, hash: [u8; 32], lasts: Duration, now: Instant) -> Option<Duration> {
+        let next = SessionId {
+            principal: hash.into(),
+            identity: id.identity,
+        };
+        let lasts = lasts.min(MAX_NEXT_KEY);
+        let mut known = self.lock();
+        // Somebody is known under it, or will be.
+        let taken = known.by_id.contains_key(&next) || known.next.get(&next).is_some_and(|(of, _)| *of != id);
+        let entry = known.by_id.get_mut(&id).filter(|_| !taken)?;
+        if let Some(before) = entry.next.replace(next) {
+            known.next.remove(&before);
+        }
+        known.next.insert(next, (id, now.after(lasts)));
+        Some(lasts)
+    }
+}
+
+impl Known {
+    fn owner(&mut self, principal: Principal, settings: &SessionSettings, all: &Arc<Budget>) -> &mut Owner {
+        self.by_principal.entry(principal).or_insert_with(|| Owner {
+            sessions: 0,
+            budget: Budget::new(settings.bytes_per_principal, Some(Arc::clone(all))),
+        })
+    }
+
+    fn disown(&mut self, principal: Principal) {
+        if let Some(owner) = self.by_principal.get_mut(&principal) {
+            owner.sessions = owner.sessions.saturating_sub(1);
+            if owner.sessions == 0 {
+                self.by_principal.remove(&principal);
+                shrink(&mut self.by_principal);
+            }
+        }
+    }
+}
+
+/// Puts the session of a cell into the engine of a new connection.
+fn put(
+    cell: &SessionCell,
+    entrance: &Entrance<'_>,
+    admission: Admission,
+    conn: &mut Engine,
+    fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
+    enter: impl FnOnce(&mut StdSession),
+) -> Result<Option<Event<'static>>, NewReason> {
+    let mut event = None;
+    let moved = cell.move_to(entrance.link, fits, |mut session| {
+        enter(&mut session);
+        match conn.accept_in_session(entrance.now, admission, Some(session)) {
+            Ok(opened) => {
+                event = opened;
+                Ok(())
+            }
+            // In another phase the engine has given the client up meanwhile.
+            Err((_, Some(session))) => Err(session),
+            Err((_, None)) => Ok(()),
+        }
+    });
+    match moved {
+        Some(Ok(())) => Ok(event),
+        Some(Err(why)) => Err(why),
+        // It was forgotten just now.
+        None => Err(NewReason::Forgotten),
+    }
+}
+
+fn token() -> Option<Token> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(Token::from_bytes(bytes))
+}

@@ -1,0 +1,482 @@
+//! A session as the rest of this crate shares it: whoever sends, whoever waits for an outcome, and
+//! the driver of the connection that it is in, if there is one.
+//!
+//! The session itself ([`diset_proto::Session`]) is either here or in the engine of a connection.
+//! Locks are taken in this order: the cell, then the link. A driver that holds the lock of its link
+//! takes none of the cell of its connection.
+
+mod receipt;
+mod settings;
+mod stores;
+
+use core::task::{Poll, Waker};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diset_proto::store::{HeapReplay, Replay, Unsure};
+use diset_proto::{Catalog, Connection, Delivered, Outcome, Resumption, SendError, Session, Trid};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+pub use self::receipt::{Receipt, WaitError};
+pub use self::settings::{SessionSettings, WhenFull};
+pub(crate) use self::stores::{Budget, Incoming, Outgoing};
+use crate::buffers::PooledOutput;
+use crate::link::Link;
+
+/// The session of a connection of this crate.
+pub(crate) type StdSession = Session<Outgoing, Incoming>;
+/// Where a connection of this crate has it.
+pub(crate) type Slot = Option<Box<StdSession>>;
+/// The engine of a connection of this crate.
+pub(crate) type Engine = Connection<PooledOutput, Slot>;
+
+/// How often who waits for room looks for it by itself.
+const LOOK_AGAIN: core::time::Duration = core::time::Duration::from_secs(1);
+/// Most outcomes that are remembered for those who ask late.
+const MAX_OUTCOMES: usize = 1024;
+
+/// Which message of a session a handler is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Received {
+    /// The connection with which the session began. With the number it names the message: no other
+    /// message to or from this service ever has the same two.
+    pub began: Trid,
+    /// The number of the message in its session and direction.
+    pub number: u64,
+    /// It may have been handled before: a side was killed, or lost the session, before it could
+    /// say so.
+    pub maybe_repeated: bool,
+}
+
+/// One session, shared.
+#[derive(Debug)]
+pub(crate) struct SessionCell {
+    state: Mutex<Cell>,
+    /// There may be room in the store.
+    space: Notify,
+    catalog: &'static Catalog,
+    when_full: WhenFull,
+    /// It outlives its connections.
+    is_kept: bool,
+}
+
+#[derive(Debug)]
+struct Cell {
+    place: Place,
+    delivered: Delivered,
+    /// Outcomes that are not Ok, in the order in which they became known.
+    outcomes: VecDeque<(u64, Outcome)>,
+    /// Of messages up to here an outcome may have been forgotten.
+    forgotten: u64,
+    /// Of messages up to here that are not stored, and were not dealt with, nobody knows.
+    lost: u64,
+    /// Nobody has looked since a connection began.
+    is_fresh: bool,
+    /// Who waits for a message; by its number and a number of their own.
+    waiting: BTreeMap<(u64, u64), Waker>,
+    next_waiter: u64,
+}
+
+/// Where the session is.
+#[derive(Debug)]
+enum Place {
+    Here(Box<StdSession>),
+    /// In the engine of this connection.
+    In(Arc<Link>),
+    /// Nowhere: it is over.
+    Gone,
+}
+
+/// What a message is stored as.
+struct Storing<'m, T> {
+    number: u8,
+    message: &'m T,
+    unsure: Unsure,
+}
+
+impl SessionCell {
+    pub(crate) fn new(
+        session: Box<StdSession>,
+        catalog: &'static Catalog,
+        when_full: WhenFull,
+        is_kept: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(Cell {
+                place: Place::Here(session),
+                delivered: Delivered::default(),
+                outcomes: VecDeque::new(),
+                forgotten: 0,
+                lost: 0,
+                is_fresh: true,
+                waiting: BTreeMap::new(),
+                next_waiter: 0,
+            }),
+            space: Notify::new(),
+            catalog,
+            when_full,
+            is_kept,
+        })
+    }
+
+    /// Whether it outlives its connections.
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// Whether it is in no connection.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.lock().place, Place::Here(_))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cell> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ── for whoever sends ───────────────────────────────────────────────────────────
+
+    /// Stores a message, and sends it as soon as it can be; its number.
+    fn try_send<T: Serialize>(&self, storing: &Storing<'_, T>) -> Result<u64, SendError> {
+        let Storing {
+            number,
+            message,
+            unsure,
+        } = *storing;
+        let mut cell = self.lock();
+        match &mut cell.place {
+            Place::Here(session) => session.store(self.catalog, number, message, unsure),
+            Place::In(link) => link
+                .with_conn_soon(|conn| conn.send_acked(number, message, unsure))
+                .unwrap_or(Err(SendError::NotOpen)),
+            Place::Gone => Err(SendError::NotOpen),
+        }
+    }
+
+    /// As [`try_send`](Self::try_send), but when there is no room does what the settings say.
+    async fn send<T: Serialize>(&self, storing: &Storing<'_, T>) -> Result<u64, SendError> {
+        let full = match self.try_send(storing) {
+            Err(full @ SendError::Full(_)) => full,
+            result => return result,
+        };
+        match self.when_full {
+            WhenFull::Fail => Err(full),
+            WhenFull::DropOldest => self.send_for_oldest(storing),
+            WhenFull::Wait(limit) => {
+                let waiting = tokio::time::timeout(limit, self.wait_to_send(storing));
+                waiting.await.unwrap_or(Err(full))
+            }
+        }
+    }
+
+    async fn wait_to_send<T: Serialize>(&self, storing: &Storing<'_, T>) -> Result<u64, SendError> {
+        loop {
+            let space = self.space.notified();
+            tokio::pin!(space);
+            // Listen before trying, or room that is freed in between would be missed.
+            space.as_mut().enable();
+            match self.try_send(storing) {
+                // What several sessions may store together may have room without a word.
+                Err(SendError::Full(_)) => drop(tokio::time::timeout(LOOK_AGAIN, space).await),
+                result => return result,
+            }
+        }
+    }
+
+    /// Drops the oldest messages that were never transmitted until there is room.
+    fn send_for_oldest<T: Serialize>(&self, storing: &Storing<'_, T>) -> Result<u64, SendError> {
+        loop {
+            let result = self.try_send(storing);
+            if !matches!(result, Err(SendError::Full(_))) {
+                return result;
+            }
+            let mut cell = self.lock();
+            let Some(Some(number)) = cell.with_session(StdSession::skip_oldest) else {
+                return result;
+            };
+            cell.note(number, Outcome::Skipped);
+        }
+    }
+
+    /// As [`send`](Self::send); what to wait with.
+    pub(crate) async fn send_for_receipt<T: Serialize>(
+        cell: &Arc<Self>,
+        number: u8,
+        message: &T,
+        unsure: Unsure,
+    ) -> Result<Receipt, SendError> {
+        let storing = Storing {
+            number,
+            message,
+            unsure,
+        };
+        let number = cell.send(&storing).await?;
+        Ok(Receipt {
+            cell: Arc::clone(cell),
+            number,
+        })
+    }
+
+    // ── for whoever waits ───────────────────────────────────────────────────────────
+
+    /// What became of a message, if it is known; else wakes whoever asks when it may be.
+    /// `all`: it is to be dealt with, not only received.
+    fn poll_outcome(
+        &self,
+        number: u64,
+        all: bool,
+        ticket: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Poll<Result<Outcome, WaitError>> {
+        let mut cell = self.lock();
+        let known = cell.outcome(number, all);
+        if let Some(known) = known {
+            if let Some(ticket) = ticket.take() {
+                cell.waiting.remove(&(number, ticket));
+            }
+            return Poll::Ready(known);
+        }
+        let next = cell.next_waiter;
+        let own = *ticket.get_or_insert(next);
+        if own == next {
+            cell.next_waiter += 1;
+        }
+        cell.waiting.insert((number, own), waker.clone());
+        Poll::Pending
+    }
+
+    fn forget_waiter(&self, number: u64, ticket: u64) {
+        self.lock().waiting.remove(&(number, ticket));
+    }
+
+    /// How many messages have no outcome yet.
+    pub(crate) fn stored(&self) -> usize {
+        self.lock().with_session(|session| session.replay().len()).unwrap_or(0)
+    }
+
+    /// Waits until all messages have an outcome.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let space = self.space.notified();
+            tokio::pin!(space);
+            space.as_mut().enable();
+            if self.stored() == 0 {
+                return;
+            }
+            space.await;
+        }
+    }
+
+    // ── for the driver ──────────────────────────────────────────────────────────────
+
+    /// The peer has told more, or the connection has opened. The outcomes that are not Ok, and new.
+    pub(crate) fn look(&self) -> Vec<(u64, Outcome)> {
+        let mut cell = self.lock();
+        let Some((delivered, resumption, outcomes, next)) = cell.with_session(|session| {
+            let mut outcomes = Vec::new();
+            while let Some(outcome) = session.take_outcome() {
+                outcomes.push(outcome);
+            }
+            let next = session.next_number();
+            (session.delivered(), session.resumption(), outcomes, next)
+        }) else {
+            return Vec::new();
+        };
+        cell.delivered = delivered;
+        if core::mem::take(&mut cell.is_fresh) && matches!(resumption, Some(Resumption::New { .. })) {
+            cell.lost = next.saturating_sub(1);
+        }
+        for (number, outcome) in &outcomes {
+            cell.note(*number, *outcome);
+        }
+        cell.wake_up();
+        drop(cell);
+        self.space.notify_waiters();
+        outcomes
+    }
+
+    /// A message came to this end on a connection from which the session has been taken.
+    pub(crate) fn settle(&self, began: Trid, number: u64, outcome: Outcome) {
+        let mut cell = self.lock();
+        cell.with_session(|session| {
+            if session.began() == began {
+                session.settle(number, outcome);
+            }
+        });
+    }
+
+    // ── when a connection begins and ends ───────────────────────────────────────────
+
+    /// Client: the session goes into the engine that `make` makes with it, and that into the link.
+    pub(crate) fn plug<E>(
+        &self,
+        link: &Arc<Link>,
+        make: impl FnOnce(Box<StdSession>) -> Result<Engine, E>,
+    ) -> Result<(), E> {
+        let mut cell = self.lock();
+        let Place::Here(session) = core::mem::replace(&mut cell.place, Place::In(Arc::clone(link))) else {
+            // It is over: nothing is sent any more.
+            return Ok(());
+        };
+        cell.is_fresh = true;
+        link.plug(make(session)?);
+        Ok(())
+    }
+
+    /// Does something with the session, wherever it is.
+    pub(crate) fn with_session<T>(&self, work: impl FnOnce(&mut StdSession) -> T) -> Option<T> {
+        self.lock().with_session(work)
+    }
+
+    /// Service: takes the session from wherever it is, looks whether `fits` takes it, and gives it to
+    /// `put`, which puts it into the engine behind `link`.
+    pub(crate) fn move_to<E>(
+        &self,
+        link: &Arc<Link>,
+        fits: impl FnOnce(&mut StdSession) -> Result<(), E>,
+        put: impl FnOnce(Box<StdSession>) -> Result<(), Box<StdSession>>,
+    ) -> Option<Result<(), E>> {
+        let mut cell = self.lock();
+        match cell.with_session(fits)? {
+            Ok(()) => {}
+            Err(error) => return Some(Err(error)),
+        }
+        let session = cell.take()?;
+        match put(session) {
+            Ok(()) => {
+                cell.is_fresh = true;
+                cell.place = Place::In(Arc::clone(link));
+            }
+            Err(session) => cell.place = Place::Here(session),
+        }
+        Some(Ok(()))
+    }
+
+    /// The connection is over: the session comes back, if it is still there. Whether it was.
+    pub(crate) fn detach(&self, link: &Arc<Link>) -> bool {
+        let mut cell = self.lock();
+        let there = matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link));
+        if there && let Some(session) = cell.take() {
+            cell.place = Place::Here(session);
+        }
+        there
+    }
+
+    /// The session is over: what has no outcome yet gets one.
+    pub(crate) fn end(&self) -> Vec<(u64, Outcome)> {
+        let mut cell = self.lock();
+        let mut outcomes = Vec::new();
+        cell.with_session(|session| {
+            while let Some(outcome) = session.take_outcome() {
+                outcomes.push(outcome);
+            }
+            while let Some(number) = session.skip_oldest() {
+                outcomes.push((number, Outcome::Skipped));
+            }
+            while let Some(stored) = session.replay().after(0) {
+                let number = stored.number;
+                session.replay_mut().remove(number);
+                outcomes.push((number, Outcome::Unknown));
+            }
+        });
+        for (number, outcome) in &outcomes {
+            cell.note(*number, *outcome);
+        }
+        if let Place::In(link) = &cell.place {
+            link.with_conn(|conn| drop(conn.take_session()));
+        }
+        cell.place = Place::Gone;
+        cell.wake_up();
+        drop(cell);
+        self.space.notify_waiters();
+        outcomes
+    }
+}
+
+impl Cell {
+    fn with_session<T>(&mut self, work: impl FnOnce(&mut StdSession) -> T) -> Option<T> {
+        match &mut self.place {
+            Place::Here(session) => Some(work(session)),
+            Place::In(link) => link.with_conn_soon(|conn| conn.session_mut().map(work)).flatten(),
+            Place::Gone => None,
+        }
+    }
+
+    /// Takes the session out of wherever it is.
+    fn take(&mut self) -> Option<Box<StdSession>> {
+        match core::mem::replace(&mut self.place, Place::Gone) {
+            Place::Here(session) => Some(session),
+            Place::In(link) => link.with_conn(Connection::take_session).flatten(),
+            Place::Gone => None,
+        }
+    }
+
+    fn note(&mut self, number: u64, outcome: Outcome) {
+        if self.outcomes.len() >= MAX_OUTCOMES
+            && let Some((oldest, _)) = self.outcomes.pop_front()
+        {
+            self.forgotten = self.forgotten.max(oldest);
+        }
+        self.outcomes.push_back((number, outcome));
+        self.wake(number);
+    }
+
+    fn wake(&mut self, number: u64) {
+        let those = self.waiting.range((number, 0)..=(number, u64::MAX));
+        those.for_each(|(_, waker)| waker.wake_by_ref());
+    }
+
+    /// Wakes those who may know more now.
+    fn wake_up(&self) {
+        let all = matches!(self.place, Place::Gone);
+        let through = self.delivered.received.max(self.delivered.processed).max(self.lost);
+        let those = self
+            .waiting
+            .iter()
+            .take_while(|((number, _), _)| all || *number <= through);
+        those.for_each(|(_, waker)| waker.wake_by_ref());
+    }
+
+    /// What is known of a message.
+    fn outcome(&mut self, number: u64, all: bool) -> Option<Result<Outcome, WaitError>> {
+        let mut noted = self.outcomes.iter().rev();
+        if let Some((_, outcome)) = noted.find(|(noted, _)| *noted == number) {
+            return Some(Ok(*outcome));
+        }
+        let through = if all {
+            self.delivered.processed
+        } else {
+            self.delivered.received
+        };
+        if number <= through {
+            let known = number > self.forgotten;
+            return Some(if known {
+                Ok(Outcome::Ok)
+            } else {
+                Err(WaitError::TooLate)
+            });
+        }
+        if matches!(self.place, Place::Gone) {
+            return Some(Err(WaitError::Over));
+        }
+        if number <= self.lost && !self.is_stored(number) {
+            return Some(Ok(Outcome::Unknown));
+        }
+        None
+    }
+
+    fn is_stored(&mut self, number: u64) -> bool {
+        let stored = |session: &mut StdSession| {
+            let found = session.replay().after(number.saturating_sub(1));
+            found.is_some_and(|stored| stored.number == number)
+        };
+        self.with_session(stored).unwrap_or(false)
+    }
+}
+
+/// A store in memory for the messages of this side.
+pub(crate) fn in_memory(settings: &SessionSettings, budget: Option<Arc<Budget>>) -> Box<StdSession> {
+    let store = HeapReplay::new(settings.messages, settings.bytes);
+    Box::new(Session::new(Outgoing::new(store, budget), Incoming::default()))
+}
