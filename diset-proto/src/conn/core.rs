@@ -10,7 +10,7 @@ use super::event::Event;
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
-use super::slot::{SessionSlot, agreed};
+use super::slot::SessionSlot;
 use super::state::{Input, Phase, Step, step};
 use crate::definition::{Direction, Verdict};
 use crate::error::{Bound, Cause, Misuse, SendError};
@@ -120,11 +120,7 @@ impl Core {
             liveness.received(now);
         }
         self.check_settled(slot);
-        if core::mem::take(&mut self.is_fresh)
-            && let Some(session) = agreed(slot)
-        {
-            session.confirm_handshake();
-        }
+        self.confirm_handshake(slot);
         let taken = match frame.0 {
             Ok(raw) => {
                 let kind = Kind::of(raw.head);

@@ -87,10 +87,10 @@ impl Core {
         slot: &mut S,
     ) -> Result<MessageRef<'f>, Frame<'f>> {
         let Ok(raw) = &frame.0 else { return Err(frame) };
-        let ready = matches!(self.phase, Phase::Open | Phase::Leaving) && self.unsettled.is_none() && !self.is_fresh;
-        if !ready {
+        if !matches!(self.phase, Phase::Open | Phase::Leaving) || self.unsettled.is_some() {
             return Err(frame);
         }
+        self.confirm_handshake(slot);
         match Kind::of(raw.head) {
             Kind::Message => self.message(raw).ok_or(frame),
             Kind::Acked => match self.take_acked(raw, slot) {
@@ -98,6 +98,7 @@ impl Core {
                     self.unsettled = None;
                     Ok(message)
                 }
+                // It was here before: it counts as a frame that means nothing.
                 Ok(_) => Err(Frame(Ok(RawFrame {
                     head: Kind::KeepAliveAnswer.head(),
                     body: &[],
@@ -108,6 +109,17 @@ impl Core {
                 }
             },
             _ => Err(frame),
+        }
+    }
+
+    /// The first frame on an open connection shows a service that the client has read the
+    /// acceptance (PROTOCOL N-4).
+    #[inline]
+    pub(super) fn confirm_handshake<S: SessionSlot>(&mut self, slot: &mut S) {
+        if core::mem::take(&mut self.is_fresh)
+            && let Some(session) = agreed(slot)
+        {
+            session.confirm_handshake();
         }
     }
 
