@@ -205,7 +205,7 @@ fn a_message_without_a_number(change: Change<'_>) -> Pair {
 }
 
 fn a_reserved_flag(change: Change<'_>) -> Pair {
-    let pair = got(change, &frame(0x40, &[PING, 2]));
+    let pair = got(change, &frame(0x20, &[PING, 2]));
     assert_service_found(&pair, Code::UnknownKind, None, "PROTOCOL F-3, F-4");
     pair
 }
@@ -220,7 +220,7 @@ fn an_ignorable_frame(change: Change<'_>) -> Pair {
 }
 
 fn an_unknown_control_frame(change: Change<'_>) -> Pair {
-    let pair = got(change, &frame(0x8a, &[]));
+    let pair = got(change, &frame(0x8f, &[]));
     assert_service_found(&pair, Code::UnknownKind, None, "PROTOCOL F-4");
     pair
 }
