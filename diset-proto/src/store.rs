@@ -435,7 +435,7 @@ mod tests {
         let head = Stored {
             number,
             key: Key([number as u8; 16]),
-            unsure: if number % 2 == 0 {
+            unsure: if number.is_multiple_of(2) {
                 Unsure::Resend
             } else {
                 Unsure::Report

@@ -58,13 +58,13 @@ impl Run {
         let _ = &mut rx;
         let mut moved = bytes.len();
         if !lose_to_service {
-            self.to_service(&bytes);
+            self.feed_service(&bytes);
         }
         let bytes = self.service.transmit().to_vec();
         self.service.transmitted(bytes.len());
         moved += bytes.len();
         if !lose_to_client {
-            self.to_client(&bytes);
+            self.feed_client(&bytes);
         }
         for _ in 0..2 {
             if self.client.wake().is_some_and(|wake| wake <= self.now) {
@@ -78,7 +78,7 @@ impl Run {
         moved
     }
 
-    fn to_service(&mut self, bytes: &[u8]) {
+    fn feed_service(&mut self, bytes: &[u8]) {
         let mut rx = Deframer::new(GrowBuf::new(100_000));
         let mut input = bytes.to_vec();
         if !bytes.starts_with(&[0xd1]) {
@@ -120,7 +120,7 @@ impl Run {
         }
     }
 
-    fn to_client(&mut self, bytes: &[u8]) {
+    fn feed_client(&mut self, bytes: &[u8]) {
         let mut rx = Deframer::new(GrowBuf::new(100_000));
         let mut input = bytes.to_vec();
         if !bytes.starts_with(&[0xd1]) {
@@ -142,7 +142,7 @@ impl Run {
             self.kept = Some(session);
         }
         self.service = service();
-        let old = std::mem::replace(
+        let old = core::mem::replace(
             &mut self.client,
             client(Session::new(FixedReplay::new([0; 2048]), Volatile)),
         );

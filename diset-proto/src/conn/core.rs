@@ -17,7 +17,6 @@ use crate::error::{Bound, Cause, Misuse, SendError};
 use crate::fmt::{debug, warn};
 use crate::id::Trid;
 use crate::limits::{ACK_DELAY, LINGER, Limits, MAX_DRAIN};
-use crate::message::Tag;
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
@@ -64,13 +63,7 @@ pub(super) struct Core {
     pub(super) deadline: Option<Instant>,
     pub(super) pending: Pending,
     /// The message that was lent and neither decoded nor rejected yet, by wire number.
-    pub(super) unsettled: Option<Tag>,
-    /// Nothing has come since the connection opened.
-    pub(super) is_fresh: bool,
-    /// Outcomes of acked messages wait to be taken.
-    pub(super) has_outcomes: bool,
-    /// When acknowledgements that wait leave at the latest.
-    pub(super) ack_at: Option<Instant>,
+    pub(super) unsettled: Option<u8>,
     /// Service: what the client said of its session.
     #[cfg(feature = "alloc")]
     pub(super) request: Option<Box<Resume>>,
@@ -102,9 +95,6 @@ impl Core {
             deadline: Some(now.after(limits.handshake())),
             pending: Pending::new(role),
             unsettled: None,
-            is_fresh: false,
-            has_outcomes: false,
-            ack_at: None,
             #[cfg(feature = "alloc")]
             request: None,
         })
@@ -149,7 +139,7 @@ impl Core {
         slot: &mut S,
     ) -> Result<Option<Event<'f>>, Notice> {
         match kind {
-            Kind::Message => self.take_plain(&raw),
+            Kind::Message => self.take_plain(&raw, slot),
             Kind::Acked => self.take_acked(&raw, slot),
             Kind::Ack => self.take_ack(raw.body, slot),
             Kind::Next => self.take_next(raw.body, slot).map(|()| None),
@@ -277,21 +267,25 @@ impl Core {
 
     /// Acknowledgements wait for something to leave with, but not for long (PROTOCOL Q-2).
     fn time_acks<S: SessionSlot>(&mut self, now: Instant, slot: &mut S) {
-        if !self.owes_ack(slot) {
-            return;
-        }
-        match self.ack_at {
-            None => self.ack_at = Some(now.after(ACK_DELAY)),
-            Some(at) if now >= at => self.pending.ack(),
-            Some(_) => {}
+        if self.owes_ack(slot)
+            && let Some(session) = slot.session_mut()
+        {
+            let at = *session.link.ack_at.get_or_insert_with(|| now.after(ACK_DELAY));
+            session.link.ack |= now >= at;
         }
     }
 
     /// Whether the peer is to be told of messages that were received or dealt with.
     pub(super) fn owes_ack<S: SessionSlot>(&self, slot: &S) -> bool {
-        let open = matches!(self.phase, Phase::Open | Phase::Leaving | Phase::Draining);
         let session = slot.session().filter(|session| session.resumption().is_some());
-        open && session.is_some_and(|session| session.untold() != (0, 0)) && !self.pending.is_acking()
+        !self.phase.is_handshake()
+            && !self.phase.is_over()
+            && session.is_some_and(|session| session.untold() != (0, 0) && !session.link.is_acking())
+    }
+
+    /// Whether there is a frame of the session to write.
+    pub(super) fn is_session_due<S: SessionSlot>(&self, slot: &S) -> bool {
+        !self.phase.is_over() && slot.session().is_some_and(|session| session.link.is_due())
     }
 
     fn deadline_passed(&mut self) {
@@ -400,8 +394,11 @@ impl Core {
 
     pub(super) fn wake<S: SessionSlot>(&self, slot: &S) -> Option<Instant> {
         let drained = self.flushed && self.phase == Phase::Draining;
-        let owes = self.owes_ack(slot);
-        let to_be_timed = (self.phase == Phase::Closing && self.deadline.is_none()) || (owes && self.ack_at.is_none());
+        let ack_at = slot
+            .session()
+            .filter(|_| self.owes_ack(slot))
+            .map(|session| session.link.ack_at);
+        let to_be_timed = (self.phase == Phase::Closing && self.deadline.is_none()) || ack_at == Some(None);
         if self.unannounced || drained || to_be_timed || self.unsettled.is_some() {
             return Some(Instant::ZERO);
         }
@@ -413,8 +410,7 @@ impl Core {
             .as_ref()
             .filter(|_| !self.phase.is_over())
             .map(Liveness::wake);
-        let ack = self.ack_at.filter(|_| owes);
-        [self.deadline, silence, ack].into_iter().flatten().min()
+        [self.deadline, silence, ack_at.flatten()].into_iter().flatten().min()
     }
 }
 

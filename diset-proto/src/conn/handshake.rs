@@ -169,8 +169,7 @@ impl Core {
         self.pending.remember_digest(proposal.digest);
         #[cfg(feature = "alloc")]
         {
-            let request = proposal.resume().map_err(|bad| bad_packet(Kind::Proposal, bad))?;
-            self.request = request.map(Box::new);
+            self.request = proposal.resume().map(Box::new);
         }
         self.deadline = Some(now.after(self.limits.handshake()));
         self.enter(Phase::Admitting);
@@ -279,7 +278,6 @@ impl Core {
             client,
         ));
         self.deadline = None;
-        self.is_fresh = !client;
         if !client {
             self.pending.accept();
         }

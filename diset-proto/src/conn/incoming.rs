@@ -18,9 +18,16 @@ use crate::wire::session::{Ack, Next};
 
 impl Core {
     /// A plain message has come.
-    pub(super) fn take_plain<'f>(&mut self, raw: &RawFrame<'f>) -> Result<Option<Event<'f>>, Notice> {
+    pub(super) fn take_plain<'f, S: SessionSlot>(
+        &mut self,
+        raw: &RawFrame<'f>,
+        slot: &mut S,
+    ) -> Result<Option<Event<'f>>, Notice> {
         let message = self.message(raw).ok_or_else(|| self.objection(raw))?;
-        self.unsettled = Some(message.tag());
+        self.unsettled = Some(message.wire);
+        if let Some(session) = slot.session_mut() {
+            session.link.lent = 0;
+        }
         Ok(Some(Event::Message(message)))
     }
 
@@ -45,7 +52,8 @@ impl Core {
                     repeated,
                     ..message
                 };
-                self.unsettled = Some(message.tag());
+                self.unsettled = Some(message.wire);
+                session.link.lent = number;
                 Ok(Some(Event::Message(message)))
             }
             Arrival::Duplicate => {
@@ -115,10 +123,8 @@ impl Core {
     /// The first frame on an open connection shows a service that the client has read the
     /// acceptance (PROTOCOL N-4).
     #[inline]
-    pub(super) fn confirm_handshake<S: SessionSlot>(&mut self, slot: &mut S) {
-        if core::mem::take(&mut self.is_fresh)
-            && let Some(session) = agreed(slot)
-        {
+    pub(super) fn confirm_handshake<S: SessionSlot>(&self, slot: &mut S) {
+        if let Some(session) = agreed(slot).filter(|session| session.link.is_fresh) {
             session.confirm_handshake();
         }
     }
@@ -174,8 +180,9 @@ impl Core {
 
     /// A message that was lent and never looked at had no handler (PROTOCOL M-4).
     pub(super) fn check_settled<S: SessionSlot>(&mut self, slot: &mut S) {
-        if let Some(tag) = self.unsettled.take() {
-            self.fail(tag, Notice::new(Code::NoHandler), slot);
+        if let Some(wire) = self.unsettled.take() {
+            let acked = slot.session().map_or(0, |session| session.link.lent);
+            self.fail(Tag { wire, acked }, Notice::new(Code::NoHandler), slot);
         }
     }
 
@@ -230,9 +237,7 @@ impl Core {
         }
         let Some(session) = slot.session_mut() else { return };
         session.settle(held.acked, Outcome::Ok);
-        if session.untold().1 >= crate::limits::MAX_UNTOLD && !self.phase.is_over() {
-            self.pending.ack();
-        }
+        session.link.ack |= session.untold().1 >= crate::limits::MAX_UNTOLD;
     }
 
     fn give_credit_back(&mut self, held: &Held) {

@@ -338,14 +338,17 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// [`transmitted`](Self::transmitted).
     pub fn transmit(&mut self) -> &[u8] {
         self.core.check_settled(&mut self.slot);
-        if self.core.pending.is_due() {
+        if self.is_due() {
             self.write_pending();
         }
         self.fill();
         let parting = matches!(self.core.phase, Phase::Leaving | Phase::Draining);
-        if (parting || !self.out.is_empty()) && self.core.owes_ack(&self.slot) {
+        if (parting || !self.out.is_empty())
+            && self.core.owes_ack(&self.slot)
+            && let Some(session) = self.slot.session_mut()
+        {
             // It rides on what leaves anyway (PROTOCOL Q-2).
-            self.core.pending.ack();
+            session.link.ack = true;
             self.write_pending();
         }
         let quiet = self.slot.session().is_none_or(Session::is_quiet);
@@ -362,6 +365,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
         self.out.transmitted(count);
         self.core.pending.left(count);
+        if let Some(session) = self.slot.session_mut() {
+            session.link.left(count);
+        }
     }
 
     /// What is to be done with the transport.
@@ -427,7 +433,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// There is nothing to transmit now.
     pub fn is_output_empty(&self) -> bool {
-        self.out.is_empty() && !self.core.pending.is_due() && !self.can_fill()
+        self.out.is_empty() && !self.is_due() && !self.can_fill()
+    }
+
+    /// Whether control frames are to be written.
+    fn is_due(&self) -> bool {
+        self.core.pending.is_due() || self.core.is_session_due(&self.slot)
     }
 
     fn write_pending(&mut self) {

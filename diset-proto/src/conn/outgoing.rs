@@ -39,7 +39,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// The message was not taken, nothing changed: see [`SendError`].
     pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
         let wire = self.core.may_send(number)?;
-        if self.core.pending.is_due() {
+        if self.is_due() {
             // An acceptance must leave before the first message.
             self.write_pending();
             if self.core.pending.is_opening() {
@@ -156,7 +156,6 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                     if !session.refuse(number, Refused(outcome)) {
                         break;
                     }
-                    self.core.has_outcomes = true;
                 }
             }
         }

@@ -18,7 +18,6 @@ use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox, PutError};
 use crate::wire::packet::{Acceptance, Definition, Definitions};
 use crate::wire::preamble::PREAMBLE;
-use crate::wire::session::NextKey;
 use crate::wire::storage::Storage;
 use crate::wire::tlv::{NoRoom, Writer};
 
@@ -36,10 +35,6 @@ pub(super) struct Pending {
     answer: bool,
     /// How many bytes must leave until the last answer has left.
     answer_waits: usize,
-    ack: bool,
-    /// How many bytes must leave until the last acknowledgement has left.
-    ack_waits: usize,
-    next_key: Option<NextKey>,
     grant: bool,
     keep_alive: bool,
     go_away: bool,
@@ -64,9 +59,6 @@ impl Pending {
             acceptance: false,
             answer: false,
             answer_waits: 0,
-            ack: false,
-            ack_waits: 0,
-            next_key: None,
             grant: false,
             keep_alive: false,
             go_away: false,
@@ -85,8 +77,6 @@ impl Pending {
             || self.is_telling()
             || self.acceptance
             || self.answer
-            || self.ack
-            || self.next_key.is_some()
             || self.grant
             || self.keep_alive
             || self.go_away
@@ -130,20 +120,6 @@ impl Pending {
     /// So many bytes have left.
     pub(super) const fn left(&mut self, count: usize) {
         self.answer_waits = self.answer_waits.saturating_sub(count);
-        self.ack_waits = self.ack_waits.saturating_sub(count);
-    }
-
-    pub(super) const fn ack(&mut self) {
-        self.ack = true;
-    }
-
-    /// Whether an acknowledgement is to be written, or has not left yet.
-    pub(super) const fn is_acking(&self) -> bool {
-        self.ack || self.ack_waits > 0
-    }
-
-    pub(super) const fn next_key(&mut self, next: NextKey) {
-        self.next_key = Some(next);
     }
 
     pub(super) const fn grant(&mut self) {
@@ -251,9 +227,12 @@ impl Core {
             self.pending.answer_waits = out.bytes().len();
         }
         self.write_ack(out, slot)?;
-        if let Some(next) = self.pending.next_key {
+        if self.is_session_due(slot)
+            && let Some(session) = slot.session_mut()
+            && let Some(next) = session.link.next_key
+        {
             put(out, Kind::NextKey, |out| next.write(out))?;
-            self.pending.next_key = None;
+            session.link.next_key = None;
         }
         if self.pending.grant {
             let grant = self.flow.grant();
@@ -289,22 +268,24 @@ impl Core {
     /// What was received and dealt with: by itself, and before whatever confirms the same in
     /// another way, or is the last word (PROTOCOL Q-2).
     fn write_ack<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) -> Result<(), PutError<()>> {
+        let Some(session) = agreed(slot) else { return Ok(()) };
         let pending = &self.pending;
-        let is_last = pending.last.is_some();
-        let due = pending.ack || pending.grant || pending.keep_alive || pending.go_away;
-        if !is_last && (!due || pending.ack_waits > 0) {
+        // What must not pass it takes room as well; by itself one waits at most.
+        let goes_before = pending.grant || pending.go_away || pending.last.is_some();
+        let alone = (session.link.ack || pending.keep_alive) && session.link.ack_waits == 0;
+        if !goes_before && !alone {
             return Ok(());
         }
-        if let Some(session) = agreed(slot).filter(|session| session.untold() != (0, 0)) {
+        if session.untold() != (0, 0) {
             let ack = session.tell();
             if let Err(error) = put(out, Kind::Ack, |out| ack.write(out)) {
                 session.untell(&ack);
                 return Err(error);
             }
-            self.pending.ack_waits = out.bytes().len();
+            session.link.ack_waits = out.bytes().len();
         }
-        self.pending.ack = false;
-        self.ack_at = None;
+        session.link.ack = false;
+        session.link.ack_at = None;
         Ok(())
     }
 

@@ -5,8 +5,10 @@ use core::time::Duration;
 
 use super::core::{Core, bad_packet};
 use super::event::Event;
-use super::handshake::{self, Admission, ClientConfig};
-use super::slot::{NoSession, SessionSlot};
+#[cfg(feature = "alloc")]
+use super::handshake::Admission;
+use super::handshake::{self, ClientConfig};
+use super::slot::{NoSession, SessionSlot, agreed};
 use super::state::{Input, Step, step};
 use super::{Connection, Role, checked_output};
 use crate::error::Misuse;
@@ -126,14 +128,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// The next outcome that is not Ok, with the number of its message. Ask until there is none
     /// after [`Event::Connected`] and [`Event::Acknowledged`], and when [`has_outcomes`](Self::has_outcomes).
     pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
-        let outcome = self.slot.session_mut().and_then(Session::take_outcome);
-        self.core.has_outcomes &= outcome.is_some();
-        outcome
+        self.slot.session_mut().and_then(Session::take_outcome)
     }
 
-    /// Whether a stored message was found that can never leave.
-    pub const fn has_outcomes(&self) -> bool {
-        self.core.has_outcomes
+    /// Whether outcomes wait to be taken, such as those of stored messages that can never leave.
+    pub fn has_outcomes(&self) -> bool {
+        self.slot.session().is_some_and(Session::has_outcomes)
     }
 
     /// Client: tells the SHA-256 of the next public key, under which the session is to go on. It
@@ -155,11 +155,10 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     fn tell_key(&mut self, role: Role, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
         let open = matches!(step(self.core.phase, Input::Frame(Kind::NextKey)), Step::Take);
-        if self.core.role != role || !open || self.resumption().is_none() {
-            return Err(Misuse::WrongPhase);
-        }
+        let session = agreed(&mut self.slot).filter(|_| self.core.role == role && open);
+        let session = session.ok_or(Misuse::WrongPhase)?;
         let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
-        self.core.pending.next_key(NextKey { hash, seconds });
+        session.link.next_key = Some(NextKey { hash, seconds });
         Ok(())
     }
 }

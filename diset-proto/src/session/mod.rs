@@ -5,12 +5,14 @@
 //! `sending` and `receiving` are its two directions; where messages are kept is in
 //! [`crate::store`].
 
+mod link;
 mod receiving;
 mod record;
 mod sending;
 
 use serde::Serialize;
 
+use self::link::Link;
 pub(crate) use self::receiving::Arrival;
 use self::receiving::Receiving;
 pub use self::record::{BadRecord, SessionRecord};
@@ -103,6 +105,7 @@ pub struct Session<R, I> {
     /// Service: what it may show as long as it may not have read the newer one.
     former: Option<Token>,
     resumption: Option<Resumption>,
+    pub(crate) link: Link,
 }
 
 impl<R: Replay, I: Inbox> Session<R, I> {
@@ -115,6 +118,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: None,
             former: None,
             resumption: None,
+            link: Link::IDLE,
         }
     }
 
@@ -151,6 +155,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: record.token.map(Token::from_bytes),
             former: record.former.map(Token::from_bytes),
             resumption: None,
+            link: Link::IDLE,
         })
     }
 
@@ -200,6 +205,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// opened.
     pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
         self.sending.take_outcome()
+    }
+
+    /// Whether outcomes that are not Ok wait to be taken.
+    pub(crate) fn has_outcomes(&self) -> bool {
+        self.sending.has_outcomes()
     }
 
     /// How far the messages of this side have got.
@@ -267,6 +277,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Client: what it says about its session.
     pub(crate) fn request(&mut self) -> Resume {
+        self.link = Link::IDLE;
         let durable = self.receiving.inbox.is_durable();
         let known = self.token.map(|token| (token, self.claim()));
         Resume { known, durable }
@@ -356,6 +367,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             Resumption::Resumed { .. } => Ok(self.claim()),
             Resumption::New { why } => Err(why),
         };
+        self.link.is_fresh = true;
         Some((Answer { resumed, durable }, self.token))
     }
 
@@ -396,6 +408,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// Service: a frame has come on the connection, so the client has read the acceptance
     /// (PROTOCOL N-4).
     pub(crate) fn confirm_handshake(&mut self) {
+        self.link.is_fresh = false;
         self.former = None;
         self.receiving.confirm_handshake();
     }
@@ -404,6 +417,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     pub(crate) fn detach(&mut self) {
         self.receiving.detach();
         self.resumption = None;
+        self.link = Link::IDLE;
     }
 
     // ── while there is a connection ─────────────────────────────────────────────────

@@ -243,6 +243,11 @@ impl<R: Replay> Sending<R> {
         None
     }
 
+    /// Whether there is one, as far as that is known without a look at the store.
+    pub(super) fn has_outcomes(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// What of this is claimed.
     pub(super) fn claim(&self) -> (u64, u64) {
         (self.processed - self.base, self.sent - self.base)

@@ -67,15 +67,17 @@ pub struct Proposal<'f> {
     pub(crate) digest: Option<Digest>,
     pub(crate) limits: PeerLimits,
     pub(crate) records: Option<u32>,
-    /// What it says of its session, when it keeps one: field 6.
+    /// What it says of its session, when it keeps one: field 6. It can be read.
+    #[cfg(feature = "alloc")]
     session: Option<Cursor<'f>>,
     pub(crate) args: Args<'f>,
 }
 
 impl<'f> Proposal<'f> {
     /// What it says of its session; `None` from a client that keeps none.
-    pub(crate) fn resume(&self) -> Result<Option<Resume>, BadPacket> {
-        self.session.map(Resume::read).transpose()
+    #[cfg(feature = "alloc")]
+    pub(crate) fn resume(&self) -> Option<Resume> {
+        self.session.and_then(|value| Resume::read(value).ok())
     }
 
     /// The service it wants to talk to.
@@ -107,7 +109,9 @@ impl<'f> Proposal<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let (mut service, mut identity, mut digest, mut limits) = (None, None, None, None);
-        let (mut records, mut args, mut adopts, mut session) = (None, Args::default(), false, None);
+        let (mut records, mut args, mut adopts) = (None, Args::default(), false);
+        #[cfg(feature = "alloc")]
+        let mut session = None;
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
@@ -128,7 +132,13 @@ impl<'f> Proposal<'f> {
                     records = Some(value.u32()?);
                     value.end()?;
                 }
-                6 => session = Some(value),
+                6 => {
+                    Resume::read(value)?;
+                    #[cfg(feature = "alloc")]
+                    {
+                        session = Some(value);
+                    }
+                }
                 7 => args = Args::parse(value)?,
                 8 => {
                     value.end()?;
@@ -149,6 +159,7 @@ impl<'f> Proposal<'f> {
             digest,
             limits: limits.ok_or(BadPacket::Field(4))?,
             records,
+            #[cfg(feature = "alloc")]
             session,
             args,
         })

@@ -1,0 +1,49 @@
+//! What a session is busy with on its connection: frames that are to be written, and what was lent.
+//!
+//! It is here and not in the connection, so that one without a session does not pay for it.
+
+use crate::time::Instant;
+use crate::wire::session::NextKey;
+
+/// New on each connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    /// Service: nothing has come that shows that the client has read the acceptance.
+    pub(crate) is_fresh: bool,
+    /// The message that was lent last, when it is an acked one; else 0.
+    pub(crate) lent: u64,
+    /// An acknowledgement is to be written.
+    pub(crate) ack: bool,
+    /// How many bytes must leave until the last acknowledgement has left.
+    pub(crate) ack_waits: usize,
+    /// When acknowledgements that wait leave at the latest.
+    pub(crate) ack_at: Option<Instant>,
+    pub(crate) next_key: Option<NextKey>,
+}
+
+impl Link {
+    /// As it is between connections.
+    pub(crate) const IDLE: Self = Self {
+        is_fresh: false,
+        lent: 0,
+        ack: false,
+        ack_waits: 0,
+        ack_at: None,
+        next_key: None,
+    };
+
+    /// Whether there is anything to write.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.ack || self.next_key.is_some()
+    }
+
+    /// Whether an acknowledgement is to be written, or has not left yet.
+    pub(crate) const fn is_acking(&self) -> bool {
+        self.ack || self.ack_waits > 0
+    }
+
+    /// So many bytes have left.
+    pub(crate) const fn left(&mut self, count: usize) {
+        self.ack_waits = self.ack_waits.saturating_sub(count);
+    }
+}
