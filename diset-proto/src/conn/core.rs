@@ -110,10 +110,10 @@ impl Core {
             liveness.received(now);
         }
         self.check_settled(slot);
-        self.confirm_handshake(slot);
         let taken = match frame.0 {
             Ok(raw) => {
                 let kind = Kind::of(raw.head);
+                self.confirm_handshake(kind, slot);
                 match step(self.phase, Input::Frame(kind)) {
                     Step::Take | Step::To(_) => self.take(now, kind, raw, slot),
                     Step::Fault(code) => Err(Notice::new(code).with_text(kind.name())),

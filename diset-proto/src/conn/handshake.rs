@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use super::Role;
 use super::core::{Core, bad_packet};
 use super::event::Event;
+use super::incoming::untaken;
 use super::liveness::Liveness;
 use super::slot::SessionSlot;
 use super::state::{Input, Phase, Step, step};
@@ -17,6 +18,7 @@ use crate::id::{Identity, ServiceName, Trid};
 use crate::limits::{Limits, MAX_HANDSHAKE_FRAME};
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
+use crate::session::Objection;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::args::Arg;
@@ -256,7 +258,12 @@ impl Core {
         if let Some(session) = slot.session_mut() {
             session
                 .answered(acceptance.session.as_ref(), acceptance.token, acceptance.trid)
-                .map_err(|_| Notice::new(Code::StateConflict))?;
+                .map_err(|objection| match objection {
+                    Objection::Contradiction => {
+                        Notice::new(Code::StateConflict).with_text("the claim of the service does not fit")
+                    }
+                    Objection::Untaken => untaken(),
+                })?;
         }
         for (number, verdict) in acceptance.verdicts() {
             if !self.agreement.set(number, verdict) {

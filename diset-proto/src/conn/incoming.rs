@@ -10,7 +10,7 @@ use crate::definition::{Direction, Key, Verdict};
 use crate::error::Cause;
 use crate::message::{DecodeError, Held, MessageRef, Payload, Tag};
 use crate::schema::walk::Invalid;
-use crate::session::{Arrival, Outcome};
+use crate::session::{Arrival, Objection, Outcome};
 use crate::status::{Code, Notice, Text};
 use crate::store::{Stored, Unsure};
 use crate::wire::frame::{Frame, Kind, RawFrame};
@@ -72,9 +72,10 @@ impl Core {
     ) -> Result<Option<Event<'static>>, Notice> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let ack = Ack::read(body).map_err(|bad| bad_packet(Kind::Ack, bad))?;
-        session
-            .acked(&ack)
-            .map_err(|_| Notice::new(Code::PacketMalformed).with_text("ack of what was not sent"))?;
+        session.acked(&ack).map_err(|objection| match objection {
+            Objection::Contradiction => Notice::new(Code::PacketMalformed).with_text("ack of what was not sent"),
+            Objection::Untaken => untaken(),
+        })?;
         Ok(Some(Event::Acknowledged))
     }
 
@@ -98,8 +99,9 @@ impl Core {
         if !matches!(self.phase, Phase::Open | Phase::Leaving) || self.unsettled.is_some() {
             return Err(frame);
         }
-        self.confirm_handshake(slot);
-        match Kind::of(raw.head) {
+        let kind = Kind::of(raw.head);
+        self.confirm_handshake(kind, slot);
+        match kind {
             Kind::Message => self.message(raw).ok_or(frame),
             Kind::Acked => match self.take_acked(raw, slot) {
                 Ok(Some(Event::Message(message))) => {
@@ -121,10 +123,12 @@ impl Core {
     }
 
     /// The first frame on an open connection shows a service that the client has read the
-    /// acceptance (PROTOCOL N-4).
+    /// acceptance (PROTOCOL N-4). An error does not: it may come from one that gave up before.
     #[inline]
-    pub(super) fn confirm_handshake<S: SessionSlot>(&self, slot: &mut S) {
-        if let Some(session) = agreed(slot).filter(|session| session.link.is_fresh) {
+    pub(super) fn confirm_handshake<S: SessionSlot>(&self, kind: Kind, slot: &mut S) {
+        if let Some(session) = agreed(slot).filter(|session| session.link.is_fresh)
+            && !matches!(kind, Kind::Error | Kind::Ignorable | Kind::Unknown)
+        {
             session.confirm_handshake();
         }
     }
@@ -258,6 +262,11 @@ const fn stored(key: Key, payload: &[u8]) -> Stored<'_> {
         repeated: false,
         payload,
     }
+}
+
+/// This side's user is in arrears: the outcomes will be told again.
+pub(super) fn untaken() -> Notice {
+    Notice::new(Code::Busy).with_text("there are outcomes that nobody takes")
 }
 
 fn no_session() -> Notice {

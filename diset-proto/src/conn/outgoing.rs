@@ -127,12 +127,19 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let Some(session) = self.slot.session() else {
             return false;
         };
-        if session.resumption().is_none() || !session.is_waiting() {
+        if !session.is_waiting() {
             return false;
         }
-        session
-            .front()
-            .is_some_and(|(stored, _)| self.core.flow.could_send(length_of(stored.payload.len())))
+        // What can never leave is taken out, when there is room for its outcome.
+        session.front().is_some_and(|(stored, _)| {
+            let length = stored.payload.len();
+            let never = self.core.wire_of(stored.key).is_err() || !takes(&self.core, &self.out, length);
+            if never {
+                session.has_room()
+            } else {
+                self.core.flow.could_send(length_of(length))
+            }
+        })
     }
 
     /// Moves stored messages into the output, as far as credit and room reach.

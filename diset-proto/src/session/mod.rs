@@ -17,7 +17,7 @@ pub(crate) use self::receiving::Arrival;
 use self::receiving::Receiving;
 pub use self::record::{BadRecord, SessionRecord};
 use self::sending::Sending;
-pub(crate) use self::sending::{Contradiction, Refused};
+pub(crate) use self::sending::{Objection, Refused};
 use crate::definition::{Key, Verdict};
 use crate::error::{Bound, SendError};
 use crate::id::{Token, Trid};
@@ -318,14 +318,15 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// # Errors
     /// The reason why this session must be left alone, and is as it was; give the client another
     /// one by [`begin_with`](Self::begin_with), without a token.
+    /// [`NewReason::NoRoom`] when outcomes must be [taken](Self::take_outcome) first: refuse the
+    /// client for now, or take them and try again.
     pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), NewReason> {
         self.may_welcome(request, proven)?;
         let Some((shown, claim)) = &request.known else {
             self.begin_with(request, trid, NewReason::First, Some(token));
             return Ok(());
         };
-        self.resume(claim, request.durable)
-            .map_err(|_| NewReason::StateConflict)?;
+        self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
         // Also when the newest one never reached it: it may be lost again.
         self.former = Some(*shown);
         self.token = Some(token);
@@ -343,7 +344,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.agrees(claim) && self.receiving.agrees(claim)
     }
 
-    fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Contradiction> {
+    fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Objection> {
         let replayed = self.sending.resume(claim, peer_durable)?;
         self.receiving.confirm(claim.settled);
         self.resumption = Some(Resumption::Resumed { replayed });
@@ -377,7 +378,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         answer: Option<&Answer>,
         token: Option<Token>,
         trid: Trid,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Objection> {
         let Some(answer) = answer else {
             self.resumption = None;
             return Ok(());
@@ -387,10 +388,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                 if self.token.is_none() || token.is_none() || !self.agrees(claim) {
                     // The service was set back, or makes this up: it is asked for a new one next time.
                     self.token = None;
-                    return Err(Contradiction);
+                    return Err(Objection::Contradiction);
                 }
-                self.receiving.confirm_handshake();
                 self.resume(claim, answer.durable)?;
+                self.receiving.confirm_handshake();
                 self.token = token;
             }
             Err(why) => {
@@ -430,11 +431,13 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.receiving.refuse_arrival(message, code);
     }
 
-    pub(crate) fn skip(&mut self, next: Next) -> Result<(), Contradiction> {
-        self.receiving.skip(next.skipped, next.repeated).ok_or(Contradiction)
+    pub(crate) fn skip(&mut self, next: Next) -> Result<(), Objection> {
+        self.receiving
+            .skip(next.skipped, next.repeated)
+            .ok_or(Objection::Contradiction)
     }
 
-    pub(crate) fn acked(&mut self, ack: &Ack) -> Result<(), Contradiction> {
+    pub(crate) fn acked(&mut self, ack: &Ack) -> Result<(), Objection> {
         self.sending.acked(ack)
     }
 
@@ -451,8 +454,14 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.receiving.untell(ack);
     }
 
+    /// Whether a message waits that was not transmitted on this connection.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.sending.is_waiting()
+        self.resumption.is_some() && self.sending.is_waiting()
+    }
+
+    /// Whether a message that can never leave can be taken out.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sending.has_room()
     }
 
     pub(crate) fn front(&self) -> Option<(Stored<'_>, u64)> {
@@ -467,8 +476,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.refuse(number, refused)
     }
 
-    /// Whether nothing of either side is under way.
+    /// Whether nothing of either side is under way on this connection.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.sending.is_settled() && self.untold() == (0, 0)
+        self.resumption.is_none() || (self.sending.is_settled() && self.untold() == (0, 0))
     }
 }

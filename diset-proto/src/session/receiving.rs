@@ -7,6 +7,9 @@ use crate::status::Code;
 use crate::store::{Inbox, Stored};
 use crate::wire::session::{Ack, Claim, Failure, Failures};
 
+/// Numbers that are skipped end here (PROTOCOL Q-3), so that there are always some behind them.
+const LAST_NUMBER: u64 = u64::MAX / 2;
+
 /// One direction of a session, as its receiver sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Receiving<I> {
@@ -91,9 +94,10 @@ impl<I: Inbox> Receiving<I> {
         Arrival::New { number, repeated }
     }
 
-    /// Some numbers will never come.
+    /// Some numbers will never come. `None`: more than there are.
     pub(super) fn skip(&mut self, count: u64, repeated: bool) -> Option<()> {
-        self.arriving = self.arriving.checked_add(count)?;
+        let arriving = self.arriving.checked_add(count)?;
+        self.arriving = (arriving <= LAST_NUMBER).then_some(arriving)?;
         self.repeated = repeated;
         if self.arriving > self.received {
             self.received = self.arriving;
@@ -128,12 +132,19 @@ impl<I: Inbox> Receiving<I> {
         if number <= self.processed || number > self.received {
             return;
         }
-        if let Outcome::Failed(code) = outcome
-            && self.failed.push(Failure { number, code }).is_err()
-        {
-            // There is room for more than there can be (PROTOCOL Q-5). If not: rather never an
-            // outcome than a wrong one.
-            return;
+        if let Outcome::Failed(code) = outcome {
+            if self.processed < self.begun && self.begun < number {
+                // An earlier one is with its handler, and has its outcome still to come. This one
+                // was not begun, so it will come again.
+                return;
+            }
+            if self.failed.push(Failure { number, code }).is_err() {
+                // There is room for more than there can be (PROTOCOL Q-5). If not: rather never an
+                // outcome than a wrong one.
+                return;
+            }
+            // Nothing behind it runs (PROTOCOL M-4).
+            self.begun = number;
         }
         let through = if number >= self.last { self.received } else { number };
         self.done_through(through);

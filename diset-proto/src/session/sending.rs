@@ -38,9 +38,14 @@ pub(crate) struct Sending<R> {
 /// What keeps a stored message from leaving, for good.
 pub(crate) struct Refused(pub(crate) Outcome);
 
-/// The peer tells what cannot be.
+/// What the peer tells is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Contradiction;
+pub(crate) enum Objection {
+    /// It cannot be.
+    Contradiction,
+    /// The user must take outcomes first.
+    Untaken,
+}
 
 impl<R: Replay> Sending<R> {
     pub(super) const fn new(replay: R) -> Self {
@@ -93,34 +98,53 @@ impl<R: Replay> Sending<R> {
 
     /// Takes out the oldest message that was never transmitted; its number.
     pub(super) fn skip_oldest(&mut self) -> Option<u64> {
-        let number = self.replay.after(self.sent)?.number;
+        let mut stored = self.after(self.sent)?;
+        // Those were transmitted in a session that is lost.
+        while stored.repeated {
+            stored = self.after(stored.number)?;
+        }
+        let number = stored.number;
         self.replay.remove(number);
         Some(number)
     }
 
-    /// Whether a message waits that was not transmitted on this connection.
+    /// Whether a message waits that was not transmitted on this connection, kept or not.
     pub(super) fn is_waiting(&self) -> bool {
-        self.cursor.saturating_add(1) < self.next && self.front().is_some()
+        self.cursor.saturating_add(1) < self.next && self.after(self.cursor).is_some()
     }
 
     /// The message to be transmitted next, if it is kept, and how many numbers before it are skipped.
     pub(super) fn front(&self) -> Option<(Stored<'_>, u64)> {
-        let mut after = self.cursor;
+        let stored = self.after(self.cursor)?;
+        let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
+        (stored.number <= self.replay.kept()).then_some((stored, skipped))
+    }
+
+    /// The first message with a higher number that is to be transmitted.
+    fn after(&self, mut number: u64) -> Option<Stored<'_>> {
         loop {
-            let stored = self.replay.after(after)?;
-            let lost = stored.number <= self.unknown && stored.unsure == Unsure::Report;
-            if !lost {
-                let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
-                return (stored.number <= self.replay.kept()).then_some((stored, skipped));
+            let stored = self.replay.after(number)?;
+            if !self.is_lost(&stored) {
+                return Some(stored);
             }
-            after = stored.number;
+            number = stored.number;
         }
+    }
+
+    /// Whether nobody knows what became of it, which is still to be told to the user.
+    fn is_lost(&self, stored: &Stored<'_>) -> bool {
+        stored.number <= self.unknown && stored.unsure == Unsure::Report
     }
 
     /// The front was transmitted.
     pub(super) fn transmitted(&mut self, number: u64) {
         self.cursor = number;
         self.sent = self.sent.max(number);
+    }
+
+    /// Whether there is room for an outcome that is not Ok.
+    pub(super) fn has_room(&self) -> bool {
+        !self.failed.is_full()
     }
 
     /// The front can never be transmitted. False when the user must take outcomes first.
@@ -133,11 +157,14 @@ impl<R: Replay> Sending<R> {
     }
 
     /// The peer has more than before.
-    pub(super) fn acked(&mut self, ack: &Ack) -> Result<(), Contradiction> {
-        let received = self.received.checked_add(ack.received).ok_or(Contradiction)?;
-        let processed = self.processed.checked_add(ack.processed).ok_or(Contradiction)?;
+    pub(super) fn acked(&mut self, ack: &Ack) -> Result<(), Objection> {
+        let received = self.received.checked_add(ack.received);
+        let processed = self.processed.checked_add(ack.processed);
+        let (Some(received), Some(processed)) = (received, processed) else {
+            return Err(Objection::Contradiction);
+        };
         if received > self.cursor || processed > received {
-            return Err(Contradiction);
+            return Err(Objection::Contradiction);
         }
         let from = self.processed;
         self.note(ack.failed.iter().map(|failure| (from + failure.number, failure.code)))?;
@@ -145,13 +172,15 @@ impl<R: Replay> Sending<R> {
         Ok(())
     }
 
-    /// Remembers outcomes that are not Ok, for the user.
-    fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Contradiction> {
+    /// Remembers outcomes that are not Ok, for the user: all of them or none.
+    fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
+        let before = self.failed.len();
         for (number, code) in failed {
             // A user that never takes outcomes would lose them.
-            self.failed
-                .push((number, Outcome::Failed(code)))
-                .map_err(|_| Contradiction)?;
+            if self.failed.push((number, Outcome::Failed(code))).is_err() {
+                self.failed.truncate(before);
+                return Err(Objection::Untaken);
+            }
         }
         Ok(())
     }
@@ -159,8 +188,16 @@ impl<R: Replay> Sending<R> {
     fn progress(&mut self, received: u64, processed: u64) {
         (self.received, self.processed) = (received, processed);
         // PROTOCOL Q-4
-        self.replay
-            .remove_through(if self.peer_durable { received } else { processed });
+        let done = if self.peer_durable { received } else { processed };
+        if self.unknown == 0 {
+            self.replay.remove_through(done);
+        } else {
+            let mut last = 0;
+            while let Some(stored) = self.after(last).filter(|stored| stored.number <= done) {
+                last = stored.number;
+                self.replay.remove(last);
+            }
+        }
     }
 
     /// Whether what the peer claims can be (PROTOCOL N-3): nothing that it had has gone, and it
@@ -182,7 +219,7 @@ impl<R: Replay> Sending<R> {
 
     /// The session goes on, with what the peer claims and has been agreed to. How many messages
     /// are transmitted again.
-    pub(super) fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<u64, Contradiction> {
+    pub(super) fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<u64, Objection> {
         let (base, before) = (self.base, self.processed);
         let told = claim.failed.iter().map(|failure| (base + failure.number, failure.code));
         self.note(told.filter(|(number, _)| *number > before))?;
@@ -192,9 +229,7 @@ impl<R: Replay> Sending<R> {
         self.cursor = received;
         let mut again = 0;
         let mut last = received;
-        while let Some(stored) = self.replay.after(last)
-            && stored.number <= self.sent
-        {
+        while let Some(stored) = self.after(last).filter(|stored| stored.number <= self.sent) {
             again += 1;
             last = stored.number;
         }

@@ -1,0 +1,355 @@
+//! One engine with a session, and the frames that its peer would send.
+
+use core::time::Duration;
+
+use diset_proto::store::{HeapReplay, Unsure, Volatile};
+use diset_proto::{
+    Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Held, Identity, Instant, Limits,
+    MessageOf, NewReason, Outcome, Schema, SendError, ServiceDef, Session, Tag, Token, Trid, define_service,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Reading {
+    pub(crate) value: u8,
+}
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Blob<'a> {
+    pub(crate) bytes: &'a [u8],
+}
+#[derive(Debug, Serialize, Deserialize, Schema)]
+pub(crate) struct Order {
+    pub(crate) value: u8,
+}
+
+define_service! {
+    pub(crate) Meter = "Test/Meter";
+    from_service: [Order],
+    both: [Reading, Blob<'a>],
+}
+
+pub(crate) const READING: u8 = <Reading as MessageOf<Meter>>::NUMBER;
+pub(crate) const ORDER: u8 = <Order as MessageOf<Meter>>::NUMBER;
+pub(crate) const BLOB: u8 = <Blob<'_> as MessageOf<Meter>>::NUMBER;
+
+pub(crate) type Memory = Session<HeapReplay, Volatile>;
+pub(crate) type Conn = Connection<GrowBuf, Option<Box<Memory>>>;
+
+pub(crate) const PREAMBLE: &[u8] = &[0xd1, b'S', b'E', b'T', 1];
+/// 65536 bytes, 524288 bytes, 16384 messages, 60000 ms.
+const LIMITS: &[u8] = &[0x80, 0x80, 0x04, 0x80, 0x80, 0x20, 0x80, 0x80, 0x01, 0xe0, 0xd4, 0x03];
+
+pub(crate) const PROPOSAL: u8 = 0x80;
+pub(crate) const ACCEPTANCE: u8 = 0x81;
+pub(crate) const ERROR: u8 = 0x89;
+pub(crate) const ACKED: u8 = 0x40;
+pub(crate) const ACK: u8 = 0x8a;
+pub(crate) const NEXT: u8 = 0x8c;
+pub(crate) const NEXT_KEY: u8 = 0x8d;
+
+/// Tokens that a service makes here.
+pub(crate) fn token(number: u64) -> [u8; 16] {
+    [number as u8; 16]
+}
+
+/// A frame by hand: head and body, with its length in front.
+pub(crate) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    varint(body.len() as u64 + 1, &mut bytes);
+    bytes.push(head);
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+pub(crate) fn varint(mut value: u64, bytes: &mut Vec<u8>) {
+    while value > 0x7f {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+pub(crate) fn varints(values: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    values.iter().for_each(|value| varint(*value, &mut bytes));
+    bytes
+}
+
+fn field(tag: u8, value: &[u8], body: &mut Vec<u8>) {
+    body.push(tag);
+    varint(value.len() as u64, body);
+    body.extend_from_slice(value);
+}
+
+/// A proposal, with what it says of a session.
+pub(crate) fn proposal(session: Option<&[u8]>) -> Vec<u8> {
+    let mut body = Vec::new();
+    field(0x81, Meter::CATALOG.service().as_str().as_bytes(), &mut body);
+    field(0x82, &[1; 16], &mut body);
+    field(0x83, Meter::CATALOG.digest().as_bytes(), &mut body);
+    field(0x84, LIMITS, &mut body);
+    if let Some(session) = session {
+        field(0x06, session, &mut body);
+    }
+    [PREAMBLE, &frame(PROPOSAL, &body)].concat()
+}
+
+/// An acceptance, with what it says of a session, and a token.
+pub(crate) fn acceptance(session: Option<&[u8]>, token: Option<&[u8]>) -> Vec<u8> {
+    acceptance_of(&[], session, token)
+}
+
+/// As [`acceptance`], with verdicts.
+pub(crate) fn acceptance_of(verdicts: &[u8], session: Option<&[u8]>, token: Option<&[u8]>) -> Vec<u8> {
+    let mut body = Vec::new();
+    field(0x81, &[1], &mut body);
+    field(0x82, LIMITS, &mut body);
+    if !verdicts.is_empty() {
+        field(0x83, verdicts, &mut body);
+    }
+    if let Some(session) = session {
+        field(0x04, session, &mut body);
+    }
+    if let Some(token) = token {
+        field(0x05, token, &mut body);
+    }
+    [PREAMBLE, &frame(ACCEPTANCE, &body)].concat()
+}
+
+/// A claim: settled, sent, received, processed, and outcomes.
+pub(crate) fn claim(values: [u64; 4], failed: &[(u64, u64)]) -> Vec<u8> {
+    let pairs = failed.iter().flat_map(|(number, code)| [*number, *code]);
+    varints(&values.into_iter().chain(pairs).collect::<Vec<_>>())
+}
+
+/// The session field of a client that goes on with this token.
+pub(crate) fn returning(shown: &[u8; 16], claim: &[u8]) -> Vec<u8> {
+    [&[1], &shown[..], claim].concat()
+}
+
+/// The session field of a service that goes on.
+pub(crate) fn resumed(claim: &[u8]) -> Vec<u8> {
+    [&[0, 0], claim].concat()
+}
+
+/// The session fields of those that begin: of a client, of a service.
+pub(crate) const FIRST: &[u8] = &[0];
+pub(crate) const NEW_FIRST: &[u8] = &[1, 0];
+
+pub(crate) fn memory() -> Box<Memory> {
+    Box::new(Session::new(HeapReplay::new(100, 10_000), Volatile))
+}
+
+/// What is done with a message that comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Handle,
+    Hold,
+    Ignore,
+}
+
+/// One side, and what it saw.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) conn: Conn,
+    rx: Deframer<GrowBuf>,
+    pub(crate) now: Instant,
+    pub(crate) policy: Policy,
+    /// Values of the messages that were handled.
+    pub(crate) got: Vec<u8>,
+    /// What waits for its handler.
+    pub(crate) held: Vec<(Tag, Held)>,
+    pub(crate) repeated: Vec<bool>,
+    pub(crate) drops: usize,
+    /// Service: what it has of the client; whether the transport proves who that is; its last trid.
+    pub(crate) kept: Option<Box<Memory>>,
+    pub(crate) proven: bool,
+    pub(crate) trid: u64,
+    /// Service: what the client was told of its session.
+    pub(crate) refused: Option<NewReason>,
+}
+
+impl Side {
+    fn new(conn: Conn) -> Self {
+        Self {
+            conn,
+            rx: Deframer::new(GrowBuf::new(100_000)),
+            now: Instant::from_millis(1000),
+            policy: Policy::Handle,
+            got: Vec::new(),
+            held: Vec::new(),
+            repeated: Vec::new(),
+            drops: 0,
+            kept: None,
+            proven: true,
+            trid: 0,
+            refused: None,
+        }
+    }
+
+    /// A client that has proposed, with this session or none.
+    pub(crate) fn client(session: Option<Box<Memory>>) -> Self {
+        let config = ClientConfig {
+            catalog: Meter::CATALOG,
+            identity: Identity::from_bytes([1; 16]),
+            limits: Limits::SERVER,
+            args: &[],
+        };
+        let output = GrowBuf::new(100_000);
+        let conn = Connection::client_in_session(Instant::from_millis(1000), &config, output, session).unwrap();
+        let mut side = Self::new(conn);
+        side.take();
+        side
+    }
+
+    /// A service that waits, with what it has of the client.
+    pub(crate) fn service(kept: Option<Box<Memory>>) -> Self {
+        let (now, output) = (Instant::from_millis(1000), GrowBuf::new(100_000));
+        let service = Connection::service(now, Meter::CATALOG, Limits::SERVER, output).unwrap();
+        let mut side = Self::new(service.with_sessions(None));
+        side.kept = kept;
+        side
+    }
+
+    /// A client or a service whose session has just begun.
+    pub(crate) fn begun(service: bool) -> Self {
+        let mut side;
+        if service {
+            side = Self::service(None);
+            side.feed(&proposal(Some(FIRST)));
+        } else {
+            side = Self::client(Some(memory()));
+            side.feed(&acceptance(Some(NEW_FIRST), Some(&token(1))));
+        }
+        side.take();
+        assert!(side.conn.resumption().is_some(), "{side:?}");
+        side
+    }
+
+    /// The next connection of the same two sides; the session moves to it.
+    pub(crate) fn again(mut self) -> Self {
+        if self.trid > 0 {
+            let mut side = Self::service(self.conn.take_session().or(self.kept));
+            side.trid = self.trid;
+            side
+        } else {
+            Self::client(self.conn.take_session())
+        }
+    }
+
+    /// Takes what the peer sent.
+    pub(crate) fn feed(&mut self, mut input: &[u8]) {
+        self.conn.handle_received(self.now);
+        while let Some(frame) = self.rx.next(&mut input, self.conn.max_frame()) {
+            match self.conn.handle_frame(self.now, frame) {
+                Some(Event::Proposed(_)) => self.admit(),
+                Some(Event::Message(message)) => {
+                    let tag = message.tag();
+                    let repeated = message.maybe_repeated();
+                    if self.policy == Policy::Ignore {
+                        drop(message);
+                        continue;
+                    }
+                    let Ok((reading, held)) = self.conn.decode_held::<Reading>(message) else {
+                        continue;
+                    };
+                    match self.policy {
+                        Policy::Hold => self.held.push((tag, held)),
+                        _ => {
+                            self.got.push(reading.value);
+                            self.repeated.push(repeated);
+                            self.conn.release(held);
+                        }
+                    }
+                }
+                Some(Event::Dropped(_)) => self.drops += 1,
+                _ => {}
+            }
+        }
+        assert!(self.drops <= 1);
+    }
+
+    fn admit(&mut self) {
+        self.trid += 1;
+        let trid = Trid::new(self.trid);
+        let fresh = Token::from_bytes(token(self.trid));
+        let session = self.conn.resume_request().cloned().map(|request| {
+            if let Some(mut kept) = self.kept.take() {
+                match kept.welcome(&request, trid, self.proven, fresh) {
+                    Ok(()) => return kept,
+                    Err(why) => {
+                        self.refused = Some(why);
+                        self.kept = Some(kept);
+                        let mut passing = memory();
+                        passing.begin_with(&request, trid, why, None);
+                        return passing;
+                    }
+                }
+            }
+            let mut session = memory();
+            let why = if request.is_return() {
+                NewReason::Forgotten
+            } else {
+                NewReason::First
+            };
+            session.begin_with(&request, trid, why, Some(fresh));
+            session
+        });
+        let accepted = self.conn.accept_in_session(self.now, Admission::new(trid), session);
+        assert!(matches!(accepted, Ok(Some(Event::Connected(_)))));
+    }
+
+    /// Everything that leaves now.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let bytes = self.conn.transmit().to_vec();
+        self.conn.transmitted(bytes.len());
+        bytes
+    }
+
+    /// Everything that leaves within a second.
+    pub(crate) fn leave(&mut self) -> Vec<u8> {
+        let mut bytes = self.take();
+        let end = self.now.after(Duration::from_secs(1));
+        for _ in 0..100 {
+            match self.conn.wake() {
+                Some(wake) if wake <= end => {
+                    self.now = self.now.max(wake);
+                    if let Some(Event::Dropped(_)) = self.conn.handle_time(self.now) {
+                        self.drops += 1;
+                    }
+                    bytes.extend(self.take());
+                }
+                _ => return bytes,
+            }
+        }
+        panic!("it never comes to rest: {self:?}");
+    }
+
+    pub(crate) fn send(&mut self, value: u8) -> u64 {
+        self.send_unsure(value, Unsure::Report).unwrap()
+    }
+
+    pub(crate) fn send_unsure(&mut self, value: u8, unsure: Unsure) -> Result<u64, SendError> {
+        self.conn.send_acked(READING, &Reading { value }, unsure)
+    }
+
+    /// All outcomes that are not Ok.
+    pub(crate) fn outcomes(&mut self) -> Vec<(u64, Outcome)> {
+        core::iter::from_fn(|| self.conn.take_outcome()).collect()
+    }
+
+    /// It found this error: code and text.
+    #[track_caller]
+    pub(crate) fn assert_found(&self, code: Code, text: &str, rule: &str) {
+        let Some(Cause::OurError(notice)) = self.conn.cause() else {
+            panic!("{rule}: {:?}", self.conn.cause());
+        };
+        assert_eq!((notice.code(), notice.text()), (code, text), "{rule}");
+        assert_eq!(self.drops, 1, "{rule}");
+    }
+}
+
+/// An acked message with this value.
+pub(crate) fn acked(value: u8) -> Vec<u8> {
+    frame(ACKED, &[READING, value])
+}
