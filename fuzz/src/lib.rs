@@ -14,6 +14,7 @@ mod model;
 mod pair;
 mod peer;
 mod serial;
+mod sessions;
 mod typed;
 
 pub use engine::{client_ops, packets, service_ops};
@@ -21,6 +22,7 @@ pub use handshake::{acceptance, definitions, notice, proposal};
 pub use learned::{catalog, values};
 pub use pair::pair;
 pub use serial::serial;
+pub use sessions::sessions;
 pub use typed::typed;
 
 use diset_proto::Deframer;
@@ -43,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     ("definitions", definitions),
     ("notice", notice),
     ("serial", serial),
+    ("sessions", sessions),
 ];
 
 /// Operands are read from the front; at the end they are 0.

@@ -160,15 +160,18 @@ impl<I: Inbox> Receiving<I> {
     /// What may be told: no more than is kept (PROTOCOL Q-6).
     fn tellable(&self) -> (u64, u64) {
         let (received, processed) = self.inbox.kept();
-        (self.received.min(received), self.processed.min(processed))
+        let processed = self.processed.min(processed);
+        // What was dealt with was received, whatever the inbox makes of numbers that are skipped.
+        (self.received.min(received).max(processed), processed)
     }
 
-    /// How much has not been told yet: received, dealt with.
+    /// How much has not been told yet: received, dealt with. Of what was kept after the claim only
+    /// what has come again: the peer does not know that it was here (PROTOCOL Q-2).
     pub(super) fn untold(&self) -> (u64, u64) {
         let (received, processed) = self.tellable();
         (
-            received.saturating_sub(self.told_received),
-            processed.saturating_sub(self.told_processed),
+            received.min(self.arriving).saturating_sub(self.told_received),
+            processed.min(self.arriving).saturating_sub(self.told_processed),
         )
     }
 
