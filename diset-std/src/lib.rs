@@ -60,6 +60,7 @@
 //! - `ring`: cryptography by ring. With both, or none, see [`tls`] for which is taken.
 //! - `metrics`: what [`ServiceHandle::counters`] shows also goes to the recorder of the `metrics` facade, as
 //!   `diset_accepted_total` and so on, with the labels `service` and `kind`; gauges `diset_live`, `diset_in_handshake`.
+//! - `durable`: sessions that outlive the process of a service, in a file: `store`.
 //! - `throwaway`: certificates for demos and tests, [`tls::throwaway`].
 #![forbid(unsafe_code)]
 
@@ -75,6 +76,8 @@ mod link;
 mod service;
 mod session;
 mod socket;
+#[cfg(feature = "durable")]
+pub mod store;
 pub mod tls;
 
 pub use any::{AnyMessage, NotThis};

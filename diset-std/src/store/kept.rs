@@ -1,0 +1,285 @@
+//! The two stores of a session that is kept: in memory, with a journal to the file.
+
+use core::fmt;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use diset_proto::Trid;
+use diset_proto::store::{HeapReplay, Inbox, Replay, Stored};
+
+use super::StoreBounds;
+use super::book::SessionBook;
+use super::changes::{Change, OVERHEAD};
+use super::journal::Cell;
+use super::layout::{self, Row};
+
+/// What stands in a row before the payload.
+const ROW_HEAD: usize = 17;
+
+/// What a message of this length takes of the journal.
+const fn room_for(len: usize) -> usize {
+    len.saturating_add(ROW_HEAD + OVERHEAD)
+}
+
+/// What a session has sent, and has no outcome yet.
+///
+/// All of it is in memory, and what is [`kept`](Replay::kept) is also in the file. It never waits
+/// for the disk. [`reserve`](Replay::reserve) refuses when the session's bounds are reached, or
+/// when so much waits to be written that the journal is full.
+pub struct KeptReplay {
+    memory: HeapReplay,
+    cell: Arc<Cell>,
+    /// The one that is being written, and what room it has taken in the journal.
+    reserved: Option<(u64, usize)>,
+}
+
+impl KeptReplay {
+    pub(super) fn new(cell: Arc<Cell>, max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            memory: HeapReplay::new(max_messages, max_bytes),
+            cell,
+            reserved: None,
+        }
+    }
+
+    /// Puts back what is in the file. False when it does not fit.
+    pub(super) fn put_back(&mut self, message: Stored<'_>) -> bool {
+        let Some(place) = self.memory.reserve(message, message.payload.len()) else {
+            return false;
+        };
+        place.copy_from_slice(message.payload);
+        self.memory.commit();
+        self.cell.count_bytes(0, message.payload.len());
+        true
+    }
+
+    /// Removes by this, and says so, if there was something.
+    fn removing(&mut self, change: Change, remove: impl FnOnce(&mut HeapReplay)) {
+        let (count, bytes) = (self.memory.len(), self.memory.bytes());
+        remove(&mut self.memory);
+        if self.memory.len() < count {
+            self.cell.count_bytes(bytes, self.memory.bytes());
+            self.cell.stage(change);
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some((_, room)) = self.reserved.take() {
+            self.cell.shared.give_room(room);
+        }
+    }
+}
+
+impl Replay for KeptReplay {
+    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
+        self.give_back();
+        let room = room_for(len);
+        if !self.cell.take_room(room) {
+            return None;
+        }
+        self.reserved = Some((head.number, room));
+        let place = self.memory.reserve(head, len);
+        if place.is_none()
+            && let Some((_, room)) = self.reserved.take()
+        {
+            self.cell.shared.give_room(room);
+        }
+        place
+    }
+
+    fn commit(&mut self) {
+        let Some((number, _)) = self.reserved.take() else {
+            return;
+        };
+        let before = self.memory.bytes();
+        self.memory.commit();
+        self.cell.count_bytes(before, self.memory.bytes());
+        if let Some(stored) = self.memory.after(number.saturating_sub(1)) {
+            self.cell.stage(Change::Stored(number, layout::row(stored)));
+        }
+    }
+
+    fn after(&self, number: u64) -> Option<Stored<'_>> {
+        self.memory.after(number)
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.removing(Change::Removed(number), |memory| memory.remove(number));
+    }
+
+    fn remove_through(&mut self, number: u64) {
+        self.removing(Change::RemovedThrough(number), |memory| memory.remove_through(number));
+    }
+
+    fn mark_repeated(&mut self, number: u64) {
+        self.memory.mark_repeated(number);
+        self.cell.stage(Change::Repeated(number));
+    }
+
+    /// The last one that is in the file.
+    fn kept(&self) -> u64 {
+        self.cell.kept().stored
+    }
+
+    fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+}
+
+impl Drop for KeptReplay {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl fmt::Debug for KeptReplay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptReplay")
+            .field("messages", &self.memory.len())
+            .field("bytes", &self.memory.bytes())
+            .field("kept", &self.kept())
+            .finish()
+    }
+}
+
+/// What a session has received, and is not handled yet.
+///
+/// The messages themselves are in the file alone, as the engine hands each one out when it comes.
+/// It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
+/// [`Busy`](diset_proto::Code::Busy), when the session's bounds are reached or the journal is full:
+/// a service that stops to read while [`DurableStore::is_crowded`](super::DurableStore::is_crowded)
+/// does not get there.
+pub struct KeptInbox {
+    book: SessionBook,
+    began: Trid,
+    /// What is not handled: beginning, number, length.
+    waiting: VecDeque<(Trid, u64, usize)>,
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+impl KeptInbox {
+    pub(super) fn new(cell: Arc<Cell>, began: Trid, bounds: &StoreBounds) -> Self {
+        Self {
+            book: SessionBook::new(cell),
+            began,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            max_messages: bounds.inbox_messages,
+            max_bytes: bounds.inbox_bytes,
+        }
+    }
+
+    /// Notes what is in the file.
+    pub(super) fn put_back(&mut self, began: Trid, number: u64, len: usize) {
+        self.waiting.push_back((began, number, len));
+        self.bytes += len;
+        self.book.cell().count_bytes(0, len);
+    }
+
+    /// The session's book: keep one to reach the session's place in the store while the session
+    /// itself is in a connection.
+    pub const fn book(&self) -> &SessionBook {
+        &self.book
+    }
+
+    /// How many messages are not handled.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many bytes of payload they have.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The messages that came before the session [began anew](Inbox::begin_anew), up to this one,
+    /// are handled. Such messages are handled first and in their order, as all others; but the
+    /// session counts anew and must not be told of them by
+    /// [`begin`](diset_proto::Session::begin) and [`settle`](diset_proto::Session::settle).
+    /// `began` is what [`Session::began`](diset_proto::Session::began) was when the message came.
+    pub fn handled_before(&mut self, began: Trid, number: u64) {
+        if began != self.began {
+            self.handled(began, number);
+        }
+    }
+
+    fn handled(&mut self, began: Trid, number: u64) {
+        let (count, bytes) = (self.waiting.len(), self.bytes);
+        let left = &mut self.bytes;
+        self.waiting.retain(|(of, received, len)| {
+            let goes = *of == began && *received <= number;
+            if goes {
+                *left -= len;
+            }
+            !goes
+        });
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        let gone = count - self.waiting.len();
+        if gone > 0 {
+            let cell = self.book.cell();
+            cell.count_bytes(bytes, self.bytes);
+            cell.stage(Change::Handled(began.number(), number, gone));
+        }
+    }
+}
+
+impl Inbox for KeptInbox {
+    fn put(&mut self, message: Stored<'_>) -> bool {
+        let len = message.payload.len();
+        let sum = self.bytes.saturating_add(len);
+        let cell = self.book.cell();
+        if self.waiting.len() >= self.max_messages || sum > self.max_bytes || !cell.take_room(room_for(len)) {
+            return false;
+        }
+        let row: Row = layout::row(message);
+        cell.count_bytes(0, len);
+        cell.stage(Change::Received(self.began.number(), message.number, row));
+        self.waiting.push_back((self.began, message.number, len));
+        self.bytes = sum;
+        true
+    }
+
+    fn done_through(&mut self, number: u64) {
+        self.handled(self.began, number);
+    }
+
+    fn begin_anew(&mut self, began: Trid) {
+        self.began = began;
+    }
+
+    fn kept(&self) -> (u64, u64) {
+        let kept = self.book.cell().kept();
+        if kept.began == self.began {
+            (kept.received, kept.processed)
+        } else {
+            (0, 0)
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for KeptInbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptInbox")
+            .field("messages", &self.waiting.len())
+            .field("bytes", &self.bytes)
+            .field("kept", &self.kept())
+            .finish()
+    }
+}
