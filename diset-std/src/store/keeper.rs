@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::error::{StoreError, TransactError};
 use super::file::Opener;
-use super::journal::{Cell, Journal, Progress, Shared, Taken, lock};
+use super::journal::{Cell, Journal, Shared, Taken, lock};
 use super::write;
 
 /// How long the keeper waits after a failure, at first and at most.
