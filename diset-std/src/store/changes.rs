@@ -37,15 +37,6 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.stored.is_empty()
-            && self.repeated.is_empty()
-            && self.removed.is_empty()
-            && self.removed_through == 0
-            && self.received.is_empty()
-            && self.handled.is_empty()
-    }
-
     /// Adds what has changed after all else; how many bytes of the journal became free.
     pub(super) fn add(&mut self, change: Change) -> usize {
         match change {

@@ -6,12 +6,11 @@
 //!
 //! # How it is driven
 //!
-//! [`DurableStore::open`] gives the store and the sessions it has kept. New ones come from
-//! [`DurableStore::begin`]. Both are a [`KeptSession`], a [`Session`] whose stores are in memory and
-//! write down what happens to them. They never wait for the disk: one thread writes what all sessions
-//! have noted down since its last commit in one transaction (group commit). What is not in the file yet
-//! does not leave, and is not told: the engine asks [`Replay::kept`] and [`Inbox::kept`]. So whoever drives
-//! a connection
+//! [`DurableStore::open`] gives the store and the sessions it has kept. [`DurableStore::begin`] gives the
+//! stores for a new one. These, [`KeptReplay`] and [`KeptInbox`], note down what happens to them and never
+//! wait for the disk: one thread writes what all sessions have noted down since its last commit in one
+//! transaction (group commit). What is not in the file yet does not leave, and is not told: the engine
+//! asks [`Replay::kept`] and [`Inbox::kept`]. So whoever drives a connection
 //!
 //! 1. calls [`SessionBook::keep`] after each use of the engine, under the same lock;
 //! 2. is called by [`SessionBook::on_kept`] when more is in the file, and looks at the engine again;
@@ -47,10 +46,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
-use diset_proto::store::{HeapReplay, Volatile};
-#[cfg(doc)]
-use diset_proto::store::{Inbox, Replay};
-use diset_proto::{Key, ServiceName, Session, Trid};
+use diset_proto::store::{HeapReplay, Inbox, Replay, Volatile};
+use diset_proto::{BadRecord, Key, Outcome, ServiceName, Session, SessionRecord, Trid};
 pub use redb;
 use redb::{ReadTransaction, WriteTransaction};
 use tokio::sync::watch;
@@ -63,9 +60,6 @@ use self::keeper::{Job, Keeper};
 pub use self::kept::{KeptInbox, KeptReplay};
 use self::layout::Head;
 use crate::service::SessionId;
-
-/// A session that outlives the process.
-pub type KeptSession = Session<KeptReplay, KeptInbox>;
 
 /// How much a store takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +100,6 @@ impl Default for StoreBounds {
 pub struct RestoredSession {
     /// Whose it is.
     pub id: SessionId,
-    /// The session.
-    pub session: Box<KeptSession>,
     /// What it has received and not handled, in the order in which it is to be handled, before all that
     /// comes.
     pub unhandled: Vec<Unhandled>,
@@ -115,6 +107,33 @@ pub struct RestoredSession {
     pub trid: Trid,
     /// When it was connected for the last time, as given to [`SessionBook::connected`].
     pub connected_at: u64,
+    record: SessionRecord,
+    replay: KeptReplay,
+    inbox: KeptInbox,
+    /// Up to where it is handled; the record may be behind.
+    processed: u64,
+}
+
+impl RestoredSession {
+    /// The session's place in the store; [`SessionBook::expected`] says under which principal it may
+    /// come back.
+    pub const fn book(&self) -> &SessionBook {
+        self.inbox.book()
+    }
+
+    /// The session. `wrap` puts its stores into others, if a service has such.
+    ///
+    /// # Errors
+    /// [`BadRecord`]: never for what [`DurableStore::open`] gave.
+    pub fn into_session<R: Replay, I: Inbox>(
+        self,
+        wrap: impl FnOnce(KeptReplay, KeptInbox) -> (R, I),
+    ) -> Result<Session<R, I>, BadRecord> {
+        let (replay, inbox) = wrap(self.replay, self.inbox);
+        let mut session = Session::restore(&self.record, replay, inbox)?;
+        session.settle(self.processed, Outcome::Ok);
+        Ok(session)
+    }
 }
 
 /// A message that was received and is not handled, after a restart. It may have been handled before.
@@ -209,8 +228,8 @@ impl DurableStore {
         Ok((Self(Arc::new(owner)), sessions))
     }
 
-    /// A new session. It is in the file when [`SessionBook::keep`] was called for it.
-    pub fn begin(&self, id: SessionId) -> KeptSession {
+    /// The stores of a new session. It is in the file when [`SessionBook::keep`] was called for it.
+    pub fn begin(&self, id: SessionId) -> (KeptReplay, KeptInbox) {
         let shared = &self.0.shared;
         let head = Head {
             principal: *id.principal.as_bytes(),
@@ -223,7 +242,7 @@ impl DurableStore {
         let bounds = &self.0.bounds;
         let cell = Cell::new(Arc::clone(shared), shared.next_id.fetch_add(1, Relaxed), head, false);
         let replay = KeptReplay::new(Arc::clone(&cell), bounds.replay_messages, bounds.replay_bytes);
-        Session::new(replay, KeptInbox::new(cell, Trid::new(0), bounds))
+        (replay, KeptInbox::new(cell, Trid::new(0), bounds))
     }
 
     /// The highest trid that [`SessionBook::connected`] was ever told of: those of this run must be higher.

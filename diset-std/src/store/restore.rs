@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use diset_proto::{Identity, Outcome, ServiceName, Session, Trid};
+use diset_proto::store::{HeapReplay, Volatile};
+use diset_proto::{Identity, ServiceName, Session, Trid};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle};
 
 use super::error::StoreError;
@@ -169,17 +170,18 @@ impl Stored {
                 payload: message.payload.into(),
             });
         }
-        let mut session = Session::restore(&record, replay, kept).map_err(StoreError::damaged)?;
+        Session::restore(&record, HeapReplay::new(0, 0), Volatile).map_err(StoreError::damaged)?;
         // A transaction of a handler takes the message out and leaves the record as it was.
         let processed = first.map_or(record.received(), |first| first.saturating_sub(1));
-        session.settle(processed, Outcome::Ok);
-        session.inbox().book().keep(session.record());
         Ok(RestoredSession {
             id: owner,
-            session: Box::new(session),
             unhandled,
             trid,
             connected_at,
+            record,
+            replay,
+            inbox: kept,
+            processed,
         })
     }
 }
