@@ -151,8 +151,8 @@ impl fmt::Debug for KeptReplay {
 /// The messages themselves are in the file alone, as the engine hands each one out when it comes.
 /// It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
 /// [`Busy`](diset_proto::Code::Busy), when the session's bounds are reached or the journal is full:
-/// a service that stops to read while [`DurableStore::is_crowded`](super::DurableStore::is_crowded)
-/// does not get there.
+/// a service that reads no more while [`is_crowded`](Self::is_crowded) or
+/// [`DurableStore::is_crowded`](super::DurableStore::is_crowded) says so does not get there.
 pub struct KeptInbox {
     book: SessionBook,
     began: Trid,
@@ -196,6 +196,13 @@ impl KeptInbox {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whether more than half of what the session may have in here is taken: what was received before is
+    /// to be handled before more is read from the client. Credit alone does not see to that, as each
+    /// connection begins with all of it.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.len() > self.max_messages / 2 || self.bytes > self.max_bytes / 2
     }
 
     /// How many bytes of payload they have.

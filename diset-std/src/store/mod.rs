@@ -16,7 +16,8 @@
 //! 2. is called by [`SessionBook::on_kept`] when more is in the file, and looks at the engine again;
 //! 3. waits for [`SessionBook::kept`] between [`Session::welcome`] or [`Session::begin_with`] and the
 //!    acceptance;
-//! 4. reads no more while [`DurableStore::is_crowded`], until [`DurableStore::room`].
+//! 4. reads no more while [`DurableStore::is_crowded`], until [`DurableStore::room`]; and no more from a client
+//!    while its [`KeptInbox::is_crowded`], until enough of that is handled.
 //!
 //! After a restart the messages that were received and not handled come with each session, in order:
 //! [`RestoredSession::unhandled`]. They may have been handled before, so they count as repeated. A handler
@@ -69,8 +70,8 @@ pub struct StoreBounds {
     pub replay_messages: usize,
     /// For each session: how many bytes of payload these have.
     pub replay_bytes: usize,
-    /// For each session: how many messages that were received and are not handled. Less than what the
-    /// service grants as credit ends connections.
+    /// For each session: how many messages that were received and are not handled. It must be at least
+    /// twice what the service grants as credit, or connections end; see [`KeptInbox::is_crowded`].
     pub inbox_messages: usize,
     /// For each session: how many bytes of payload these have.
     pub inbox_bytes: usize,
