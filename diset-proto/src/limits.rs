@@ -142,6 +142,11 @@ impl Limits {
         self.max_frame
     }
 
+    /// How much may be under way to this side: bytes, and messages.
+    pub const fn credit(&self) -> (u32, u32) {
+        (self.credit_bytes, self.credit_messages)
+    }
+
     /// The longest silence this side states.
     pub const fn max_silence(&self) -> Duration {
         self.max_silence

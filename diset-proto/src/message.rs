@@ -13,9 +13,13 @@ use postcard_schema::schema::NamedType;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "alloc")]
+use crate::schema::Catalog;
+#[cfg(feature = "alloc")]
 use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{MessageDef, digest};
+#[cfg(feature = "alloc")]
+use crate::store::Stored;
 use crate::wire::outbox::BodyError;
 #[cfg(feature = "alloc")]
 use serde::ser::SerializeTuple as _;
@@ -196,6 +200,22 @@ impl From<MessageRef<'_>> for Kept {
 
 #[cfg(feature = "alloc")]
 impl Kept {
+    /// A message that was received before this process began, from the store that has kept it: an
+    /// acked one that costs no credit. `None` when the catalog of this side has no such message.
+    pub fn restored(catalog: &'static Catalog, stored: Stored<'_>) -> Option<Self> {
+        let mut messages = catalog.messages().iter().zip(0u8..);
+        let (def, number) = messages.find(|(def, _)| def.key() == stored.key)?;
+        Some(Self {
+            def,
+            number,
+            wire: number,
+            cost: 0,
+            acked: stored.number,
+            repeated: stored.repeated,
+            payload: stored.payload.into(),
+        })
+    }
+
     /// The message, as it came.
     pub fn message(&self) -> MessageRef<'_> {
         let Self {

@@ -117,6 +117,12 @@ pub trait Inbox {
         (u64::MAX, u64::MAX)
     }
 
+    /// Service: whether the session is kept as it was when it welcomed its client, so that the
+    /// acceptance may leave: a token must not be forgotten (PROTOCOL N-4).
+    fn may_open(&self) -> bool {
+        true
+    }
+
     /// Whether what was received outlives this process. Then the peer is told so, and forgets a
     /// message as soon as it is kept here.
     fn is_durable(&self) -> bool {

@@ -438,7 +438,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// Whether control frames are to be written.
     fn is_due(&self) -> bool {
-        self.core.pending.is_due() || self.core.is_session_due(&self.slot)
+        let held = self.core.pending.is_opening() && pending::is_held(&self.slot);
+        !held && (self.core.pending.is_due() || self.core.is_session_due(&self.slot))
     }
 
     fn write_pending(&mut self) {

@@ -14,6 +14,7 @@ use crate::limits::MAX_HANDSHAKE_FRAME;
 use crate::schema::told::Descriptions;
 use crate::session::Session;
 use crate::status::{Code, Notice};
+use crate::store::Inbox as _;
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox, PutError};
 use crate::wire::packet::{Acceptance, Definition, Definitions};
@@ -255,6 +256,9 @@ impl Core {
         if !self.pending.acceptance {
             return Ok(());
         }
+        if is_held(slot) {
+            return Err(PutError::Full);
+        }
         let session = slot.session_mut().and_then(Session::answer);
         let digest = self.pending.adopts().then(|| self.catalog.digest());
         let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
@@ -349,6 +353,11 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether the session must be kept before its acceptance may leave (PROTOCOL Q-6).
+pub(super) fn is_held<S: SessionSlot>(slot: &S) -> bool {
+    slot.session().is_some_and(|session| !session.inbox().may_open())
 }
 
 /// Puts one control frame into the outbox.

@@ -24,6 +24,8 @@ pub(super) struct Lane {
     waiting: VecDeque<Kept>,
     /// Credit of messages that are dealt with, to be given back under the next lock.
     done: Option<Held>,
+    /// Acked messages that will not be handled here.
+    aside: Vec<Kept>,
     /// The last acked message that is dealt with, after the session was taken away.
     stray: Option<u64>,
     /// What went wrong first on this side, in words that are not for the peer. Boxed, for all
@@ -105,9 +107,23 @@ impl Lane {
         self.why.as_deref()
     }
 
-    /// What waits will never be handled.
+    /// What waits will never be handled; not here, if it is acked.
     pub(super) fn discard(&mut self) {
-        self.waiting = VecDeque::new();
+        core::mem::take(&mut self.waiting)
+            .into_iter()
+            .for_each(|message| self.set_aside(message));
+    }
+
+    /// A message will never be handled; not here, if it is acked.
+    pub(super) fn set_aside(&mut self, message: Kept) {
+        if message.message().number_in_session().is_some() {
+            self.aside.push(message);
+        }
+    }
+
+    /// What is to be handled elsewhere.
+    pub(super) fn take_aside(&mut self) -> Vec<Kept> {
+        core::mem::take(&mut self.aside)
     }
 
     /// The handler has had its time; the message it was for.

@@ -172,7 +172,7 @@ impl<A: App> Driver<A> {
     }
 
     fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
-        if self.session.is_admitting() {
+        if self.session.is_admitting() || self.session.is_crowded() {
             return false;
         }
         let over = self.session.is_over();

@@ -16,7 +16,7 @@ use super::{App, Dropped, HANDLER_GRACE};
 use crate::channel::{ChannelError, OutBuf};
 use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, Told, guarded};
 use crate::link::{Link, Orders};
-use crate::session::{Engine, Received, StdSession};
+use crate::session::{Aside, Engine, Received, StdSession, keep};
 
 /// Most messages that are taken under one lock.
 const BATCH: usize = 32;
@@ -111,6 +111,7 @@ impl<A: App> Session<A> {
         let mut state = self.link.lock();
         let Some(conn) = &mut state.conn else { return false };
         self.lane.give_back(conn);
+        conn.session().inspect(|session| keep(session));
         if conn.wake().is_none_or(|wake| wake > now) {
             drop(state);
             self.settle_strays();
@@ -314,9 +315,12 @@ impl<A: App> Session<A> {
         cx: &mut Context<'_>,
     ) {
         let tag = message.tag();
-        if message.number_in_session().is_some_and(|number| !begin(link, number)) {
-            // Another connection has taken the session over, and gets the message again.
-            return;
+        if message
+            .number_in_session()
+            .is_some_and(|number| !begin(link, lane, number))
+        {
+            // Another connection has taken the session over, and gets the message.
+            return lane.set_aside(message.into());
         }
         // PROTOCOL M-5
         if let Some(why) = app.forbids(message.number()) {
@@ -350,6 +354,26 @@ impl<A: App> Session<A> {
                 link.with_conn(|conn| conn.fail_decode(tag, error));
             }
         }
+    }
+
+    /// Messages that are not handled here are for the next connection. Before the drop callback, after
+    /// which that may begin.
+    fn set_aside(&mut self) {
+        let aside = self.lane.take_aside();
+        let Some(cell) = self.app.cell().filter(|_| !aside.is_empty()) else {
+            return;
+        };
+        cell.set_aside(aside.into_iter().map(|kept| Aside {
+            began: self.began,
+            number: kept.message().number_in_session().unwrap_or(0),
+            message: Some(kept),
+        }));
+    }
+
+    /// Whether nothing more is to be read until messages have been handled, or kept.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.with_session(|session| session.inbox().is_crowded())
+            .unwrap_or(false)
     }
 
     /// Outcomes of acked messages whose session another connection has taken over.
@@ -453,6 +477,7 @@ impl<A: App> Session<A> {
         if ordered || self.lane.has_done() || (!blocked && !conn.is_output_empty() && !conn.phase().is_over()) {
             return None;
         }
+        conn.session().inspect(|session| keep(session));
         let wake = conn.wake();
         state.sleep(cx.waker(), blocked);
         Some(wake)
@@ -469,6 +494,7 @@ impl<A: App> Session<A> {
     fn poll_end(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         match core::mem::replace(&mut self.end, End::NotYet) {
             End::Dropped(dropped, _) if !self.lane.is_busy() => {
+                self.set_aside();
                 self.end = match self.app.dropped(&dropped, self.lane.why()) {
                     Some(callback) => End::CallingBack(dropped, callback, now.after(HANDLER_GRACE)),
                     None => End::Done(dropped),
@@ -506,6 +532,7 @@ impl<A: App> Session<A> {
 /// even when the task is aborted.
 impl<A: App> Drop for Session<A> {
     fn drop(&mut self) {
+        self.set_aside();
         if let Some(cell) = self.app.cell() {
             cell.detach(&self.link);
         }
@@ -546,8 +573,12 @@ fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
 }
 
 /// Whether the handler of this acked message may begin.
-fn begin(link: &Link, number: u64) -> bool {
+fn begin(link: &Link, lane: &mut Lane, number: u64) -> bool {
     let mut state = link.lock();
+    // Those before are dealt with: a handler may rely on that.
+    if let Some(conn) = &mut state.conn {
+        lane.give_back(conn);
+    }
     let session = state.conn.as_mut().and_then(Connection::session_mut);
     session.is_some_and(|session| session.begin(number))
 }

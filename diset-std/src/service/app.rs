@@ -8,6 +8,7 @@ use diset_proto::{
 };
 use tokio::sync::SetOnce;
 
+use super::aside::work_off;
 use super::conn::{Conn, Inner, SessionId};
 use super::counters::{Counter, TlsFailure};
 use super::few_lines::Stranger;
@@ -226,8 +227,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             older.0.link.disconnect(Notice::new(Code::Displaced));
         }
         let on_connected = self.service.callbacks.on_connected.as_ref();
+        let aside = self.cell.clone().filter(|cell| displaced.is_some() || cell.has_aside());
+        let aside = aside.map(|cell| work_off(conn.clone(), cell));
         let on_connected = on_connected.map(|call| in_lane("on_connected", || call(conn)));
-        if displaced.is_none() && on_connected.is_none() {
+        if displaced.is_none() && on_connected.is_none() && aside.is_none() {
             return None;
         }
         Some(Box::pin(async move {
@@ -235,8 +238,11 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                 // One lane of handlers for each session (PROTOCOL D-2).
                 older.0.gone.wait().await;
             }
-            match on_connected {
-                Some(on_connected) => on_connected.await,
+            if let Some(on_connected) = on_connected {
+                on_connected.await?;
+            }
+            match aside {
+                Some(aside) => aside.await,
                 None => Ok(()),
             }
         }))

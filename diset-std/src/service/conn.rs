@@ -196,6 +196,34 @@ impl<S: ServiceDef> Conn<S> {
         }
     }
 
+    /// In the handler of an acked message, on a service that [keeps its sessions in a
+    /// file](crate::Service::durable): runs the closure in a transaction of that file, with which the message
+    /// counts as handled. Both or neither: so the effect of the handler is there exactly once, also when the
+    /// process is killed at any moment. The closure may use tables of its own, whose names must not begin with
+    /// `diset.`; it runs in the thread that writes, and is to be short. Each call is a commit of its own. Return
+    /// `Ok` afterwards: an error would be the outcome that the client is told.
+    ///
+    /// # Errors
+    /// [`TransactError`](crate::store::TransactError): nothing of it is kept.
+    /// [`NotThere`](crate::store::TransactError::NotThere) outside of such a handler, too.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: when the future is dropped it may be committed or not.
+    #[cfg(feature = "durable")]
+    pub async fn transact<T, E, F>(&self, run: F) -> Result<T, crate::store::TransactError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&redb::WriteTransaction) -> Result<T, E> + Send + 'static,
+    {
+        use crate::store::TransactError;
+        let received = self.received().ok_or(TransactError::NotThere)?;
+        let cell = self.0.cell.get().ok_or(TransactError::NotThere)?;
+        let book = cell.with_session(|session| session.inbox().book().cloned()).flatten();
+        let book = book.ok_or(TransactError::NotThere)?;
+        book.transact(received.began, received.number, run).await
+    }
+
     /// Ends the connection. What was sent before still leaves; the client is told
     /// [`Code::Disconnected`] and the reason (its first 64 bytes).
     pub fn disconnect(&self, reason: &str) {

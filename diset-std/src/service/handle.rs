@@ -87,6 +87,12 @@ impl<S: ServiceDef> ServiceHandle<S> {
         self.0.sessions.find(session).map(|cell| cell.stored())
     }
 
+    /// The file of the sessions, for a look at tables of the program's own; `None` when there is none.
+    #[cfg(feature = "durable")]
+    pub fn store(&self) -> Option<&crate::store::DurableStore> {
+        self.0.sessions.store()
+    }
+
     /// Forgets the session of a client that is not connected: what it stored comes to its end, and the client
     /// begins anew. False when there is none, or the client is connected. Settles a
     /// [`StateConflict`](crate::NewReason::StateConflict) for the client that is left.

@@ -77,6 +77,10 @@ pub enum BindError {
         "plain TCP authenticates nobody, and this service admits only authenticated clients: say allow_connect(Rule::everyone()), or give it another rule, or listen with TLS"
     )]
     NobodyAdmitted,
+    /// The file of the sessions cannot be used.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(crate::store::StoreError),
     /// The limits do not fit together.
     #[error("the settings of the service do not fit: {0}")]
     Settings(Misuse),

@@ -1,6 +1,7 @@
 //! A service: callbacks, settings, and the socket it listens on.
 
 mod app;
+mod aside;
 mod conn;
 mod counters;
 mod few_lines;
@@ -19,7 +20,7 @@ use core::time::Duration;
 
 use diset_proto::{Agreement, FromClient, Limits, Outcome, ServiceDef};
 use serde::de::DeserializeOwned;
-#[cfg(unix)]
+#[cfg(any(unix, feature = "durable"))]
 use std::path::Path;
 use tokio::net::ToSocketAddrs;
 
@@ -67,6 +68,8 @@ impl<S: ServiceDef> Service<S> {
                 limits: Limits::SERVER,
                 slow: SlowPolicy::default(),
                 sessions: SessionSettings::default(),
+                #[cfg(feature = "durable")]
+                durable: None,
                 send_buffer: 128 * 1024,
                 max_connections: 100_000,
                 max_per_principal: None,
@@ -174,6 +177,16 @@ impl<S: ServiceDef> Service<S> {
     /// How much is stored for each client and for how long, for acked messages; see [`SessionSettings`].
     pub fn sessions(mut self, settings: SessionSettings) -> Self {
         self.settings.sessions = settings;
+        self
+    }
+
+    /// Keeps the sessions in this file, which is made when it is not there: a service that starts again goes
+    /// on with them, also after it was killed. What a client is told to be received is in the file; it is handled
+    /// even if the service is killed, when that client is connected again. See [`Conn::transact`] for
+    /// handlers whose effect is to be there exactly once.
+    #[cfg(feature = "durable")]
+    pub fn durable(mut self, path: impl AsRef<Path>) -> Self {
+        self.settings.durable = Some(path.as_ref().to_owned());
         self
     }
 
@@ -311,7 +324,7 @@ impl<S: ServiceDef> Service<S> {
     }
 
     fn listen(self, listener: Listener, security: Security) -> Result<BoundService<S>, BindError> {
-        let service = Shared::new(self.handlers, self.callbacks, self.rules, self.settings);
+        let service = Shared::new(self.handlers, self.callbacks, self.rules, self.settings)?;
         BoundService::new(listener, security, service)
     }
 }

@@ -307,7 +307,7 @@ mod tests {
         let service = Service::new(Words)
             .max_connections_per_principal(100)
             .max_connections_per_address(100);
-        Shared::new(service.handlers, service.callbacks, service.rules, service.settings)
+        Shared::new(service.handlers, service.callbacks, service.rules, service.settings).expect("a service")
     }
 
     /// The connection of this user, which has taken its place and is open.

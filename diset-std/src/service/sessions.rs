@@ -10,7 +10,11 @@ use super::conn::SessionId;
 use super::registry::shrink;
 use crate::link::Link;
 use crate::session::{Budget, Engine, SessionCell, SessionSettings, StdSession, in_memory};
+#[cfg(feature = "durable")]
+use crate::store::DurableStore;
 use crate::tls::Principal;
+#[cfg(feature = "durable")]
+pub(super) mod kept;
 
 /// Longest time for which a next key is remembered.
 const MAX_NEXT_KEY: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -22,6 +26,8 @@ pub(super) struct Sessions {
     catalog: &'static Catalog,
     /// What all of them may store.
     all: Arc<Budget>,
+    #[cfg(feature = "durable")]
+    store: Option<DurableStore>,
 }
 
 #[derive(Default)]
@@ -63,6 +69,8 @@ impl Sessions {
             all: Budget::new(settings.bytes_in_all, None),
             settings,
             catalog,
+            #[cfg(feature = "durable")]
+            store: None,
         }
     }
 
@@ -88,10 +96,12 @@ impl Sessions {
                             NewReason::First
                         };
                         session.begin_with(request, entrance.trid, why, Some(token));
-                        return;
+                    } else {
+                        // It was asked before, under the same lock.
+                        let _ = session.welcome(request, entrance.trid, entrance.proven, token);
                     }
-                    // It was asked before, under the same lock.
-                    let _ = session.welcome(request, entrance.trid, entrance.proven, token);
+                    #[cfg(feature = "durable")]
+                    kept::entered(session, entrance);
                 };
                 let fits = |session: &mut StdSession| {
                     let begins = session.began() == Trid::new(0);
@@ -130,8 +140,13 @@ impl Sessions {
         }
         let owner = known.owner(id.principal, &self.settings, &self.all);
         owner.sessions += 1;
-        let session = in_memory(&self.settings, Some(Arc::clone(&owner.budget)));
-        let cell = SessionCell::new(session, self.catalog, self.settings.when_full, true);
+        let budget = Some(Arc::clone(&owner.budget));
+        let cell = SessionCell::new(
+            self.new_session(id, budget),
+            self.catalog,
+            self.settings.when_full,
+            true,
+        );
         let entry = Entry {
             cell: Arc::clone(&cell),
             absent: None,
@@ -139,6 +154,16 @@ impl Sessions {
         };
         known.by_id.insert(id, entry);
         Some(cell)
+    }
+
+    /// A session that has not begun, in the file if there is one.
+    fn new_session(&self, id: SessionId, budget: Option<Arc<Budget>>) -> Box<StdSession> {
+        #[cfg(feature = "durable")]
+        if let Some(store) = &self.store {
+            return kept::begin(store, id, budget);
+        }
+        let _ = id;
+        in_memory(&self.settings, budget)
     }
 
     /// A session that was announced to come back under this name has it from now on, when the
@@ -158,6 +183,8 @@ impl Sessions {
         known.next.remove(&id);
         if let Some(mut entry) = known.by_id.remove(&former) {
             entry.next = None;
+            #[cfg(feature = "durable")]
+            entry.cell.with_session(|session| kept::rename(session, id.principal));
             known.disown(former.principal);
             known.owner(id.principal, &self.settings, &self.all).sessions += 1;
             known.by_id.insert(id, entry);
@@ -233,6 +260,8 @@ impl Sessions {
         }
         known.disown(id.principal);
         drop(known);
+        #[cfg(feature = "durable")]
+        entry.cell.with_session(|session| kept::forget(session));
         Some(entry.cell.end())
     }
 
@@ -247,7 +276,12 @@ impl Sessions {
         // Somebody is known under it, or will be.
         let taken = known.by_id.contains_key(&next) || known.next.get(&next).is_some_and(|(of, _)| *of != id);
         let entry = known.by_id.get_mut(&id).filter(|_| !taken)?;
-        if let Some(before) = entry.next.replace(next) {
+        let before = entry.next.replace(next);
+        #[cfg(feature = "durable")]
+        entry
+            .cell
+            .with_session(|session| kept::expect(session, next.principal, lasts));
+        if let Some(before) = before {
             known.next.remove(&before);
         }
         known.next.insert(next, (id, now.after(lasts)));

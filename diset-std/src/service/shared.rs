@@ -10,6 +10,7 @@ use diset_proto::{Agreement, Descriptions, Digest, LearnedCatalog, Limits, Outco
 use super::conn::{Conn, SessionId};
 use super::counters::Cells;
 use super::few_lines::FewLines;
+use super::listener::BindError;
 use super::registry::{Most, Registry};
 use super::rule::Rules;
 use super::sessions::Sessions;
@@ -56,6 +57,9 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) slow: SlowPolicy,
     pub(super) sessions: SessionSettings,
+    /// The file of the sessions.
+    #[cfg(feature = "durable")]
+    pub(super) durable: Option<std::path::PathBuf>,
     pub(super) send_buffer: usize,
     pub(super) max_connections: usize,
     pub(super) max_per_principal: Option<usize>,
@@ -67,13 +71,29 @@ pub(super) struct Settings {
     pub(super) older: Vec<(Digest, Agreement)>,
 }
 
+#[cfg(feature = "durable")]
+impl Settings {
+    /// The sessions of the file, if there is one; and a first trid that is above all of theirs.
+    fn open_store<S: ServiceDef>(&self, mut sessions: Sessions, first: u64) -> Result<(Sessions, u64), BindError> {
+        let Some(path) = &self.durable else {
+            return Ok((sessions, first));
+        };
+        let bounds = super::sessions::kept::bounds(&self.sessions, &self.limits);
+        let opened = crate::store::DurableStore::open(path, S::CATALOG.service(), bounds);
+        let (store, restored) = opened.map_err(BindError::Store)?;
+        let newest = store.newest_trid().number();
+        sessions.restore(store, restored, crate::clock::now());
+        Ok((sessions, first.max(newest.saturating_add(1))))
+    }
+}
+
 impl<S: ServiceDef> Shared<S> {
     pub(super) fn new(
         handlers: Handlers<Conn<S>>,
         callbacks: Callbacks<S>,
         rules: Rules<S>,
         settings: Settings,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, BindError> {
         let most = Most {
             connections: settings.max_connections,
             per_principal: settings.max_per_principal,
@@ -81,7 +101,10 @@ impl<S: ServiceDef> Shared<S> {
             handshakes: settings.max_handshakes.max(1),
         };
         let sessions = Sessions::new(settings.sessions, S::CATALOG);
-        Arc::new(Self {
+        let first = first_trid(SystemTime::now());
+        #[cfg(feature = "durable")]
+        let (sessions, first) = settings.open_store::<S>(sessions, first)?;
+        Ok(Arc::new(Self {
             sessions,
             handlers: Arc::new(handlers),
             callbacks,
@@ -90,11 +113,11 @@ impl<S: ServiceDef> Shared<S> {
             registry: Registry::new(most),
             counters: Cells::new(S::CATALOG.service()),
             failures: FewLines::default(),
-            next_trid: AtomicU64::new(first_trid(SystemTime::now())),
+            next_trid: AtomicU64::new(first),
             // `define_service!` lets nothing through that is refused here.
             told: Descriptions::of::<S>().ok(),
             catalog: OnceLock::new(),
-        })
+        }))
     }
 
     /// An acked message to this client came to this end, which is not Ok.

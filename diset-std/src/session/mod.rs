@@ -13,8 +13,8 @@ use core::task::{Poll, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::store::{HeapReplay, Replay, Unsure};
-use diset_proto::{Catalog, Connection, Delivered, Outcome, Resumption, SendError, Session, Trid};
+use diset_proto::store::{HeapReplay, Inbox as _, Replay, Unsure};
+use diset_proto::{Catalog, Connection, Delivered, Kept, Outcome, Resumption, SendError, Session, Trid};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -77,6 +77,19 @@ struct Cell {
     /// Who waits for a message; by its number and a number of their own.
     waiting: BTreeMap<(u64, u64), Waker>,
     next_waiter: u64,
+    /// What was received and told so, and whose handler has not begun, in order: the next connection
+    /// handles it first.
+    aside: VecDeque<Aside>,
+}
+
+/// A message that was received on a former connection, or by a former process.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// Its session began so.
+    pub(crate) began: Trid,
+    pub(crate) number: u64,
+    /// `None`: its definition is not there any more.
+    pub(crate) message: Option<Kept>,
 }
 
 /// Where the session is.
@@ -113,6 +126,7 @@ impl SessionCell {
                 is_fresh: true,
                 waiting: BTreeMap::new(),
                 next_waiter: 0,
+                aside: VecDeque::new(),
             }),
             space: Notify::new(),
             catalog,
@@ -146,9 +160,17 @@ impl SessionCell {
         } = *storing;
         let mut cell = self.lock();
         match &mut cell.place {
-            Place::Here(session) => session.store(self.catalog, number, message, unsure),
+            Place::Here(session) => {
+                let stored = session.store(self.catalog, number, message, unsure);
+                keep(session);
+                stored
+            }
             Place::In(link) => link
-                .with_conn_soon(|conn| conn.send_acked(number, message, unsure))
+                .with_conn_soon(|conn| {
+                    let stored = conn.send_acked(number, message, unsure);
+                    conn.session().inspect(|session| keep(session));
+                    stored
+                })
                 .unwrap_or(Err(SendError::NotOpen)),
             Place::Gone => Err(SendError::NotOpen),
         }
@@ -296,6 +318,43 @@ impl SessionCell {
         outcomes
     }
 
+    /// Messages that were received and will not be handled where they were. Without a file they come
+    /// again by themselves.
+    pub(crate) fn set_aside(&self, messages: impl Iterator<Item = Aside>) {
+        let mut cell = self.lock();
+        if cell.with_session(|session| session.inbox().is_durable()) == Some(true) {
+            cell.aside.extend(messages);
+        }
+    }
+
+    /// Whether messages wait to be handled by the next connection.
+    pub(crate) fn has_aside(&self) -> bool {
+        !self.lock().aside.is_empty()
+    }
+
+    /// The next message that was set aside, when the session is in this connection; its handler begins.
+    pub(crate) fn take_aside(&self, link: &Arc<Link>) -> Option<Aside> {
+        let mut cell = self.lock();
+        if !matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link)) {
+            return None;
+        }
+        let aside = cell.aside.pop_front()?;
+        cell.with_session(|session| session.began() == aside.began && session.begin(aside.number));
+        Some(aside)
+    }
+
+    /// A message that was set aside came to this end.
+    pub(crate) fn settle_aside(&self, began: Trid, number: u64, outcome: Outcome) {
+        let mut cell = self.lock();
+        cell.with_session(|session| {
+            if session.began() == began {
+                session.settle(number, outcome);
+            } else {
+                session.inbox_mut().handled_before(began, number);
+            }
+        });
+    }
+
     /// A message came to this end on a connection from which the session has been taken.
     pub(crate) fn settle(&self, began: Trid, number: u64, outcome: Outcome) {
         let mut cell = self.lock();
@@ -358,6 +417,7 @@ impl SessionCell {
         let mut cell = self.lock();
         let there = matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link));
         if there && let Some(session) = cell.take() {
+            keep(&session);
             cell.place = Place::Here(session);
         }
         there
@@ -396,6 +456,11 @@ impl SessionCell {
 
 impl Cell {
     fn with_session<T>(&mut self, work: impl FnOnce(&mut StdSession) -> T) -> Option<T> {
+        let work = |session: &mut StdSession| {
+            let result = work(session);
+            keep(session);
+            result
+        };
         match &mut self.place {
             Place::Here(session) => Some(work(session)),
             Place::In(link) => link.with_conn_soon(|conn| conn.session_mut().map(work)).flatten(),
@@ -473,6 +538,17 @@ impl Cell {
         };
         self.with_session(stored).unwrap_or(false)
     }
+}
+
+/// What has happened to a session is kept, if it is kept in a file. Never waits.
+#[inline]
+pub(crate) fn keep(session: &StdSession) {
+    #[cfg(feature = "durable")]
+    if let Some(book) = session.inbox().book() {
+        book.keep(session.record());
+    }
+    #[cfg(not(feature = "durable"))]
+    let _ = session;
 }
 
 /// A store in memory for the messages of this side.

@@ -3,7 +3,11 @@
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 
+use diset_proto::Trid;
 use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Volatile};
+
+#[cfg(feature = "durable")]
+use crate::store::{KeptInbox, KeptReplay, SessionBook};
 
 /// What a message takes beside its payload.
 const OVERHEAD: usize = 64;
@@ -37,6 +41,14 @@ impl Budget {
         false
     }
 
+    #[cfg(feature = "durable")]
+    fn take_anyway(&self, bytes: usize) {
+        self.taken.fetch_add(bytes, Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.take_anyway(bytes);
+        }
+    }
+
     fn give_back(&self, bytes: usize) {
         self.taken.fetch_sub(bytes, Relaxed);
         if let Some(parent) = &self.parent {
@@ -45,10 +57,36 @@ impl Budget {
     }
 }
 
+/// Where the messages are.
+#[derive(Debug)]
+enum Store {
+    Memory(HeapReplay),
+    #[cfg(feature = "durable")]
+    File(KeptReplay),
+}
+
+impl Store {
+    fn inner(&self) -> &dyn Replay {
+        match self {
+            Self::Memory(store) => store,
+            #[cfg(feature = "durable")]
+            Self::File(store) => store,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Replay {
+        match self {
+            Self::Memory(store) => store,
+            #[cfg(feature = "durable")]
+            Self::File(store) => store,
+        }
+    }
+}
+
 /// What was sent and has no outcome yet.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    store: HeapReplay,
+    store: Store,
     budget: Option<Arc<Budget>>,
     /// What was taken of the budget.
     taken: usize,
@@ -57,15 +95,29 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) const fn new(store: HeapReplay, budget: Option<Arc<Budget>>) -> Self {
         Self {
-            store,
+            store: Store::Memory(store),
             budget,
             taken: 0,
         }
     }
 
+    /// In a file. What is there already counts, even when it is more than the budget has left.
+    #[cfg(feature = "durable")]
+    pub(crate) fn in_file(store: KeptReplay, budget: Option<Arc<Budget>>) -> Self {
+        let taken = store.bytes() + store.len() * OVERHEAD;
+        if let Some(budget) = &budget {
+            budget.take_anyway(taken);
+        }
+        Self {
+            store: Store::File(store),
+            budget,
+            taken,
+        }
+    }
+
     /// Gives back what is not stored any more.
     fn settle(&mut self) {
-        let holds = self.store.bytes() + self.store.len() * OVERHEAD;
+        let holds = self.bytes() + self.len() * OVERHEAD;
         if let Some(budget) = &self.budget {
             budget.give_back(self.taken.saturating_sub(holds));
         }
@@ -82,7 +134,7 @@ impl Replay for Outgoing {
             return None;
         }
         self.taken += size;
-        let place = self.store.reserve(head, len);
+        let place = self.store.inner_mut().reserve(head, len);
         if place.is_none() {
             self.taken -= size;
             if let Some(budget) = &self.budget {
@@ -93,33 +145,37 @@ impl Replay for Outgoing {
     }
 
     fn commit(&mut self) {
-        self.store.commit();
+        self.store.inner_mut().commit();
     }
 
     fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.store.after(number)
+        self.store.inner().after(number)
     }
 
     fn remove(&mut self, number: u64) {
-        self.store.remove(number);
+        self.store.inner_mut().remove(number);
         self.settle();
     }
 
     fn remove_through(&mut self, number: u64) {
-        self.store.remove_through(number);
+        self.store.inner_mut().remove_through(number);
         self.settle();
     }
 
     fn mark_repeated(&mut self, number: u64) {
-        self.store.mark_repeated(number);
+        self.store.inner_mut().mark_repeated(number);
+    }
+
+    fn kept(&self) -> u64 {
+        self.store.inner().kept()
     }
 
     fn len(&self) -> usize {
-        self.store.len()
+        self.store.inner().len()
     }
 
     fn bytes(&self) -> usize {
-        self.store.bytes()
+        self.store.inner().bytes()
     }
 }
 
@@ -133,14 +189,88 @@ impl Drop for Outgoing {
 
 /// What was received and is not handled yet.
 #[derive(Debug, Default)]
-pub(crate) struct Incoming(Volatile);
+pub(crate) enum Incoming {
+    /// It is in the lane of a connection, and comes again when that ends.
+    #[default]
+    Memory,
+    /// It is in a file as well.
+    #[cfg(feature = "durable")]
+    File(Box<KeptInbox>),
+}
+
+impl Incoming {
+    /// The place of the session in its file, if it has one.
+    #[cfg(feature = "durable")]
+    pub(crate) fn book(&self) -> Option<&SessionBook> {
+        match self {
+            Self::Memory => None,
+            Self::File(inbox) => Some(inbox.book()),
+        }
+    }
+
+    /// A message that came before the session began anew is handled.
+    pub(crate) fn handled_before(&mut self, began: Trid, number: u64) {
+        match self {
+            Self::Memory => {
+                let _ = (began, number);
+            }
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.handled_before(began, number),
+        }
+    }
+
+    /// Whether no more is to be read from the client until something has been handled, or kept.
+    pub(crate) fn is_crowded(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.is_crowded(),
+        }
+    }
+
+    fn inner(&self) -> &dyn Inbox {
+        match self {
+            Self::Memory => &Volatile,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => &**inbox,
+        }
+    }
+}
 
 impl Inbox for Incoming {
     fn put(&mut self, message: Stored<'_>) -> bool {
-        self.0.put(message)
+        match self {
+            Self::Memory => Volatile.put(message),
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.put(message),
+        }
     }
 
     fn done_through(&mut self, number: u64) {
-        self.0.done_through(number);
+        match self {
+            Self::Memory => Volatile.done_through(number),
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.done_through(number),
+        }
+    }
+
+    fn begin_anew(&mut self, began: Trid) {
+        match self {
+            Self::Memory => Volatile.begin_anew(began),
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.begin_anew(began),
+        }
+    }
+
+    fn kept(&self) -> (u64, u64) {
+        self.inner().kept()
+    }
+
+    fn may_open(&self) -> bool {
+        self.inner().may_open()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.inner().is_durable()
     }
 }

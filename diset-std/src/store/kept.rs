@@ -161,6 +161,8 @@ pub struct KeptInbox {
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
+    /// What must be in the file before an acceptance may leave.
+    opening: u64,
 }
 
 impl KeptInbox {
@@ -172,7 +174,14 @@ impl KeptInbox {
             bytes: 0,
             max_messages: bounds.inbox_messages,
             max_bytes: bounds.inbox_bytes,
+            opening: 0,
         }
+    }
+
+    /// The acceptance of the session's connection is to wait for all that was given to
+    /// [`SessionBook::keep`] before this call.
+    pub fn hold_opening(&mut self) {
+        self.opening = self.book.cell().batch();
     }
 
     /// Notes what is in the file.
@@ -274,6 +283,10 @@ impl Inbox for KeptInbox {
         } else {
             (0, 0)
         }
+    }
+
+    fn may_open(&self) -> bool {
+        self.book.cell().shared.progress.borrow().batch >= self.opening
     }
 
     fn is_durable(&self) -> bool {
