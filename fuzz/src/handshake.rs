@@ -8,14 +8,18 @@
 use core::time::Duration;
 use std::sync::LazyLock;
 
+use diset_proto::store::{HeapReplay, Unsure, Volatile};
 use diset_proto::{
     Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Descriptions, Direction, Event, GrowBuf,
-    Identity, Instant, Limits, MessageOf, Notice, Phase, Proposal, RetryAfter, ServiceDef, ServiceName, Trid,
+    Identity, Instant, Limits, MessageOf, Notice, Phase, Proposal, Resumption, RetryAfter, ServiceDef, ServiceName,
+    Session, Trid,
 };
 
 use super::Bytes;
-use super::engine::{Count, Fuzzed, frame};
-use super::model::{AcceptanceSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, credit};
+use super::engine::{Count, Fuzzed, Words, frame};
+use super::model::{
+    AcceptanceSaid, AnswerSaid, ClaimSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, ResumeSaid, credit,
+};
 use super::peer::{ACCEPTANCE, PREAMBLE, Peer, ROOM, open};
 
 /// PROTOCOL H-1, less the head.
@@ -27,6 +31,7 @@ const DEFINITIONS: u8 = 0x84;
 const CREDIT: u8 = 0x85;
 const GO_AWAY: u8 = 0x88;
 const ERROR: u8 = 0x89;
+const ACK: u8 = 0x8a;
 
 fn limits() -> Limits {
     limits_of([1024, 2048, 8, 60_000])
@@ -150,7 +155,17 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
         .collect();
     let identity = Identity::from_bytes(said.identity);
     let room = GrowBuf::new(ROOM);
+    let session = match &said.session {
+        None => None,
+        // Those of a session that goes on, or on a disk, are made in golden.rs.
+        Some(ResumeSaid {
+            known: None,
+            durable: false,
+        }) => Some(memory()),
+        Some(_) => return None,
+    };
     let conn = match said.digest {
+        None if session.is_some() => return None,
         None => {
             let service = ServiceName::parse(said.service).unwrap();
             let config = AdoptConfig {
@@ -159,7 +174,7 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
                 limits,
                 args: &args,
             };
-            Connection::adopting(Instant::ZERO, &config, room)
+            Connection::adopting(Instant::ZERO, &config, room).map(|conn| conn.with_sessions(None))
         }
         Some(digest) => {
             let catalog = Fuzzed::CATALOG;
@@ -171,7 +186,7 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
                 limits,
                 args: &args,
             };
-            Connection::client(Instant::ZERO, &config, room)
+            Connection::client_in_session(Instant::ZERO, &config, room, session)
         }
     };
     Some(Peer::new(conn.unwrap()).take())
@@ -187,10 +202,70 @@ fn typed_arg(kind: u8, value: &[u8]) -> Arg<'_> {
     }
 }
 
+fn memory() -> Box<Session<HeapReplay, Volatile>> {
+    Box::new(Session::new(HeapReplay::new(10, 100), Volatile))
+}
+
+/// What a client has of a session when it connects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Has {
+    Nothing,
+    Empty,
+    /// [`returning`].
+    One,
+}
+
+/// A session that has been on a connection: of three messages that were sent two are there and one is dealt with; of
+/// three that came two are dealt with, and the third was not begun.
+fn returning() -> Box<Session<HeapReplay, Volatile>> {
+    let mut client = Peer::client_in(Fuzzed::CATALOG, limits(), Some(memory()));
+    client.take();
+    let accepted = AcceptanceSaid {
+        trid: 3,
+        limits: [1024, 2048, 8, 60_000],
+        verdicts: Vec::new(),
+        session: Some(AnswerSaid {
+            resumed: Err(1),
+            durable: false,
+        }),
+        token: Some([3; 16]),
+        digest: None,
+    };
+    client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat(), |_| ());
+    for n in 0..3 {
+        client.conn.send_acked(0, &Count { n }, Unsure::Report).unwrap();
+    }
+    client.take();
+    client.feed(&frame(ACK, &[2, 1]), |_| ());
+    let mut kept = Vec::new();
+    for number in 1..=3 {
+        let message = frame(0x40, &[1, 0, 0]);
+        let mut input = message.as_slice();
+        while let Some(frame) = client.rx.next(&mut input, 1024) {
+            match client.conn.handle_frame(Instant::ZERO, frame) {
+                Some(Event::Message(message)) if number < 3 => drop(client.conn.decode::<Words<'_>>(message)),
+                Some(Event::Message(message)) => kept.push(client.conn.keep(message)),
+                _ => {}
+            }
+        }
+    }
+    client.conn.take_session().unwrap()
+}
+
+/// N-5, for [`returning`].
+fn fits(claim: &ClaimSaid) -> bool {
+    (1..=3).contains(&claim.received) && claim.processed >= 1 && claim.settled <= 2 && claim.sent >= 2
+}
+
 /// A client that waits for the acceptance; one that adopts the catalog has been told it.
-fn waiting(adopts: bool) -> Peer {
+fn waiting(adopts: bool, has: Has) -> Peer {
     if !adopts {
-        let mut client = Peer::client(Fuzzed::CATALOG, limits());
+        let session = match has {
+            Has::Nothing => None,
+            Has::Empty => Some(memory()),
+            Has::One => Some(returning()),
+        };
+        let mut client = Peer::client_in(Fuzzed::CATALOG, limits(), session);
         client.take();
         client.feed(&PREAMBLE, |_| ());
         return client;
@@ -208,7 +283,8 @@ fn adopting() -> Peer {
         limits: limits(),
         args: &[],
     };
-    Peer::new(Connection::adopting(Instant::ZERO, &config, GrowBuf::new(ROOM)).unwrap())
+    let conn = Connection::adopting(Instant::ZERO, &config, GrowBuf::new(ROOM)).unwrap();
+    Peer::new(conn.with_sessions(None))
 }
 
 /// What comes before the acceptance for a client that adopts the catalog.
@@ -218,6 +294,8 @@ static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
         trid: 1,
         limits: [1024, 2048, 8, 60_000],
         verdicts: Vec::new(),
+        session: None,
+        token: None,
         digest: Some(*Fuzzed::CATALOG.digest().as_bytes()),
     };
     answer
@@ -226,8 +304,8 @@ static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
         .to_vec()
 });
 
-fn accept(adopts: bool, body: &[u8]) -> (Peer, Option<Trid>) {
-    let (mut peer, mut connected) = (waiting(adopts), None);
+fn accept(adopts: bool, has: Has, body: &[u8]) -> (Peer, Option<Trid>) {
+    let (mut peer, mut connected) = (waiting(adopts, has), None);
     peer.feed(&frame(ACCEPTANCE, body), |event| {
         if let Event::Connected(trid) = event {
             connected = Some(trid);
@@ -236,21 +314,51 @@ fn accept(adopts: bool, body: &[u8]) -> (Peer, Option<Trid>) {
     (peer, connected)
 }
 
-/// An acceptance. The first byte says whether the client adopts the catalog; then its body.
+/// An acceptance. The first byte says whether the client adopts the catalog, and what it has of a session; then its
+/// body.
 pub fn acceptance(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let adopts = bytes.byte() % 2 == 1;
+    let choice = bytes.byte();
+    let adopts = choice % 2 == 1;
+    let has = match choice / 2 % 3 {
+        1 if !adopts => Has::Empty,
+        2 if !adopts => Has::One,
+        _ => Has::Nothing,
+    };
     let body = bytes.take(MAX_BODY);
     let digest = adopts.then(|| *Fuzzed::CATALOG.digest().as_bytes());
-    let (peer, connected) = accept(adopts, body);
+    let (peer, connected) = accept(adopts, has, body);
     let Some(said) = AcceptanceSaid::read(body, Fuzzed::CATALOG.messages().len(), digest) else {
         assert_eq!(connected, None);
         return assert_refused(&peer);
     };
-    assert_eq!(connected, Some(Trid::new(said.trid)));
     let again = said.write();
-    assert_same(peer, accept(adopts, &again).0);
-    if said.limits[0] >= 1024 && said.verdicts.iter().all(|(_, verdict)| *verdict == 3) {
+    let resumption = said
+        .session
+        .as_ref()
+        .filter(|_| has != Has::Nothing)
+        .map(|answer| &answer.resumed);
+    if let Some(Ok(claim)) = resumption
+        && !(has == Has::One && said.token.is_some() && fits(claim))
+    {
+        assert_eq!(connected, None);
+        let cause = peer.conn.cause().and_then(Cause::code);
+        assert_eq!(cause, Some(Code::StateConflict), "PROTOCOL N-5");
+        return assert_same(peer, accept(adopts, has, &again).0);
+    }
+    assert_eq!(connected, Some(Trid::new(said.trid)));
+    assert_eq!(
+        peer.conn
+            .resumption()
+            .map(|resumption| matches!(resumption, Resumption::Resumed { .. })),
+        resumption.map(Result::is_ok)
+    );
+    assert_same(peer, accept(adopts, has, &again).0);
+    if said.session.is_none()
+        && said.token.is_none()
+        && said.limits[0] >= 1024
+        && said.verdicts.iter().all(|(_, verdict)| *verdict == 3)
+    {
         let client = if adopts {
             adopting()
         } else {
@@ -275,6 +383,7 @@ pub fn definitions(data: &[u8]) {
         digest: Some([9; 16]),
         limits: limits_said,
         records: None,
+        session: None,
         args: Vec::new(),
     };
     let mut peer = service(limits());
@@ -295,6 +404,8 @@ pub fn definitions(data: &[u8]) {
                 trid: 5,
                 limits: limits_said,
                 verdicts: verdicts(&said, forbidden),
+                session: None,
+                token: None,
                 digest: None,
             };
             assert_eq!(peer.take(), frame(ACCEPTANCE, &accepted.write()));
@@ -379,7 +490,7 @@ pub fn notice(data: &[u8]) {
 
 fn noticed(kind: u8, body: &[u8]) -> (Peer, Option<Notice>) {
     let mut peer = if kind == REFUSAL {
-        waiting(false)
+        waiting(false, Has::Nothing)
     } else {
         open(Fuzzed::CATALOG, limits())
     };

@@ -1,4 +1,4 @@
-//! Handshake packets as PROTOCOL.md lays them out (parts H, L and E), read and written a second time, apart from
+//! Handshake packets as PROTOCOL.md lays them out (parts H, N, L and E), read and written a second time, apart from
 //! diset-proto: what the engine takes and makes of it is held against this.
 
 use super::Bytes;
@@ -118,6 +118,111 @@ fn limits(value: Bytes<'_>) -> Read<LimitsSaid> {
 /// A connect argument: name, type, and the bytes of its value.
 type ArgSaid<'d> = (&'d str, u8, &'d [u8]);
 
+/// N-3: what one side knows of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClaimSaid {
+    pub(super) settled: u64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) processed: u64,
+    /// Number and code.
+    pub(super) failed: Vec<(u64, u16)>,
+}
+
+impl ClaimSaid {
+    fn read(value: &mut Bytes<'_>) -> Read<Self> {
+        let [settled, sent, received, processed] = [value.varint()?, value.varint()?, value.varint()?, value.varint()?];
+        let mut failed: Vec<(u64, u16)> = Vec::new();
+        while !value.0.is_empty() {
+            let (number, code) = (value.varint()?, value.varint()?.try_into().ok()?);
+            let last = failed.last().map_or(0, |(number, _)| *number);
+            (last < number && number <= processed && code > 0).then_some(())?;
+            failed.push((number, code));
+        }
+        (settled <= sent && processed <= received && failed.len() <= 4).then_some(())?;
+        Some(Self {
+            settled,
+            sent,
+            received,
+            processed,
+            failed,
+        })
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let mut out = varints(&[self.settled, self.sent, self.received, self.processed]);
+        for (number, code) in &self.failed {
+            out.extend(varints(&[*number, (*code).into()]));
+        }
+        out
+    }
+}
+
+/// N-2: token and claim, when the client goes on; whether its inbox is durable.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ResumeSaid {
+    pub(super) known: Option<([u8; 16], ClaimSaid)>,
+    pub(super) durable: bool,
+}
+
+impl ResumeSaid {
+    fn read(value: Bytes<'_>) -> Read<Self> {
+        all(value, |value| {
+            let flags = value.next().filter(|flags| *flags < 4)?;
+            let known = if flags & 1 == 0 {
+                None
+            } else {
+                Some((id(Bytes(value.exactly(16)?))?, ClaimSaid::read(value)?))
+            };
+            Some(Self {
+                known,
+                durable: flags & 2 != 0,
+            })
+        })
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let mut out = vec![u8::from(self.known.is_some()) | u8::from(self.durable) << 1];
+        if let Some((token, claim)) = &self.known {
+            out.extend_from_slice(token);
+            out.extend(claim.write());
+        }
+        out
+    }
+}
+
+/// N-3: a claim, or why the session is new; whether the inbox is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AnswerSaid {
+    pub(super) resumed: Result<ClaimSaid, u8>,
+    pub(super) durable: bool,
+}
+
+impl AnswerSaid {
+    fn read(value: Bytes<'_>) -> Read<Self> {
+        all(value, |value| {
+            let verdict = value.next()?;
+            let flags = value.next().filter(|flags| flags & !2 == 0)?;
+            let resumed = match verdict {
+                0 => Ok(ClaimSaid::read(value)?),
+                why => Err(why),
+            };
+            Some(Self {
+                resumed,
+                durable: flags != 0,
+            })
+        })
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let flags = u8::from(self.durable) << 1;
+        match &self.resumed {
+            Ok(claim) => [&[0, flags][..], &claim.write()].concat(),
+            Err(why) => vec![*why, flags],
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct ProposalSaid<'d> {
     pub(super) service: &'d str,
@@ -126,20 +231,22 @@ pub(super) struct ProposalSaid<'d> {
     pub(super) digest: Option<[u8; 16]>,
     pub(super) limits: LimitsSaid,
     pub(super) records: Option<u32>,
+    pub(super) session: Option<ResumeSaid>,
     pub(super) args: Vec<ArgSaid<'d>>,
 }
 
 impl<'d> ProposalSaid<'d> {
     pub(super) fn read(body: &'d [u8]) -> Read<Self> {
         let (mut service, mut identity, mut digest, mut said) = (None, None, None, None);
-        let (mut records, mut args, mut adopts) = (None, Vec::new(), false);
-        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 7, 8])? {
+        let (mut records, mut session, mut args, mut adopts) = (None, None, Vec::new(), false);
+        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 6, 7, 8])? {
             match number {
                 1 => service = Some(service_name(value.0)?),
                 2 => identity = Some(id(value)?),
                 3 => digest = Some(id(value)?),
                 4 => said = Some(limits(value)?),
                 5 => records = Some(all(value, Bytes::u32)?),
+                6 => session = Some(ResumeSaid::read(value)?),
                 7 => args = arguments(value)?,
                 _ => {
                     value.end()?;
@@ -155,6 +262,7 @@ impl<'d> ProposalSaid<'d> {
             digest,
             limits: said?,
             records,
+            session,
             args,
         })
     }
@@ -169,6 +277,9 @@ impl<'d> ProposalSaid<'d> {
         field(0x84, &varints(&self.limits), &mut out);
         if let Some(records) = self.records {
             field(0x05, &varints(&[records.into()]), &mut out);
+        }
+        if let Some(session) = &self.session {
+            field(0x06, &session.write(), &mut out);
         }
         if !self.args.is_empty() {
             let mut args = Vec::new();
@@ -229,6 +340,8 @@ pub(super) struct AcceptanceSaid {
     pub(super) limits: LimitsSaid,
     /// Number at the client, verdict.
     pub(super) verdicts: Vec<(u8, u8)>,
+    pub(super) session: Option<AnswerSaid>,
+    pub(super) token: Option<[u8; 16]>,
     pub(super) digest: Option<[u8; 16]>,
 }
 
@@ -236,7 +349,8 @@ impl AcceptanceSaid {
     /// To a client with so many messages, which adopts the catalog with this digest, if any.
     pub(super) fn read(body: &[u8], messages: usize, adopts: Option<[u8; 16]>) -> Read<Self> {
         let (mut trid, mut said, mut verdicts, mut digest) = (None, None, Vec::new(), None);
-        for (number, mut value) in fields(body, &[1, 2, 3, 7])? {
+        let (mut session, mut token) = (None, None);
+        for (number, mut value) in fields(body, &[1, 2, 3, 4, 5, 7])? {
             match number {
                 1 => trid = Some(all(value, Bytes::varint)?),
                 2 => said = Some(limits(value)?),
@@ -250,6 +364,8 @@ impl AcceptanceSaid {
                         verdicts.push((number, verdict));
                     }
                 }
+                4 => session = Some(AnswerSaid::read(value)?),
+                5 => token = Some(id(value)?),
                 _ => digest = Some(id(value)?),
             }
         }
@@ -258,6 +374,8 @@ impl AcceptanceSaid {
             trid: trid?,
             limits: said?,
             verdicts,
+            session,
+            token,
             digest,
         })
     }
@@ -273,6 +391,12 @@ impl AcceptanceSaid {
                 .flat_map(|(number, verdict)| [*number, *verdict])
                 .collect();
             field(0x83, &pairs, &mut out);
+        }
+        if let Some(session) = &self.session {
+            field(0x04, &session.write(), &mut out);
+        }
+        if let Some(token) = &self.token {
+            field(0x05, token, &mut out);
         }
         if let Some(digest) = &self.digest {
             field(0x87, digest, &mut out);

@@ -1,14 +1,20 @@
 //! An engine with its deframer and room for everything.
 
-use diset_proto::{Admission, Catalog, ClientConfig, Connection, Deframer, Event, GrowBuf, Identity, Instant, Limits};
+use diset_proto::store::{HeapReplay, Volatile};
+use diset_proto::{
+    Admission, Catalog, ClientConfig, Connection, Deframer, Event, GrowBuf, Identity, Instant, Limits, Session,
+};
 
 use super::engine::frame;
 use super::model::AcceptanceSaid;
 
+/// A place for a session, when there is one.
+pub(super) type Slot = Option<Box<Session<HeapReplay, Volatile>>>;
+
 /// No time passes for it.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) conn: Connection<GrowBuf>,
+    pub(super) conn: Connection<GrowBuf, Slot>,
     pub(super) rx: Deframer<GrowBuf>,
 }
 
@@ -17,7 +23,7 @@ pub(super) const ACCEPTANCE: u8 = 0x81;
 pub(super) const ROOM: usize = 64 * 1024;
 
 impl Peer {
-    pub(super) fn new(conn: Connection<GrowBuf>) -> Self {
+    pub(super) fn new(conn: Connection<GrowBuf, Slot>) -> Self {
         Self {
             conn,
             rx: Deframer::new(GrowBuf::new(ROOM)),
@@ -25,17 +31,22 @@ impl Peer {
     }
 
     pub(super) fn client(catalog: &'static Catalog, limits: Limits) -> Self {
+        Self::client_in(catalog, limits, None)
+    }
+
+    pub(super) fn client_in(catalog: &'static Catalog, limits: Limits, session: Slot) -> Self {
         let config = ClientConfig {
             catalog,
             identity: Identity::from_bytes([1; 16]),
             limits,
             args: &[],
         };
-        Self::new(Connection::client(Instant::ZERO, &config, GrowBuf::new(ROOM)).unwrap())
+        Self::new(Connection::client_in_session(Instant::ZERO, &config, GrowBuf::new(ROOM), session).unwrap())
     }
 
     pub(super) fn service(catalog: &'static Catalog, limits: Limits) -> Self {
-        Self::new(Connection::service(Instant::ZERO, catalog, limits, GrowBuf::new(ROOM)).unwrap())
+        let service = Connection::service(Instant::ZERO, catalog, limits, GrowBuf::new(ROOM)).unwrap();
+        Self::new(service.with_sessions(None))
     }
 
     /// Takes what came; `on` gets the events.
@@ -70,6 +81,8 @@ pub(super) fn open(catalog: &'static Catalog, limits: Limits) -> Peer {
         trid: 1,
         limits: [ROOM as u64, 1 << 20, 1000, 60_000],
         verdicts: Vec::new(),
+        session: None,
+        token: None,
         digest: None,
     };
     client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat(), |_| ());
