@@ -104,6 +104,8 @@ pub struct Session<R, I> {
     token: Option<Token>,
     /// Service: what it may show as long as it may not have read the newer one.
     former: Option<Token>,
+    /// Service: the client may not have read that it began.
+    is_unread: bool,
     resumption: Option<Resumption>,
     pub(crate) link: Link,
 }
@@ -117,6 +119,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: Trid::new(0),
             token: None,
             former: None,
+            is_unread: false,
             resumption: None,
             link: Link::IDLE,
         }
@@ -128,6 +131,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: self.began.number(),
             token: self.token.map(|token| *token.as_bytes()),
             former: self.former.map(|token| *token.as_bytes()),
+            is_unread: self.is_unread,
             next: self.sending.next,
             base: self.sending.base,
             settled: self.sending.processed,
@@ -158,6 +162,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: Trid::new(record.began),
             token: record.token.map(Token::from_bytes),
             former: record.former.map(Token::from_bytes),
+            is_unread: record.is_unread,
             resumption: None,
             link: Link::IDLE,
         })
@@ -305,14 +310,22 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// As [`welcome`](Self::welcome).
     pub fn may_welcome(&self, request: &Resume, proven: bool) -> Result<(), NewReason> {
         let fits = match &request.known {
-            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4).
-            None => proven,
+            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4). A
+            // session whose beginning nobody has read was for whoever has this identity.
+            None => proven || (self.is_unread && self.former.is_none()),
+            Some((shown, _)) if self.has_not_read(shown) => true,
             Some((shown, claim)) => {
                 let valid = self.token.as_ref() == Some(shown) || self.former.as_ref() == Some(shown);
                 valid && self.agrees(claim)
             }
         };
         if fits { Ok(()) } else { Err(NewReason::StateConflict) }
+    }
+
+    /// Whether who shows this token has not read that the session it is for was forgotten, and
+    /// this one began.
+    fn has_not_read(&self, shown: &Token) -> bool {
+        self.is_unread && self.former.as_ref() == Some(shown)
     }
 
     /// Service: a client of this session's principal and identity comes, on the connection `trid`.
@@ -330,6 +343,12 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             self.begin_with(request, trid, NewReason::First, Some(token));
             return Ok(());
         };
+        if self.has_not_read(shown) {
+            // Nor anything that was sent behind it.
+            self.sending.was_not_read();
+            self.begin_with(request, trid, NewReason::Forgotten, Some(token));
+            return Ok(());
+        }
         self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
         // Also when the newest one never reached it: it may be lost again.
         self.former = Some(*shown);
@@ -342,6 +361,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     pub fn begin_with(&mut self, request: &Resume, trid: Trid, why: NewReason, token: Option<Token>) {
         self.begin_anew(trid, why, request.durable);
         self.token = token;
+        // As it may not read the newer one (PROTOCOL N-4).
+        let shown = request.known.as_ref().map(|(shown, _)| *shown);
+        self.former = shown.filter(|_| token.is_some());
+        self.is_unread = token.is_some();
     }
 
     fn agrees(&self, claim: &Claim) -> bool {
@@ -415,6 +438,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     pub(crate) fn confirm_handshake(&mut self) {
         self.link.is_fresh = false;
         self.former = None;
+        self.is_unread = false;
         self.receiving.confirm_handshake();
     }
 

@@ -18,6 +18,7 @@ pub struct SessionRecord {
     pub(super) began: u64,
     pub(super) token: Option<[u8; 16]>,
     pub(super) former: Option<[u8; 16]>,
+    pub(super) is_unread: bool,
     pub(super) next: u64,
     pub(super) base: u64,
     pub(super) settled: u64,

@@ -249,6 +249,11 @@ impl<R: Replay> Sending<R> {
         Ok(again)
     }
 
+    /// The peer has read nothing of this session: nothing of it has left, as far as it matters.
+    pub(super) const fn was_not_read(&mut self) {
+        self.sent = self.base;
+    }
+
     /// The session begins anew (PROTOCOL N-6): what was never transmitted moves into it; of what was
     /// transmitted and has no outcome nobody knows.
     pub(super) fn start_anew(&mut self, peer_durable: bool) {

@@ -313,4 +313,28 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "forged-end",
         "01 04 09 8a 10 00 06 83 01 02 03 04 01 01 01 05 fd ed f0 91 00 09",
     ),
+    ("sessions", "both-ways", "00 13 03 83 13 14 1e 13"),
+    ("sessions", "cut-at-a-byte", "00 13 07 10 14 12 09 17 13"),
+    (
+        "sessions",
+        "takeover-while-a-handler-runs",
+        "00 13 95 01 02 13 17 13 96 00 13",
+    ),
+    ("sessions", "handler-fails", "00 13 95 02 03 13 17 13"),
+    (
+        "sessions",
+        "handler-fails-after-a-takeover",
+        "00 13 95 01 02 13 17 13 96 01 13",
+    ),
+    ("sessions", "service-forgets", "00 13 0b 11 99 13 1c"),
+    ("sessions", "client-forgets", "00 13 8b 91 19 13 9c"),
+    ("sessions", "little-room-and-skips", "09 07 07 07 1a 13 1a"),
+    ("sessions", "stores-that-lag", "36 13 03 83 13 1d 13 9d 13 17 13"),
+    (
+        "sessions",
+        "go-away-with-messages-under-way",
+        "00 13 03 83 9f 13 14 c8 17 13",
+    ),
+    ("sessions", "kept-after-the-claim", "64 93 83 13"),
+    ("sessions", "forgotten-and-the-acceptance-lost", "31 13 99 20 93"),
 ];

@@ -365,3 +365,54 @@ fn outcomes_that_nobody_takes_and_a_return() {
         }
     }
 }
+
+/// The service has forgotten the session, and its client does not read so.
+#[test]
+fn an_acceptance_of_a_new_session_that_was_not_read() {
+    let said = proposal(Some(&returning(&token(9), &claim([7, 8, 9, 9], &[]))));
+    for proven in [true, false] {
+        let mut side = Side::service(None);
+        for _ in 0..3 {
+            side.feed(&said);
+            assert_eq!(side.conn.resumption(), new(NewReason::Forgotten), "PROTOCOL N-4");
+            side.send(7);
+            assert!(
+                side.take().ends_with(&acked(7)),
+                "not as one that may have been dealt with"
+            );
+            side.conn.session_mut().unwrap().skip_oldest();
+            side.feed(&frame(ERROR, &[0x81, 1, 18]));
+            // It is kept on a disk meanwhile.
+            let record = side.conn.session().unwrap().record();
+            let mut next = side.again();
+            next.proven = proven;
+            let stores = next.kept.take().unwrap();
+            let replay = stores.replay().clone();
+            drop(stores);
+            next.kept = Some(Box::new(
+                diset_proto::Session::restore(&record, replay, diset_proto::store::Volatile).unwrap(),
+            ));
+            side = next;
+        }
+        // Now it has.
+        side.feed(&said);
+        side.take();
+        side.feed(&frame(0x86, &[]));
+        let mut side = side.again();
+        side.feed(&said);
+        assert_eq!(side.conn.resumption(), new(NewReason::StateConflict), "PROTOCOL N-4");
+    }
+    // The same for one that had none.
+    let mut side = Side::service(None);
+    side.feed(&proposal(Some(FIRST)));
+    let mut side = side.again();
+    side.proven = false;
+    side.feed(&proposal(Some(FIRST)));
+    assert_eq!(side.conn.resumption(), new(NewReason::First), "PROTOCOL N-4");
+    side.take();
+    side.feed(&frame(0x86, &[]));
+    let mut side = side.again();
+    side.proven = false;
+    side.feed(&proposal(Some(FIRST)));
+    assert_eq!(side.conn.resumption(), new(NewReason::StateConflict), "PROTOCOL N-4");
+}
