@@ -233,8 +233,8 @@ impl Side {
 
     fn session(&mut self) -> Option<&mut Memory> {
         match &mut self.conn {
-            Some((conn, _)) => conn.session_mut(),
-            None => self.away.as_deref_mut(),
+            Some((conn, _)) if conn.session().is_some() => conn.session_mut(),
+            _ => self.away.as_deref_mut(),
         }
     }
 
@@ -242,8 +242,8 @@ impl Side {
         let unsure = if resend { Unsure::Resend } else { Unsure::Report };
         let item = Item { value: self.truth.next };
         let number = match &mut self.conn {
-            Some((conn, _)) => conn.send_acked(ITEM, &item, unsure).ok(),
-            None => self
+            Some((conn, _)) if conn.session().is_some() => conn.send_acked(ITEM, &item, unsure).ok(),
+            _ => self
                 .session()
                 .and_then(|session| session.store(Counted::CATALOG, ITEM, &item, unsure).ok()),
         };

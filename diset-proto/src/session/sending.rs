@@ -258,7 +258,8 @@ impl<R: Replay> Sending<R> {
     /// transmitted and has no outcome nobody knows.
     pub(super) fn start_anew(&mut self, peer_durable: bool) {
         if self.sent > self.processed {
-            self.unknown = self.sent;
+            // Of those that were lost before some may still be to be told.
+            self.unknown = self.unknown.max(self.sent);
             let mut last = self.processed;
             while let Some(stored) = self.replay.after(last)
                 && stored.number <= self.sent

@@ -281,3 +281,20 @@ fn nothing_is_told_before_it_is_kept() {
     let last = conn.transmit().to_vec();
     assert!(last.starts_with(&frame(ACK, &[0, 1])), "PROTOCOL Q-2: before the error");
 }
+
+#[test]
+fn a_session_that_is_lost_twice() {
+    let mut side = Side::begun(false);
+    side.send_unsure(0, Unsure::Resend).unwrap();
+    side.send(1);
+    side.take();
+    let mut side = forgotten(side);
+    assert!(side.take().ends_with(&[frame(NEXT, &[0, 1]), acked(0)].concat()));
+    let mut side = forgotten(side);
+    let sent = side.take();
+    assert!(
+        sent.ends_with(&[frame(NEXT, &[0, 1]), acked(0)].concat()),
+        "PROTOCOL N-6: {sent:02x?}"
+    );
+    assert_eq!(side.outcomes(), [(2, Outcome::Unknown)]);
+}

@@ -5,8 +5,8 @@ use core::time::Duration;
 use diset_proto::sim::{Happened, Pair};
 use diset_proto::{
     Admission, AdoptConfig, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Descriptions,
-    Event, Identity, Instant, Limits, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef, Trid, Verdict,
-    define_service,
+    Event, Identity, Instant, Limits, MessageOf, NoSession, Notice, RetryAfter, Schema, SendError, ServiceDef,
+    SessionSlot, Trid, Verdict, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,12 +53,12 @@ const NOTE: u8 = <Note<'_> as MessageOf<PingPong>>::NUMBER;
 const NOW: Instant = Instant::from_millis(1000);
 const IDENTITY: Identity = Identity::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 const MILLI: Duration = Duration::from_millis(1);
-type Conn = Connection<Box<[u8]>>;
+type Conn<S = NoSession> = Connection<Box<[u8]>, S>;
 
 /// The bytes of the example `name`: its line and those below without a name of their own.
 fn example(name: &str) -> Vec<u8> {
     let (mut bytes, mut current) = (Vec::new(), "");
-    for line in include_str!("../../PROTOCOL.md").lines() {
+    for line in include_str!("../../../PROTOCOL.md").lines() {
         let Some((before, after)) = line.split_once("hex ") else {
             current = "";
             continue;
@@ -103,14 +103,19 @@ fn service(catalog: &'static Catalog) -> Conn {
 }
 
 /// Everything that waits in `conn`.
-fn written(conn: &mut Conn) -> Vec<u8> {
+fn written<S: SessionSlot>(conn: &mut Conn<S>) -> Vec<u8> {
     let bytes = conn.transmit().to_vec();
     conn.transmitted(bytes.len());
     bytes
 }
 
 /// Gives bytes to an engine, and its events to `on`.
-fn feed(conn: &mut Conn, deframer: &mut Deframer<[u8; 1028]>, bytes: &[u8], mut on: impl FnMut(&mut Conn, Event<'_>)) {
+fn feed<S: SessionSlot>(
+    conn: &mut Conn<S>,
+    deframer: &mut Deframer<[u8; 1028]>,
+    bytes: &[u8],
+    mut on: impl FnMut(&mut Conn<S>, Event<'_>),
+) {
     let mut input = bytes;
     while let Some(frame) = deframer.next(&mut input, conn.max_frame()) {
         if let Some(event) = conn.handle_frame(NOW, frame) {
