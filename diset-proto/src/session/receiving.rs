@@ -83,11 +83,15 @@ impl<I: Inbox> Receiving<I> {
             self.arriving = number;
             return Arrival::Duplicate;
         }
-        if !self.inbox.put(Stored {
-            number,
-            repeated,
-            ..message
-        }) {
+        // It may fail, and there must be room for that: those that wait are told when they are kept.
+        let room = !self.failed.is_full();
+        if !room
+            || !self.inbox.put(Stored {
+                number,
+                repeated,
+                ..message
+            })
+        {
             return Arrival::NoRoom;
         }
         self.arriving = number;

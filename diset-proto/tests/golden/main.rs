@@ -1,5 +1,7 @@
 //! The hex in PROTOCOL.md is what the engines write, and what they read.
 
+mod sessions;
+
 use core::time::Duration;
 
 use diset_proto::sim::{Happened, Pair};

@@ -338,4 +338,9 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
     ("sessions", "kept-after-the-claim", "64 93 83 13"),
     ("sessions", "forgotten-and-the-acceptance-lost", "31 13 99 20 93"),
     ("sessions", "forgotten-twice", "fd 1b 0b 00 13 99 13 99 13"),
+    (
+        "sessions",
+        "outcomes-that-are-not-kept",
+        "ac 13 8e 15 8e 13 17 13 17 13 17 13 17 13",
+    ),
 ];
