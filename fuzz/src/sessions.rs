@@ -621,6 +621,8 @@ impl World {
         }
         self.client.finish(false, &mut self.service.truth);
         self.service.finish(false, &mut self.client.truth);
+        self.client.keep();
+        self.service.keep();
         self.connect();
         for _ in 0..40 {
             self.client.keep();

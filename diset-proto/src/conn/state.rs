@@ -110,14 +110,12 @@ pub(crate) const fn step(phase: Phase, input: Input) -> Step {
 
         (Phase::Open, Input::Send) => Step::Take,
         (Phase::Open, Input::GoAway) => Step::To(Phase::Leaving),
-        (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message | Kind::Acked | Kind::Next | Kind::NextKey)) => {
-            Step::Take
-        }
+        (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message | Kind::Acked | Kind::Next)) => Step::Take,
         (Phase::Open | Phase::Leaving, Input::Frame(Kind::GoAway)) => Step::To(Phase::Draining),
         (Phase::Leaving | Phase::Draining, Input::GoAway) => Step::Take,
         (
             Phase::Open | Phase::Leaving | Phase::Draining,
-            Input::Frame(Kind::Credit | Kind::Ack | Kind::KeepAlive | Kind::KeepAliveAnswer),
+            Input::Frame(Kind::Credit | Kind::Ack | Kind::NextKey | Kind::KeepAlive | Kind::KeepAliveAnswer),
         ) => Step::Take,
         (Phase::Open | Phase::Leaving | Phase::Draining, Input::Silence) => Step::To(Phase::Closing),
         (Phase::Draining, Input::Flushed) => Step::To(Phase::Closing),

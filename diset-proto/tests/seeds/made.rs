@@ -343,4 +343,5 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "outcomes-that-are-not-kept",
         "ac 13 8e 15 8e 13 17 13 17 13 17 13 17 13",
     ),
+    ("sessions", "next-key-behind-a-go-away", "00 13 1f 11 22 13"),
 ];

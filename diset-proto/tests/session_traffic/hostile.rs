@@ -264,6 +264,17 @@ fn keys_have_their_roles() {
         service.take(),
         frame(NEXT_KEY, &[&[7; 32][..], &varints(&[43_200])].concat())
     );
+    // Also when either side has said that it goes away.
+    for (speaker, other) in [(false, true), (true, false)] {
+        let (mut speaker, mut other) = (Side::begun(speaker), Side::begun(other));
+        let notice = diset_proto::Notice::new(Code::CredentialsEnd);
+        speaker.conn.go_away(speaker.now, notice, day).unwrap();
+        other.feed(&speaker.take());
+        other.feed(&said);
+        speaker.feed(&said);
+        let phases = (speaker.conn.phase(), other.conn.phase());
+        assert_eq!(phases, (Phase::Leaving, Phase::Draining), "PROTOCOL N-8");
+    }
     // Neither is written when the connection ends first.
     client.conn.announce_next_key([8; 32], day).unwrap();
     client.conn.disconnect(diset_proto::Notice::new(Code::Done));
