@@ -7,6 +7,8 @@ pub struct Output {
     preamble: bool,
     /// The last frame was an error or a refusal: nothing may follow.
     last: bool,
+    /// The last frame said what the next message is.
+    next: bool,
     /// Messages seen.
     pub messages: usize,
 }
@@ -30,13 +32,18 @@ impl Output {
                 break;
             };
             assert!(!self.last, "nothing comes after an error or a refusal");
+            assert!(!self.next || frame[0] == 0x40, "PROTOCOL Q-3: the message comes next");
+            self.next = frame[0] == 0x8c;
             match frame[0] {
-                0x00 => self.messages += 1,
+                0x00 | 0x40 => self.messages += 1,
                 0x82 | 0x89 => self.last = true,
-                0x80..=0x88 | 0x8b => {}
+                0x80..=0x88 | 0x8a..=0x8d => {}
                 other => panic!("a frame of kind {other:#x}"),
             }
-            assert!(frame[0] == 0 || length <= 1024, "a control frame of {length} bytes");
+            assert!(
+                frame[0] & 0x80 == 0 || length <= 1024,
+                "a control frame of {length} bytes"
+            );
             self.kept.drain(..prefix + length);
         }
     }

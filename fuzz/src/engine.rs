@@ -3,9 +3,11 @@
 use core::time::Duration;
 use std::sync::{Arc, LazyLock};
 
+use diset_proto::store::{FixedReplay, Unsure, Volatile};
 use diset_proto::{
     Admission, AdoptConfig, Agreement, ClientConfig, Code, Connection, Deframer, Descriptions, Event, Held, Identity,
-    Instant, LearnedCatalog, Limits, Notice, Phase, Progress, RetryAfter, Schema, ServiceDef, Trid, define_service,
+    Instant, LearnedCatalog, Limits, NewReason, Notice, Outcome, Phase, Progress, RetryAfter, Schema, ServiceDef,
+    Session, Token, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +44,20 @@ const MAX_FRAME: u32 = 1024;
 
 type Rx = Deframer<[u8; MAX_FRAME as usize + 4]>;
 
+type Memory = Session<FixedReplay<[u8; 300]>, Volatile>;
+type Conn = Connection<[u8; OUTPUT], Option<Box<Memory>>>;
+
+fn memory() -> Box<Memory> {
+    Box::new(Session::new(FixedReplay::new([0; 300]), Volatile))
+}
+
 struct Engine {
-    conn: Connection<[u8; OUTPUT]>,
+    conn: Conn,
+    /// A client, with its catalog from there.
+    origin: Option<Origin>,
+    /// Service: what it has of its client, and what it makes of one that keeps a session.
+    kept: Option<Box<Memory>>,
+    keeps: bool,
     /// Taken out while its frames are handled.
     rx: Option<Rx>,
     output: Output,
@@ -63,9 +77,9 @@ fn start() -> Instant {
     Instant::from_millis(1_000_000)
 }
 
-fn service() -> Connection<[u8; OUTPUT]> {
+fn service() -> Conn {
     let service = Connection::service(start(), Fuzzed::CATALOG, limits(), [0; OUTPUT]).unwrap();
-    service.telling(TOLD.clone())
+    service.telling(TOLD.clone()).with_sessions(None)
 }
 
 /// Where a client has its catalog from.
@@ -76,7 +90,7 @@ enum Origin {
     Service,
 }
 
-fn client(origin: Origin) -> Connection<[u8; OUTPUT]> {
+fn client(origin: Origin, session: Option<Box<Memory>>) -> Conn {
     let identity = Identity::from_bytes([1; 16]);
     let args: &[_] = &[("site", diset_proto::Arg::Text("here"))];
     let catalog = match origin {
@@ -89,7 +103,8 @@ fn client(origin: Origin) -> Connection<[u8; OUTPUT]> {
                 limits: limits(),
                 args,
             };
-            return Connection::adopting(start(), &config, [0; OUTPUT]).unwrap();
+            let conn = Connection::adopting(start(), &config, [0; OUTPUT]).unwrap();
+            return conn.with_sessions(None);
         }
     };
     let config = ClientConfig {
@@ -98,13 +113,16 @@ fn client(origin: Origin) -> Connection<[u8; OUTPUT]> {
         limits: limits(),
         args,
     };
-    Connection::client(start(), &config, [0; OUTPUT]).unwrap()
+    Connection::client_in_session(start(), &config, [0; OUTPUT], session).unwrap()
 }
 
 impl Engine {
-    fn new(conn: Connection<[u8; OUTPUT]>) -> Self {
+    fn new(conn: Conn) -> Self {
         Self {
             conn,
+            origin: None,
+            kept: None,
+            keeps: false,
             rx: Some(Rx::new([0; MAX_FRAME as usize + 4])),
             output: Output::default(),
             now: start(),
@@ -156,8 +174,99 @@ impl Engine {
         if known {
             admission = admission.with_table(Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
         }
-        if let Ok(event) = self.conn.accept(self.now, admission) {
-            self.note(event);
+        let request = self.conn.resume_request().filter(|_| self.keeps).cloned();
+        let event = if let Some(request) = request {
+            let session = self.welcome(&request);
+            self.conn
+                .accept_in_session(self.now, admission, Some(session))
+                .unwrap_or_else(|(_, session)| {
+                    self.kept = session;
+                    None
+                })
+        } else {
+            self.conn.accept(self.now, admission).ok().flatten()
+        };
+        self.note(event);
+    }
+
+    /// What the service has of this client, or a new session.
+    fn welcome(&mut self, request: &diset_proto::Resume) -> Box<Memory> {
+        let (trid, token) = (Trid::new(u64::MAX), Token::from_bytes([7; 16]));
+        let Some(mut session) = self.kept.take() else {
+            let mut session = memory();
+            session.begin_with(request, trid, NewReason::Forgotten, Some(token));
+            return session;
+        };
+        let before = session.record();
+        let Err(why) = session.welcome(request, trid, self.mode % 2 == 0, token) else {
+            return session;
+        };
+        assert!(session.record() == before, "PROTOCOL N-5: it is left as it is");
+        self.kept = Some(session);
+        let mut session = memory();
+        session.begin_with(request, trid, why, None);
+        session
+    }
+
+    /// The next connection, with the session of this one.
+    fn again(&mut self) {
+        let session = self.conn.take_session();
+        self.conn = match self.origin {
+            Some(origin) => client(origin, session),
+            None => {
+                self.kept = session.or(self.kept.take());
+                service()
+            }
+        };
+        self.rx = Some(Rx::new([0; MAX_FRAME as usize + 4]));
+        self.output = Output::default();
+        (self.now, self.drops, self.opened) = (start(), 0, 0);
+    }
+
+    /// What a user does with acked messages and its session.
+    fn use_session(&mut self, choice: u8, bytes: &mut Bytes<'_>) {
+        match choice {
+            0 => {
+                let unsure = if bytes.byte() % 2 == 0 {
+                    Unsure::Report
+                } else {
+                    Unsure::Resend
+                };
+                let _ = self
+                    .conn
+                    .send_acked(bytes.byte() % 3, &Count { n: bytes.number() }, unsure);
+            }
+            1 => while self.conn.take_outcome().is_some() {},
+            2 => {
+                let _ = self.conn.session_mut().and_then(Memory::skip_oldest);
+            }
+            3 => self.again(),
+            4 => {
+                let (number, fails) = (bytes.byte().into(), bytes.byte() % 2 == 1);
+                if let Some(session) = self.conn.session_mut() {
+                    let outcome = if fails {
+                        Outcome::Failed(Code::HandlerFailed)
+                    } else {
+                        Outcome::Ok
+                    };
+                    session.begin(number);
+                    session.settle(number, outcome);
+                }
+            }
+            5 => {
+                let lasts = Duration::from_secs(bytes.number());
+                let _ = self.conn.announce_next_key([1; 32], lasts);
+                let _ = self.conn.next_key_remembered([1; 32], lasts);
+            }
+            6 => {
+                // A restart.
+                if let Some(session) = self.conn.session_mut() {
+                    let (record, replay) = (session.record(), session.replay().clone());
+                    *session = Session::restore(&record, replay, Volatile).unwrap();
+                    self.again();
+                }
+            }
+            _ => self.keeps = !self.keeps,
         }
     }
 
@@ -250,6 +359,7 @@ impl Engine {
                         self.note(event);
                     }
                     0xfe => self.send_learned(bytes),
+                    choice @ 0xf0..=0xf7 => self.use_session(choice & 7, bytes),
                     _ => self.time(),
                 },
             }
@@ -308,20 +418,55 @@ static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);
 /// What a well-behaved client sends: preamble and proposal, of each form; definitions; messages; small frames.
 fn from_client() -> Vec<Vec<u8>> {
     let definitions = {
-        let mut client = Engine::new(client(Origin::Older));
+        let mut client = Engine::new(client(Origin::Older, None));
         client.transmit(usize::MAX);
         client.feed(&[0xd1, b'S', b'E', b'T', 1, 1, 0x83]);
         client.conn.transmit().to_vec()
     };
     let mut all = vec![
-        client(Origin::Same).transmit().to_vec(),
-        client(Origin::Older).transmit().to_vec(),
+        client(Origin::Same, None).transmit().to_vec(),
+        client(Origin::Older, None).transmit().to_vec(),
         definitions,
         frame(0, &[0, 7]),
     ];
     all.extend(from_both());
-    all.push(client(Origin::Service).transmit().to_vec());
+    all.push(client(Origin::Service, None).transmit().to_vec());
+    // Without a session; with one that fits a service that has just begun it.
+    all.push(client(Origin::Same, Some(memory())).transmit().to_vec());
+    let mut returning = Engine::new(client(Origin::Same, Some(memory())));
+    returning.feed(&answered(false));
+    let session = returning.conn.take_session();
+    all.push(client(Origin::Same, session).transmit().to_vec());
+    all.extend(of_sessions());
     all
+}
+
+/// Preamble and acceptance: First, or that a session goes on of which nothing was sent.
+fn answered(resumed: bool) -> Vec<u8> {
+    let session: &[u8] = if resumed {
+        &[4, 6, 0, 0, 0, 0, 0, 0]
+    } else {
+        &[4, 2, 1, 0]
+    };
+    let limits = [0x82, 8, 0x80, 8, 0x80, 0x10, 8, 0xe0, 0xd4, 3];
+    let body = [&[0x81, 1, 1][..], &limits, session, &[5, 16], &[7; 16]].concat();
+    [&[0xd1, b'S', b'E', b'T', 1][..], &frame(0x81, &body)].concat()
+}
+
+/// Acked messages, acknowledgements, what comes next, and keys.
+fn of_sessions() -> Vec<Vec<u8>> {
+    vec![
+        frame(0x40, &[1, 2, b'h', b'i', 0]),
+        frame(0x40, &[0, 7]),
+        frame(0x8a, &[1, 0]),
+        frame(0x8a, &[1, 1]),
+        frame(0x8a, &[2, 1, 1, 33]),
+        frame(0x8a, &[0, 1]),
+        frame(0x8c, &[1, 1]),
+        frame(0x8c, &[0, 1]),
+        frame(0x8d, &[&[9; 32][..], &[60]].concat()),
+        frame(0x86, &[]),
+    ]
 }
 
 /// What a well-behaved service sends.
@@ -329,7 +474,7 @@ fn from_service() -> Vec<Vec<u8>> {
     let answer = |mode, origin| {
         let mut service = Engine::new(service());
         service.mode = mode;
-        service.feed(client(origin).transmit());
+        service.feed(client(origin, None).transmit());
         service.conn.transmit().to_vec()
     };
     // Describe, an acceptance of the older form, a refusal, an acceptance of the same form; the same without preamble.
@@ -344,6 +489,8 @@ fn from_service() -> Vec<Vec<u8>> {
     all.extend(from_both());
     // A catalog and its acceptance, with all messages and without one.
     all.extend([answer(0, Origin::Service), answer(8, Origin::Service)]);
+    all.extend([answered(false), answered(true)]);
+    all.extend(of_sessions());
     all
 }
 
@@ -367,27 +514,35 @@ pub fn service_ops(data: &[u8]) {
     engine.finish();
 }
 
-/// Whatever happens to a client; the first byte chooses its catalog.
+/// Whatever happens to a client; the first byte chooses its catalog, and whether it keeps a session.
 pub fn client_ops(data: &[u8]) {
     let mut bytes = Bytes(data);
     let origins = [Origin::Same, Origin::Older, Origin::Service];
-    let mut engine = Engine::new(client(origins[usize::from(bytes.byte()) % 3]));
+    let choice = usize::from(bytes.byte());
+    let origin = origins[choice % 3];
+    let session = (choice / 3 % 2 == 1).then(memory);
+    let mut engine = Engine::new(client(origin, session));
+    engine.origin = Some(origin);
     engine.operate(&FROM_SERVICE, &mut bytes);
     engine.finish();
 }
 
 /// Control frames with any body, to either role, in every phase before and after the handshake. The first byte chooses
-/// role and phase, the second the head, the third where the body is cut in two.
+/// role and phase, and whether there is a session, the second the head, the third where the body is cut in two.
 pub fn packets(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let (phase, head, cut) = (bytes.byte() % 8, bytes.byte(), bytes.byte());
+    let (choice, head, cut) = (bytes.byte() % 16, bytes.byte(), bytes.byte());
+    let (phase, keeps) = (choice % 8, choice / 8 == 1);
     let origin = if phase % 2 == 1 { Origin::Older } else { Origin::Same };
-    let mut engine = Engine::new(if phase < 4 { client(origin) } else { service() });
+    let session = keeps.then(memory);
+    let mut engine = Engine::new(if phase < 4 { client(origin, session) } else { service() });
+    engine.keeps = keeps;
     let canned = if phase < 4 { &*FROM_SERVICE } else { &*FROM_CLIENT };
     match phase {
         // Proposing, describing, open.
         0 => engine.feed(&[0xd1, b'S', b'E', b'T', 1]),
         1 => engine.feed(&canned[0]),
+        2 | 3 if keeps => engine.feed(&canned[16]),
         2 | 3 => engine.feed(&canned[3 - usize::from(phase % 2) * 2]),
         // Awaiting, admitting, asking, open.
         4 => engine.feed(&[0xd1, b'S', b'E', b'T', 1]),
@@ -396,7 +551,18 @@ pub fn packets(data: &[u8]) {
             engine.feed(&canned[0]);
         }
         6 => engine.feed(&canned[1]),
+        _ if keeps => engine.feed(&canned[13]),
         _ => engine.feed(&canned[0]),
+    }
+    if keeps && engine.conn.phase() == Phase::Open {
+        // Two messages are under way.
+        for n in 0..2 {
+            let _ = engine
+                .conn
+                .send_acked(1 - u8::from(phase < 4), &Words { text: "", more: None }, Unsure::Report);
+            let _ = engine.conn.send_acked(0, &Count { n }, Unsure::Report);
+        }
+        engine.transmit(usize::MAX);
     }
     let packet = frame(head, bytes.take(255));
     let (front, back) = packet.split_at(usize::from(cut).min(packet.len()));
