@@ -15,6 +15,7 @@ mod pair;
 mod peer;
 mod serial;
 mod sessions;
+mod store;
 mod typed;
 
 pub use engine::{client_ops, packets, service_ops};
@@ -23,6 +24,7 @@ pub use learned::{catalog, values};
 pub use pair::pair;
 pub use serial::serial;
 pub use sessions::sessions;
+pub use store::store;
 pub use typed::typed;
 
 use diset_proto::Deframer;
@@ -46,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     ("notice", notice),
     ("serial", serial),
     ("sessions", sessions),
+    ("store", store),
 ];
 
 /// Operands are read from the front; at the end they are 0.

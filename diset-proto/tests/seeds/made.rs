@@ -344,4 +344,94 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "ac 13 8e 15 8e 13 17 13 17 13 17 13 17 13",
     ),
     ("sessions", "next-key-behind-a-go-away", "00 13 1f 11 22 13"),
+    (
+        "store",
+        "in-a-buffer",
+        "00 01 0a 09 14 11 05 06 00 03 01 04 00 01 4f 01 4f 05 00 01 28",
+    ),
+    (
+        "store",
+        "in-a-buffer-that-grows",
+        "01 01 32 01 32 01 28 03 01 01 28 04 01 01 3c",
+    ),
+    (
+        "store",
+        "on-the-heap",
+        "02 01 0a 09 14 01 1e 01 01 03 01 01 09 05 00 04 09",
+    ),
+    ("store", "reserved-and-not-written", "00 00 1e 01 1e 00 0a 06 00 01 09"),
+    ("store", "full", "00 01 46 01 46 01 01 01 00 04 00 01 46"),
+    (
+        "client_ops",
+        "a-session",
+        "03 03 02 10 0f f0 00 00 09 09 0f f0 00 00 09 09 03 02 16 0f f1 02 13 03",
+    ),
+    (
+        "client_ops",
+        "a-session-that-goes-on",
+        "03 03 02 10 0f f0 00 00 09 09 03 0f f3 03 02 11 03 02 14 0f f3 03 02 10 03",
+    ),
+    (
+        "client_ops",
+        "restarted-with-its-session",
+        "03 03 02 10 0f f0 01 00 09 09 03 0f f6 03 02 10 0f f1 03",
+    ),
+    (
+        "client_ops",
+        "a-key-for-later",
+        "03 03 02 10 0f f5 00 3c 03 02 1a 0f ff",
+    ),
+    (
+        "service_ops",
+        "a-session",
+        "0f f7 02 0d 03 0f f0 00 01 09 09 03 02 11 02 13 03 0e 03 02 10 03 0f f3 02 0d 0f f1",
+    ),
+    (
+        "service_ops",
+        "a-client-that-comes-back",
+        "0f f7 02 0d 03 02 18 0f f3 02 0e 03 02 0f 03",
+    ),
+    (
+        "service_ops",
+        "numbers-that-never-come",
+        "0f f7 02 0d 03 02 15 0e 01 02 0f 02 16 02 0f 0d 05 00 1e 03",
+    ),
+    ("packets", "ack-of-what-was-sent", "0f 8a 02 01 01"),
+    ("packets", "ack-with-an-outcome", "0a 8a 00 02 02 01 21"),
+    ("packets", "next-to-the-end", "0f 8c 01 ff ff ff ff ff ff ff ff 7f 00"),
+    (
+        "proposal",
+        "a-first-session",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 01 00",
+    ),
+    (
+        "proposal",
+        "a-session-that-goes-on",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 17 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 03 05 05 02 23",
+    ),
+    (
+        "proposal",
+        "a-claim-that-cannot-be",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 15 01 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 05 05",
+    ),
+    (
+        "acceptance",
+        "a-first-session",
+        "02 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 02 01 00 05 10 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03",
+    ),
+    (
+        "acceptance",
+        "a-session-that-goes-on",
+        "04 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 08 00 00 02 02 03 02 02 23 05 10 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03",
+    ),
+    (
+        "acceptance",
+        "a-claim-that-does-not-fit",
+        "04 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 06 00 00 02 02 04 02 05 10 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03",
+    ),
+    (
+        "acceptance",
+        "goes-on-without-having-been-asked",
+        "02 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 06 00 00 00 00 00 00 05 10 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03",
+    ),
 ];
