@@ -5,21 +5,20 @@
 //! A target for each: they share the reader of fields, so in one target a body that goes new ways there would be kept
 //! for the first packet that it is found for, and not for the others.
 
-use core::time::Duration;
-use std::sync::LazyLock;
+mod waiting;
 
-use diset_proto::store::{HeapReplay, Unsure, Volatile};
+use core::time::Duration;
+
 use diset_proto::{
     Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Descriptions, Direction, Event, GrowBuf,
     Identity, Instant, Limits, MessageOf, Notice, Phase, Proposal, Resumption, RetryAfter, ServiceDef, ServiceName,
-    Session, Trid,
+    Trid,
 };
 
+use self::waiting::{Has, adopting, fits, memory, waiting};
 use super::Bytes;
-use super::engine::{Count, Fuzzed, Words, frame};
-use super::model::{
-    AcceptanceSaid, AnswerSaid, ClaimSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, ResumeSaid, credit,
-};
+use super::engine::{Count, Fuzzed, frame};
+use super::model::{AcceptanceSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, ResumeSaid, credit};
 use super::peer::{ACCEPTANCE, PREAMBLE, Peer, ROOM, open};
 
 /// PROTOCOL H-1, less the head.
@@ -201,108 +200,6 @@ fn typed_arg(kind: u8, value: &[u8]) -> Arg<'_> {
         _ => Arg::Bytes(value),
     }
 }
-
-fn memory() -> Box<Session<HeapReplay, Volatile>> {
-    Box::new(Session::new(HeapReplay::new(10, 100), Volatile))
-}
-
-/// What a client has of a session when it connects.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Has {
-    Nothing,
-    Empty,
-    /// [`returning`].
-    One,
-}
-
-/// A session that has been on a connection: of three messages that were sent two are there and one is dealt with; of
-/// three that came two are dealt with, and the third was not begun.
-fn returning() -> Box<Session<HeapReplay, Volatile>> {
-    let mut client = Peer::client_in(Fuzzed::CATALOG, limits(), Some(memory()));
-    client.take();
-    let accepted = AcceptanceSaid {
-        trid: 3,
-        limits: [1024, 2048, 8, 60_000],
-        verdicts: Vec::new(),
-        session: Some(AnswerSaid {
-            resumed: Err(1),
-            durable: false,
-        }),
-        token: Some([3; 16]),
-        digest: None,
-    };
-    client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat(), |_| ());
-    for n in 0..3 {
-        client.conn.send_acked(0, &Count { n }, Unsure::Report).unwrap();
-    }
-    client.take();
-    client.feed(&frame(ACK, &[2, 1]), |_| ());
-    let mut kept = Vec::new();
-    for number in 1..=3 {
-        let message = frame(0x40, &[1, 0, 0]);
-        let mut input = message.as_slice();
-        while let Some(frame) = client.rx.next(&mut input, 1024) {
-            match client.conn.handle_frame(Instant::ZERO, frame) {
-                Some(Event::Message(message)) if number < 3 => drop(client.conn.decode::<Words<'_>>(message)),
-                Some(Event::Message(message)) => kept.push(client.conn.keep(message)),
-                _ => {}
-            }
-        }
-    }
-    client.conn.take_session().unwrap()
-}
-
-/// N-5, for [`returning`].
-fn fits(claim: &ClaimSaid) -> bool {
-    (1..=3).contains(&claim.received) && claim.processed >= 1 && claim.settled <= 2 && claim.sent >= 2
-}
-
-/// A client that waits for the acceptance; one that adopts the catalog has been told it.
-fn waiting(adopts: bool, has: Has) -> Peer {
-    if !adopts {
-        let session = match has {
-            Has::Nothing => None,
-            Has::Empty => Some(memory()),
-            Has::One => Some(returning()),
-        };
-        let mut client = Peer::client_in(Fuzzed::CATALOG, limits(), session);
-        client.take();
-        client.feed(&PREAMBLE, |_| ());
-        return client;
-    }
-    let mut client = adopting();
-    client.take();
-    client.feed(&TOLD, |_| ());
-    client
-}
-
-fn adopting() -> Peer {
-    let config = AdoptConfig {
-        service: Fuzzed::CATALOG.service(),
-        identity: Identity::from_bytes([1; 16]),
-        limits: limits(),
-        args: &[],
-    };
-    let conn = Connection::adopting(Instant::ZERO, &config, GrowBuf::new(ROOM)).unwrap();
-    Peer::new(conn.with_sessions(None))
-}
-
-/// What comes before the acceptance for a client that adopts the catalog.
-static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let answer = service(limits()).admit(&adopting().take(), Admission::new(Trid::new(1)));
-    let accepted = AcceptanceSaid {
-        trid: 1,
-        limits: [1024, 2048, 8, 60_000],
-        verdicts: Vec::new(),
-        session: None,
-        token: None,
-        digest: Some(*Fuzzed::CATALOG.digest().as_bytes()),
-    };
-    answer
-        .strip_suffix(&*frame(ACCEPTANCE, &accepted.write()))
-        .unwrap()
-        .to_vec()
-});
 
 fn accept(adopts: bool, has: Has, body: &[u8]) -> (Peer, Option<Trid>) {
     let (mut peer, mut connected) = (waiting(adopts, has), None);

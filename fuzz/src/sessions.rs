@@ -1,17 +1,20 @@
 //! A client and a service with a session between them, and whatever may happen to their connections and processes:
 //! each acked message is handled in order and once, and has one outcome, which is true.
 
-use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod side;
+mod stores;
+mod truth;
 
-use diset_proto::store::{FixedReplay, HeapReplay, Inbox, Replay, Stored, Unsure};
+use core::time::Duration;
+use diset_proto::store::Replay;
 use diset_proto::{
-    Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, Held, Identity, Instant, Kept, Limits,
-    MessageOf, NewReason, Notice, Outcome, Phase, Resumption, Schema, ServiceDef, Session, Tag, Token, Trid,
-    define_service,
+    Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf, NewReason,
+    Notice, Phase, Resumption, Schema, ServiceDef, Session, Token, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
+use self::side::{Side, Way};
+use self::stores::{Store, Told};
 use super::Bytes;
 
 #[derive(Debug, Serialize, Deserialize, Schema)]
@@ -26,360 +29,6 @@ const ROOM: usize = 1028;
 
 type Memory = Session<Store, Told>;
 type Conn = Connection<[u8; OUTPUT], Option<Box<Memory>>>;
-
-/// What keeps messages: in a buffer or on the heap, at once or when it is told to.
-#[derive(Debug, Clone)]
-struct Store {
-    fixed: Option<FixedReplay<[u8; 400]>>,
-    heap: HeapReplay,
-    lags: bool,
-    last: u64,
-    kept: u64,
-}
-
-impl Store {
-    fn new(fixed: bool, lags: bool) -> Self {
-        Self {
-            fixed: fixed.then(|| FixedReplay::new([0; 400])),
-            heap: HeapReplay::new(9, 40),
-            lags,
-            last: 0,
-            kept: 0,
-        }
-    }
-
-    fn inner(&self) -> &dyn Replay {
-        match &self.fixed {
-            Some(fixed) => fixed,
-            None => &self.heap,
-        }
-    }
-
-    fn inner_mut(&mut self) -> &mut dyn Replay {
-        match &mut self.fixed {
-            Some(fixed) => fixed,
-            None => &mut self.heap,
-        }
-    }
-}
-
-impl Replay for Store {
-    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
-        self.last = head.number;
-        self.inner_mut().reserve(head, len)
-    }
-    fn commit(&mut self) {
-        self.inner_mut().commit();
-    }
-    fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.inner().after(number)
-    }
-    fn remove(&mut self, number: u64) {
-        self.inner_mut().remove(number);
-    }
-    fn remove_through(&mut self, number: u64) {
-        self.inner_mut().remove_through(number);
-    }
-    fn mark_repeated(&mut self, number: u64) {
-        self.inner_mut().mark_repeated(number);
-    }
-    fn kept(&self) -> u64 {
-        if self.lags { self.kept } else { u64::MAX }
-    }
-    fn len(&self) -> usize {
-        self.inner().len()
-    }
-    fn bytes(&self) -> usize {
-        self.inner().bytes()
-    }
-}
-
-/// An inbox that keeps counters when it is told to.
-#[derive(Debug, Clone, Default)]
-struct Told {
-    lags: bool,
-    now: (u64, u64),
-    kept: (u64, u64),
-}
-
-impl Inbox for Told {
-    fn put(&mut self, message: Stored<'_>) -> bool {
-        self.now.0 = self.now.0.max(message.number);
-        true
-    }
-    fn done_through(&mut self, number: u64) {
-        assert!(number >= self.now.1, "what is dealt with never goes back");
-        self.now.1 = number;
-    }
-    fn begin_anew(&mut self, _: Trid) {
-        (self.now, self.kept) = ((0, 0), (0, 0));
-    }
-    fn kept(&self) -> (u64, u64) {
-        if self.lags { self.kept } else { (u64::MAX, u64::MAX) }
-    }
-}
-
-/// What handlers do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Handle,
-    Hold,
-    Fail,
-}
-
-/// A handler that runs.
-#[derive(Debug)]
-struct Running {
-    tag: Tag,
-    held: Option<Held>,
-    number: u64,
-    value: u32,
-    repeated: bool,
-    began: Trid,
-}
-
-/// What became of the messages of one side, as the other saw it, and as it was told.
-#[derive(Debug, Default)]
-struct Truth {
-    next: u32,
-    /// Values by their numbers in the session that is.
-    numbers: BTreeMap<u64, u32>,
-    resend: BTreeSet<u32>,
-    outcomes: BTreeMap<u32, Outcome>,
-    /// How often each was handled well, and with what code it was not.
-    handled: BTreeMap<u32, usize>,
-    failed: BTreeMap<u32, Code>,
-    /// The highest that was handled, either way.
-    last: Option<u32>,
-}
-
-impl Truth {
-    /// A handler has come to its end, or there was none.
-    fn ended(&mut self, value: u32, repeated: bool, code: Option<Code>) {
-        let before = self.handled.contains_key(&value) || self.failed.contains_key(&value);
-        assert!(
-            !before || (repeated && self.resend.contains(&value)),
-            "{value} is handled twice"
-        );
-        assert!(
-            repeated || self.last.is_none_or(|last| last < value),
-            "{value} is out of order"
-        );
-        self.last = self.last.max(Some(value));
-        match code {
-            None => *self.handled.entry(value).or_default() += 1,
-            Some(code) => {
-                self.failed.insert(value, code);
-            }
-        }
-    }
-
-    /// Its sender was told of it.
-    fn told(&mut self, number: u64, outcome: Outcome) {
-        let Some(&value) = self.numbers.get(&number) else {
-            panic!("an outcome of no message: {number}");
-        };
-        let earlier = self.outcomes.insert(value, outcome);
-        assert_eq!(earlier, None, "{value} has two outcomes: {outcome:?}");
-        match outcome {
-            Outcome::Failed(code) => assert_eq!(self.failed.get(&value), Some(&code), "{value}"),
-            Outcome::Unknown => assert!(!self.resend.contains(&value)),
-            _ => assert!(
-                !self.handled.contains_key(&value) && !self.failed.contains_key(&value),
-                "{value}"
-            ),
-        }
-    }
-
-    /// Everything up to this number has an outcome, and all that are not Ok were told.
-    fn settled(&self, processed: u64) {
-        for (_, value) in self.numbers.range(..=processed) {
-            if !self.outcomes.contains_key(value) {
-                assert!(self.handled.contains_key(value), "{value} was not handled");
-            }
-        }
-    }
-}
-
-/// One process.
-#[derive(Debug)]
-struct Side {
-    conn: Option<(Conn, Box<Deframer<[u8; ROOM]>>)>,
-    /// The session, when it is not in the connection.
-    away: Option<Box<Memory>>,
-    way: Way,
-    running: Option<Running>,
-    lane: VecDeque<Kept>,
-    /// Takes outcomes late.
-    lazy: bool,
-    /// On their way to the other.
-    wire: Vec<u8>,
-    truth: Truth,
-}
-
-impl Side {
-    fn new(away: Option<Box<Memory>>) -> Self {
-        Self {
-            conn: None,
-            away,
-            way: Way::Handle,
-            running: None,
-            lane: VecDeque::new(),
-            lazy: false,
-            wire: Vec::new(),
-            truth: Truth::default(),
-        }
-    }
-
-    fn session(&mut self) -> Option<&mut Memory> {
-        match &mut self.conn {
-            Some((conn, _)) if conn.session().is_some() => conn.session_mut(),
-            _ => self.away.as_deref_mut(),
-        }
-    }
-
-    fn store(&mut self, resend: bool) {
-        let unsure = if resend { Unsure::Resend } else { Unsure::Report };
-        let item = Item { value: self.truth.next };
-        let number = match &mut self.conn {
-            Some((conn, _)) if conn.session().is_some() => conn.send_acked(ITEM, &item, unsure).ok(),
-            _ => self
-                .session()
-                .and_then(|session| session.store(Counted::CATALOG, ITEM, &item, unsure).ok()),
-        };
-        if let Some(number) = number {
-            let value = self.truth.next;
-            self.truth.next += 1;
-            self.truth.numbers.insert(number, value);
-            if resend {
-                self.truth.resend.insert(value);
-            }
-        }
-    }
-
-    fn skip(&mut self) {
-        if let Some(number) = self.session().and_then(Memory::skip_oldest) {
-            self.truth.told(number, Outcome::Skipped);
-        }
-    }
-
-    fn take_outcomes(&mut self) {
-        while let Some((number, outcome)) = self.session().and_then(Memory::take_outcome) {
-            self.truth.told(number, outcome);
-        }
-        if let Some(processed) = self.session().map(|session| session.delivered().processed) {
-            self.truth.settled(processed);
-        }
-    }
-
-    fn keep(&mut self) {
-        if let Some(session) = self.session() {
-            let store = session.replay_mut();
-            store.kept = store.last;
-            let inbox = session.inbox_mut();
-            inbox.kept = inbox.now;
-        }
-    }
-
-    /// The connection is gone. What has not begun comes again.
-    fn hang_up(&mut self) {
-        if let Some((mut conn, _)) = self.conn.take() {
-            // A service has none in its connection before it has admitted the client.
-            self.away = conn.take_session().or(self.away.take());
-        }
-        self.wire.clear();
-        self.lane.clear();
-        if let Some(running) = &mut self.running {
-            running.held = None;
-        }
-    }
-
-    /// Writes at most so much.
-    fn write(&mut self, most: usize) {
-        if let Some((conn, _)) = &mut self.conn {
-            let bytes = conn.transmit();
-            let count = bytes.len().min(most);
-            self.wire.extend_from_slice(&bytes[..count]);
-            conn.transmitted(count);
-        }
-    }
-
-    fn time(&mut self, now: Instant) {
-        let Some((conn, _)) = &mut self.conn else { return };
-        for _ in 0..9 {
-            let _ = conn.transmit();
-            if conn.wake().is_none_or(|wake| wake > now) {
-                return;
-            }
-            conn.handle_time(now);
-        }
-        panic!("due for ever: {conn:?}");
-    }
-
-    /// A message whose turn has come. The truth is that of its sender.
-    fn handle(&mut self, kept: &Kept, truth: &mut Truth) {
-        let Some((conn, _)) = &mut self.conn else { return };
-        let message = kept.message();
-        let (tag, number, repeated) = (message.tag(), message.number_in_session(), message.maybe_repeated());
-        let began = conn.session().map(Memory::began);
-        let (Some(number), Some(began)) = (number, began) else {
-            conn.decode::<Item>(message).unwrap();
-            return;
-        };
-        let (Item { value }, held) = conn.decode_held(message).unwrap();
-        match self.way {
-            Way::Handle => {
-                truth.ended(value, repeated, None);
-                conn.release(held);
-            }
-            Way::Fail => {
-                truth.ended(value, repeated, Some(Code::HandlerFailed));
-                conn.fail(tag, Code::HandlerFailed, "no");
-                self.lane.clear();
-            }
-            Way::Hold => {
-                self.running = Some(Running {
-                    tag,
-                    held: Some(held),
-                    number,
-                    value,
-                    repeated,
-                    began,
-                });
-            }
-        }
-    }
-
-    /// Handles what waits, until a handler does not end.
-    fn work(&mut self, truth: &mut Truth) {
-        while self.running.is_none()
-            && let Some(kept) = self.lane.pop_front()
-        {
-            self.handle(&kept, truth);
-        }
-    }
-
-    /// The handler that runs comes to its end, on whatever connection.
-    fn finish(&mut self, fails: bool, truth: &mut Truth) {
-        let Some(running) = self.running.take() else { return };
-        let code = fails.then_some(Code::HandlerFailed);
-        truth.ended(running.value, running.repeated, code);
-        match (&mut self.conn, running.held) {
-            (Some((conn, _)), Some(_)) if fails => {
-                conn.fail(running.tag, Code::HandlerFailed, "no");
-                self.lane.clear();
-            }
-            (Some((conn, _)), Some(held)) => conn.release(held),
-            _ => {
-                let outcome = code.map_or(Outcome::Ok, Outcome::Failed);
-                if let Some(session) = self.session().filter(|session| session.began() == running.began) {
-                    session.settle(running.number, outcome);
-                }
-            }
-        }
-        self.work(truth);
-    }
-}
 
 /// Both, and the time.
 #[derive(Debug)]
@@ -424,7 +73,7 @@ impl World {
     }
 
     /// The service takes so many of the bytes that are on their way.
-    fn to_service(&mut self, count: usize) {
+    fn feed_service(&mut self, count: usize) {
         let count = count.min(self.client.wire.len());
         let bytes: Vec<_> = self.client.wire.drain(..count).collect();
         let mut input = bytes.as_slice();
@@ -442,7 +91,7 @@ impl World {
         self.service.conn = Some((conn, rx));
     }
 
-    fn to_client(&mut self, count: usize) {
+    fn feed_client(&mut self, count: usize) {
         let count = count.min(self.service.wire.len());
         let bytes: Vec<_> = self.service.wire.drain(..count).collect();
         let mut input = bytes.as_slice();
@@ -532,8 +181,8 @@ impl World {
             if self.client.wire.is_empty() && self.service.wire.is_empty() {
                 return;
             }
-            self.to_service(usize::MAX);
-            self.to_client(usize::MAX);
+            self.feed_service(usize::MAX);
+            self.feed_client(usize::MAX);
         }
         panic!("the two never come to rest: {self:?}");
     }
@@ -566,8 +215,8 @@ impl World {
             0..=15 => (0..=operation & 7).for_each(|_| side.store(operation & 8 != 0)),
             16 => side.write(bytes.byte().into()),
             17 => side.write(usize::MAX),
-            18 if service => self.to_client(bytes.byte().into()),
-            18 => self.to_service(bytes.byte().into()),
+            18 if service => self.feed_client(bytes.byte().into()),
+            18 => self.feed_service(bytes.byte().into()),
             19 => self.settle(),
             20 => self.wait(Duration::from_millis(u64::from(bytes.byte()))),
             21 => side.way = [Way::Handle, Way::Hold, Way::Fail, Way::Hold][usize::from(bytes.byte() % 4)],
@@ -575,8 +224,8 @@ impl World {
             23 => self.connect(),
             24 => {
                 // The older connection ends in order for the service only.
-                self.to_service(bytes.byte().into());
-                self.to_client(bytes.byte().into());
+                self.feed_service(bytes.byte().into());
+                self.feed_client(bytes.byte().into());
                 self.connect();
             }
             25 => self.kill(service),

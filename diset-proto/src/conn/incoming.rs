@@ -269,6 +269,7 @@ pub(super) fn untaken() -> Notice {
     Notice::new(Code::Busy).with_text("there are outcomes that nobody takes")
 }
 
+/// PROTOCOL N-1.
 fn no_session() -> Notice {
     Notice::new(Code::Unexpected).with_text("there is no session")
 }

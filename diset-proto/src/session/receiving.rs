@@ -123,7 +123,8 @@ impl<I: Inbox> Receiving<I> {
         }
     }
 
-    /// Its handler is about to run; false when it is not to.
+    /// Its handler is about to run, and its outcome counts on whatever connection (PROTOCOL Q-8); false
+    /// when it is not to.
     pub(super) fn begin(&mut self, number: u64) -> bool {
         if number <= self.processed || number > self.received {
             return false;

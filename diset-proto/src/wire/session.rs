@@ -324,3 +324,65 @@ impl NextKey {
         out.varint(self.seconds.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::{Digest, Verdict};
+    use crate::id::Trid;
+    use crate::limits::{Limits, MAX_MESSAGES};
+    use crate::wire::packet::Acceptance;
+
+    fn longest() -> Claim {
+        let failure = Failure {
+            number: u64::MAX,
+            code: Code::Other(u16::MAX),
+        };
+        Claim {
+            settled: u64::MAX,
+            sent: u64::MAX,
+            received: u64::MAX,
+            processed: u64::MAX,
+            failed: core::iter::repeat_n(failure, MAX_FAILURES).collect(),
+        }
+    }
+
+    /// PROTOCOL F-6: no client has a smaller limit than 512. PROTOCOL H-1: a proposal is not longer than 1024.
+    #[test]
+    fn the_longest_that_can_be_said() {
+        let mut bytes = [0; 2000];
+        let mut out = Writer::new(&mut bytes);
+        let resume = Resume {
+            known: Some((Token::from_bytes([0; 16]), longest())),
+            durable: true,
+        };
+        out.field_with(6, |out| resume.write(out)).unwrap();
+        assert_eq!(out.len(), 111, "what stands below N-8");
+
+        let answer = Answer {
+            resumed: Ok(longest()),
+            durable: true,
+        };
+        let limits = Limits::SERVER
+            .with_max_frame((1 << 28) - 1)
+            .with_credit(1 << 30, 1 << 30)
+            .with_max_silence(core::time::Duration::from_secs(24 * 3600));
+        let verdicts = (0..MAX_MESSAGES).map(|number| (u8::try_from(number).unwrap(), Verdict::Forbidden));
+        let session = (answer, Some(Token::from_bytes([0; 16])));
+        let mut out = Writer::new(&mut bytes);
+        let digest = Some(Digest([0; 16]));
+        Acceptance::write(&mut out, Trid::new(u64::MAX), &limits, verdicts, Some(&session), digest).unwrap();
+        assert!(out.len() < 512, "{} bytes and a head", out.len());
+    }
+
+    #[test]
+    fn the_longest_acknowledgement_fits_what_is_left_free_for_it() {
+        let mut bytes = [0; crate::limits::CONTROL_RESERVE];
+        let ack = Ack {
+            received: u64::MAX,
+            processed: u64::MAX,
+            failed: longest().failed,
+        };
+        assert_eq!(ack.write(&mut Writer::new(&mut bytes)), Ok(()), "PROTOCOL L-1");
+    }
+}

@@ -108,6 +108,27 @@ fn what_was_lent_behind_a_failure_comes_again() {
 }
 
 #[test]
+fn a_handler_goes_on_when_its_connection_ends() {
+    let mut side = Side::begun(true);
+    side.policy = Policy::Hold;
+    side.feed(&[acked(1), frame(0x40, &[BLOB, 0])].concat());
+    assert_eq!(side.held.len(), 1);
+    let mut next = side.again();
+    next.policy = Policy::Hold;
+    // The first stays, the other is asked for again.
+    next.feed(&proposal(Some(&returning(&token(1), &claim([0, 2, 0, 0], &[])))));
+    let answer = next.take();
+    let said = [&[0x04, 6][..], &resumed(&claim([0, 0, 1, 0], &[]))].concat();
+    assert!(
+        answer.windows(8).any(|bytes| bytes == said),
+        "PROTOCOL Q-4: {answer:02x?}"
+    );
+    next.feed(&acked(2));
+    next.conn.session_mut().unwrap().settle(1, Outcome::Ok);
+    assert_eq!(next.leave(), frame(ACK, &[1, 1]), "PROTOCOL Q-8");
+}
+
+#[test]
 fn what_can_never_leave_is_told_and_nothing_spins() {
     let mut session = memory();
     for value in 0..10 {

@@ -46,7 +46,7 @@ struct Entry {
     next: Option<SessionId>,
 }
 
-/// What one principal has.
+/// What one principal has: nobody's session makes room for another's (PROTOCOL N-7).
 struct Owner {
     sessions: usize,
     budget: Arc<Budget>,
