@@ -38,6 +38,8 @@ mod keeper;
 mod kept;
 mod layout;
 mod restore;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use core::fmt;
@@ -82,12 +84,13 @@ pub struct StoreBounds {
 }
 
 impl Default for StoreBounds {
-    /// 1,000 messages and 1 MiB each way for each session, 64 MiB that wait, 16 MiB of cache.
+    /// For each session 1,000 messages and 1 MiB of what is sent, twice the credit of
+    /// [`Limits::SERVER`](diset_proto::Limits::SERVER) of what is received; 64 MiB that wait, 16 MiB of cache.
     fn default() -> Self {
         Self {
             replay_messages: 1000,
             replay_bytes: 1 << 20,
-            inbox_messages: 1000,
+            inbox_messages: 32 * 1024,
             inbox_bytes: 1 << 20,
             journal_bytes: 64 << 20,
             cache_bytes: 16 << 20,
