@@ -1,10 +1,11 @@
 //! What the durable store costs: commits and messages per second, memory and file of sessions that are away.
 //! The figures are those of the disk below the directory for temporary files (`TMPDIR`).
 
-use std::error::Error;
+use core::error::Error;
+use core::time::Duration;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diset_proto::store::{Inbox as _, Stored, Unsure};
 use diset_proto::{Key, MessageOf, ServiceDef, ServiceName, Session, define_service};
@@ -13,7 +14,7 @@ use diset_std::store::{DurableStore, KeptInbox, KeptReplay, RestoredSession, Sto
 use diset_std::{Identity, Schema, SessionId, Trid};
 use serde::{Deserialize, Serialize};
 
-type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+type Result<T = ()> = core::result::Result<T, Box<dyn Error>>;
 type KeptSession = Session<KeptReplay, KeptInbox>;
 
 /// How long each rate is measured.
@@ -192,7 +193,7 @@ fn load(path: &Path) -> Result {
     let sessions: Vec<_> = restored
         .into_iter()
         .map(|session| session.into_session(|replay, inbox| (replay, inbox)).map(Box::new))
-        .collect::<std::result::Result<_, _>>()?;
+        .collect::<core::result::Result<_, _>>()?;
     let took = start.elapsed();
     let each = (resident()? - before) / sessions.len() as u64;
     println!("  loaded in {took:?}: {each} bytes resident for each session");

@@ -1,9 +1,10 @@
 //! The file itself: made once and whole, checked whenever it is opened.
 
+use core::panic::AssertUnwindSafe;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -97,7 +98,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
     }
     #[cfg(not(unix))]
     let _ = path;

@@ -1,8 +1,9 @@
 //! The thread that writes: everything that has changed since its last commit in one transaction.
 
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;

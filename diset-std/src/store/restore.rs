@@ -172,7 +172,7 @@ impl Stored {
         }
         Session::restore(&record, HeapReplay::new(0, 0), Volatile).map_err(StoreError::damaged)?;
         // A transaction of a handler takes the message out and leaves the record as it was.
-        let processed = first.map_or(record.received(), |first| first.saturating_sub(1));
+        let processed = first.map_or_else(|| record.received(), |first| first.saturating_sub(1));
         Ok(RestoredSession {
             id: owner,
             unhandled,

@@ -1,11 +1,12 @@
 //! The two ends of connections over loopback TCP whose service keeps its sessions in a file, driven by hand
 //! as the documentation of the store says.
 
+use core::error::Error;
+use core::hash::BuildHasher;
+use core::time::Duration;
 use std::collections::VecDeque;
-use std::error::Error;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
 
 use diset_proto::store::{HeapReplay, Unsure, Volatile};
 use diset_proto::{

@@ -1,8 +1,8 @@
 //! A service is killed at any moment, again and again: what its clients were told stands.
 
+use core::time::Duration;
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use diset_proto::ServiceName;
 use diset_std::Trid;
