@@ -4,13 +4,18 @@ use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::io;
 use std::sync::Arc;
 
-use diset_proto::store::{Inbox, Replay, Stored, Unsure};
-use diset_proto::{Identity, Key, ServiceName, Session, Trid};
+use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure, Volatile};
+use diset_proto::{
+    Admission, ClientConfig, Connection, Deframer, Delivered, Event, GrowBuf, Identity, Instant, Key, Limits,
+    MessageOf, NewReason, Schema, ServiceDef, ServiceName, Session, Token, Trid,
+};
 use redb::backends::InMemoryBackend;
 use redb::{StorageBackend, WriteTransaction};
 
 use super::file::{Opener, open_backend};
-use super::{DurableStore, KeptInbox, KeptReplay, RestoredSession, StoreBounds, StoreError, TransactError, restore};
+use super::{
+    DurableStore, KeptInbox, KeptReplay, RestoredSession, SessionBook, StoreBounds, StoreError, TransactError, restore,
+};
 use crate::service::SessionId;
 
 /// A disk in memory, that outlives the database, and fails on demand.
@@ -232,4 +237,140 @@ async fn what_undoes_itself_is_not_written() {
     );
     assert!(!store.is_crowded());
     assert_eq!(session.replay().kept(), 0, "the record says so");
+}
+
+// ── two engines ─────────────────────────────────────────────────────────────────────
+
+#[derive(serde::Serialize, serde::Deserialize, Schema)]
+struct Reading {
+    value: u32,
+}
+
+diset_proto::define_service! { Meter = "Test/Disk"; both: [Reading] }
+
+/// A client and a service on one wire, and the time that both are told.
+struct Pair {
+    client: Connection<GrowBuf, Session<HeapReplay, Volatile>>,
+    service: Connection<GrowBuf, Option<Box<Session<KeptReplay, KeptInbox>>>>,
+    to_client: Deframer<GrowBuf>,
+    to_service: Deframer<GrowBuf>,
+    /// The service's, until a client comes.
+    session: Option<Box<Session<KeptReplay, KeptInbox>>>,
+    book: SessionBook,
+    got: usize,
+    now: u64,
+}
+
+impl Pair {
+    fn new(session: Session<KeptReplay, KeptInbox>) -> Self {
+        let config = ClientConfig {
+            catalog: Meter::CATALOG,
+            identity: Identity::from_bytes([1; 16]),
+            limits: Limits::SERVER,
+            args: &[],
+        };
+        let replay = Session::new(HeapReplay::new(100, 10_000), Volatile);
+        let (start, room) = (Instant::from_millis(0), || GrowBuf::new(1 << 20));
+        let service = Connection::service(start, Meter::CATALOG, Limits::SERVER, room()).expect("settings");
+        Self {
+            client: Connection::client_in_session(start, &config, room(), replay).expect("settings"),
+            service: service.with_sessions(None),
+            to_client: Deframer::new(room()),
+            to_service: Deframer::new(room()),
+            book: session.inbox().book().clone(),
+            session: Some(Box::new(session)),
+            got: 0,
+            now: 0,
+        }
+    }
+
+    fn seal(&self) {
+        if let Some(session) = self.service.session() {
+            self.book.keep(session.record());
+        }
+    }
+
+    /// Both sides write and read, and 30 ms go by.
+    fn turn(&mut self) {
+        self.now += 30;
+        let now = Instant::from_millis(self.now);
+        let _ = (self.client.handle_time(now), self.service.handle_time(now));
+        let bytes = self.client.transmit().to_vec();
+        self.client.transmitted(bytes.len());
+        let mut input = bytes.as_slice();
+        while let Some(frame) = self.to_service.next(&mut input, self.service.max_frame()) {
+            match self.service.handle_frame(now, frame) {
+                Some(Event::Proposed(_)) => {
+                    let mut session = self.session.take().expect("proposed once");
+                    let request = self.service.resume_request().expect("with a session");
+                    let token = Token::from_bytes([9; 16]);
+                    session.begin_with(request, Trid::new(1), NewReason::First, Some(token));
+                    let admission = Admission::new(Trid::new(1));
+                    let accepted = self.service.accept_in_session(now, admission, Some(session));
+                    assert!(accepted.is_ok());
+                }
+                Some(Event::Message(message)) => drop(self.service.decode::<Reading>(message).expect("a reading")),
+                Some(Event::Dropped(cause)) => panic!("{cause}"),
+                _ => {}
+            }
+        }
+        self.seal();
+        let bytes = self.service.transmit().to_vec();
+        self.service.transmitted(bytes.len());
+        let mut input = bytes.as_slice();
+        while let Some(frame) = self.to_client.next(&mut input, self.client.max_frame()) {
+            match self.client.handle_frame(now, frame) {
+                Some(Event::Message(message)) => {
+                    self.client.decode::<Reading>(message).expect("a reading");
+                    self.got += 1;
+                }
+                Some(Event::Dropped(cause)) => panic!("{cause}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// PROTOCOL Q-6: what is not in the file is not told, and does not leave.
+#[tokio::test]
+async fn nothing_is_told_and_nothing_leaves_before_it_is_kept() {
+    let disk = Disk::new();
+    let (store, _) = disk.open(StoreBounds::default());
+    let (replay, inbox) = store.begin(SessionId {
+        principal: [1; 32].into(),
+        identity: Identity::from_bytes([1; 16]),
+    });
+    let mut pair = Pair::new(Session::new(replay, inbox));
+    for _ in 0..3 {
+        pair.turn();
+    }
+    pair.book.kept().await.expect("kept");
+    disk.full.store(true, SeqCst);
+    for value in 0..70 {
+        let reading = Reading { value };
+        pair.client
+            .send_acked(Reading::NUMBER, &reading, Unsure::Report)
+            .expect("room");
+        if value < 5 {
+            pair.service
+                .send_acked(Reading::NUMBER, &reading, Unsure::Report)
+                .expect("room");
+        }
+    }
+    for _ in 0..10 {
+        pair.turn();
+    }
+    until(&store, Some(StoreError::DiskFull)).await;
+    assert_eq!(pair.service.session().expect("open").processed(), 70, "all has come");
+    assert_eq!((pair.client.delivered(), pair.got), (Delivered::default(), 0));
+    disk.full.store(false, SeqCst);
+    pair.book.kept().await.expect("kept");
+    for _ in 0..3 {
+        pair.turn();
+    }
+    let all = Delivered {
+        received: 70,
+        processed: 70,
+    };
+    assert_eq!((pair.client.delivered(), pair.got), (all, 5));
 }

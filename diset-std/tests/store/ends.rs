@@ -170,6 +170,14 @@ impl ServiceEnd {
                 return Ok(());
             }
             conn.transmitted(bytes.len());
+            if conn.session().is_some() {
+                for waiting in lane.drain(..lane.len().min(4)).collect::<Vec<_>>() {
+                    self.handle(&book, &mut conn, waiting).await?;
+                }
+                if !lane.is_empty() {
+                    called.notify_one();
+                }
+            }
             // What came before a kill is handled first, or the inbox would only grow.
             let crowded = conn.session().is_some_and(|session| session.inbox().is_crowded());
             let read = if crowded {
@@ -211,14 +219,6 @@ impl ServiceEnd {
                     .map_err(|(misuse, _)| format!("{misuse:?}"))?;
             }
             keep(&book, &conn);
-            if conn.session().is_some() {
-                for waiting in lane.drain(..lane.len().min(4)).collect::<Vec<_>>() {
-                    self.handle(&book, &mut conn, waiting).await?;
-                }
-                if !lane.is_empty() {
-                    called.notify_one();
-                }
-            }
         }
     }
 
