@@ -349,7 +349,7 @@ impl ClientEnd {
         loop {
             while conn.resumption().is_some()
                 && self.sent < until
-                && self.sent < conn.delivered().received + 200
+                && self.sent < conn.delivered().received + 100
                 && conn
                     .send_acked(Reading::NUMBER, &Reading::new(self.sent + 1), Unsure::Report)
                     .is_ok()
