@@ -8,6 +8,7 @@
 use alloc::{boxed::Box, collections::VecDeque};
 
 use crate::definition::Key;
+use crate::id::Trid;
 use crate::wire::storage::Storage;
 
 /// A message in a store. Its payload does not show in `Debug`.
@@ -101,6 +102,13 @@ pub trait Inbox {
     /// All messages up to this number were handled, with whatever outcome.
     fn done_through(&mut self, number: u64) {
         let _ = number;
+    }
+
+    /// The session begins anew, on this connection: numbers count from 1 again, and
+    /// [`kept`](Self::kept) counts those. What was received before and is not handled stays, and is
+    /// not what [`done_through`](Self::done_through) speaks of.
+    fn begin_anew(&mut self, began: Trid) {
+        let _ = began;
     }
 
     /// Up to which numbers it is kept what was received, and what was handled. Only so much is told

@@ -127,6 +127,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             next: self.sending.next,
             base: self.sending.base,
             settled: self.sending.processed,
+            reached: self.sending.received,
+            peer_durable: self.sending.peer_durable,
+            unknown: self.sending.unknown,
+            outcomes: self.sending.outcomes(),
             received: self.receiving.received,
             processed: self.receiving.processed,
             failed: self
@@ -145,7 +149,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     pub fn restore(record: &SessionRecord, replay: R, inbox: I) -> Result<Self, BadRecord> {
         let failed = record.failures()?;
         Ok(Self {
-            sending: Sending::restored(replay, record.next, record.base, record.settled),
+            sending: Sending::restored(replay, record),
             receiving: Receiving::restored(inbox, record.received, record.processed, failed),
             began: Trid::new(record.began),
             token: record.token.map(Token::from_bytes),
@@ -330,7 +334,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.began = trid;
         self.former = None;
         self.sending.start_anew(peer_durable);
-        self.receiving.start_anew();
+        self.receiving.start_anew(trid);
         self.receiving.claim();
         self.resumption = Some(Resumption::New { why });
     }

@@ -3,6 +3,7 @@
 
 use super::Outcome;
 use super::sending::told_since;
+use crate::id::Trid;
 use crate::status::Code;
 use crate::store::{Inbox, Stored};
 use crate::wire::session::{Ack, Claim, Failure, Failures};
@@ -219,7 +220,8 @@ impl<I: Inbox> Receiving<I> {
     }
 
     /// The session begins anew.
-    pub(super) fn start_anew(&mut self) {
+    pub(super) fn start_anew(&mut self, began: Trid) {
+        self.inbox.begin_anew(began);
         (self.received, self.last, self.begun, self.processed) = (0, 0, 0, 0);
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
         self.to_confirm = 0;

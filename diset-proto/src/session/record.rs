@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Outcome;
+use crate::definition::Verdict;
+use crate::id::Trid;
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::wire::session::{Failure, Failures};
@@ -18,9 +21,49 @@ pub struct SessionRecord {
     pub(super) next: u64,
     pub(super) base: u64,
     pub(super) settled: u64,
+    /// Of what was sent: the last that the peer was known to have, whether that outlives it, and up to
+    /// where nobody knows what became of what.
+    pub(super) reached: u64,
+    pub(super) peer_durable: bool,
+    pub(super) unknown: u64,
+    /// Outcomes of what was sent that the user has not taken.
+    pub(super) outcomes: heapless::Vec<(u64, KeptOutcome), { 2 * MAX_FAILURES }>,
     pub(super) received: u64,
     pub(super) processed: u64,
     pub(super) failed: heapless::Vec<(u64, u16), MAX_FAILURES>,
+}
+
+/// An [`Outcome`] that is not Ok, as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum KeptOutcome {
+    Failed(u16),
+    NotAgreed(u8),
+    TooLong,
+    Skipped,
+    Unknown,
+}
+
+impl KeptOutcome {
+    pub(super) const fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Failed(code) => Self::Failed(code.number()),
+            Outcome::NotAgreed(verdict) => Self::NotAgreed(verdict.number()),
+            Outcome::TooLong => Self::TooLong,
+            Outcome::Skipped => Self::Skipped,
+            // Ok is not kept one by one.
+            Outcome::Unknown | Outcome::Ok => Self::Unknown,
+        }
+    }
+
+    pub(super) const fn outcome(self) -> Outcome {
+        match self {
+            Self::Failed(code) => Outcome::Failed(Code::from_number(code)),
+            Self::NotAgreed(verdict) => Outcome::NotAgreed(Verdict::from_number(verdict)),
+            Self::TooLong => Outcome::TooLong,
+            Self::Skipped => Outcome::Skipped,
+            Self::Unknown => Outcome::Unknown,
+        }
+    }
 }
 
 /// A record of a session that cannot be.
@@ -37,8 +80,29 @@ impl core::fmt::Display for BadRecord {
 impl core::error::Error for BadRecord {}
 
 impl SessionRecord {
+    /// The connection with which the session began.
+    pub const fn began(&self) -> Trid {
+        Trid::new(self.began)
+    }
+
+    /// The number of the last message that this side has stored; 0 when there was none.
+    pub const fn stored(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// The number of the last message that was received.
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Up to which number the messages of the peer are dealt with.
+    pub const fn processed(&self) -> u64 {
+        self.processed
+    }
+
     pub(super) fn failures(&self) -> Result<Failures, BadRecord> {
-        let fits = self.base <= self.settled && self.settled < self.next && self.processed <= self.received;
+        let sent = self.base <= self.settled && self.settled <= self.reached && self.reached < self.next;
+        let fits = sent && self.unknown < self.next && self.processed <= self.received;
         if !fits {
             return Err(BadRecord);
         }
@@ -60,5 +124,126 @@ impl core::fmt::Debug for SessionRecord {
             .field("received", &self.received)
             .field("processed", &self.processed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Refused, Session};
+    use super::*;
+    use crate::definition::Key;
+    use crate::store::{FixedReplay, Inbox, Unsure};
+    use crate::wire::session::{NewReason, Resume};
+
+    type Kept = Session<FixedReplay<[u8; 512]>, Watched>;
+
+    /// Remembers when it was told to begin anew.
+    #[derive(Debug, Clone, Default)]
+    struct Watched(Option<Trid>);
+
+    impl Inbox for Watched {
+        fn begin_anew(&mut self, began: Trid) {
+            self.0 = Some(began);
+        }
+    }
+
+    const LOST: Resume = Resume {
+        known: None,
+        durable: false,
+    };
+
+    fn session() -> Kept {
+        let mut session = Session::new(FixedReplay::new([0; 512]), Watched::default());
+        session.begin_with(&LOST, Trid::new(1), NewReason::First, None);
+        session
+    }
+
+    fn store(session: &mut Kept, unsure: Unsure) -> u64 {
+        session.store_by_key(Key::from_bytes([1; 16]), &7u32, unsure).unwrap()
+    }
+
+    fn restarted(session: &Kept) -> Kept {
+        Session::restore(&session.record(), session.replay().clone(), session.inbox().clone()).unwrap()
+    }
+
+    /// PROTOCOL N-6: what is to be reported is not sent again, also when the process ends in between.
+    #[test]
+    fn what_nobody_knows_of_is_reported_after_a_restart() {
+        let mut session = session();
+        for unsure in [Unsure::Report, Unsure::Resend] {
+            let number = store(&mut session, unsure);
+            session.transmitted(number);
+        }
+        session.begin_with(&LOST, Trid::new(2), NewReason::First, None);
+        let mut session = restarted(&session);
+        let next = session
+            .front()
+            .map(|(stored, skipped)| (stored.number, skipped, stored.repeated));
+        assert_eq!(next, Some((2, 1, true)));
+        assert_eq!(session.take_outcome(), Some((1, Outcome::Unknown)));
+        assert_eq!(session.take_outcome(), None);
+    }
+
+    /// PROTOCOL Q-5: each gets its outcome, also when it was not taken before the process ends.
+    #[test]
+    fn outcomes_that_were_not_taken_are_there_after_a_restart() {
+        let outcomes = [
+            Outcome::NotAgreed(Verdict::Forbidden),
+            Outcome::TooLong,
+            Outcome::Skipped,
+            Outcome::Unknown,
+            Outcome::Failed(Code::HandlerFailed),
+        ];
+        let mut session = session();
+        for outcome in outcomes {
+            let number = store(&mut session, Unsure::Report);
+            assert!(session.refuse(number, Refused(outcome)));
+        }
+        let mut session = restarted(&session);
+        let taken: Vec<_> = core::iter::from_fn(|| session.take_outcome()).collect();
+        assert_eq!(taken, (1..).zip(outcomes).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_inbox_is_told_that_numbers_count_anew() {
+        let mut session = session();
+        assert_eq!(session.inbox().0, Some(Trid::new(1)));
+        session.begin_with(&LOST, Trid::new(9), NewReason::First, None);
+        assert_eq!(session.inbox().0, Some(Trid::new(9)));
+        let record = session.record();
+        assert_eq!(
+            (record.began(), record.stored(), record.received(), record.processed()),
+            (Trid::new(9), 0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_is_refused() {
+        let good = session().record();
+        let bad = [
+            SessionRecord {
+                base: 1,
+                ..good.clone()
+            },
+            SessionRecord {
+                reached: 1,
+                ..good.clone()
+            },
+            SessionRecord {
+                unknown: 1,
+                ..good.clone()
+            },
+            SessionRecord {
+                processed: 1,
+                ..good.clone()
+            },
+        ];
+        for record in bad {
+            let store = FixedReplay::new([0; 512]);
+            assert!(
+                Session::restore(&record, store, Watched::default()).is_err(),
+                "{record:?}"
+            );
+        }
     }
 }

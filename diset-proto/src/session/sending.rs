@@ -4,6 +4,7 @@
 //! Numbers here are those of this side: from 1, ascending for as long as the session object
 //! lives, also when the session begins anew. On the wire they count from `base`.
 
+use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
 use crate::definition::Key;
 use crate::limits::MAX_FAILURES;
@@ -28,9 +29,9 @@ pub(crate) struct Sending<R> {
     /// The last that was transmitted on this connection.
     cursor: u64,
     /// What the peer has received outlives it.
-    peer_durable: bool,
+    pub(super) peer_durable: bool,
     /// Up to here nobody knows what became of the messages that are to be reported.
-    unknown: u64,
+    pub(super) unknown: u64,
     /// Outcomes that are not Ok, until the user takes them.
     failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
 }
@@ -60,16 +61,28 @@ impl<R: Replay> Sending<R> {
 
     /// As it was kept, with a store that holds what was kept. Nobody knows what of it was
     /// transmitted.
-    pub(super) fn restored(replay: R, next: u64, base: u64, processed: u64) -> Self {
+    pub(super) fn restored(replay: R, record: &SessionRecord) -> Self {
+        let outcomes = record.outcomes.iter();
         Self {
-            next,
-            base,
-            sent: next.saturating_sub(1).max(base),
-            received: processed,
-            processed,
-            cursor: processed,
+            next: record.next,
+            base: record.base,
+            sent: record.stored().max(record.base),
+            received: record.reached,
+            processed: record.settled,
+            cursor: record.reached,
+            peer_durable: record.peer_durable,
+            unknown: record.unknown,
+            failed: outcomes.map(|(number, kept)| (*number, kept.outcome())).collect(),
             ..Self::new(replay)
         }
+    }
+
+    /// Outcomes that the user has not taken.
+    pub(super) fn outcomes(&self) -> heapless::Vec<(u64, KeptOutcome), { 2 * MAX_FAILURES }> {
+        let outcomes = self.failed.iter();
+        outcomes
+            .map(|(number, outcome)| (*number, KeptOutcome::of(*outcome)))
+            .collect()
     }
 
     /// A place for a message; its number. It counts when [`commit`](Self::commit) is called.
