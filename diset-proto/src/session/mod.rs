@@ -8,6 +8,8 @@
 mod receiving;
 mod record;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 

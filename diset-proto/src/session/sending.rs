@@ -111,23 +111,28 @@ impl<R: Replay> Sending<R> {
         Some(number)
     }
 
-    /// Whether a message waits that was not transmitted on this connection.
+    /// Whether a message waits that was not transmitted on this connection, kept or not.
     pub(super) fn is_waiting(&self) -> bool {
-        self.cursor.saturating_add(1) < self.next && self.front().is_some()
+        self.cursor.saturating_add(1) < self.next && self.waiting().is_some()
     }
 
-    /// The message to be transmitted next, if it is kept, and how many numbers before it are skipped.
-    pub(super) fn front(&self) -> Option<(Stored<'_>, u64)> {
+    fn waiting(&self) -> Option<Stored<'_>> {
         let mut after = self.cursor;
         loop {
             let stored = self.replay.after(after)?;
             let lost = stored.number <= self.unknown && stored.unsure == Unsure::Report;
             if !lost {
-                let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
-                return (stored.number <= self.replay.kept()).then_some((stored, skipped));
+                return Some(stored);
             }
             after = stored.number;
         }
+    }
+
+    /// The message to be transmitted next, if it is kept, and how many numbers before it are skipped.
+    pub(super) fn front(&self) -> Option<(Stored<'_>, u64)> {
+        let stored = self.waiting().filter(|stored| stored.number <= self.replay.kept())?;
+        let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
+        Some((stored, skipped))
     }
 
     /// The front was transmitted.

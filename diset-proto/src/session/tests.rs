@@ -1,0 +1,108 @@
+//! Sessions against each other, and against a peer that claims odd things: what the simulation has
+//! found, in few lines.
+
+use super::*;
+use crate::store::FixedReplay;
+
+/// Keeps nothing before it is told to.
+#[derive(Debug, Clone)]
+struct Late {
+    store: FixedReplay<[u8; 512]>,
+    kept: u64,
+}
+
+impl Replay for Late {
+    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
+        self.store.reserve(head, len)
+    }
+
+    fn commit(&mut self) {
+        self.store.commit();
+    }
+
+    fn after(&self, number: u64) -> Option<Stored<'_>> {
+        self.store.after(number)
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.store.remove(number);
+    }
+
+    fn remove_through(&mut self, number: u64) {
+        self.store.remove_through(number);
+    }
+
+    fn mark_repeated(&mut self, number: u64) {
+        self.store.mark_repeated(number);
+    }
+
+    fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.store.bytes()
+    }
+}
+
+/// Says that it is durable, or not.
+#[derive(Debug, Clone)]
+struct Kept(bool);
+
+impl Inbox for Kept {
+    fn is_durable(&self) -> bool {
+        self.0
+    }
+}
+
+type Tested = Session<Late, Kept>;
+
+const FIRST: Resume = Resume {
+    known: None,
+    durable: false,
+};
+
+fn session(durable: bool) -> Tested {
+    let store = FixedReplay::new([0; 512]);
+    let kept = u64::MAX;
+    Session::new(Late { store, kept }, Kept(durable))
+}
+
+fn open(durable: bool) -> Tested {
+    let mut session = session(durable);
+    session.begin_with(&FIRST, Trid::new(1), NewReason::First, Some(token(1)));
+    session
+}
+
+const fn token(number: u8) -> Token {
+    Token::from_bytes([number; 16])
+}
+
+fn store(session: &mut Tested, unsure: Unsure) -> u64 {
+    session.store_by_key(Key::from_bytes([1; 16]), &7u32, unsure).unwrap()
+}
+
+fn message() -> Stored<'static> {
+    Stored {
+        number: 0,
+        key: Key::from_bytes([1; 16]),
+        unsure: Unsure::Report,
+        repeated: false,
+        payload: &[],
+    }
+}
+
+/// PROTOCOL: what is not kept does not leave, and is not passed either.
+#[test]
+fn what_is_not_kept_waits_and_holds_plain_messages_back() {
+    let mut session = open(false);
+    session.replay_mut().kept = 0;
+    store(&mut session, Unsure::Report);
+    assert!(session.front().is_none() && session.is_waiting());
+    session.replay_mut().kept = 1;
+    assert!(session.front().is_some() && session.is_waiting());
+}
