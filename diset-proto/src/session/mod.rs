@@ -326,7 +326,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Contradiction> {
         let replayed = self.sending.resume(claim, peer_durable)?;
-        self.receiving.confirm(claim.settled);
+        self.receiving.resume(claim);
         self.resumption = Some(Resumption::Resumed { replayed });
         Ok(())
     }

@@ -106,3 +106,37 @@ fn what_is_not_kept_waits_and_holds_plain_messages_back() {
     session.replay_mut().kept = 1;
     assert!(session.front().is_some() && session.is_waiting());
 }
+
+fn restarted(session: &Tested) -> Tested {
+    Session::restore(&session.record(), session.replay().clone(), session.inbox().clone()).unwrap()
+}
+
+fn returns(token: Token, claim: Claim) -> Resume {
+    Resume {
+        known: Some((token, claim)),
+        durable: false,
+    }
+}
+
+/// PROTOCOL: what was received and not handled comes again after a kill, and is marked; what
+/// is new is not.
+#[test]
+fn after_a_kill_what_the_peer_had_sent_is_marked() {
+    let mut session = open(false);
+    for _ in 0..3 {
+        let _ = session.arrive(message());
+    }
+    session.settle(1, Outcome::Ok);
+    let mut session = restarted(&session);
+    let claim = Claim {
+        settled: 1,
+        sent: 3,
+        ..Claim::default()
+    };
+    session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
+    let claimed = session.answer().and_then(|(answer, _)| answer.resumed.ok()).unwrap();
+    assert_eq!((claimed.received, claimed.processed), (1, 1), "the rest is not here any more");
+    let arrivals: Vec<_> = (0..3).map(|_| session.arrive(message())).collect();
+    let expected = [(2, true), (3, true), (4, false)].map(|(number, repeated)| Arrival::New { number, repeated });
+    assert_eq!(arrivals, expected);
+}
