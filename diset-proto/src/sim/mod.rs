@@ -24,6 +24,9 @@
 
 mod peer;
 mod pipe;
+mod random;
+pub mod trial;
+pub mod world;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -33,6 +36,7 @@ use postcard_schema::schema::NamedType;
 
 pub use self::peer::{Decision, Happened, Peer};
 pub use self::pipe::{Chunks, Pipe};
+pub use self::random::Random;
 use crate::conn::{AdoptConfig, ClientConfig, Connection};
 use crate::definition::Digest;
 use crate::error::Misuse;
