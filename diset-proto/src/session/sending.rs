@@ -141,9 +141,14 @@ impl<R: Replay> Sending<R> {
         self.sent = self.sent.max(number);
     }
 
-    /// The front can never be transmitted. False when the user must take outcomes first.
+    /// The front can never be transmitted, on this connection and later. False when the user must
+    /// take outcomes first.
     pub(super) fn refuse(&mut self, number: u64, refused: Refused) -> bool {
-        if self.failed.push((number, refused.0)).is_err() {
+        let repeated = self.waiting().is_some_and(|stored| stored.repeated);
+        // It did leave, on an earlier connection: nobody knows (PROTOCOL Q-5).
+        let left = repeated || number <= self.sent;
+        let outcome = if left { Outcome::Unknown } else { refused.0 };
+        if self.failed.push((number, outcome)).is_err() {
             return false;
         }
         self.replay.remove(number);

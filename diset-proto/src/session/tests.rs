@@ -140,3 +140,17 @@ fn after_a_kill_what_the_peer_had_sent_is_marked() {
     let expected = [(2, true), (3, true), (4, false)].map(|(number, repeated)| Arrival::New { number, repeated });
     assert_eq!(arrivals, expected);
 }
+
+/// PROTOCOL Q-5: what left on an earlier connection may have been dealt with.
+#[test]
+fn what_left_before_is_unknown_when_the_peer_takes_it_no_more() {
+    let mut session = open(false);
+    let (left, stayed) = (store(&mut session, Unsure::Report), store(&mut session, Unsure::Report));
+    session.transmitted(left);
+    let claim = Claim::default();
+    session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
+    let refused = || Refused(Outcome::NotAgreed(Verdict::Forbidden));
+    assert!(session.refuse(left, refused()) && session.refuse(stayed, refused()));
+    assert_eq!(session.take_outcome(), Some((left, Outcome::Unknown)));
+    assert_eq!(session.take_outcome(), Some((stayed, Outcome::NotAgreed(Verdict::Forbidden))));
+}
