@@ -54,6 +54,8 @@ struct Message {
     who: Who,
     delivery: Delivery,
     fate: Fate,
+    /// Not every peer takes it.
+    secret: bool,
     sent: Sent,
     /// How often its session had begun when it was sent.
     begun: u32,
@@ -78,6 +80,8 @@ pub(super) struct Oracle {
     /// Those without an outcome.
     open: BTreeSet<(u64, u64)>,
     begun: BTreeMap<u64, u32>,
+    /// Services of clients of which there are two.
+    cloned: BTreeSet<Who>,
     /// The last message of each session that was handled for the first time.
     last_first: BTreeMap<u64, usize>,
     last_plain: BTreeMap<(u64, Who), usize>,
@@ -96,6 +100,7 @@ impl Oracle {
             numbers: BTreeMap::new(),
             open: BTreeSet::new(),
             begun: BTreeMap::new(),
+            cloned: BTreeSet::new(),
             last_first: BTreeMap::new(),
             last_plain: BTreeMap::new(),
             tally: Tally::default(),
@@ -142,7 +147,7 @@ impl Oracle {
     }
 
     /// A message was taken.
-    pub(super) fn sent(&mut self, who: Who, delivery: Delivery, fate: Fate, sent: Sent) {
+    pub(super) fn sent(&mut self, who: Who, delivery: Delivery, (fate, secret): (Fate, bool), sent: Sent) {
         let index = self.messages.len();
         self.log(|| format!("{who:?} sends m{index} {delivery:?} {fate:?} {sent:?}"));
         self.tally.count(match delivery {
@@ -165,6 +170,7 @@ impl Oracle {
             who,
             delivery,
             fate,
+            secret,
             sent,
             begun,
             told: None,
@@ -176,8 +182,10 @@ impl Oracle {
         });
     }
 
-    /// A copy of this client begins: what it has not been told of may come from either.
-    pub(super) fn cloned(&mut self, origin: Who) {
+    /// A copy of this client begins: what it has not been told of may come from either, and what
+    /// comes for it may come to either.
+    pub(super) fn cloned(&mut self, origin: Who, service: Who) {
+        self.cloned.insert(service);
         for message in self.messages.iter_mut().filter(|message| message.who == origin) {
             message.lax = true;
         }
@@ -218,7 +226,7 @@ impl Oracle {
             Outcome::Ok => message.results.contains(&Ok(())),
             Outcome::Failed(code) => message.results.contains(&Err(code)),
             Outcome::NotAgreed(_) | Outcome::TooLong | Outcome::Skipped => message.handlings.is_empty(),
-            Outcome::Unknown => begun > message.begun,
+            Outcome::Unknown => begun > message.begun || message.secret,
         };
         let text = format!("{message:?}");
         if told.is_some() {
@@ -256,7 +264,7 @@ impl Oracle {
         if message.lax {
             return;
         }
-        let session = message.sent.session;
+        let (session, from) = (message.sent.session, message.who);
         let begun = self.begun.get(&session).copied().unwrap_or(0);
         let never = matches!(message.told, Some(Outcome::Skipped | Outcome::NotAgreed(_) | Outcome::TooLong));
         let failed = matches!(message.told, Some(Outcome::Failed(_)));
@@ -272,14 +280,15 @@ impl Oracle {
                     "handled: first time"
                 });
                 let last = self.last_first.insert(session, index);
-                if last.is_some_and(|last| last > index) {
+                if last.is_some_and(|last| last > index) && !self.cloned.contains(&from) {
                     self.breaks("Q-1", format!("m{index} is handled after {last:?}"));
                 }
             }
             Some((life, before)) => {
                 self.tally.count("handled: repeated, marked");
                 let again = *life != arrived.life || (begun > *before && unsure == Unsure::Resend);
-                if !again || !arrived.maybe_repeated {
+                let by_copy = *life != arrived.life && self.cloned.contains(&message.who);
+                if !by_copy && (!again || !arrived.maybe_repeated) {
                     let marked = if arrived.maybe_repeated { "marked" } else { "not marked" };
                     let text = format!("m{index} is handled again, {marked}: {message:?}");
                     self.breaks("Q-3", text);

@@ -139,7 +139,9 @@ impl Story {
         } else {
             Fate::Ok
         };
-        let sent = match (fate, self.random.below(8)) {
+        let kind = self.random.below(8);
+        let secret = kind == 0 && fate != Fate::Invalid;
+        let sent = match (fate, kind) {
             (Fate::Invalid, _) => world.send(who, SMALL, &(id, 0u8), delivery),
             (_, 0) => world.send(who, SECRET, &Secret { id }, delivery),
             (_, 1 | 2) => {
@@ -149,7 +151,7 @@ impl Story {
             _ => world.send(who, SMALL, &Small { id }, delivery),
         };
         match sent {
-            Ok(sent) => world.app.sent(who, delivery, fate, sent),
+            Ok(sent) => world.app.sent(who, delivery, (fate, secret), sent),
             Err(error) => {
                 world.app.log(|| format!("{who:?} cannot send: {error}"));
                 world.app.tally.count(name_of(error));
@@ -206,7 +208,7 @@ impl Story {
             && let Some(Who::Client(copy)) = world.clone_client(client)
         {
             self.clones.push(copy);
-            world.app.cloned(Who::Client(client));
+            world.app.cloned(Who::Client(client), world.service_of(client));
         }
     }
 

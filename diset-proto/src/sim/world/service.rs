@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::link::{End, Side};
-use super::store::Disk;
+use super::store::{Disk, Keeps};
 use super::{App, Fault, SimSession, What, Who, World};
 use crate::conn::Admission;
 use crate::id::{Token, Trid};
@@ -58,8 +58,12 @@ impl<A: App> World<A> {
             None => NewReason::First,
         };
         self.sessions_made += 1;
-        let mut session = self.setup.service_stores.session();
         let is_kept = why.is_kept();
+        let mut stores = self.setup.service_stores;
+        if !is_kept {
+            stores.keeps = Keeps::Nothing;
+        }
+        let mut session = stores.session();
         session.begin_with(request, trid, why, is_kept.then_some(token));
         (self.sessions_made, session, is_kept)
     }
