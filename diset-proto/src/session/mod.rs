@@ -132,6 +132,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             reached: self.sending.received,
             peer_durable: self.sending.peer_durable,
             unknown: self.sending.unknown,
+            forgotten: self.sending.forgotten,
+            gaps: self.sending.gaps.clone(),
             outcomes: self.sending.outcomes(),
             received: self.receiving.received,
             processed: self.receiving.processed,
@@ -196,7 +198,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Drops the oldest message that was never transmitted, to make room for newer ones; its
     /// number. Its outcome is [`Outcome::Skipped`]. `None` when there is none: what was
-    /// transmitted may have been dealt with, and cannot be taken back.
+    /// transmitted may have been dealt with, and cannot be taken back. Also when four runs of
+    /// dropped messages wait already for the peer to get past them.
     pub fn skip_oldest(&mut self) -> Option<u64> {
         self.sending.skip_oldest()
     }

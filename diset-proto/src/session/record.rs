@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::sending::Gaps;
 use crate::definition::Verdict;
 use crate::id::Trid;
 use crate::limits::MAX_FAILURES;
@@ -26,6 +27,8 @@ pub struct SessionRecord {
     pub(super) reached: u64,
     pub(super) peer_durable: bool,
     pub(super) unknown: u64,
+    pub(super) forgotten: (u64, u64),
+    pub(super) gaps: Gaps,
     /// Outcomes of what was sent that the user has not taken.
     pub(super) outcomes: heapless::Vec<(u64, KeptOutcome), { 2 * MAX_FAILURES }>,
     pub(super) received: u64,

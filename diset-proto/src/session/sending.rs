@@ -7,7 +7,7 @@
 use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
 use crate::definition::Key;
-use crate::limits::MAX_FAILURES;
+use crate::limits::{MAX_FAILURES, MAX_GAPS};
 use crate::status::Code;
 use crate::store::{Replay, Stored, Unsure};
 use crate::wire::session::{Ack, Claim, Failures};
@@ -32,9 +32,17 @@ pub(crate) struct Sending<R> {
     pub(super) peer_durable: bool,
     /// Up to here nobody knows what became of the messages that are to be reported.
     pub(super) unknown: u64,
+    /// The next and the last of those that a durable peer had, that are stored no more, and of which
+    /// nobody knows either.
+    pub(super) forgotten: (u64, u64),
+    /// Numbers above `processed` that have an outcome from this side: first and last of each run.
+    pub(super) gaps: Gaps,
     /// Outcomes that are not Ok, until the user takes them.
     failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
 }
+
+/// Runs of numbers: the first and the last of each.
+pub(crate) type Gaps = heapless::Vec<(u64, u64), MAX_GAPS>;
 
 /// What keeps a stored message from leaving, for good.
 pub(crate) struct Refused(pub(crate) Outcome);
@@ -55,6 +63,8 @@ impl<R: Replay> Sending<R> {
             cursor: 0,
             peer_durable: false,
             unknown: 0,
+            forgotten: (1, 0),
+            gaps: Gaps::new(),
             failed: heapless::Vec::new(),
         }
     }
@@ -72,6 +82,8 @@ impl<R: Replay> Sending<R> {
             cursor: record.reached,
             peer_durable: record.peer_durable,
             unknown: record.unknown,
+            forgotten: record.forgotten,
+            gaps: record.gaps.clone(),
             failed: outcomes.map(|(number, kept)| (*number, kept.outcome())).collect(),
             ..Self::new(replay)
         }
@@ -107,8 +119,26 @@ impl<R: Replay> Sending<R> {
     /// Takes out the oldest message that was never transmitted; its number.
     pub(super) fn skip_oldest(&mut self) -> Option<u64> {
         let number = self.replay.after(self.sent)?.number;
+        self.note_gap(number)?;
         self.replay.remove(number);
         Some(number)
+    }
+
+    /// This number has its outcome, before the peer has got so far. `None` when too many runs of such
+    /// numbers wait for the peer.
+    fn note_gap(&mut self, number: u64) -> Option<()> {
+        let (next, last) = self.forgotten;
+        let floor = if next <= last { next } else { self.processed };
+        self.gaps.retain(|(_, last)| *last >= floor);
+        let mut run = (number, number);
+        let adjoins = |one: (u64, u64), other: (u64, u64)| {
+            one.1.saturating_add(1) == other.0 || other.1.saturating_add(1) == one.0
+        };
+        while let Some(place) = self.gaps.iter().position(|gap| adjoins(*gap, run)) {
+            let gap = self.gaps.remove(place);
+            run = (run.0.min(gap.0), run.1.max(gap.1));
+        }
+        self.gaps.push(run).ok()
     }
 
     /// Whether a message waits that was not transmitted on this connection, kept or not.
@@ -148,9 +178,10 @@ impl<R: Replay> Sending<R> {
         // It did leave, on an earlier connection: nobody knows (PROTOCOL Q-5).
         let left = repeated || number <= self.sent;
         let outcome = if left { Outcome::Unknown } else { refused.0 };
-        if self.failed.push((number, outcome)).is_err() {
+        if self.failed.is_full() || self.note_gap(number).is_none() {
             return false;
         }
+        let _ = self.failed.push((number, outcome));
         self.replay.remove(number);
         true
     }
@@ -237,7 +268,11 @@ impl<R: Replay> Sending<R> {
                 self.replay.mark_repeated(last);
             }
         }
-        // What the peer was known to have, and to keep, it has dealt with or not: nobody knows.
+        if self.peer_durable && self.received > self.processed {
+            // What the peer was known to keep is stored no more.
+            self.forgotten = (self.processed + 1, self.received);
+            self.processed = self.received;
+        }
         self.base = self.processed;
         self.received = self.base;
         self.sent = self.base;
@@ -250,12 +285,21 @@ impl<R: Replay> Sending<R> {
         if !self.failed.is_empty() {
             return Some(self.failed.remove(0));
         }
+        while self.forgotten.0 <= self.forgotten.1 {
+            let number = self.forgotten.0;
+            self.forgotten.0 += 1;
+            if !self.gaps.iter().any(|(first, last)| (*first..=*last).contains(&number)) {
+                return Some((number, Outcome::Unknown));
+            }
+        }
         let mut last = 0;
         while self.unknown > 0 {
             match self.replay.after(last) {
                 Some(stored) if stored.number <= self.unknown => {
                     last = stored.number;
                     if stored.unsure == Unsure::Report {
+                        // When there is no room for the gap, it waits until the peer has got on.
+                        self.note_gap(last)?;
                         self.replay.remove(last);
                         return Some((last, Outcome::Unknown));
                     }

@@ -154,3 +154,30 @@ fn what_left_before_is_unknown_when_the_peer_takes_it_no_more() {
     assert_eq!(session.take_outcome(), Some((left, Outcome::Unknown)));
     assert_eq!(session.take_outcome(), Some((stayed, Outcome::NotAgreed(Verdict::Forbidden))));
 }
+
+/// PROTOCOL, N-6: what a durable peer had is stored no more; when it loses the session all
+/// the same, nobody knows what became of it. What was dropped has its outcome already.
+#[test]
+fn what_a_durable_peer_loses_is_unknown() {
+    let mut session = session(false);
+    let durable = Resume {
+        durable: true,
+        ..FIRST
+    };
+    session.begin_with(&durable, Trid::new(1), NewReason::First, Some(token(1)));
+    let numbers: Vec<u64> = (0..4).map(|_| store(&mut session, Unsure::Resend)).collect();
+    session.transmitted(numbers[0]);
+    assert_eq!(session.skip_oldest(), Some(numbers[1]));
+    session.transmitted(numbers[2]);
+    let ack = Ack {
+        received: 3,
+        ..Ack::default()
+    };
+    session.acked(&ack).unwrap();
+    session.begin_with(&FIRST, Trid::new(2), NewReason::First, Some(token(2)));
+    let mut session = restarted(&session);
+    let outcomes: Vec<_> = core::iter::from_fn(|| session.take_outcome()).collect();
+    assert_eq!(outcomes, [(numbers[0], Outcome::Unknown), (numbers[2], Outcome::Unknown)]);
+    let front = session.front().map(|(stored, skipped)| (stored.number, skipped, stored.repeated));
+    assert_eq!(front, Some((numbers[3], 0, false)), "what was not transmitted moves");
+}
