@@ -65,8 +65,8 @@ struct Message {
     unkept: bool,
     /// Its sender was cloned, or killed after it had been told: nothing is held against it.
     lax: bool,
-    /// Process, and how often its session had begun.
-    handlings: Vec<(u64, u32)>,
+    /// In which processes it was handled.
+    handlings: Vec<u64>,
     results: Vec<Result<(), Code>>,
 }
 
@@ -268,7 +268,8 @@ impl Oracle {
         let begun = self.begun.get(&session).copied().unwrap_or(0);
         let never = matches!(message.told, Some(Outcome::Skipped | Outcome::NotAgreed(_) | Outcome::TooLong));
         let failed = matches!(message.told, Some(Outcome::Failed(_)));
-        if never || failed || message.unkept {
+        let copied = self.cloned.contains(&message.who);
+        if never || (failed && !copied) || message.unkept {
             let text = format!("m{index} is handled: {message:?}");
             return self.breaks(if message.unkept { "Q-6" } else { "Q-5" }, text);
         }
@@ -284,10 +285,12 @@ impl Oracle {
                     self.breaks("Q-1", format!("m{index} is handled after {last:?}"));
                 }
             }
-            Some((life, before)) => {
+            Some(life) => {
                 self.tally.count("handled: repeated, marked");
-                let again = *life != arrived.life || (begun > *before && unsure == Unsure::Resend);
-                let by_copy = *life != arrived.life && self.cloned.contains(&message.who);
+                // Once more each time that its session begins anew.
+                let resent = unsure == Unsure::Resend && message.handlings.len() <= (begun - message.begun) as usize;
+                let again = *life != arrived.life || resent;
+                let by_copy = *life != arrived.life && copied;
                 if !by_copy && (!again || !arrived.maybe_repeated) {
                     let marked = if arrived.maybe_repeated { "marked" } else { "not marked" };
                     let text = format!("m{index} is handled again, {marked}: {message:?}");
@@ -380,7 +383,7 @@ impl App for Oracle {
         let (link, session, number) = (arrived.link, arrived.session, arrived.number);
         let repeated = arrived.maybe_repeated;
         self.log(|| format!("{who:?} handles m{index} link {link:?} session {session} number {number:?} repeated {repeated}"));
-        let Some((delivery, fate, from)) = self.messages.get(index).map(|m| (m.delivery, m.fate, m.sent.session)) else {
+        let Some((delivery, fate)) = self.messages.get(index).map(|message| (message.delivery, message.fate)) else {
             self.breaks("M-2", format!("m{index} was never sent"));
             return Handling::Refuse(Code::NoHandler);
         };
@@ -396,9 +399,8 @@ impl App for Oracle {
                 self.begin_acked(index, arrived, unsure);
             }
         }
-        let begun = self.begun.get(&from).copied().unwrap_or(0);
         if let Some(message) = self.messages.get_mut(index) {
-            message.handlings.push((arrived.life, begun));
+            message.handlings.push(arrived.life);
         }
         let takes = if self.random.once_in(3) {
             self.random.millis(self.slow)
