@@ -206,7 +206,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// The next outcome that is not Ok, with the number of its message. Ask until there is none,
     /// after [`Event::Acknowledged`](crate::Event::Acknowledged) and after the connection has
-    /// opened.
+    /// opened, then transmit: no stored message leaves behind one whose outcome waits here.
     pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
         self.sending.take_outcome()
     }

@@ -143,26 +143,24 @@ impl<R: Replay> Sending<R> {
 
     /// Whether a message waits that was not transmitted on this connection, kept or not.
     pub(super) fn is_waiting(&self) -> bool {
-        self.cursor.saturating_add(1) < self.next && self.waiting().is_some()
+        self.cursor.saturating_add(1) < self.next && self.replay.after(self.cursor).is_some()
     }
 
-    fn waiting(&self) -> Option<Stored<'_>> {
-        let mut after = self.cursor;
-        loop {
-            let stored = self.replay.after(after)?;
-            let lost = stored.number <= self.unknown && stored.unsure == Unsure::Report;
-            if !lost {
-                return Some(stored);
-            }
-            after = stored.number;
-        }
-    }
-
-    /// The message to be transmitted next, if it is kept, and how many numbers before it are skipped.
+    /// The message to be transmitted next, and how many numbers before it are skipped. `None` also when
+    /// it is not kept yet (PROTOCOL Q-6), and when the user must take outcomes first: the peer could
+    /// get past them.
     pub(super) fn front(&self) -> Option<(Stored<'_>, u64)> {
-        let stored = self.waiting().filter(|stored| stored.number <= self.replay.kept())?;
+        let stored = self.replay.after(self.cursor)?;
+        if stored.number > self.replay.kept() || self.is_lost(&stored) || self.forgotten.0 <= self.forgotten.1 {
+            return None;
+        }
         let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
         Some((stored, skipped))
+    }
+
+    /// Nobody knows what became of it, and the user wants to be told.
+    fn is_lost(&self, stored: &Stored<'_>) -> bool {
+        stored.number <= self.unknown && stored.unsure == Unsure::Report
     }
 
     /// The front was transmitted.
@@ -174,7 +172,7 @@ impl<R: Replay> Sending<R> {
     /// The front can never be transmitted, on this connection and later. False when the user must
     /// take outcomes first.
     pub(super) fn refuse(&mut self, number: u64, refused: Refused) -> bool {
-        let repeated = self.waiting().is_some_and(|stored| stored.repeated);
+        let repeated = self.front().is_some_and(|(stored, _)| stored.repeated);
         // It did leave, on an earlier connection: nobody knows (PROTOCOL Q-5).
         let left = repeated || number <= self.sent;
         let outcome = if left { Outcome::Unknown } else { refused.0 };
@@ -202,6 +200,10 @@ impl<R: Replay> Sending<R> {
     /// Remembers outcomes that are not Ok, for the user.
     fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Contradiction> {
         for (number, code) in failed {
+            // It may have been given up before, when the peer seemed not to have it.
+            if self.gaps.iter().any(|(first, last)| (*first..=*last).contains(&number)) {
+                continue;
+            }
             // A user that never takes outcomes would lose them.
             self.failed
                 .push((number, Outcome::Failed(code)))

@@ -181,3 +181,34 @@ fn what_a_durable_peer_loses_is_unknown() {
     let front = session.front().map(|(stored, skipped)| (stored.number, skipped, stored.repeated));
     assert_eq!(front, Some((numbers[3], 0, false)), "what was not transmitted moves");
 }
+
+/// PROTOCOL Q-5: many that are to be reported, between others that are sent again: none gets past its
+/// outcome, though few runs of them are remembered.
+#[test]
+fn what_is_unknown_is_told_before_the_peer_gets_past_it() {
+    let mut session = open(false);
+    for number in 1..=16 {
+        let unsure = if number % 2 == 1 { Unsure::Report } else { Unsure::Resend };
+        let stored = store(&mut session, unsure);
+        session.transmitted(stored);
+        assert_eq!(session.sending.sent, number);
+    }
+    session.begin_with(&FIRST, Trid::new(2), NewReason::First, Some(token(2)));
+    let mut told = Vec::new();
+    while session.delivered().processed < 16 {
+        told.extend(core::iter::from_fn(|| session.take_outcome()));
+        let mut skips = 0;
+        while let Some((number, skipped)) = session.front().map(|(stored, skipped)| (stored.number, skipped)) {
+            session.transmitted(number);
+            skips += skipped + 1;
+        }
+        let ack = Ack {
+            received: skips,
+            processed: skips,
+            ..Ack::default()
+        };
+        session.acked(&ack).unwrap();
+    }
+    let odd = (0..8).map(|half| (2 * half + 1, Outcome::Unknown));
+    assert_eq!(told, odd.collect::<Vec<_>>());
+}
