@@ -125,7 +125,8 @@ impl<I: Inbox> Receiving<I> {
 
     /// Its handler is about to run; false when it is not to.
     pub(super) fn begin(&mut self, number: u64) -> bool {
-        if number <= self.processed || number > self.received {
+        // There are few outcomes at a time on a connection; an inbox can have more (PROTOCOL Q-5).
+        if number <= self.processed || number > self.received || self.failed.is_full() {
             return false;
         }
         self.begun = self.begun.max(number);
