@@ -27,6 +27,9 @@ use crate::status::Code;
 use crate::store::{Inbox, Replay, Stored, Unsure};
 use crate::wire::session::{Ack, Answer, Claim, NewReason, Next, Resume};
 
+/// What a client shows that was in conflict: no session has it.
+const IN_CONFLICT: Token = Token::from_bytes([0; 16]);
+
 /// What became of an acked message (PROTOCOL Q-5). Each gets exactly one outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -239,7 +242,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     // ── for whoever handles messages ────────────────────────────────────────────────
 
     /// The handler of this message is about to run: it will be settled, also when the connection
-    /// ends meanwhile. False when it is not to run.
+    /// ends meanwhile. False when it is not to run: it was dealt with, or is none of this session; or
+    /// the peer must learn of so many that failed first, by a connection that opens. Those of an inbox
+    /// can be so many.
     pub fn begin(&mut self, number: u64) -> bool {
         self.receiving.begin(number)
     }
@@ -378,11 +383,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             }
             Err(why) => {
                 self.begin_anew(trid, *why, answer.durable);
-                // One that was in conflict goes on showing what it has, or its next
-                // session would take the place of the rightful one.
-                if *why != NewReason::StateConflict {
-                    self.token = token;
-                }
+                // One that was in conflict has no token of this session, and its counters are not those
+                // of the one before; without a token its next session would take the place of the
+                // rightful one (PROTOCOL N-5).
+                self.token = if *why == NewReason::StateConflict { Some(IN_CONFLICT) } else { token };
             }
         }
         Ok(())

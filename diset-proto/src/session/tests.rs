@@ -212,3 +212,43 @@ fn what_is_unknown_is_told_before_the_peer_gets_past_it() {
     let odd = (0..8).map(|half| (2 * half + 1, Outcome::Unknown));
     assert_eq!(told, odd.collect::<Vec<_>>());
 }
+
+/// PROTOCOL N-5: a client that was in conflict counts another session, and must not go on with the
+/// rightful one, though it had its token once.
+#[test]
+fn a_client_that_was_in_conflict_goes_on_with_nothing() {
+    let mut client = session(false);
+    let answer = |resumed| Answer {
+        resumed,
+        durable: false,
+    };
+    client.answered(Some(&answer(Err(NewReason::First))), Some(token(1)), Trid::new(1)).unwrap();
+    let conflict = answer(Err(NewReason::StateConflict));
+    client.answered(Some(&conflict), None, Trid::new(2)).unwrap();
+    let request = client.request();
+    assert_eq!(open(false).welcome(&request, Trid::new(3), true, token(3)), Err(NewReason::StateConflict));
+    client.answered(Some(&answer(Err(NewReason::Forgotten))), Some(token(4)), Trid::new(3)).unwrap();
+    assert_eq!(client.request().known.map(|(token, _)| token), Some(token(4)));
+}
+
+/// PROTOCOL Q-5: messages of an inbox may fail one after the other; each outcome is there until the
+/// peer knows it.
+#[test]
+fn no_message_begins_when_its_failure_could_not_be_remembered() {
+    let mut session = open(true);
+    for _ in 0..6 {
+        let _ = session.arrive(message());
+    }
+    for number in 1..=4 {
+        assert!(session.begin(number));
+        session.settle(number, Outcome::Failed(Code::HandlerFailed));
+    }
+    assert!(!session.begin(5) && session.processed() == 4);
+    let claim = Claim {
+        settled: 4,
+        sent: 6,
+        ..Claim::default()
+    };
+    session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
+    assert!(session.begin(5));
+}
