@@ -120,7 +120,10 @@ impl Core {
             liveness.received(now);
         }
         self.check_settled(slot);
-        if core::mem::take(&mut self.is_fresh)
+        // A client that gave up sends its error without having read the acceptance (PROTOCOL N-4).
+        let follows = frame.0.as_ref().is_ok_and(|raw| Kind::of(raw.head) != Kind::Error);
+        if follows
+            && core::mem::take(&mut self.is_fresh)
             && let Some(session) = agreed(slot)
         {
             session.confirm_handshake();
