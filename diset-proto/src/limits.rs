@@ -33,9 +33,6 @@ pub const MAX_TEXT: usize = 64;
 /// Most outcomes that are not Ok and that one side remembers for the other, for each direction of
 /// a session: there are at most three (PROTOCOL Q-5).
 pub const MAX_FAILURES: usize = 4;
-/// Most runs of messages that were dropped, or could not be sent, between others that the peer has
-/// not dealt with, in a session.
-pub const MAX_GAPS: usize = 4;
 /// How long an acknowledgement waits for something else to leave with (PROTOCOL Q-2).
 pub const ACK_DELAY: Duration = Duration::from_millis(20);
 /// Messages that were dealt with are acknowledged at this number at the latest (PROTOCOL Q-2).

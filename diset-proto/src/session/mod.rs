@@ -136,7 +136,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             peer_durable: self.sending.peer_durable,
             unknown: self.sending.unknown,
             forgotten: self.sending.forgotten,
-            gaps: self.sending.gaps.clone(),
+            freed: self.sending.freed,
             outcomes: self.sending.outcomes(),
             received: self.receiving.received,
             processed: self.receiving.processed,
@@ -201,8 +201,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Drops the oldest message that was never transmitted, to make room for newer ones; its
     /// number. Its outcome is [`Outcome::Skipped`]. `None` when there is none: what was
-    /// transmitted may have been dealt with, and cannot be taken back. Also when four runs of
-    /// dropped messages wait already for the peer to get past them.
+    /// transmitted may have been dealt with, and cannot be taken back.
     pub fn skip_oldest(&mut self) -> Option<u64> {
         self.sending.skip_oldest()
     }

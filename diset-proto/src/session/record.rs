@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
-use super::sending::Gaps;
 use crate::definition::Verdict;
 use crate::id::Trid;
 use crate::limits::MAX_FAILURES;
@@ -28,7 +27,7 @@ pub struct SessionRecord {
     pub(super) peer_durable: bool,
     pub(super) unknown: u64,
     pub(super) forgotten: (u64, u64),
-    pub(super) gaps: Gaps,
+    pub(super) freed: u64,
     /// Outcomes of what was sent that the user has not taken.
     pub(super) outcomes: heapless::Vec<(u64, KeptOutcome), { 2 * MAX_FAILURES }>,
     pub(super) received: u64,

@@ -7,7 +7,7 @@
 use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
 use crate::definition::Key;
-use crate::limits::{MAX_FAILURES, MAX_GAPS};
+use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Replay, Stored, Unsure};
 use crate::wire::session::{Ack, Claim, Failures};
@@ -35,14 +35,11 @@ pub(crate) struct Sending<R> {
     /// The next and the last of those that a durable peer had, that are stored no more, and of which
     /// nobody knows either.
     pub(super) forgotten: (u64, u64),
-    /// Numbers above `processed` that have an outcome from this side: first and last of each run.
-    pub(super) gaps: Gaps,
+    /// All from `processed` to this one a durable peer has; they are stored no more.
+    pub(super) freed: u64,
     /// Outcomes that are not Ok, until the user takes them.
     failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
 }
-
-/// Runs of numbers: the first and the last of each.
-pub(crate) type Gaps = heapless::Vec<(u64, u64), MAX_GAPS>;
 
 /// What keeps a stored message from leaving, for good.
 pub(crate) struct Refused(pub(crate) Outcome);
@@ -64,7 +61,7 @@ impl<R: Replay> Sending<R> {
             peer_durable: false,
             unknown: 0,
             forgotten: (1, 0),
-            gaps: Gaps::new(),
+            freed: 0,
             failed: heapless::Vec::new(),
         }
     }
@@ -83,7 +80,7 @@ impl<R: Replay> Sending<R> {
             peer_durable: record.peer_durable,
             unknown: record.unknown,
             forgotten: record.forgotten,
-            gaps: record.gaps.clone(),
+            freed: record.freed,
             failed: outcomes.map(|(number, kept)| (*number, kept.outcome())).collect(),
             ..Self::new(replay)
         }
@@ -119,26 +116,8 @@ impl<R: Replay> Sending<R> {
     /// Takes out the oldest message that was never transmitted; its number.
     pub(super) fn skip_oldest(&mut self) -> Option<u64> {
         let number = self.replay.after(self.sent)?.number;
-        self.note_gap(number)?;
         self.replay.remove(number);
         Some(number)
-    }
-
-    /// This number has its outcome, before the peer has got so far. `None` when too many runs of such
-    /// numbers wait for the peer.
-    fn note_gap(&mut self, number: u64) -> Option<()> {
-        let (next, last) = self.forgotten;
-        let floor = if next <= last { next } else { self.processed };
-        self.gaps.retain(|(_, last)| *last >= floor);
-        let mut run = (number, number);
-        let adjoins = |one: (u64, u64), other: (u64, u64)| {
-            one.1.saturating_add(1) == other.0 || other.1.saturating_add(1) == one.0
-        };
-        while let Some(place) = self.gaps.iter().position(|gap| adjoins(*gap, run)) {
-            let gap = self.gaps.remove(place);
-            run = (run.0.min(gap.0), run.1.max(gap.1));
-        }
-        self.gaps.push(run).ok()
     }
 
     /// Whether a message waits that was not transmitted on this connection, kept or not.
@@ -176,10 +155,9 @@ impl<R: Replay> Sending<R> {
         // It did leave, on an earlier connection: nobody knows (PROTOCOL Q-5).
         let left = repeated || number <= self.sent;
         let outcome = if left { Outcome::Unknown } else { refused.0 };
-        if self.failed.is_full() || self.note_gap(number).is_none() {
+        if self.failed.push((number, outcome)).is_err() {
             return false;
         }
-        let _ = self.failed.push((number, outcome));
         self.replay.remove(number);
         true
     }
@@ -201,7 +179,7 @@ impl<R: Replay> Sending<R> {
     fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Contradiction> {
         for (number, code) in failed {
             // It may have been given up before, when the peer seemed not to have it.
-            if self.gaps.iter().any(|(first, last)| (*first..=*last).contains(&number)) {
+            if number > self.freed && !self.is_stored(number) {
                 continue;
             }
             // A user that never takes outcomes would lose them.
@@ -214,9 +192,18 @@ impl<R: Replay> Sending<R> {
 
     fn progress(&mut self, received: u64, processed: u64) {
         (self.received, self.processed) = (received, processed);
-        // PROTOCOL Q-4
-        self.replay
-            .remove_through(if self.peer_durable { received } else { processed });
+        self.freed = self.freed.max(processed);
+        // PROTOCOL Q-4: up to the first that has its outcome already, so that it is known of which
+        // numbers one is still to come.
+        while self.peer_durable && self.freed < received && self.is_stored(self.freed + 1) {
+            self.freed += 1;
+        }
+        self.replay.remove_through(self.freed);
+    }
+
+    fn is_stored(&self, number: u64) -> bool {
+        let before = number.saturating_sub(1);
+        self.replay.after(before).is_some_and(|stored| stored.number == number)
     }
 
     /// Whether what the peer claims can be (PROTOCOL N-3): nothing that it had has gone, and it
@@ -270,10 +257,9 @@ impl<R: Replay> Sending<R> {
                 self.replay.mark_repeated(last);
             }
         }
-        if self.peer_durable && self.received > self.processed {
-            // What the peer was known to keep is stored no more.
-            self.forgotten = (self.processed + 1, self.received);
-            self.processed = self.received;
+        if self.freed > self.processed {
+            self.forgotten = (self.processed + 1, self.freed);
+            self.processed = self.freed;
         }
         self.base = self.processed;
         self.received = self.base;
@@ -287,12 +273,10 @@ impl<R: Replay> Sending<R> {
         if !self.failed.is_empty() {
             return Some(self.failed.remove(0));
         }
-        while self.forgotten.0 <= self.forgotten.1 {
+        if self.forgotten.0 <= self.forgotten.1 {
             let number = self.forgotten.0;
             self.forgotten.0 += 1;
-            if !self.gaps.iter().any(|(first, last)| (*first..=*last).contains(&number)) {
-                return Some((number, Outcome::Unknown));
-            }
+            return Some((number, Outcome::Unknown));
         }
         let mut last = 0;
         while self.unknown > 0 {
@@ -300,8 +284,6 @@ impl<R: Replay> Sending<R> {
                 Some(stored) if stored.number <= self.unknown => {
                     last = stored.number;
                     if stored.unsure == Unsure::Report {
-                        // When there is no room for the gap, it waits until the peer has got on.
-                        self.note_gap(last)?;
                         self.replay.remove(last);
                         return Some((last, Outcome::Unknown));
                     }
