@@ -107,6 +107,10 @@ pub struct Session<R, I> {
     token: Option<Token>,
     /// Service: what it may show as long as it may not have read the newer one.
     former: Option<Token>,
+    /// Service: what it may have read instead of the newest: acceptances arrive in any order.
+    spare: heapless::Vec<Token, 2>,
+    /// Service: what a client shows whose session began anew by a proposal of its own that came late.
+    replaced: Option<Token>,
     resumption: Option<Resumption>,
 }
 
@@ -119,6 +123,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: Trid::new(0),
             token: None,
             former: None,
+            spare: heapless::Vec::new(),
+            replaced: None,
             resumption: None,
         }
     }
@@ -129,6 +135,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: self.began.number(),
             token: self.token.map(|token| *token.as_bytes()),
             former: self.former.map(|token| *token.as_bytes()),
+            spare: self.spare.iter().map(|token| *token.as_bytes()).collect(),
+            replaced: self.replaced.map(|token| *token.as_bytes()),
             next: self.sending.next,
             base: self.sending.base,
             settled: self.sending.processed,
@@ -161,6 +169,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: Trid::new(record.began),
             token: record.token.map(Token::from_bytes),
             former: record.former.map(Token::from_bytes),
+            spare: record.spare.iter().copied().map(Token::from_bytes).collect(),
+            replaced: record.replaced.map(Token::from_bytes),
             resumption: None,
         })
     }
@@ -305,10 +315,17 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             if !proven {
                 return Err(NewReason::StateConflict);
             }
+            let replaced = self.token;
             self.begin_with(request, trid, NewReason::First, Some(token));
+            self.replaced = replaced;
             return Ok(());
         };
-        let fits = self.token.as_ref() == Some(shown) || self.former.as_ref() == Some(shown);
+        if self.replaced.as_ref() == Some(shown) {
+            self.begin_with(request, trid, NewReason::Forgotten, Some(token));
+            return Ok(());
+        }
+        let again = self.former.as_ref() == Some(shown);
+        let fits = again || self.token.as_ref() == Some(shown) || self.spare.contains(shown);
         if !fits || !self.agrees(claim) {
             return Err(NewReason::StateConflict);
         }
@@ -316,6 +333,14 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             .map_err(|_| NewReason::StateConflict)?;
         // Also when the newest one never reached it: it may be lost again.
         self.former = Some(*shown);
+        if let Some(unread) = self.token.filter(|_| again) {
+            if self.spare.is_full() {
+                self.spare.remove(0);
+            }
+            let _ = self.spare.push(unread);
+        } else {
+            self.spare.clear();
+        }
         self.token = Some(token);
         Ok(())
     }
@@ -342,6 +367,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     fn begin_anew(&mut self, trid: Trid, why: NewReason, peer_durable: bool) {
         self.began = trid;
         self.former = None;
+        self.spare.clear();
+        self.replaced = None;
         self.sending.start_anew(peer_durable);
         self.receiving.start_anew(trid);
         self.receiving.claim();
@@ -395,6 +422,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// (PROTOCOL N-4).
     pub(crate) fn confirm_handshake(&mut self) {
         self.former = None;
+        self.spare.clear();
+        self.replaced = None;
         self.receiving.confirm_handshake();
     }
 

@@ -18,6 +18,8 @@ pub struct SessionRecord {
     pub(super) began: u64,
     pub(super) token: Option<[u8; 16]>,
     pub(super) former: Option<[u8; 16]>,
+    pub(super) spare: heapless::Vec<[u8; 16], 2>,
+    pub(super) replaced: Option<[u8; 16]>,
     pub(super) next: u64,
     pub(super) base: u64,
     pub(super) settled: u64,

@@ -252,3 +252,38 @@ fn no_message_begins_when_its_failure_could_not_be_remembered() {
     session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
     assert!(session.begin(5));
 }
+
+fn shows(session: &mut Tested, shown: u8, trid: u64, made: u8) -> Result<(), NewReason> {
+    session.welcome(&returns(token(shown), Claim::default()), Trid::new(trid), true, token(made))
+}
+
+/// PROTOCOL N-4: two proposals that were sent with one token may arrive, and their acceptances, too,
+/// in any order: whichever the client has read is valid.
+#[test]
+fn whichever_acceptance_was_read_its_token_is_valid() {
+    for read in [1, 2, 3] {
+        let mut session = open(false);
+        shows(&mut session, 1, 2, 2).unwrap();
+        shows(&mut session, 1, 3, 3).unwrap();
+        shows(&mut session, read, 4, 4).unwrap();
+        session.confirm_handshake();
+        for stale in [1, 2, 3] {
+            assert_eq!(shows(&mut session, stale, 5, 5), Err(NewReason::StateConflict));
+        }
+        shows(&mut session, 4, 6, 6).unwrap();
+    }
+}
+
+/// PROTOCOL N-4: a first proposal that comes late replaces the session that the client has; it is not
+/// locked out.
+#[test]
+fn a_first_proposal_that_comes_late_does_not_lock_its_client_out() {
+    let mut session = open(false);
+    session.welcome(&FIRST, Trid::new(2), true, token(2)).unwrap();
+    shows(&mut session, 1, 3, 3).unwrap();
+    let why = NewReason::Forgotten;
+    assert_eq!(session.resumption(), Some(Resumption::New { why }));
+    session.confirm_handshake();
+    shows(&mut session, 3, 4, 4).unwrap();
+    assert_eq!(session.resumption(), Some(Resumption::Resumed { replayed: 0 }));
+}
