@@ -111,8 +111,9 @@ pub struct Report {
 /// When the world never comes to rest.
 pub fn run(seed: u64, traced: bool) -> Report {
     let mut story = Story::new(seed);
-    let oracle = Oracle::new(seed, traced);
-    let mut world = World::of::<oracle::Notes>(story.setup(), oracle);
+    let setup = story.setup();
+    let oracle = Oracle::new(seed, setup.proven, traced);
+    let mut world = World::of::<oracle::Notes>(setup, oracle);
     story.play(&mut world);
     world.app.report()
 }

@@ -82,6 +82,8 @@ pub(super) struct Oracle {
     begun: BTreeMap<u64, u32>,
     /// Services of clients of which there are two.
     cloned: BTreeSet<Who>,
+    /// A side has lost a session.
+    forgets: bool,
     /// The last message of each session that was handled for the first time.
     last_first: BTreeMap<u64, usize>,
     last_plain: BTreeMap<(u64, Who), usize>,
@@ -93,7 +95,7 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(seed: u64, traced: bool) -> Self {
+    pub(super) fn new(seed: u64, proven: bool, traced: bool) -> Self {
         Self {
             random: Random::new(!seed),
             messages: Vec::new(),
@@ -101,6 +103,8 @@ impl Oracle {
             open: BTreeSet::new(),
             begun: BTreeMap::new(),
             cloned: BTreeSet::new(),
+            // Without a proof a lost first acceptance is as bad (PROTOCOL N-4).
+            forgets: !proven,
             last_first: BTreeMap::new(),
             last_plain: BTreeMap::new(),
             tally: Tally::default(),
@@ -287,9 +291,10 @@ impl Oracle {
             }
             Some(life) => {
                 self.tally.count("handled: repeated, marked");
-                // Once more each time that its session begins anew.
-                let resent = unsure == Unsure::Resend && message.handlings.len() <= (begun - message.begun) as usize;
-                let again = *life != arrived.life || resent;
+                // By this process once more each time that the session begins anew.
+                let here = message.handlings.iter().filter(|life| **life == arrived.life).count();
+                let resent = unsure == Unsure::Resend && here <= (begun - message.begun) as usize;
+                let again = here == 0 || resent;
                 let by_copy = *life != arrived.life && copied;
                 if !by_copy && (!again || !arrived.maybe_repeated) {
                     let marked = if arrived.maybe_repeated { "marked" } else { "not marked" };
@@ -340,24 +345,37 @@ impl Oracle {
         }
     }
 
-    fn opened(&mut self, session: u64, resumption: Option<Resumption>) {
+    /// A client that nobody copied, that never lost its memory and whose service never did goes on
+    /// with its session (PROTOCOL N-4, N-5).
+    fn check_conflict(&mut self, who: Who, session: u64) {
+        let excused = self.forgets || !self.cloned.is_empty();
+        if matches!(who, Who::Client(_)) && !excused {
+            self.breaks("N-4", format!("session {session} is in conflict with itself"));
+        }
+    }
+
+    fn opened(&mut self, who: Who, session: u64, resumption: Option<Resumption>) {
         let Some(resumption) = resumption else {
             return self.breaks("N-6", format!("session {session} opened without a word"));
         };
         if let Resumption::New { .. } = resumption {
             *self.begun.entry(session).or_default() += 1;
         }
-        self.tally.count(match resumption {
+        let what = match resumption {
             Resumption::Resumed { replayed: 0 } => "opened: resumed",
             Resumption::Resumed { .. } => "opened: resumed with replay",
             Resumption::New { why } => match why {
                 NewReason::First => "opened: new, first",
                 NewReason::Forgotten => "opened: new, forgotten",
-                NewReason::StateConflict => "opened: new, state conflict",
+                NewReason::StateConflict => {
+                    self.check_conflict(who, session);
+                    "opened: new, state conflict"
+                }
                 NewReason::NoRoom => "opened: new, no room",
                 NewReason::Other(_) => "opened: new, other",
             },
-        });
+        };
+        self.tally.count(what);
     }
 
     fn handled(&mut self, payload: &[u8], result: Result<(), Code>, counted: bool) {
@@ -420,7 +438,7 @@ impl App for Oracle {
         self.now = now;
         self.log(|| format!("{who:?} {what:?}"));
         match what {
-            What::Opened { session, resumption, .. } => self.opened(*session, *resumption),
+            What::Opened { session, resumption, .. } => self.opened(who, *session, *resumption),
             What::Outcome {
                 session,
                 number,
@@ -433,7 +451,10 @@ impl App for Oracle {
                 counted,
                 ..
             } => self.handled(payload, *result, *counted),
-            What::Gone { session } => self.gone(*session),
+            What::Gone { session } => {
+                self.forgets = true;
+                self.gone(*session);
+            }
             What::Restored { session, stored } => {
                 self.tally.count(match who {
                     Who::Client(_) => "fault: client killed, with store",

@@ -117,7 +117,8 @@ impl Story {
         } else {
             world.service_of(client)
         };
-        for _ in 0..=self.random.below(5) {
+        let most = if self.random.once_in(10) { 40 } else { 5 };
+        for _ in 0..=self.random.below(most) {
             self.send(world, who);
         }
     }
