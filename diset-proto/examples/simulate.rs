@@ -101,7 +101,11 @@ fn main() -> ExitCode {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| shared.work(last))).collect();
         while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            thread::park_timeout(Duration::from_millis(if shared.done.load(Ordering::Relaxed) == 0 { 100 } else { 5000 }));
+            thread::park_timeout(Duration::from_millis(if shared.done.load(Ordering::Relaxed) == 0 {
+                100
+            } else {
+                5000
+            }));
             let done = shared.done.load(Ordering::Relaxed);
             let speed = done as f64 / began.elapsed().as_secs_f64();
             println!("{done} seeds, {speed:.0} per second");

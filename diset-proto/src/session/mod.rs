@@ -109,7 +109,7 @@ pub struct Session<R, I> {
     former: Option<Token>,
     /// Service: what it may have read instead of the newest: acceptances arrive in any order.
     spare: heapless::Vec<Token, 2>,
-    /// Service: what a client shows whose session began anew by a proposal of its own that came late.
+    /// Service: what a client shows that has not read that its session has begun anew.
     replaced: Option<Token>,
     resumption: Option<Resumption>,
 }
@@ -350,6 +350,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     pub fn begin_with(&mut self, request: &Resume, trid: Trid, why: NewReason, token: Option<Token>) {
         self.begin_anew(trid, why, request.durable);
         self.token = token;
+        // The acceptance may be lost, and it comes with the same again.
+        self.replaced = request.known.as_ref().map(|(shown, _)| *shown);
     }
 
     fn agrees(&self, claim: &Claim) -> bool {
@@ -412,7 +414,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                 // One that was in conflict has no token of this session, and its counters are not those
                 // of the one before; without a token its next session would take the place of the
                 // rightful one (PROTOCOL N-5).
-                self.token = if *why == NewReason::StateConflict { Some(IN_CONFLICT) } else { token };
+                self.token = if *why == NewReason::StateConflict {
+                    Some(IN_CONFLICT)
+                } else {
+                    token
+                };
             }
         }
         Ok(())

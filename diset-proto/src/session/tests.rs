@@ -133,9 +133,15 @@ fn after_a_kill_what_the_peer_had_sent_is_marked() {
         sent: 3,
         ..Claim::default()
     };
-    session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
+    session
+        .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
+        .unwrap();
     let claimed = session.answer().and_then(|(answer, _)| answer.resumed.ok()).unwrap();
-    assert_eq!((claimed.received, claimed.processed), (1, 1), "the rest is not here any more");
+    assert_eq!(
+        (claimed.received, claimed.processed),
+        (1, 1),
+        "the rest is not here any more"
+    );
     let arrivals: Vec<_> = (0..3).map(|_| session.arrive(message())).collect();
     let expected = [(2, true), (3, true), (4, false)].map(|(number, repeated)| Arrival::New { number, repeated });
     assert_eq!(arrivals, expected);
@@ -148,11 +154,16 @@ fn what_left_before_is_unknown_when_the_peer_takes_it_no_more() {
     let (left, stayed) = (store(&mut session, Unsure::Report), store(&mut session, Unsure::Report));
     session.transmitted(left);
     let claim = Claim::default();
-    session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
+    session
+        .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
+        .unwrap();
     let refused = || Refused(Outcome::NotAgreed(Verdict::Forbidden));
     assert!(session.refuse(left, refused()) && session.refuse(stayed, refused()));
     assert_eq!(session.take_outcome(), Some((left, Outcome::Unknown)));
-    assert_eq!(session.take_outcome(), Some((stayed, Outcome::NotAgreed(Verdict::Forbidden))));
+    assert_eq!(
+        session.take_outcome(),
+        Some((stayed, Outcome::NotAgreed(Verdict::Forbidden)))
+    );
 }
 
 /// PROTOCOL, N-6: what a durable peer had is stored no more; when it loses the session all
@@ -160,10 +171,7 @@ fn what_left_before_is_unknown_when_the_peer_takes_it_no_more() {
 #[test]
 fn what_a_durable_peer_loses_is_unknown() {
     let mut session = session(false);
-    let durable = Resume {
-        durable: true,
-        ..FIRST
-    };
+    let durable = Resume { durable: true, ..FIRST };
     session.begin_with(&durable, Trid::new(1), NewReason::First, Some(token(1)));
     let numbers: Vec<u64> = (0..4).map(|_| store(&mut session, Unsure::Resend)).collect();
     session.transmitted(numbers[0]);
@@ -178,8 +186,14 @@ fn what_a_durable_peer_loses_is_unknown() {
     let mut session = restarted(&session);
     let outcomes: Vec<_> = core::iter::from_fn(|| session.take_outcome()).collect();
     assert_eq!(outcomes, [(numbers[0], Outcome::Unknown)]);
-    let front = session.front().map(|(stored, skipped)| (stored.number, skipped, stored.repeated));
-    assert_eq!(front, Some((numbers[2], 1, true)), "it was kept, as one before it has an outcome");
+    let front = session
+        .front()
+        .map(|(stored, skipped)| (stored.number, skipped, stored.repeated));
+    assert_eq!(
+        front,
+        Some((numbers[2], 1, true)),
+        "it was kept, as one before it has an outcome"
+    );
 }
 
 /// PROTOCOL Q-5: many that are to be reported, between others that are sent again: none gets past its
@@ -188,7 +202,11 @@ fn what_a_durable_peer_loses_is_unknown() {
 fn what_is_unknown_is_told_before_the_peer_gets_past_it() {
     let mut session = open(false);
     for number in 1..=16 {
-        let unsure = if number % 2 == 1 { Unsure::Report } else { Unsure::Resend };
+        let unsure = if number % 2 == 1 {
+            Unsure::Report
+        } else {
+            Unsure::Resend
+        };
         let stored = store(&mut session, unsure);
         session.transmitted(stored);
         assert_eq!(session.sending.sent, number);
@@ -222,12 +240,19 @@ fn a_client_that_was_in_conflict_goes_on_with_nothing() {
         resumed,
         durable: false,
     };
-    client.answered(Some(&answer(Err(NewReason::First))), Some(token(1)), Trid::new(1)).unwrap();
+    client
+        .answered(Some(&answer(Err(NewReason::First))), Some(token(1)), Trid::new(1))
+        .unwrap();
     let conflict = answer(Err(NewReason::StateConflict));
     client.answered(Some(&conflict), None, Trid::new(2)).unwrap();
     let request = client.request();
-    assert_eq!(open(false).welcome(&request, Trid::new(3), true, token(3)), Err(NewReason::StateConflict));
-    client.answered(Some(&answer(Err(NewReason::Forgotten))), Some(token(4)), Trid::new(3)).unwrap();
+    assert_eq!(
+        open(false).welcome(&request, Trid::new(3), true, token(3)),
+        Err(NewReason::StateConflict)
+    );
+    client
+        .answered(Some(&answer(Err(NewReason::Forgotten))), Some(token(4)), Trid::new(3))
+        .unwrap();
     assert_eq!(client.request().known.map(|(token, _)| token), Some(token(4)));
 }
 
@@ -249,12 +274,19 @@ fn no_message_begins_when_its_failure_could_not_be_remembered() {
         sent: 6,
         ..Claim::default()
     };
-    session.welcome(&returns(token(1), claim), Trid::new(2), true, token(2)).unwrap();
+    session
+        .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
+        .unwrap();
     assert!(session.begin(5));
 }
 
 fn shows(session: &mut Tested, shown: u8, trid: u64, made: u8) -> Result<(), NewReason> {
-    session.welcome(&returns(token(shown), Claim::default()), Trid::new(trid), true, token(made))
+    session.welcome(
+        &returns(token(shown), Claim::default()),
+        Trid::new(trid),
+        true,
+        token(made),
+    )
 }
 
 /// PROTOCOL N-4: two proposals that were sent with one token may arrive, and their acceptances, too,
@@ -280,10 +312,26 @@ fn whichever_acceptance_was_read_its_token_is_valid() {
 fn a_first_proposal_that_comes_late_does_not_lock_its_client_out() {
     let mut session = open(false);
     session.welcome(&FIRST, Trid::new(2), true, token(2)).unwrap();
-    shows(&mut session, 1, 3, 3).unwrap();
     let why = NewReason::Forgotten;
-    assert_eq!(session.resumption(), Some(Resumption::New { why }));
+    // Again when the acceptance is lost.
+    for made in [9, 3] {
+        shows(&mut session, 1, 3, made).unwrap();
+        assert_eq!(session.resumption(), Some(Resumption::New { why }));
+    }
     session.confirm_handshake();
     shows(&mut session, 3, 4, 4).unwrap();
     assert_eq!(session.resumption(), Some(Resumption::Resumed { replayed: 0 }));
+}
+
+/// PROTOCOL N-4: the acceptance that says that a session was forgotten may be lost, too.
+#[test]
+fn a_lost_word_that_a_session_was_forgotten_is_said_again() {
+    let mut session = session(false);
+    let request = returns(token(7), Claim::default());
+    session.begin_with(&request, Trid::new(1), NewReason::Forgotten, Some(token(1)));
+    let why = NewReason::Forgotten;
+    shows(&mut session, 7, 2, 2).unwrap();
+    assert_eq!(session.resumption(), Some(Resumption::New { why }));
+    session.confirm_handshake();
+    assert_eq!(shows(&mut session, 7, 3, 3), Err(NewReason::StateConflict));
 }

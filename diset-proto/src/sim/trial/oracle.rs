@@ -82,7 +82,7 @@ pub(super) struct Oracle {
     begun: BTreeMap<u64, u32>,
     /// Services of clients of which there are two.
     cloned: BTreeSet<Who>,
-    /// A side has lost a session.
+    /// A client has lost its session.
     forgets: bool,
     /// The last message of each session that was handled for the first time.
     last_first: BTreeMap<u64, usize>,
@@ -241,7 +241,9 @@ impl Oracle {
     }
 
     fn begin_plain(&mut self, index: usize, link: Option<u64>, to: Who) {
-        let Some(message) = self.messages.get(index) else { return };
+        let Some(message) = self.messages.get(index) else {
+            return;
+        };
         let (sent, from) = (message.sent, message.who);
         if !message.handlings.is_empty() {
             self.breaks("M-3", format!("plain m{index} is handled twice"));
@@ -264,13 +266,18 @@ impl Oracle {
     }
 
     fn begin_acked(&mut self, index: usize, arrived: &Arrived<'_>, unsure: Unsure) {
-        let Some(message) = self.messages.get(index) else { return };
+        let Some(message) = self.messages.get(index) else {
+            return;
+        };
         if message.lax {
             return;
         }
         let (session, from) = (message.sent.session, message.who);
         let begun = self.begun.get(&session).copied().unwrap_or(0);
-        let never = matches!(message.told, Some(Outcome::Skipped | Outcome::NotAgreed(_) | Outcome::TooLong));
+        let never = matches!(
+            message.told,
+            Some(Outcome::Skipped | Outcome::NotAgreed(_) | Outcome::TooLong)
+        );
         let failed = matches!(message.told, Some(Outcome::Failed(_)));
         let copied = self.cloned.contains(&message.who);
         if never || (failed && !copied) || message.unkept {
@@ -322,7 +329,9 @@ impl Oracle {
                 continue;
             }
             self.open.remove(&name);
-            let Some(message) = self.messages.get_mut(index) else { continue };
+            let Some(message) = self.messages.get_mut(index) else {
+                continue;
+            };
             message.lost = true;
             message.unkept = true;
             if !message.handlings.is_empty() && !message.lax {
@@ -330,7 +339,11 @@ impl Oracle {
                 self.breaks("Q-6", text);
             }
         }
-        for index in self.numbers.range((session, 0)..=(session, stored)).map(|(_, index)| *index) {
+        for index in self
+            .numbers
+            .range((session, 0)..=(session, stored))
+            .map(|(_, index)| *index)
+        {
             if let Some(message) = self.messages.get_mut(index) {
                 // Whoever was told is dead; the next process may be told again.
                 message.lax |= message.told.is_some();
@@ -345,8 +358,8 @@ impl Oracle {
         }
     }
 
-    /// A client that nobody copied, that never lost its memory and whose service never did goes on
-    /// with its session (PROTOCOL N-4, N-5).
+    /// Where nobody was copied and no client lost its memory, a client goes on with its session, or
+    /// begins one (PROTOCOL N-4, N-5).
     fn check_conflict(&mut self, who: Who, session: u64) {
         let excused = self.forgets || !self.cloned.is_empty();
         if matches!(who, Who::Client(_)) && !excused {
@@ -400,7 +413,9 @@ impl App for Oracle {
         let index = index_of(arrived.payload).unwrap_or(usize::MAX);
         let (link, session, number) = (arrived.link, arrived.session, arrived.number);
         let repeated = arrived.maybe_repeated;
-        self.log(|| format!("{who:?} handles m{index} link {link:?} session {session} number {number:?} repeated {repeated}"));
+        self.log(|| {
+            format!("{who:?} handles m{index} link {link:?} session {session} number {number:?} repeated {repeated}")
+        });
         let Some((delivery, fate)) = self.messages.get(index).map(|message| (message.delivery, message.fate)) else {
             self.breaks("M-2", format!("m{index} was never sent"));
             return Handling::Refuse(Code::NoHandler);
@@ -438,7 +453,9 @@ impl App for Oracle {
         self.now = now;
         self.log(|| format!("{who:?} {what:?}"));
         match what {
-            What::Opened { session, resumption, .. } => self.opened(who, *session, *resumption),
+            What::Opened {
+                session, resumption, ..
+            } => self.opened(who, *session, *resumption),
             What::Outcome {
                 session,
                 number,
@@ -452,7 +469,7 @@ impl App for Oracle {
                 ..
             } => self.handled(payload, *result, *counted),
             What::Gone { session } => {
-                self.forgets = true;
+                self.forgets |= matches!(who, Who::Client(_));
                 self.gone(*session);
             }
             What::Restored { session, stored } => {

@@ -63,7 +63,11 @@ impl Story {
             client: limits(random, MIN_FRAME),
             service: limits(random, MAX_HANDSHAKE_FRAME),
             output: 768 + random.index(2048),
-            window: if random.once_in(3) { 64 + random.index(500) } else { 4096 },
+            window: if random.once_in(3) {
+                64 + random.index(500)
+            } else {
+                4096
+            },
             delay: random.millis(20),
             pieces: random.once_in(4),
             client_stores: stores(random),
@@ -117,7 +121,7 @@ impl Story {
         } else {
             world.service_of(client)
         };
-        let most = if self.random.once_in(10) { 40 } else { 5 };
+        let most = if self.random.once_in(25) { 40 } else { 5 };
         for _ in 0..=self.random.below(most) {
             self.send(world, who);
         }
@@ -165,7 +169,11 @@ impl Story {
 
     fn harm(&mut self, world: &mut Play) {
         let client = self.random.index(self.clients);
-        let side = if self.random.once_in(2) { Side::Client } else { Side::Service };
+        let side = if self.random.once_in(2) {
+            Side::Client
+        } else {
+            Side::Service
+        };
         let who = match side {
             Side::Client => Who::Client(client),
             Side::Service => world.service_of(client),
@@ -206,7 +214,7 @@ impl Story {
 
     fn clone_one(&mut self, world: &mut Play, client: usize) {
         if self.clones.is_empty()
-            && let Some(Who::Client(copy)) = world.clone_client(client)
+            && let Some(Who::Client(copy)) = world.clone_client(client, None)
         {
             self.clones.push(copy);
             world.app.cloned(Who::Client(client), world.service_of(client));

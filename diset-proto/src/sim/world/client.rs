@@ -129,7 +129,11 @@ impl<A: App> World<A> {
             Ok(service) => service.with_sessions(None),
             Err(misuse) => panic!("the service cannot start: {misuse}"),
         };
-        let chunks = if self.setup.pieces { Chunks::Random } else { Chunks::Whole };
+        let chunks = if self.setup.pieces {
+            Chunks::Random
+        } else {
+            Chunks::Whole
+        };
         let (delay, seed) = (self.setup.delay, self.random.any());
         let input = |limits: &crate::limits::Limits| limits.max_frame() as usize + 4;
         Link {

@@ -107,10 +107,7 @@ impl<A: App> World<A> {
 
     /// Whose end it is.
     pub(super) fn who(&self, link: u64, side: Side) -> Who {
-        let (client, key) = self
-            .links
-            .get(&link)
-            .map_or((0, 0), |link| (link.client, link.key));
+        let (client, key) = self.links.get(&link).map_or((0, 0), |link| (link.client, link.key));
         match side {
             Side::Client => Who::Client(client),
             Side::Service => Who::Service(key),

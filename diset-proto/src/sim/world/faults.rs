@@ -50,7 +50,11 @@ impl<A: App> World<A> {
 
     /// Nothing is stalled any more.
     pub fn unstall(&mut self) {
-        for link in self.links.values_mut().filter(|link| link.at_client.is_some() && link.at_service.is_some()) {
+        for link in self
+            .links
+            .values_mut()
+            .filter(|link| link.at_client.is_some() && link.at_service.is_some())
+        {
             link.to_client.stall(false);
             link.to_service.stall(false);
         }
@@ -94,7 +98,9 @@ impl<A: App> World<A> {
         self.fault(who, Fault::GoAway);
         let retry = RetryAfter::new(Duration::from_millis(50), Duration::from_millis(200));
         if let Some(end) = self.end_of(who) {
-            let _ = end.conn.go_away(now, Notice::new(Code::Shutdown).with_retry(retry), deadline);
+            let _ = end
+                .conn
+                .go_away(now, Notice::new(Code::Shutdown).with_retry(retry), deadline);
         }
     }
 
@@ -167,8 +173,9 @@ impl<A: App> World<A> {
         }
     }
 
-    /// Another process begins with a copy of what this client has kept, or has.
-    pub fn clone_client(&mut self, client: usize) -> Option<Who> {
+    /// Another process begins with a copy of what this client has kept, or has; under another principal
+    /// it is a thief.
+    pub fn clone_client(&mut self, client: usize, thief: Option<u8>) -> Option<Who> {
         let who = Who::Client(client);
         let late = self.stores(who).late && self.stores(who).keeps != Keeps::Nothing;
         let disk = if late {
@@ -178,7 +185,7 @@ impl<A: App> World<A> {
         }?;
         let (principal, identity) = *self.keys.get(self.clients.get(client)?.key)?;
         self.fault(who, Fault::Clone);
-        let copy = self.client(principal, identity);
+        let copy = self.client(thief.unwrap_or(principal), identity);
         self.sessions_made += 1;
         let id = self.sessions_made;
         let session = disk.restore();
@@ -208,7 +215,9 @@ impl<A: App> World<A> {
             link.lose(who.side(), silently);
         }
         let now = self.now;
-        let Some(party) = self.parties.get_mut(&who) else { return };
+        let Some(party) = self.parties.get_mut(&who) else {
+            return;
+        };
         party.lane = super::Lane::default();
         let on_disk = party.disk.take();
         let Some((id, image)) = kept else { return };

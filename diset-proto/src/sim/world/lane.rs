@@ -64,7 +64,11 @@ impl Lane {
         {
             last = last.max(running.number.unwrap_or(0));
         }
-        if let Some(left) = self.left.back().filter(|left| (left.session, left.began) == (id, began)) {
+        if let Some(left) = self
+            .left
+            .back()
+            .filter(|left| (left.session, left.began) == (id, began))
+        {
             last = last.max(left.message.number);
         }
         for message in session.inbox().messages.iter().filter(|message| message.number > last) {
@@ -106,7 +110,9 @@ impl<A: App> World<A> {
     /// The next message of the connection.
     fn begin_received(&mut self, who: Who) -> bool {
         let (now, life, structures) = (self.now, self.life_of(who), self.structures);
-        let Some(party) = self.parties.get_mut(&who) else { return false };
+        let Some(party) = self.parties.get_mut(&who) else {
+            return false;
+        };
         let Some(id) = party.link else { return false };
         let Some(end) = self.links.get_mut(&id).and_then(|link| link.end(who.side()).as_mut()) else {
             return false;
@@ -114,7 +120,9 @@ impl<A: App> World<A> {
         if end.conn.phase().is_over() {
             end.queue.clear();
         }
-        let Some(kept) = end.queue.pop_front() else { return false };
+        let Some(kept) = end.queue.pop_front() else {
+            return false;
+        };
         let message = kept.message();
         let (tag, number) = (message.tag(), message.number_in_session());
         let payload = message.payload.0.to_vec();
@@ -179,8 +187,12 @@ impl<A: App> World<A> {
             // Outcomes wait to be confirmed: that takes a handshake.
             return self.end_of(who).is_some_and(|end| hang_up(end, Code::HandlerFailed));
         }
-        let Some(party) = self.parties.get_mut(&who) else { return false };
-        let Some(Left { message, .. }) = party.lane.left.pop_front() else { return false };
+        let Some(party) = self.parties.get_mut(&who) else {
+            return false;
+        };
+        let Some(Left { message, .. }) = party.lane.left.pop_front() else {
+            return false;
+        };
         let arrived = Arrived {
             life,
             link: None,
@@ -212,7 +224,10 @@ impl<A: App> World<A> {
 
     fn is_invalid(&self, key: Key, payload: &[u8]) -> bool {
         let defs = self.catalog.messages().iter().zip(self.structures);
-        let structure = defs.into_iter().find(|(def, _)| def.key() == key).map(|(_, structure)| structure);
+        let structure = defs
+            .into_iter()
+            .find(|(def, _)| def.key() == key)
+            .map(|(_, structure)| structure);
         structure.is_none_or(|structure| check_structure(structure, payload).is_err())
     }
 
@@ -279,7 +294,9 @@ impl<A: App> World<A> {
             .filter(|end| end.session == id)
             .and_then(|end| end.conn.session_mut());
         let absent = self.parties.get_mut(&who)?.absent.as_mut();
-        let absent = absent.filter(|(absent, _)| *absent == id).map(|(_, session)| &mut **session);
+        let absent = absent
+            .filter(|(absent, _)| *absent == id)
+            .map(|(_, session)| &mut **session);
         end.or(absent).filter(|session| session.began() == began)
     }
 }

@@ -83,7 +83,9 @@ impl<A: App> World<A> {
     pub(super) fn forget_absent(&mut self, who: Who) {
         let (now, retention) = (self.now, self.setup.retention);
         let Who::Service(_) = who else { return };
-        let Some(party) = self.parties.get_mut(&who) else { return };
+        let Some(party) = self.parties.get_mut(&who) else {
+            return;
+        };
         if party.is_stale(now, retention)
             && let Some((session, _)) = party.absent.take()
         {
