@@ -115,7 +115,12 @@ impl<R: Replay> Sending<R> {
 
     /// Takes out the oldest message that was never transmitted; its number.
     pub(super) fn skip_oldest(&mut self) -> Option<u64> {
-        let number = self.replay.after(self.sent)?.number;
+        let mut stored = self.replay.after(self.sent)?;
+        // That one left in the session before.
+        while stored.repeated {
+            stored = self.replay.after(stored.number)?;
+        }
+        let number = stored.number;
         self.replay.remove(number);
         Some(number)
     }

@@ -335,3 +335,15 @@ fn a_lost_word_that_a_session_was_forgotten_is_said_again() {
     session.confirm_handshake();
     assert_eq!(shows(&mut session, 7, 3, 3), Err(NewReason::StateConflict));
 }
+
+/// PROTOCOL Q-5: what is sent again after a session began anew has left, and is not dropped as if it had
+/// not.
+#[test]
+fn what_left_in_the_session_before_is_not_skipped() {
+    let mut session = open(false);
+    let (left, stayed) = (store(&mut session, Unsure::Resend), store(&mut session, Unsure::Resend));
+    session.transmitted(left);
+    session.begin_with(&FIRST, Trid::new(2), NewReason::First, Some(token(2)));
+    assert_eq!(session.skip_oldest(), Some(stayed));
+    assert_eq!(session.skip_oldest(), None);
+}
