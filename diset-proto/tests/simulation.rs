@@ -221,6 +221,7 @@ fn a_forgotten_session_begins_anew_and_says_what_became_of_what() {
     // Both were transmitted, the handler of the first runs; then nothing is heard of the client.
     world.setup.delay = Duration::from_secs(8);
     world.cut(0);
+    world.run_for(Duration::from_millis(1));
     send(&mut world, CLIENT, 3, REPORT);
     seconds(&mut world, 300);
     world.app.takes = Duration::ZERO;
