@@ -5,14 +5,16 @@
 //! - `SEEDS`: how many, 20,000 without it; `SEEDS=0`: until stopped;
 //! - `FIRST`: the first one, 0 without it.
 
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
 use std::collections::BTreeSet;
 use std::env;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diset_proto::sim::trial::{self, Tally};
 

@@ -1,8 +1,8 @@
 //! Sessions of one service and several clients on a virtual clock: each rule of parts N and Q in a
 //! world of its own, then some hundred worlds whose faults are drawn from a seed.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use diset_proto::sim::trial;
 use diset_proto::sim::world::{App, Arrived, Delivery, Handling, Keeps, Sent, Setup, Side, Stores, What, Who, World};

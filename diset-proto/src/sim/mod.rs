@@ -1,4 +1,5 @@
-//! Two peers on a virtual clock: deterministic runs of the whole protocol (feature `sim`).
+//! Two peers on a virtual clock: deterministic runs of the whole protocol (feature `sim`). A service with several
+//! clients, sessions and faults is in [`world`]; [`trial`] judges those.
 //!
 //! A [`Pair`] is a client and a service with a pipe each way that splits, delays, stalls
 //! and cuts. Everything follows from the seed: the same seed gives the same run. Use it to

@@ -4,6 +4,7 @@
 //! [`run`] plays one seed. `cargo run --release -p diset-proto --features sim --example simulate`
 //! plays many, and shows one with `SEED=123`.
 
+mod notes;
 mod oracle;
 mod story;
 
@@ -113,7 +114,7 @@ pub fn run(seed: u64, traced: bool) -> Report {
     let mut story = Story::new(seed);
     let setup = story.setup();
     let oracle = Oracle::new(seed, setup.proven, traced);
-    let mut world = World::of::<oracle::Notes>(setup, oracle);
+    let mut world = World::of::<notes::Notes>(setup, oracle);
     story.play(&mut world);
     world.app.report()
 }

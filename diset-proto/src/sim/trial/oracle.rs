@@ -6,9 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use postcard_schema::Schema;
-use serde::{Deserialize, Serialize};
-
+use super::notes::{Fate, index_of};
 use super::{Report, Tally};
 use crate::session::{Outcome, Resumption};
 use crate::sim::random::Random;
@@ -17,37 +15,6 @@ use crate::status::Code;
 use crate::store::Unsure;
 use crate::time::Instant;
 use crate::wire::session::NewReason;
-
-/// A message.
-#[derive(Debug, Serialize, Deserialize, Schema)]
-pub(super) struct Small {
-    pub(super) id: u64,
-}
-
-/// A longer one.
-#[derive(Debug, Serialize, Deserialize, Schema)]
-pub(super) struct Large {
-    pub(super) id: u64,
-    pub(super) fill: [u64; 6],
-}
-
-/// One that is not for everybody.
-#[derive(Debug, Serialize, Deserialize, Schema)]
-pub(super) struct Secret {
-    pub(super) id: u64,
-}
-
-crate::define_service! { pub(super) Notes = "Sim/Notes"; both: [Small, Large, Secret] }
-
-/// What becomes of a message that is handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Ok,
-    Fails,
-    Invalid,
-    Forbidden,
-    NoHandler,
-}
 
 #[derive(Debug)]
 struct Message {
@@ -400,11 +367,6 @@ impl Oracle {
             self.tally.count("handled: session gone meanwhile");
         }
     }
-}
-
-fn index_of(payload: &[u8]) -> Option<usize> {
-    let (id, _) = postcard::take_from_bytes::<u64>(payload).ok()?;
-    usize::try_from(id).ok()
 }
 
 impl App for Oracle {

@@ -5,7 +5,8 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::oracle::{Fate, Large, Notes, Oracle, Secret, Small};
+use super::notes::{Fate, Large, Notes, Secret, Small};
+use super::oracle::Oracle;
 use crate::definition::MessageSet;
 use crate::error::{Bound, SendError};
 use crate::limits::{Limits, MAX_HANDSHAKE_FRAME, MIN_FRAME};
@@ -72,7 +73,8 @@ impl Story {
             pieces: random.once_in(4),
             client_stores: stores(random),
             service_stores: stores(random),
-            retention: Duration::from_secs(5 + random.below(120)),
+            // Longer than a client waits between two attempts, or it would never go on.
+            retention: Duration::from_secs(20 + random.below(110)),
             sessions: if random.once_in(12) { 1 } else { 10 },
             proven: !random.once_in(6),
             reconnect: ReconnectPolicy {
