@@ -3,6 +3,7 @@
 #
 #   ./ci.sh            run every check, in the order below
 #   ./ci.sh NAME...    run these checks only
+#   ./ci.sh soak       play simulated sessions until stopped; not part of the whole run
 #   ./ci.sh --help     this text
 #
 # A failed check does not stop the others. The last line is "N passed, N failed, N skipped"; the exit code is 1 if
@@ -21,6 +22,7 @@ NO_STD_CRATES=(diset-proto diset-embedded)
 NO_STD_TARGETS=(thumbv7em-none-eabi thumbv6m-none-eabi riscv32imac-unknown-none-elf)
 FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 PROBE_SECONDS=${PROBE_SECONDS:-60}
+SIM_SEEDS=${SIM_SEEDS:-20000}
 
 # Under CI the committed Cargo.lock must be up to date.
 locked=()
@@ -139,6 +141,18 @@ check_nostd() {
   done
 }
 
+#: sessions under faults: SIM_SEEDS (20000) simulated worlds; one that fails prints how to replay it
+check_sim() {
+  SEEDS=$SIM_SEEDS run timeout 600 \
+    cargo run "${locked[@]}" --release -p diset-proto --features sim --example simulate
+}
+
+# Not in the list, as it has no end. Other seeds each time.
+check_soak() {
+  SEEDS=0 FIRST=${FIRST:-$(date +%s)000} run \
+    cargo run "${locked[@]}" --release -p diset-proto --features sim --example simulate
+}
+
 #: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one
 check_probe() {
   run cargo test "${locked[@]}" -p diset-std --all-features --test probe --no-run
@@ -179,7 +193,7 @@ for name in "$@"; do
   case $name in
     -h | --help) help; exit 0 ;;
   esac
-  if [[ " ${known[*]} " != *" $name "* ]]; then
+  if [[ " ${known[*]} soak " != *" $name "* ]]; then
     echo "ci.sh: there is no check '$name'; there are: ${known[*]}" >&2
     exit 2
   fi

@@ -143,7 +143,7 @@
 //! - `defmt`, `log`: state changes and refusals are logged, never a message or an argument.
 //! - `alloc`: buffers that grow, messages that wait for their turn, definitions that are learned
 //!   from a peer.
-//! - `sim`: two peers on a virtual clock, for tests of applications.
+//! - `sim`: two peers, or a service with clients and sessions, on a virtual clock, for tests of applications.
 //!
 //! # Panics
 //!

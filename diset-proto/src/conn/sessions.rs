@@ -126,7 +126,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// The next outcome that is not Ok, with the number of its message. Ask until there is none
-    /// after [`Event::Connected`] and [`Event::Acknowledged`], and when [`has_outcomes`](Self::has_outcomes).
+    /// after [`Event::Connected`] and [`Event::Acknowledged`], and when [`has_outcomes`](Self::has_outcomes),
+    /// then transmit: no stored message leaves behind one whose outcome waits here.
     pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
         self.slot.session_mut().and_then(Session::take_outcome)
     }

@@ -10,6 +10,8 @@ mod outcome;
 mod receiving;
 mod record;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -29,6 +31,9 @@ use crate::status::Code;
 use crate::store::{Inbox, Replay, Stored, Unsure};
 use crate::wire::session::{Ack, Answer, Claim, NewReason, Next, Resume};
 
+/// What a client shows that was in conflict: no session has it.
+const IN_CONFLICT: Token = Token::from_bytes([0; 16]);
+
 /// What the two sides of a session remember: the state of one side.
 ///
 /// `R` keeps what was sent, `I` what was received.
@@ -44,6 +49,10 @@ pub struct Session<R, I> {
     former: Option<Token>,
     /// Service: the client may not have read that it began.
     is_unread: bool,
+    /// Service: what it may have read instead of the newest: acceptances arrive in any order.
+    spare: heapless::Vec<Token, 2>,
+    /// Service: what a client shows that has not read that its session has begun anew.
+    replaced: Option<Token>,
     resumption: Option<Resumption>,
     pub(crate) link: Link,
 }
@@ -58,6 +67,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: None,
             former: None,
             is_unread: false,
+            spare: heapless::Vec::new(),
+            replaced: None,
             resumption: None,
             link: Link::IDLE,
         }
@@ -70,12 +81,16 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: self.token.map(|token| *token.as_bytes()),
             former: self.former.map(|token| *token.as_bytes()),
             is_unread: self.is_unread,
+            spare: self.spare.iter().map(|token| *token.as_bytes()).collect(),
+            replaced: self.replaced.map(|token| *token.as_bytes()),
             next: self.sending.next,
             base: self.sending.base,
             settled: self.sending.processed,
             reached: self.sending.received,
             peer_durable: self.sending.peer_durable,
             unknown: self.sending.unknown,
+            forgotten: self.sending.forgotten,
+            freed: self.sending.freed,
             outcomes: self.sending.outcomes(),
             received: self.receiving.received,
             processed: self.receiving.processed,
@@ -101,6 +116,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: record.token.map(Token::from_bytes),
             former: record.former.map(Token::from_bytes),
             is_unread: record.is_unread,
+            spare: record.spare.iter().copied().map(Token::from_bytes).collect(),
+            replaced: record.replaced.map(Token::from_bytes),
             resumption: None,
             link: Link::IDLE,
         })
@@ -149,7 +166,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// The next outcome that is not Ok, with the number of its message. Ask until there is none,
     /// after [`Event::Acknowledged`](crate::Event::Acknowledged) and after the connection has
-    /// opened.
+    /// opened, then transmit: no stored message leaves behind one whose outcome waits here.
     pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
         self.sending.take_outcome()
     }
@@ -192,7 +209,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     // ── for whoever handles messages ────────────────────────────────────────────────
 
     /// The handler of this message is about to run: it will be settled, also when the connection
-    /// ends meanwhile. False when it is not to run.
+    /// ends meanwhile. False when it is not to run: it was dealt with, or is none of this session; or
+    /// the peer must learn of so many that failed first, by a connection that opens. Those of an inbox
+    /// can be so many.
     pub fn begin(&mut self, number: u64) -> bool {
         self.receiving.begin(number)
     }
@@ -250,11 +269,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         let fits = match &request.known {
             // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4). A
             // session whose beginning nobody has read was for whoever has this identity.
-            None => proven || (self.is_unread && self.former.is_none()),
+            None => proven || (self.is_unread && self.replaced.is_none()),
             Some((shown, _)) if self.has_not_read(shown) => true,
             Some((shown, claim)) => {
-                let valid = self.token.as_ref() == Some(shown) || self.former.as_ref() == Some(shown);
-                valid && self.agrees(claim)
+                let mut valid = self.token.iter().chain(&self.former).chain(&self.spare);
+                valid.any(|token| token == shown) && self.agrees(claim)
             }
         };
         if fits { Ok(()) } else { Err(NewReason::StateConflict) }
@@ -263,7 +282,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// Whether who shows this token has not read that the session it is for was forgotten, and
     /// this one began.
     fn has_not_read(&self, shown: &Token) -> bool {
-        self.is_unread && self.former.as_ref() == Some(shown)
+        self.replaced.as_ref() == Some(shown)
     }
 
     /// Service: a client of this session's principal and identity comes, on the connection `trid`.
@@ -278,7 +297,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), NewReason> {
         self.may_welcome(request, proven)?;
         let Some((shown, claim)) = &request.known else {
+            let replaced = self.token;
             self.begin_with(request, trid, NewReason::First, Some(token));
+            self.replaced = replaced;
             return Ok(());
         };
         if self.has_not_read(shown) {
@@ -287,9 +308,18 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             self.begin_with(request, trid, NewReason::Forgotten, Some(token));
             return Ok(());
         }
+        let again = self.former.as_ref() == Some(shown);
         self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
         // Also when the newest one never reached it: it may be lost again.
         self.former = Some(*shown);
+        if let Some(unread) = self.token.filter(|_| again) {
+            if self.spare.is_full() {
+                self.spare.remove(0);
+            }
+            let _ = self.spare.push(unread);
+        } else {
+            self.spare.clear();
+        }
         self.token = Some(token);
         Ok(())
     }
@@ -301,7 +331,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.token = token;
         // As it may not read the newer one (PROTOCOL N-4).
         let shown = request.known.as_ref().map(|(shown, _)| *shown);
-        self.former = shown.filter(|_| token.is_some());
+        self.replaced = shown.filter(|_| token.is_some());
         self.is_unread = token.is_some();
     }
 
@@ -311,7 +341,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Objection> {
         let replayed = self.sending.resume(claim, peer_durable)?;
-        self.receiving.confirm(claim.settled);
+        self.receiving.resume(claim);
         self.resumption = Some(Resumption::Resumed { replayed });
         Ok(())
     }
@@ -320,6 +350,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     fn begin_anew(&mut self, trid: Trid, why: NewReason, peer_durable: bool) {
         self.began = trid;
         self.former = None;
+        self.spare.clear();
+        self.replaced = None;
         self.sending.start_anew(peer_durable);
         self.receiving.start_anew(trid);
         self.receiving.claim();
@@ -361,11 +393,14 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             }
             Err(why) => {
                 self.begin_anew(trid, *why, answer.durable);
-                // One that was in conflict goes on showing what it has, or its next
-                // session would take the place of the rightful one.
-                if *why != NewReason::StateConflict {
-                    self.token = token;
-                }
+                // One that was in conflict has no token of this session, and its counters are not those
+                // of the one before; without a token its next session would take the place of the
+                // rightful one (PROTOCOL N-5).
+                self.token = if *why == NewReason::StateConflict {
+                    Some(IN_CONFLICT)
+                } else {
+                    token
+                };
             }
         }
         Ok(())
@@ -377,6 +412,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.link.is_fresh = false;
         self.former = None;
         self.is_unread = false;
+        self.spare.clear();
+        self.replaced = None;
         self.receiving.confirm_handshake();
     }
 

@@ -20,7 +20,7 @@ pub enum Outcome {
     TooLong,
     /// It never left: it was dropped to make room for newer ones.
     Skipped,
-    /// The peer has lost the session, and nobody knows.
+    /// It left, and nobody knows: the peer has lost the session, or takes such messages no more.
     Unknown,
 }
 
@@ -32,7 +32,7 @@ impl core::fmt::Display for Outcome {
             Self::NotAgreed(verdict) => write!(f, "not sent, the peer does not share this message: {verdict}"),
             Self::TooLong => f.write_str("not sent: longer than the peer takes"),
             Self::Skipped => f.write_str("not sent: dropped for newer ones"),
-            Self::Unknown => f.write_str("not known: the peer has lost the session"),
+            Self::Unknown => f.write_str("not known: the peer has lost the session, or takes such messages no more"),
         }
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct Receiving<I> {
     arriving: u64,
     /// What the next message may be.
     repeated: bool,
+    /// The process was killed, and what it had is not known exactly.
+    killed: bool,
+    /// What comes up to this one may have been dealt with before.
+    repeated_through: u64,
     told_received: u64,
     told_processed: u64,
     /// Outcomes up to here were told in the handshake.
@@ -57,15 +61,19 @@ impl<I: Inbox> Receiving<I> {
             failed: Failures::new(),
             arriving: 0,
             repeated: false,
+            killed: false,
+            repeated_through: 0,
             told_received: 0,
             told_processed: 0,
             to_confirm: 0,
         }
     }
 
-    /// As it was kept.
+    /// As it was kept. What an inbox does not keep comes again.
     pub(super) fn restored(inbox: I, received: u64, processed: u64, failed: Failures) -> Self {
+        let received = if inbox.is_durable() { received } else { processed };
         Self {
+            killed: true,
             received,
             last: received,
             begun: processed,
@@ -78,7 +86,7 @@ impl<I: Inbox> Receiving<I> {
     /// The next message has come. Numbers are implicit (PROTOCOL Q-1).
     pub(super) fn arrive(&mut self, message: Stored<'_>) -> Arrival {
         let number = self.arriving.saturating_add(1);
-        let repeated = core::mem::take(&mut self.repeated);
+        let repeated = core::mem::take(&mut self.repeated) || number <= self.repeated_through;
         if number <= self.received {
             self.arriving = number;
             return Arrival::Duplicate;
@@ -126,7 +134,8 @@ impl<I: Inbox> Receiving<I> {
     /// Its handler is about to run, and its outcome counts on whatever connection (PROTOCOL Q-8); false
     /// when it is not to.
     pub(super) fn begin(&mut self, number: u64) -> bool {
-        if number <= self.processed || number > self.received {
+        // There are few outcomes at a time on a connection; an inbox can have more (PROTOCOL Q-5).
+        if number <= self.processed || number > self.received || self.failed.is_full() {
             return false;
         }
         self.begun = self.begun.max(number);
@@ -211,8 +220,17 @@ impl<I: Inbox> Receiving<I> {
         (received, processed, failed.copied().collect())
     }
 
+    /// The session goes on with a peer that claims this. What it has sent before a kill may have
+    /// been dealt with then (PROTOCOL Q-3).
+    pub(super) fn resume(&mut self, claim: &Claim) {
+        self.confirm(claim.settled);
+        if core::mem::take(&mut self.killed) {
+            self.repeated_through = claim.sent;
+        }
+    }
+
     /// The peer knows all outcomes up to this one.
-    pub(super) fn confirm(&mut self, number: u64) {
+    fn confirm(&mut self, number: u64) {
         self.failed.retain(|failure| failure.number > number);
     }
 
@@ -244,7 +262,7 @@ impl<I: Inbox> Receiving<I> {
         (self.received, self.last, self.begun, self.processed) = (0, 0, 0, 0);
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
         self.to_confirm = 0;
-        self.repeated = false;
+        (self.repeated, self.killed, self.repeated_through) = (false, false, 0);
         self.failed.clear();
     }
 }

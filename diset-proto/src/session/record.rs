@@ -19,6 +19,8 @@ pub struct SessionRecord {
     pub(super) token: Option<[u8; 16]>,
     pub(super) former: Option<[u8; 16]>,
     pub(super) is_unread: bool,
+    pub(super) spare: heapless::Vec<[u8; 16], 2>,
+    pub(super) replaced: Option<[u8; 16]>,
     pub(super) next: u64,
     pub(super) base: u64,
     pub(super) settled: u64,
@@ -27,6 +29,8 @@ pub struct SessionRecord {
     pub(super) reached: u64,
     pub(super) peer_durable: bool,
     pub(super) unknown: u64,
+    pub(super) forgotten: (u64, u64),
+    pub(super) freed: u64,
     /// Outcomes of what was sent that the user has not taken.
     pub(super) outcomes: heapless::Vec<(u64, KeptOutcome), { 2 * MAX_FAILURES }>,
     pub(super) received: u64,
@@ -177,11 +181,11 @@ mod tests {
         }
         session.begin_with(&LOST, Trid::new(2), NewReason::First, None);
         let mut session = restarted(&session);
+        assert_eq!(session.take_outcome(), Some((1, Outcome::Unknown)));
         let next = session
             .front()
             .map(|(stored, skipped)| (stored.number, skipped, stored.repeated));
         assert_eq!(next, Some((2, 1, true)));
-        assert_eq!(session.take_outcome(), Some((1, Outcome::Unknown)));
         assert_eq!(session.take_outcome(), None);
     }
 

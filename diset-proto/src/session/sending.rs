@@ -32,6 +32,11 @@ pub(crate) struct Sending<R> {
     pub(super) peer_durable: bool,
     /// Up to here nobody knows what became of the messages that are to be reported.
     pub(super) unknown: u64,
+    /// The next and the last of those that a durable peer had, that are stored no more, and of which
+    /// nobody knows either.
+    pub(super) forgotten: (u64, u64),
+    /// All from `processed` to this one a durable peer has; they are stored no more.
+    pub(super) freed: u64,
     /// Outcomes that are not Ok, until the user takes them.
     failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
 }
@@ -60,6 +65,8 @@ impl<R: Replay> Sending<R> {
             cursor: 0,
             peer_durable: false,
             unknown: 0,
+            forgotten: (1, 0),
+            freed: 0,
             failed: heapless::Vec::new(),
         }
     }
@@ -77,6 +84,8 @@ impl<R: Replay> Sending<R> {
             cursor: record.reached,
             peer_durable: record.peer_durable,
             unknown: record.unknown,
+            forgotten: record.forgotten,
+            freed: record.freed,
             failed: outcomes.map(|(number, kept)| (*number, kept.outcome())).collect(),
             ..Self::new(replay)
         }
@@ -111,10 +120,10 @@ impl<R: Replay> Sending<R> {
 
     /// Takes out the oldest message that was never transmitted; its number.
     pub(super) fn skip_oldest(&mut self) -> Option<u64> {
-        let mut stored = self.after(self.sent)?;
-        // Those were transmitted in a session that is lost.
+        let mut stored = self.replay.after(self.sent)?;
+        // That one left in the session before.
         while stored.repeated {
-            stored = self.after(stored.number)?;
+            stored = self.replay.after(stored.number)?;
         }
         let number = stored.number;
         self.replay.remove(number);
@@ -123,25 +132,19 @@ impl<R: Replay> Sending<R> {
 
     /// Whether a message waits that was not transmitted on this connection, kept or not.
     pub(super) fn is_waiting(&self) -> bool {
-        self.cursor.saturating_add(1) < self.next && self.after(self.cursor).is_some()
+        self.cursor.saturating_add(1) < self.next && self.replay.after(self.cursor).is_some()
     }
 
-    /// The message to be transmitted next, if it is kept, and how many numbers before it are skipped.
+    /// The message to be transmitted next, and how many numbers before it are skipped. `None` also when
+    /// it is not kept yet (PROTOCOL Q-6), and when the user must take outcomes first: the peer could
+    /// get past them.
     pub(super) fn front(&self) -> Option<(Stored<'_>, u64)> {
-        let stored = self.after(self.cursor)?;
-        let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
-        (stored.number <= self.replay.kept()).then_some((stored, skipped))
-    }
-
-    /// The first message with a higher number that is to be transmitted.
-    fn after(&self, mut number: u64) -> Option<Stored<'_>> {
-        loop {
-            let stored = self.replay.after(number)?;
-            if !self.is_lost(&stored) {
-                return Some(stored);
-            }
-            number = stored.number;
+        let stored = self.replay.after(self.cursor)?;
+        if stored.number > self.replay.kept() || self.is_lost(&stored) || self.forgotten.0 <= self.forgotten.1 {
+            return None;
         }
+        let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
+        Some((stored, skipped))
     }
 
     /// Whether nobody knows what became of it, which is still to be told to the user.
@@ -160,9 +163,14 @@ impl<R: Replay> Sending<R> {
         !self.failed.is_full()
     }
 
-    /// The front can never be transmitted. False when the user must take outcomes first.
+    /// The front can never be transmitted, on this connection and later. False when the user must
+    /// take outcomes first.
     pub(super) fn refuse(&mut self, number: u64, refused: Refused) -> bool {
-        if self.failed.push((number, refused.0)).is_err() {
+        let repeated = self.front().is_some_and(|(stored, _)| stored.repeated);
+        // It did leave, on an earlier connection: nobody knows (PROTOCOL Q-5).
+        let left = repeated || number <= self.sent;
+        let outcome = if left { Outcome::Unknown } else { refused.0 };
+        if self.failed.push((number, outcome)).is_err() {
             return false;
         }
         self.replay.remove(number);
@@ -189,6 +197,10 @@ impl<R: Replay> Sending<R> {
     fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
         let before = self.failed.len();
         for (number, code) in failed {
+            // It may have been given up before, when the peer seemed not to have it.
+            if number > self.freed && !self.is_stored(number) {
+                continue;
+            }
             // A user that never takes outcomes would lose them.
             if self.failed.push((number, Outcome::Failed(code))).is_err() {
                 self.failed.truncate(before);
@@ -200,17 +212,18 @@ impl<R: Replay> Sending<R> {
 
     fn progress(&mut self, received: u64, processed: u64) {
         (self.received, self.processed) = (received, processed);
-        // PROTOCOL Q-4
-        let done = if self.peer_durable { received } else { processed };
-        if self.unknown == 0 {
-            self.replay.remove_through(done);
-        } else {
-            let mut last = 0;
-            while let Some(stored) = self.after(last).filter(|stored| stored.number <= done) {
-                last = stored.number;
-                self.replay.remove(last);
-            }
+        self.freed = self.freed.max(processed);
+        // PROTOCOL Q-4: up to the first that has its outcome already, so that it is known of which
+        // numbers one is still to come.
+        while self.peer_durable && self.freed < received && self.is_stored(self.freed + 1) {
+            self.freed += 1;
         }
+        self.replay.remove_through(self.freed);
+    }
+
+    fn is_stored(&self, number: u64) -> bool {
+        let before = number.saturating_sub(1);
+        self.replay.after(before).is_some_and(|stored| stored.number == number)
     }
 
     /// Whether what the peer claims can be (PROTOCOL N-3): nothing that it had has gone, and it
@@ -242,7 +255,9 @@ impl<R: Replay> Sending<R> {
         self.cursor = received;
         let mut again = 0;
         let mut last = received;
-        while let Some(stored) = self.after(last).filter(|stored| stored.number <= self.sent) {
+        while let Some(stored) = self.replay.after(last)
+            && stored.number <= self.sent
+        {
             again += 1;
             last = stored.number;
         }
@@ -268,7 +283,10 @@ impl<R: Replay> Sending<R> {
                 self.replay.mark_repeated(last);
             }
         }
-        // What the peer was known to have, and to keep, it has dealt with or not: nobody knows.
+        if self.freed > self.processed {
+            self.forgotten = (self.processed + 1, self.freed);
+            self.processed = self.freed;
+        }
         self.base = self.processed;
         self.received = self.base;
         self.sent = self.base;
@@ -280,6 +298,11 @@ impl<R: Replay> Sending<R> {
     pub(super) fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
         if !self.failed.is_empty() {
             return Some(self.failed.remove(0));
+        }
+        if self.forgotten.0 <= self.forgotten.1 {
+            let number = self.forgotten.0;
+            self.forgotten.0 += 1;
+            return Some((number, Outcome::Unknown));
         }
         let mut last = 0;
         while self.unknown > 0 {

@@ -1,4 +1,5 @@
-//! Two peers on a virtual clock: deterministic runs of the whole protocol (feature `sim`).
+//! Two peers on a virtual clock: deterministic runs of the whole protocol (feature `sim`). A service with several
+//! clients, sessions and faults is in [`world`]; [`trial`] judges those.
 //!
 //! A [`Pair`] is a client and a service with a pipe each way that splits, delays, stalls
 //! and cuts. Everything follows from the seed: the same seed gives the same run. Use it to
@@ -24,6 +25,9 @@
 
 mod peer;
 mod pipe;
+mod random;
+pub mod trial;
+pub mod world;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -33,6 +37,7 @@ use postcard_schema::schema::NamedType;
 
 pub use self::peer::{Decision, Happened, Peer};
 pub use self::pipe::{Chunks, Pipe};
+pub use self::random::Random;
 use crate::conn::{AdoptConfig, ClientConfig, Connection};
 use crate::definition::Digest;
 use crate::error::Misuse;

@@ -63,6 +63,11 @@ impl Pipe {
         self.carried
     }
 
+    /// How many bytes have not arrived yet.
+    pub fn under_way(&self) -> usize {
+        self.queue.iter().map(|(_, piece)| piece.len()).sum()
+    }
+
     /// Puts bytes behind those that are under way, as if the peer had sent them.
     pub fn inject(&mut self, now: Instant, bytes: &[u8]) {
         let _ = self.write(now, bytes);

@@ -175,6 +175,10 @@ fn what_the_next_message_is() {
     let mut client = self::client(client.into_session());
     written(&mut client);
     open(&mut client, &example("acceptance_first"));
+    // PROTOCOL N-6: first the application learns what nobody knows of.
+    assert_eq!(client.take_outcome(), Some((1, Outcome::Unknown)));
+    assert_eq!(client.take_outcome(), Some((2, Outcome::Unknown)));
+    assert_eq!(client.take_outcome(), None);
     let (next, message) = (example("next"), example("acked"));
     assert_written("next", &written(&mut client)[..next.len()]);
 

@@ -202,7 +202,7 @@ fn answers_that_were_not_asked_for() {
     let mut side = client();
     side.feed(&acceptance(Some(&[3, 0]), Some(&token(9))));
     assert_eq!(side.conn.resumption(), new(NewReason::StateConflict));
-    assert!(shows(side, &token(1)), "PROTOCOL N-5: it keeps the token that it has");
+    assert!(shows(side, &token(0)), "PROTOCOL N-5: a token that no session has");
     // A reason of a later version.
     let mut side = client();
     side.feed(&acceptance(Some(&[77, 0]), Some(&token(9))));

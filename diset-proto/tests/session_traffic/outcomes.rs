@@ -22,7 +22,7 @@ fn forgotten(side: Side) -> Side {
 }
 
 #[test]
-fn those_of_a_lost_session_are_told_however_late() {
+fn those_of_a_lost_session_are_told_before_anything_leaves() {
     let mut side = Side::begun(false);
     for (value, unsure) in (0..).zip([Unsure::Report, Unsure::Resend, Unsure::Report]) {
         side.send_unsure(value, unsure).unwrap();
@@ -30,16 +30,17 @@ fn those_of_a_lost_session_are_told_however_late() {
     side.take();
     let mut side = forgotten(side);
     side.send(3);
-    let sent = side.take();
-    let again = [frame(NEXT, &[1, 1]), acked(1), frame(NEXT, &[1, 0]), acked(3)].concat();
-    assert!(sent.ends_with(&again), "PROTOCOL N-6, Q-3: {sent:02x?}");
-    // All that came is dealt with before the user asks for outcomes.
-    side.feed(&frame(ACK, &[4, 4]));
+    assert_eq!(side.take(), [], "PROTOCOL N-6: first the user learns what nobody knows of");
     assert_eq!(
         side.outcomes(),
         [(1, Outcome::Unknown), (3, Outcome::Unknown)],
         "PROTOCOL N-6, Q-5"
     );
+    let sent = side.take();
+    let again = [frame(NEXT, &[1, 1]), acked(1), frame(NEXT, &[1, 0]), acked(3)].concat();
+    assert!(sent.ends_with(&again), "PROTOCOL N-6, Q-3: {sent:02x?}");
+    side.feed(&frame(ACK, &[4, 4]));
+    assert_eq!(side.outcomes(), []);
     assert!(side.conn.session().unwrap().replay().is_empty());
     assert_eq!(side.conn.delivered().processed, 4);
 }
