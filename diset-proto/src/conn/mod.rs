@@ -205,7 +205,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
     }
 
-    /// Decodes a message and gives its credit back at once.
+    /// Decodes a message and gives its credit back at once. An acked one counts as dealt with; when
+    /// its handler may fail use [`decode_held`](Self::decode_held).
     ///
     /// # Errors
     /// [`DecodeError::Invalid`]: the message does not fit its definition; the peer is
@@ -288,7 +289,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// As [`reject`](Self::reject), for a message that was decoded before: its handler
-    /// failed. Release what it holds afterwards, if at all.
+    /// failed. Release what it holds afterwards, if at all. Acked messages that were taken before
+    /// must have been released; those behind it come again, and are not to be handled now.
     pub fn fail(&mut self, tag: Tag, code: Code, text: &str) {
         self.core.unsettled = None;
         self.core.fail(tag, Notice::new(code).with_text(text), &mut self.slot);
