@@ -218,6 +218,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// The message with this number has come to this end, and with it all before it. The outcome
     /// is [`Outcome::Ok`] or [`Outcome::Failed`].
+    ///
+    /// Numbers count from 1 again when the session begins anew. Who settles a message after its
+    /// connection has ended compares [`began`](Self::began) with what it was when the message came.
     pub fn settle(&mut self, number: u64, outcome: Outcome) {
         self.receiving.settle(number, outcome);
     }
