@@ -313,6 +313,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         }
         let again = self.former.as_ref() == Some(shown);
         self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
+        // Whoever shows its token has read that it began.
+        self.is_unread = false;
         // Also when the newest one never reached it: it may be lost again.
         self.former = Some(*shown);
         if let Some(unread) = self.token.filter(|_| again) {
