@@ -315,6 +315,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
         // Whoever shows its token has read that it began.
         self.is_unread = false;
+        self.replaced = None;
         // Also when the newest one never reached it: it may be lost again.
         self.former = Some(*shown);
         if let Some(unread) = self.token.filter(|_| again) {

@@ -30,7 +30,11 @@ fn those_of_a_lost_session_are_told_before_anything_leaves() {
     side.take();
     let mut side = forgotten(side);
     side.send(3);
-    assert_eq!(side.take(), [], "PROTOCOL N-6: first the user learns what nobody knows of");
+    assert_eq!(
+        side.take(),
+        [],
+        "PROTOCOL N-6: first the user learns what nobody knows of"
+    );
     assert_eq!(
         side.outcomes(),
         [(1, Outcome::Unknown), (3, Outcome::Unknown)],
