@@ -384,12 +384,14 @@ impl<S: ServiceDef> ClientBuilder<S> {
         let stop = Arc::new(Stop {
             asked: watch::Sender::new(false),
         });
+        let callbacks = Arc::new(self.callbacks);
         let inner = Arc::new(Inner {
             link: Link::new(None, self.settings.slow),
             identity: self.settings.identity,
             state: watch::Sender::new(ClientState::Connecting),
             stop: Arc::clone(&stop),
             session: self.settings.cell::<S>(),
+            callbacks: Arc::downgrade(&callbacks),
             next_key: watch::Sender::new(None),
             name: self.settings.name::<S>(),
             adopts: self.settings.adopts.is_some(),
@@ -401,13 +403,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
             received: None,
             _guard: Some(Arc::new(Guard(stop))),
         };
-        let supervisor = Supervisor::new(
-            client.for_handlers(),
-            target,
-            self.handlers,
-            self.callbacks,
-            self.settings,
-        );
+        let supervisor = Supervisor::new(client.for_handlers(), target, self.handlers, callbacks, self.settings);
         tokio::spawn(supervisor.run());
         Ok(client)
     }

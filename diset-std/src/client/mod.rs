@@ -10,12 +10,13 @@ mod target;
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use diset_proto::store::Unsure;
 use diset_proto::{FromClient, Identity, LearnedCatalog, MessageOf, Resumption, SendError, ServiceDef, Trid, Verdict};
 use tokio::sync::watch;
 
+use self::builder::Callbacks;
 pub use self::builder::ClientBuilder;
 pub use self::events::{ClientEvent, Events};
 pub use self::generic::{BadValue, Generic};
@@ -48,6 +49,8 @@ struct Inner<S: ServiceDef> {
     stop: Arc<Stop>,
     /// What outlives the connections, unless it keeps nothing.
     session: Option<Arc<SessionCell>>,
+    /// Lives as long as the task of the client.
+    callbacks: Weak<Callbacks<S>>,
     next_key: watch::Sender<Option<([u8; 32], Duration)>>,
     /// The name of the service.
     name: String,
@@ -170,7 +173,12 @@ impl<S: ServiceDef> Client<S> {
 
     async fn store<M: FromClient<S>>(&self, message: &M, unsure: Unsure) -> Result<Receipt, SendError> {
         let cell = self.inner.session.as_ref().ok_or(SendError::NoSession)?;
-        SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure).await
+        let tell = |number, outcome| {
+            if let Some(callbacks) = self.inner.callbacks.upgrade() {
+                callbacks.outcome(self, number, outcome);
+            }
+        };
+        SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure, tell).await
     }
 
     /// How many acked messages of this client have no outcome yet.

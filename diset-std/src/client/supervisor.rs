@@ -30,7 +30,7 @@ impl<S: ServiceDef> Supervisor<S> {
         client: Client<S>,
         target: Target,
         handlers: Handlers<Client<S>>,
-        callbacks: Callbacks<S>,
+        callbacks: Arc<Callbacks<S>>,
         settings: Settings,
     ) -> Self {
         let stop = client.inner.stop.asked.subscribe();
@@ -39,7 +39,7 @@ impl<S: ServiceDef> Supervisor<S> {
             client,
             target,
             handlers: Arc::new(handlers),
-            callbacks: Arc::new(callbacks),
+            callbacks,
             settings,
             reconnect,
             stop,
@@ -143,14 +143,15 @@ impl<S: ServiceDef> Supervisor<S> {
                 _ = self.stop.wait_for(|stop| *stop) => break,
             }
         }
-        let drain = self.settings.drain;
+        let until = tokio::time::Instant::now() + self.settings.drain;
         if let Some(cell) = &self.client.inner.session {
-            // What is stored has as long as what is sent.
+            // What is stored and what is sent have this time together.
             tokio::select! {
                 outcome = &mut driver => return Some(outcome),
-                _ = tokio::time::timeout(drain, cell.emptied()) => {}
+                _ = tokio::time::timeout_at(until, cell.emptied()) => {}
             }
         }
+        let drain = until.saturating_duration_since(tokio::time::Instant::now());
         self.client.inner.link.leave(Notice::new(Code::Done), drain);
         // At the deadline the connection ends by itself; it needs a moment to say so.
         tokio::time::timeout(drain.saturating_add(LINGER), driver).await.ok()

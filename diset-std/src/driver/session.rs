@@ -376,6 +376,14 @@ impl<A: App> Session<A> {
             .unwrap_or(false)
     }
 
+    /// What is dealt with counts, wherever the session is.
+    fn settle_done(&mut self) {
+        if let Some(conn) = &mut self.link.lock().conn {
+            self.lane.give_back(conn);
+        }
+        self.settle_strays();
+    }
+
     /// Outcomes of acked messages whose session another connection has taken over.
     fn settle_strays(&mut self) {
         if let Some(number) = self.lane.take_stray()
@@ -494,6 +502,9 @@ impl<A: App> Session<A> {
     fn poll_end(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         match core::mem::replace(&mut self.end, End::NotYet) {
             End::Dropped(dropped, _) if !self.lane.is_busy() => {
+                // What the last handler did counts for the session before another connection goes on with
+                // it (PROTOCOL Q-8).
+                self.settle_done();
                 self.set_aside();
                 self.end = match self.app.dropped(&dropped, self.lane.why()) {
                     Some(callback) => End::CallingBack(dropped, callback, now.after(HANDLER_GRACE)),

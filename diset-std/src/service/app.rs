@@ -12,7 +12,7 @@ use super::aside::work_off;
 use super::conn::{Conn, Inner, SessionId};
 use super::counters::{Counter, TlsFailure};
 use super::few_lines::Stranger;
-use super::sessions::Entrance;
+use super::sessions::{Entered, Entrance};
 use super::shared::Shared;
 use super::source::Source;
 use crate::args::ConnectArgs;
@@ -50,6 +50,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     cell: Option<Arc<SessionCell>>,
     /// Whose session that is.
     session: Option<SessionId>,
+    /// The name that it had until this connection.
+    former: Option<SessionId>,
 }
 
 /// One of the connections that a service may have.
@@ -82,6 +84,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             place: None,
             cell: None,
             session: None,
+            former: None,
         }
     }
 }
@@ -202,11 +205,12 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     link: &self.link,
                     now,
                 };
-                let (cell, event) = self.service.sessions.accept(&entrance, &request, admission, conn);
+                let Entered { cell, event, former } =
+                    self.service.sessions.accept(&entrance, &request, admission, conn);
                 // Set once: a client is accepted once.
                 let _ = candidate.0.cell.set(Arc::clone(&cell));
                 self.cell = Some(cell);
-                self.session = Some(entrance.id);
+                (self.session, self.former) = (Some(entrance.id), former);
                 event
             }
             // In another phase the engine has given the client up meanwhile.
@@ -220,21 +224,28 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
         let conn = self.admitted.clone()?;
         tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
-        let displaced = self.service.registry.insert(self.joining, &conn);
+        let registry = &self.service.registry;
+        let displaced = registry.insert(self.joining, &conn);
+        // Under another key it is the same client all the same (PROTOCOL N-8).
+        let former = self.former.take().and_then(|former| registry.find_session(former));
+        let displaced = [displaced, former];
         self.service.counters.add(Counter::Live);
-        if let Some(older) = &displaced {
+        for older in displaced.iter().flatten() {
             tracing::info!(older = %older.trid(), newer = %trid, "displaced");
             older.0.link.disconnect(Notice::new(Code::Displaced));
         }
         let on_connected = self.service.callbacks.on_connected.as_ref();
-        let aside = self.cell.clone().filter(|cell| displaced.is_some() || cell.has_aside());
+        let aside = self
+            .cell
+            .clone()
+            .filter(|cell| displaced.iter().any(Option::is_some) || cell.has_aside());
         let aside = aside.map(|cell| work_off(conn.clone(), cell));
         let on_connected = on_connected.map(|call| in_lane("on_connected", || call(conn)));
-        if displaced.is_none() && on_connected.is_none() && aside.is_none() {
+        if displaced.iter().all(Option::is_none) && on_connected.is_none() && aside.is_none() {
             return None;
         }
         Some(Box::pin(async move {
-            if let Some(older) = displaced {
+            for older in displaced.into_iter().flatten() {
                 // One lane of handlers for each session (PROTOCOL D-2).
                 older.0.gone.wait().await;
             }
@@ -390,8 +401,10 @@ impl<S: ServiceDef> Drop for ServiceApp<S> {
         } else {
             Counter::TlsFailed(TlsFailure::Other)
         });
-        if let (Some(cell), Some(id)) = (self.cell.take(), self.session) {
-            for (number, outcome) in self.service.sessions.left(id, &cell, clock::now()) {
+        if let (Some(cell), Some(id)) = (self.cell.take(), self.session)
+            && !cell.is_kept()
+        {
+            for (number, outcome) in cell.end() {
                 self.service.tell_outcome(id, number, outcome);
             }
         }

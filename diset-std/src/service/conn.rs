@@ -95,8 +95,10 @@ impl<S: ServiceDef> Conn<S> {
     async fn store<M: FromService<S>>(&self, message: &M, unsure: Unsure) -> Result<Receipt, SendError> {
         self.permitted(M::NUMBER)?;
         let cell = self.0.cell.get().ok_or(SendError::NoSession)?;
-        SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure).await
+        let tell = |number, outcome| self.0.service.tell_outcome(self.session(), number, outcome);
+        SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure, tell).await
     }
+
     /// The transport id: new for each connection.
     pub fn trid(&self) -> Trid {
         self.0.trid

@@ -74,7 +74,8 @@ impl<S: ServiceDef> ServiceHandle<S> {
             return conn.send_acked(message).await;
         }
         let cell = self.0.sessions.find(session).ok_or(SendError::NoSession)?;
-        SessionCell::send_for_receipt(&cell, M::NUMBER, message, Unsure::Report).await
+        let tell = |number, outcome| self.0.tell_outcome(session, number, outcome);
+        SessionCell::send_for_receipt(&cell, M::NUMBER, message, Unsure::Report, tell).await
     }
 
     /// How many sessions there are, and how many of them have no connection.

@@ -343,6 +343,7 @@ impl<S: ServiceDef> BoundService<S> {
             );
         }
         self.tasks.shutdown().await;
+        self.service.end_sessions();
         self.service.failures.tell();
     }
 }

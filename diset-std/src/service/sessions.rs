@@ -40,8 +40,6 @@ struct Known {
 
 struct Entry {
     cell: Arc<SessionCell>,
-    /// Since when it has no connection.
-    absent: Option<Instant>,
     /// The name under which it may come back.
     next: Option<SessionId>,
 }
@@ -62,6 +60,14 @@ pub(super) struct Entrance<'a> {
     pub(super) now: Instant,
 }
 
+/// What a client was let into.
+pub(super) struct Entered {
+    pub(super) cell: Arc<SessionCell>,
+    pub(super) event: Option<Event<'static>>,
+    /// The name that the session had until now: a connection of that name is an older one of this client.
+    pub(super) former: Option<SessionId>,
+}
+
 impl Sessions {
     pub(super) fn new(settings: SessionSettings, catalog: &'static Catalog) -> Self {
         Self {
@@ -78,15 +84,16 @@ impl Sessions {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts a client that keeps sessions, in the one it has or in a new one; which.
+    /// Accepts a client that keeps sessions, in the one it has or in a new one.
     pub(super) fn accept(
         &self,
         entrance: &Entrance<'_>,
         request: &Resume,
         admission: Admission,
         conn: &mut Engine,
-    ) -> (Arc<SessionCell>, Option<Event<'static>>) {
-        let entered = match (self.find_or_begin(entrance, request), token()) {
+    ) -> Entered {
+        let (found, former) = self.find_or_begin(entrance, request);
+        let entered = match (found, token()) {
             (Some(cell), Some(token)) => {
                 let enter = |session: &mut StdSession| {
                     if session.began() == Trid::new(0) {
@@ -111,7 +118,7 @@ impl Sessions {
                         session.may_welcome(request, entrance.proven)
                     }
                 };
-                put(&cell, entrance, admission.clone(), conn, fits, enter).map(|event| (cell, event))
+                put(&cell, entrance, admission.clone(), conn, fits, enter).map(|event| Entered { cell, event, former })
             }
             _ => Err(NewReason::NoRoom),
         };
@@ -121,17 +128,24 @@ impl Sessions {
             let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
             let enter = |session: &mut StdSession| session.begin_with(request, entrance.trid, why, None);
             let event = put(&cell, entrance, admission, conn, |_| Ok(()), enter).unwrap_or(None);
-            (cell, event)
+            let former = None;
+            Entered { cell, event, former }
         })
     }
 
-    /// The session of this client, if it has one or may have one more.
-    fn find_or_begin(&self, entrance: &Entrance<'_>, request: &Resume) -> Option<Arc<SessionCell>> {
-        let id = entrance.id;
+    /// The session of this client, if it has one or may have one more; and the name that it had until now.
+    fn find_or_begin(
+        &self,
+        entrance: &Entrance<'_>,
+        request: &Resume,
+    ) -> (Option<Arc<SessionCell>>, Option<SessionId>) {
         let mut known = self.lock();
-        self.rename(&mut known, entrance, request);
-        if let Some(entry) = known.by_id.get_mut(&id) {
-            entry.absent = None;
+        let former = self.rename(&mut known, entrance, request);
+        (self.known_or_new(&mut known, entrance.id), former)
+    }
+
+    fn known_or_new(&self, known: &mut Known, id: SessionId) -> Option<Arc<SessionCell>> {
+        if let Some(entry) = known.by_id.get(&id) {
             return Some(Arc::clone(&entry.cell));
         }
         let own = known.by_principal.get(&id.principal).map_or(0, |owner| owner.sessions);
@@ -149,7 +163,6 @@ impl Sessions {
         );
         let entry = Entry {
             cell: Arc::clone(&cell),
-            absent: None,
             next: None,
         };
         known.by_id.insert(id, entry);
@@ -167,28 +180,26 @@ impl Sessions {
     }
 
     /// A session that was announced to come back under this name has it from now on, when the
-    /// client shows its token (PROTOCOL N-8).
-    fn rename(&self, known: &mut Known, entrance: &Entrance<'_>, request: &Resume) {
+    /// client shows its token (PROTOCOL N-8). The name it had.
+    fn rename(&self, known: &mut Known, entrance: &Entrance<'_>, request: &Resume) -> Option<SessionId> {
         let id = entrance.id;
-        let Some((former, until)) = known.next.get(&id).copied() else {
-            return;
-        };
+        let (former, until) = known.next.get(&id).copied()?;
         let welcome = known.by_id.get(&former).is_some_and(|entry| {
             let fits = |session: &mut StdSession| session.may_welcome(request, false).is_ok();
             entry.cell.with_session(fits).unwrap_or(false)
         });
         if !welcome || until <= entrance.now || known.by_id.contains_key(&id) {
-            return;
+            return None;
         }
         known.next.remove(&id);
-        if let Some(mut entry) = known.by_id.remove(&former) {
-            entry.next = None;
-            #[cfg(feature = "durable")]
-            entry.cell.with_session(|session| kept::rename(session, id.principal));
-            known.disown(former.principal);
-            known.owner(id.principal, &self.settings, &self.all).sessions += 1;
-            known.by_id.insert(id, entry);
-        }
+        let mut entry = known.by_id.remove(&former)?;
+        entry.next = None;
+        #[cfg(feature = "durable")]
+        entry.cell.with_session(|session| kept::rename(session, id.principal));
+        known.disown(former.principal);
+        known.owner(id.principal, &self.settings, &self.all).sessions += 1;
+        known.by_id.insert(id, entry);
+        Some(former)
     }
 
     /// What a principal may store, for a session that is not kept.
@@ -200,17 +211,6 @@ impl Sessions {
         }
     }
 
-    /// The connection of this session is over. Outcomes, when the session ends with it.
-    pub(super) fn left(&self, id: SessionId, cell: &Arc<SessionCell>, now: Instant) -> Vec<(u64, Outcome)> {
-        let mut known = self.lock();
-        // It may have another name by now.
-        if let Some(entry) = known.by_id.get_mut(&id).filter(|entry| Arc::ptr_eq(&entry.cell, cell)) {
-            entry.absent = Some(now);
-        }
-        drop(known);
-        if cell.is_kept() { Vec::new() } else { cell.end() }
-    }
-
     /// The session of this client.
     pub(super) fn find(&self, id: SessionId) -> Option<Arc<SessionCell>> {
         self.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.cell))
@@ -219,7 +219,7 @@ impl Sessions {
     /// How many there are; how many of them have no connection.
     pub(super) fn count(&self) -> (usize, usize) {
         let known = self.lock();
-        let absent = known.by_id.values().filter(|entry| entry.absent.is_some());
+        let absent = known.by_id.values().filter(|entry| entry.cell.absent_since().is_some());
         (known.by_id.len(), absent.count())
     }
 
@@ -229,10 +229,8 @@ impl Sessions {
             let mut known = self.lock();
             known.next.retain(|_, (_, until)| *until > now);
             let away = known.by_id.iter().filter(|(_, entry)| {
-                let too_long = entry
-                    .absent
-                    .is_some_and(|since| now.since(since) >= self.settings.retention);
-                too_long && entry.cell.is_here()
+                let since = entry.cell.absent_since();
+                since.is_some_and(|since| now.since(since) >= self.settings.retention)
             });
             away.map(|(id, _)| *id).collect()
         };
@@ -250,9 +248,7 @@ impl Sessions {
     /// there is none, or it has one.
     pub(super) fn forget(&self, id: SessionId) -> Option<Vec<(u64, Outcome)>> {
         let mut known = self.lock();
-        if !known.by_id.get(&id)?.cell.is_here() {
-            return None;
-        }
+        known.by_id.get(&id)?.cell.absent_since()?;
         let entry = known.by_id.remove(&id)?;
         shrink(&mut known.by_id);
         if let Some(next) = entry.next {
@@ -263,6 +259,19 @@ impl Sessions {
         #[cfg(feature = "durable")]
         entry.cell.with_session(|session| kept::forget(session));
         Some(entry.cell.end())
+    }
+
+    /// The service ends: all sessions, and what they stored, come to their end. Those in a file go on with
+    /// the next process.
+    pub(super) fn end(&self) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
+        let known = core::mem::take(&mut *self.lock());
+        #[cfg(feature = "durable")]
+        if self.store.is_some() {
+            known.by_id.values().for_each(|entry| entry.cell.close());
+            return Vec::new();
+        }
+        let cells = known.by_id.into_iter().map(|(id, entry)| (id, entry.cell.end()));
+        cells.collect()
     }
 
     /// The client of this session will come back under another key; for how long that is remembered.

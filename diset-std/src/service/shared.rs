@@ -127,6 +127,15 @@ impl<S: ServiceDef> Shared<S> {
         }
     }
 
+    /// All sessions come to their end: who waits for an outcome gets one.
+    pub(super) fn end_sessions(&self) {
+        for (id, outcomes) in self.sessions.end() {
+            for (number, outcome) in outcomes {
+                self.tell_outcome(id, number, outcome);
+            }
+        }
+    }
+
     /// Forgets sessions that have been away for too long, for ever.
     pub(super) async fn sweep(&self) -> core::convert::Infallible {
         loop {

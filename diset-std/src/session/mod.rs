@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diset_proto::store::{HeapReplay, Inbox as _, Replay, Unsure};
-use diset_proto::{Catalog, Connection, Delivered, Kept, Outcome, Resumption, SendError, Session, Trid};
+use diset_proto::{Catalog, Connection, Delivered, Instant, Kept, Outcome, Resumption, SendError, Session, Trid};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -22,6 +22,7 @@ pub use self::receipt::{Receipt, WaitError};
 pub use self::settings::{SessionSettings, WhenFull};
 pub(crate) use self::stores::{Budget, Incoming, Outgoing};
 use crate::buffers::PooledOutput;
+use crate::clock;
 use crate::link::Link;
 
 /// The session of a connection of this crate.
@@ -65,6 +66,8 @@ pub(crate) struct SessionCell {
 #[derive(Debug)]
 struct Cell {
     place: Place,
+    /// Since when it is in no connection, if it is in none.
+    left: Instant,
     delivered: Delivered,
     /// Outcomes that are not Ok, in the order in which they became known.
     outcomes: VecDeque<(u64, Outcome)>,
@@ -119,6 +122,7 @@ impl SessionCell {
         Arc::new(Self {
             state: Mutex::new(Cell {
                 place: Place::Here(session),
+                left: clock::now(),
                 delivered: Delivered::default(),
                 outcomes: VecDeque::new(),
                 forgotten: 0,
@@ -140,9 +144,11 @@ impl SessionCell {
         self.is_kept
     }
 
-    /// Whether it is in no connection.
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(self.lock().place, Place::Here(_))
+    /// Since when it is in no connection; `None` while it is in one. A client that was not let into it
+    /// changes nothing.
+    pub(crate) fn absent_since(&self) -> Option<Instant> {
+        let cell = self.lock();
+        matches!(cell.place, Place::Here(_)).then_some(cell.left)
     }
 
     fn lock(&self) -> MutexGuard<'_, Cell> {
@@ -177,14 +183,19 @@ impl SessionCell {
     }
 
     /// As [`try_send`](Self::try_send), but when there is no room does what the settings say.
-    async fn send<T: Serialize>(&self, storing: &Storing<'_, T>) -> Result<u64, SendError> {
+    /// `tell` is told what was dropped for it.
+    async fn send<T: Serialize>(
+        &self,
+        storing: &Storing<'_, T>,
+        tell: impl FnMut(u64, Outcome),
+    ) -> Result<u64, SendError> {
         let full = match self.try_send(storing) {
             Err(full @ SendError::Full(_)) => full,
             result => return result,
         };
         match self.when_full {
             WhenFull::Fail => Err(full),
-            WhenFull::DropOldest => self.send_for_oldest(storing),
+            WhenFull::DropOldest => self.send_for_oldest(storing, tell),
             WhenFull::Wait(limit) => {
                 let waiting = tokio::time::timeout(limit, self.wait_to_send(storing));
                 waiting.await.unwrap_or(Err(full))
@@ -207,7 +218,11 @@ impl SessionCell {
     }
 
     /// Drops the oldest messages that were never transmitted until there is room.
-    fn send_for_oldest<T: Serialize>(&self, storing: &Storing<'_, T>) -> Result<u64, SendError> {
+    fn send_for_oldest<T: Serialize>(
+        &self,
+        storing: &Storing<'_, T>,
+        mut tell: impl FnMut(u64, Outcome),
+    ) -> Result<u64, SendError> {
         loop {
             let result = self.try_send(storing);
             if !matches!(result, Err(SendError::Full(_))) {
@@ -218,6 +233,8 @@ impl SessionCell {
                 return result;
             };
             cell.note(number, Outcome::Skipped);
+            drop(cell);
+            tell(number, Outcome::Skipped);
         }
     }
 
@@ -227,13 +244,14 @@ impl SessionCell {
         number: u8,
         message: &T,
         unsure: Unsure,
+        tell: impl FnMut(u64, Outcome),
     ) -> Result<Receipt, SendError> {
         let storing = Storing {
             number,
             message,
             unsure,
         };
-        let number = cell.send(&storing).await?;
+        let number = cell.send(&storing, tell).await?;
         Ok(Receipt {
             cell: Arc::clone(cell),
             number,
@@ -419,8 +437,19 @@ impl SessionCell {
         if there && let Some(session) = cell.take() {
             keep(&session);
             cell.place = Place::Here(session);
+            cell.left = clock::now();
         }
         there
+    }
+
+    /// The process ends, the session does not: nobody can wait for it here any more.
+    #[cfg(feature = "durable")]
+    pub(crate) fn close(&self) {
+        let mut cell = self.lock();
+        drop(cell.take());
+        cell.wake_up();
+        drop(cell);
+        self.space.notify_waiters();
     }
 
     /// The session is over: what has no outcome yet gets one.
@@ -525,18 +554,18 @@ impl Cell {
         if matches!(self.place, Place::Gone) {
             return Some(Err(WaitError::Over));
         }
-        if number <= self.lost && !self.is_stored(number) {
-            return Some(Ok(Outcome::Unknown));
-        }
-        None
+        (number <= self.lost && self.is_lost(number)).then_some(Ok(Outcome::Unknown))
     }
 
-    fn is_stored(&mut self, number: u64) -> bool {
-        let stored = |session: &mut StdSession| {
+    /// Whether a message is not stored any more without having come to an end. One that the peer has told
+    /// of, which nobody has [looked](SessionCell::look) at yet, has.
+    fn is_lost(&mut self, number: u64) -> bool {
+        let lost = |session: &mut StdSession| {
             let found = session.replay().after(number.saturating_sub(1));
-            found.is_some_and(|stored| stored.number == number)
+            let is_stored = found.is_some_and(|stored| stored.number == number);
+            !is_stored && number > session.delivered().processed && !session.has_outcomes()
         };
-        self.with_session(stored).unwrap_or(false)
+        self.with_session(lost).unwrap_or(false)
     }
 }
 

@@ -115,11 +115,7 @@ impl Sessions {
             known.next.insert(next, (id, now.after(left)));
             next
         });
-        let entry = Entry {
-            cell,
-            absent: Some(now),
-            next,
-        };
+        let entry = Entry { cell, next };
         known.by_id.insert(id, entry);
     }
 
