@@ -199,7 +199,8 @@ impl<S: ServiceDef> Client<S> {
 
     /// Tells the service under which certificate this client will come back, so that its session goes on:
     /// before [`ClientTls::change`](crate::tls::ClientTls::change). Only needed for one with another key. Returns
-    /// for how long the service remembers it, at most `lasts`; it counts once.
+    /// for how long the service remembers it, at most `lasts`; it counts once. No time at all: the service does
+    /// not take it, as when somebody comes under this certificate already.
     ///
     /// # Errors
     /// [`SendError::NotOpen`] when the client is not connected, or its connection ends meanwhile;

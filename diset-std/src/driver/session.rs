@@ -271,10 +271,10 @@ impl<A: App> Session<A> {
                 }
                 Some(Event::NextKey(hash, lasts)) => {
                     drop(state);
-                    if let Some(lasts) = self.app.next_key(hash, lasts) {
-                        // In another phase the connection is ending, and the client asks again.
-                        let _ = link.with_conn(|conn| conn.next_key_remembered(hash, lasts));
-                    }
+                    // Not at all is an answer, too (PROTOCOL N-8).
+                    let lasts = self.app.next_key(hash, lasts).unwrap_or_default();
+                    // In another phase the connection is ending, and the client asks again.
+                    let _ = link.with_conn(|conn| conn.next_key_remembered(hash, lasts));
                 }
                 Some(Event::NextKeyRemembered(hash, lasts)) => {
                     drop(state);

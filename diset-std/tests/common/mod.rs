@@ -161,6 +161,13 @@ impl<S: ServiceDef> Running<S> {
         self.task
     }
 
+    /// Ends it at once and without a word, as if it was killed.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        // It was aborted, or had ended.
+        let _ = self.task.await;
+    }
+
     pub(crate) async fn stop(self) {
         within("the shutdown", self.shut_down()).await.expect("no panic");
     }

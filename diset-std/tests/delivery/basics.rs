@@ -1,12 +1,11 @@
-//! Acked delivery over real sockets: outcomes, reconnects, takeovers, and who may wait for what.
-
-mod common;
+//! What everybody relies on: once, in order, across cuts; and an outcome for each.
 
 use std::sync::{Arc, Mutex};
 
-use common::{Ping, PingPong, Pong, TestResult, World, within};
 use diset_std::{Code, Failure, Outcome, Service};
 use tokio::sync::mpsc;
+
+use crate::common::{Ping, PingPong, Pong, TestResult, World, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_arrive_once_and_in_order_across_cuts() -> TestResult {

@@ -1,0 +1,178 @@
+//! A client that comes back under another key, which it has announced (PROTOCOL N-8).
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use diset_std::tls::{Certificate, ClientTls};
+use diset_std::{Client, NewReason, Outcome, Resumption};
+use tokio::sync::Semaphore;
+
+use crate::common::*;
+use crate::hand::IDENTITY;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Device {
+    world: World,
+    running: Running<PingPong>,
+    tls: ClientTls,
+    client: Client<PingPong>,
+}
+
+impl Device {
+    async fn new() -> Result<Self, Box<dyn core::error::Error>> {
+        let world = World::new()?;
+        let running = world.serve(answering()).await?;
+        let tls = world.tls("device")?;
+        let client = client(&running, &tls).connect().await?;
+        Ok(Self {
+            world,
+            running,
+            tls,
+            client,
+        })
+    }
+
+    /// It has this certificate from now on, and comes again; how its session stands.
+    async fn renew(&self, next: &Certificate) -> Result<Option<Resumption>, Box<dyn core::error::Error>> {
+        self.tls.change(|tls| tls.certificate(next.clone()))?;
+        let before = self.client.trid();
+        self.client.cut();
+        until(&self.client, "back", |_| {
+            self.client.trid().is_some() && self.client.trid() != before
+        })
+        .await;
+        Ok(self.client.resumption())
+    }
+}
+
+fn client(running: &Running<PingPong>, tls: &ClientTls) -> diset_std::ClientBuilder<PingPong> {
+    let client = Client::builder(PingPong, &running.address).tls(tls.clone());
+    client
+        .identity(IDENTITY)
+        .reconnect(QUICK)
+        .on(|_, _: Pong| async { Ok(()) })
+}
+
+fn is_resumed(stands: Option<Resumption>) -> bool {
+    matches!(stands, Some(Resumption::Resumed { .. }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_under_the_key_that_was_announced_once() -> TestResult {
+    let device = Device::new().await?;
+    let (next, third) = (device.world.ca.client("device")?, device.world.ca.client("device")?);
+    let lasts = within("remembered", device.client.announce_certificate(&next, HOUR)).await?;
+    assert_eq!(lasts, HOUR);
+    assert!(is_resumed(device.renew(&next).await?), "PROTOCOL N-8");
+    let receipt = device.client.send_acked(&Ping { id: 1 }).await?;
+    assert_eq!(within("processed", receipt.processed()).await?, Outcome::Ok);
+    assert_eq!(
+        device.running.handle.sessions().0,
+        1,
+        "PROTOCOL N-8: it belongs to the new key"
+    );
+    // The former key opens nothing of it, and no third one does.
+    assert!(!is_resumed(device.renew(&third).await?), "PROTOCOL N-8: once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_announced_for_too_short_a_time_opens_nothing() -> TestResult {
+    let device = Device::new().await?;
+    let next = device.world.ca.client("device")?;
+    let lasts = within("remembered", device.client.announce_certificate(&next, Duration::ZERO)).await?;
+    assert_eq!(lasts, Duration::ZERO);
+    let why = NewReason::Forgotten;
+    assert_eq!(
+        device.renew(&next).await?,
+        Some(Resumption::New { why }),
+        "PROTOCOL N-8"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_the_key_of_somebody_else_gets_and_breaks_nothing() -> TestResult {
+    let device = Device::new().await?;
+    let victims = device.world.ca.client("victim")?;
+    // An attacker with the identity of the victim announces its key before it ever comes.
+    within("remembered", device.client.announce_certificate(&victims, HOUR)).await?;
+    let tls = ClientTls::new(victims.clone(), device.world.ca.authorities())?;
+    let victim = client(&device.running, &tls).connect().await?;
+    let why = NewReason::First;
+    assert_eq!(
+        victim.resumption(),
+        Some(Resumption::New { why }),
+        "PROTOCOL N-8: it has no token"
+    );
+    for client in [&victim, &device.client] {
+        let receipt = client.send_acked(&Ping { id: 1 }).await?;
+        assert_eq!(within("processed", receipt.processed()).await?, Outcome::Ok);
+    }
+    let before = victim.trid();
+    victim.cut();
+    until(&victim, "back", |_| victim.trid().is_some() && victim.trid() != before).await;
+    assert!(is_resumed(victim.resumption()), "PROTOCOL N-1: each has its own");
+    assert_eq!(device.running.handle.sessions().0, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_that_the_service_does_not_take_is_answered() -> TestResult {
+    let device = Device::new().await?;
+    let others = device.world.ca.client("other")?;
+    let tls = ClientTls::new(others.clone(), device.world.ca.authorities())?;
+    let other = client(&device.running, &tls).connect().await?;
+    let refused = within("an answer", device.client.announce_certificate(&others, HOUR)).await?;
+    assert_eq!(refused, Duration::ZERO, "PROTOCOL N-8");
+    assert!(
+        other.trid().is_some() && device.client.trid().is_some(),
+        "nobody lost a connection"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_connection_under_the_former_key_is_displaced() -> TestResult {
+    let world = World::new()?;
+    let gate = Arc::new(Semaphore::new(0));
+    let (log, mut seen) = log();
+    let handlers = Arc::clone(&gate);
+    let service = diset_std::Service::new(PingPong).on(move |_, ping: Ping| {
+        let (log, gate) = (log.clone(), Arc::clone(&handlers));
+        async move {
+            log.add(("begins", ping.id));
+            gate.acquire().await?.forget();
+            log.add(("ends", ping.id));
+            Ok(())
+        }
+    });
+    let running = world.serve(service).await?;
+    let tls = world.tls("device")?;
+    let client = client(&running, &tls).connect().await?;
+    let next = world.ca.client("device")?;
+    within("remembered", client.announce_certificate(&next, HOUR)).await?;
+    let (first, second) = (
+        client.send_acked(&Ping { id: 1 }).await?,
+        client.send_acked(&Ping { id: 2 }).await?,
+    );
+    assert_eq!(seen.next().await, ("begins", 1));
+    within("received", second.received()).await?;
+    tls.change(|tls| tls.certificate(next))?;
+    let before = client.trid();
+    client.cut();
+    until(&client, "back", |_| client.trid().is_some() && client.trid() != before).await;
+    assert!(is_resumed(client.resumption()), "PROTOCOL N-8");
+    tokio::task::yield_now().await;
+    assert_eq!(seen.now(), None, "PROTOCOL D-2: one lane");
+    gate.add_permits(2);
+    for expected in [("ends", 1), ("begins", 2), ("ends", 2)] {
+        assert_eq!(seen.next().await, expected, "PROTOCOL D-2");
+    }
+    for receipt in [first, second] {
+        assert_eq!(within("processed", receipt.processed()).await?, Outcome::Ok);
+    }
+    client.close().await;
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Acked delivery over real sockets and TLS, by public API: who may wait for what, which outcome comes
+//! of what, what survives a reconnect, a takeover, a restart and another key, and what has bounds.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod hand;
+
+mod absent;
+mod basics;
+mod bounds;
+mod keys;
+mod lost;
+mod outcomes;
+mod strangers;
+mod takeover;
+mod waiting;
