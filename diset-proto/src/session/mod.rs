@@ -172,7 +172,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     }
 
     /// Whether outcomes that are not Ok wait to be taken.
-    pub(crate) fn has_outcomes(&self) -> bool {
+    pub fn has_outcomes(&self) -> bool {
         self.sending.has_outcomes()
     }
 

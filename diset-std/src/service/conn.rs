@@ -92,7 +92,7 @@ impl<S: ServiceDef> Conn<S> {
         self.store(message, Unsure::Resend).await
     }
 
-    async fn store<M: FromService<S>>(&self, message: &M, unsure: Unsure) -> Result<Receipt, SendError> {
+    pub(super) async fn store<M: FromService<S>>(&self, message: &M, unsure: Unsure) -> Result<Receipt, SendError> {
         self.permitted(M::NUMBER)?;
         let cell = self.0.cell.get().ok_or(SendError::NoSession)?;
         let tell = |number, outcome| self.0.service.tell_outcome(self.session(), number, outcome);

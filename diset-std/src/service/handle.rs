@@ -70,12 +70,37 @@ impl<S: ServiceDef> ServiceHandle<S> {
     /// # Cancel safety
     /// As [`Conn::send_acked`].
     pub async fn send_acked<M: FromService<S>>(&self, session: SessionId, message: &M) -> Result<Receipt, SendError> {
+        self.store_for(session, message, Unsure::Report).await
+    }
+
+    /// As [`send_acked`](Self::send_acked), but when nobody knows what became of the message it is sent
+    /// again: see [`Conn::send_acked_again`].
+    ///
+    /// # Errors
+    /// As [`send_acked`](Self::send_acked).
+    ///
+    /// # Cancel safety
+    /// As [`send_acked`](Self::send_acked).
+    pub async fn send_acked_again<M: FromService<S>>(
+        &self,
+        session: SessionId,
+        message: &M,
+    ) -> Result<Receipt, SendError> {
+        self.store_for(session, message, Unsure::Resend).await
+    }
+
+    async fn store_for<M: FromService<S>>(
+        &self,
+        session: SessionId,
+        message: &M,
+        unsure: Unsure,
+    ) -> Result<Receipt, SendError> {
         if let Some(conn) = self.find_session(session) {
-            return conn.send_acked(message).await;
+            return conn.store(message, unsure).await;
         }
         let cell = self.0.sessions.find(session).ok_or(SendError::NoSession)?;
         let tell = |number, outcome| self.0.tell_outcome(session, number, outcome);
-        SessionCell::send_for_receipt(&cell, M::NUMBER, message, Unsure::Report, tell).await
+        SessionCell::send_for_receipt(&cell, M::NUMBER, message, unsure, tell).await
     }
 
     /// How many sessions there are, and how many of them have no connection.

@@ -32,6 +32,8 @@ pub(crate) struct Hand {
     pub(crate) conn: Connection<GrowBuf, Option<Box<HandSession>>>,
     rx: Deframer<GrowBuf>,
     pub(crate) pongs: Vec<i64>,
+    /// The service remembers its next key.
+    pub(crate) is_remembered: bool,
 }
 
 impl Hand {
@@ -72,6 +74,7 @@ impl Hand {
             conn,
             rx: Deframer::new(GrowBuf::new(1 << 17)),
             pongs: Vec::new(),
+            is_remembered: false,
         };
         hand.flush().await?;
         hand.until(|hand| hand.conn.trid().is_some()).await?;
@@ -120,6 +123,7 @@ impl Hand {
                     Err(error) => panic!("{error}"),
                 },
                 Some(Event::Dropped(cause)) => return Some(cause),
+                Some(Event::NextKeyRemembered(..)) => self.is_remembered = true,
                 _ => {}
             }
         }

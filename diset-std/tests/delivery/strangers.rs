@@ -1,6 +1,8 @@
 //! Who comes with a token that is not its own, or with a copy of a session (PROTOCOL N-4, N-5).
 
-use diset_std::{NewReason, Resumption, Service};
+use core::time::Duration;
+
+use diset_std::{NewReason, Resumption, Service, SessionSettings};
 
 use crate::common::*;
 use crate::hand::{Hand, session};
@@ -121,5 +123,36 @@ async fn counters_that_went_back_are_a_conflict_also_with_a_valid_token() -> Tes
         CONFLICT,
         "PROTOCOL N-5: it claims to have sent less than has come"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_does_not_keep_the_session_from_being_forgotten() -> TestResult {
+    let world = World::new()?;
+    let (service, _seen) = listening();
+    let settings = SessionSettings::default().retention(Duration::from_millis(400));
+    let running = world.serve(service.sessions(settings)).await?;
+    let certificate = world.ca.client("device")?;
+    let mut device = Hand::open(&world, &running.address, &certificate, session()).await?;
+    device.send(1)?;
+    device.flush().await?;
+    device.until(|hand| hand.conn.delivered().processed == 1).await?;
+    let kept = device.leave();
+    let image = kept.clone();
+    let mut device = Hand::open(&world, &running.address, &certificate, kept).await?;
+    device.send(2)?;
+    device.flush().await?;
+    device.until(|hand| hand.conn.delivered().processed == 2).await?;
+    drop(device);
+    // It comes while the session is away, and stays.
+    let copy = Hand::open(&world, &running.address, &certificate, image).await?;
+    assert_eq!(copy.resumption(), CONFLICT, "PROTOCOL N-5");
+    within("it is forgotten", async {
+        while running.handle.sessions() != (0, 0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(copy);
     Ok(())
 }

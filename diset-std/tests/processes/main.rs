@@ -1,0 +1,13 @@
+//! Processes that are killed under load, without a word: a client, and a service that keeps its
+//! sessions in a file; what was handled is compared with what the guarantee allows. And what sessions
+//! without a connection take of a service's memory.
+
+mod child;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod client;
+#[cfg(target_os = "linux")]
+mod memory;
+#[cfg(feature = "durable")]
+mod service;
