@@ -152,7 +152,7 @@ async fn a_client_is_killed_and_its_service_knows_what_can_be_known() -> TestRes
             other => panic!("{id}: {other:?}"),
         }
     }
-    let pings = pings.lock().expect("a log");
+    let pings = pings.lock().expect("a log").clone();
     let gaps = pings
         .values()
         .filter(|ids| !ids.iter().copied().eq(0..ids.len() as i64))

@@ -228,9 +228,9 @@ fn compare(
     let (mut exact, mut inexact) = (0_u64, 0_u64);
     for effect in effects.iter()? {
         if effect?.1.value() == 1 {
-            exact += 1
+            exact += 1;
         } else {
-            inexact += 1
+            inexact += 1;
         }
     }
     let shouts: u64 = sent.values().map(|(_, shouts, _)| shouts).sum();
@@ -255,6 +255,6 @@ fn compare(
     );
     assert_eq!((exact, inexact), (shouts, 0), "exactly once");
     let is_first = |stands: &&Option<Resumption>| **stands == Some(Resumption::New { why: NewReason::First });
-    assert!(news.iter().all(|stands| is_first(stands)), "PROTOCOL N-5: {news:?}");
+    assert!(news.iter().all(is_first), "PROTOCOL N-5: {news:?}");
     Ok(())
 }
