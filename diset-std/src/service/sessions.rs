@@ -183,7 +183,8 @@ impl Sessions {
     /// client shows its token (PROTOCOL N-8). The name it had.
     fn rename(&self, known: &mut Known, entrance: &Entrance<'_>, request: &Resume) -> Option<SessionId> {
         let id = entrance.id;
-        let (former, until) = known.next.get(&id).copied()?;
+        // Who shows no token does not know of this: somebody else may have named its key.
+        let (former, until) = known.next.get(&id).copied().filter(|_| request.is_return())?;
         let welcome = known.by_id.get(&former).is_some_and(|entry| {
             let fits = |session: &mut StdSession| session.may_welcome(request, false).is_ok();
             entry.cell.with_session(fits).unwrap_or(false)
