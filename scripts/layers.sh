@@ -8,8 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../diset-proto/src"
 RANKS='
 0 limits id time definition status error fmt
 1 wire serial
-2 schema message store session
-3 conn
+2 schema message store session recording
+3 conn replay
 4 reconnect
 5 sim
 '

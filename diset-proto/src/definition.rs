@@ -144,6 +144,16 @@ impl MessageSet {
     /// None of them.
     pub const EMPTY: Self = Self([0; MAX_MESSAGES / 8]);
 
+    #[cfg(feature = "record")]
+    pub(crate) const fn from_bytes(bits: [u8; MAX_MESSAGES / 8]) -> Self {
+        Self(bits)
+    }
+
+    #[cfg(feature = "record")]
+    pub(crate) const fn as_bytes(&self) -> &[u8; MAX_MESSAGES / 8] {
+        &self.0
+    }
+
     /// Puts a message in; a number that no message can have is left out.
     pub fn insert(&mut self, number: u8) {
         if let Some(byte) = self.0.get_mut(usize::from(number / 8)) {

@@ -143,6 +143,7 @@
 //! - `defmt`, `log`: state changes and refusals are logged, never a message or an argument.
 //! - `alloc`: buffers that grow, messages that wait for their turn, definitions that are learned
 //!   from a peer.
+//! - `record`: a log of everything that happens to a connection, on request, and its replay.
 //! - `sim`: two peers, or a service with clients and sessions, on a virtual clock, for tests of applications.
 //!
 //! # Panics
@@ -177,6 +178,10 @@ mod id;
 pub mod limits;
 mod message;
 mod reconnect;
+#[cfg(feature = "record")]
+pub mod recording;
+#[cfg(feature = "record")]
+pub mod replay;
 mod schema;
 pub mod serial;
 mod session;
@@ -218,6 +223,8 @@ pub use schema::told::Descriptions;
 pub use schema::walk::{Invalid, check_structure, check_wire};
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
 pub use serial::{LineEvent, SerialLine};
+#[cfg(feature = "record")]
+pub use session::SessionState;
 pub use session::{BadRecord, Delivered, Outcome, Resumption, Session, SessionRecord};
 pub use status::{Code, Notice, RetryAfter, Text};
 pub use time::Instant;

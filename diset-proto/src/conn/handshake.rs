@@ -81,6 +81,18 @@ impl Admission {
     }
 }
 
+#[cfg(feature = "record")]
+impl Admission {
+    /// What it looks like in a log.
+    pub(super) fn entry(&self) -> crate::recording::Entry<'_> {
+        crate::recording::Entry::Accept {
+            trid: self.trid.number(),
+            table: super::recording::table(self.known.as_ref()),
+            forbidden: *self.forbidden.as_bytes(),
+        }
+    }
+}
+
 /// As [`ClientConfig`], for a client that has no catalog and takes that of the service.
 #[cfg(feature = "alloc")]
 #[derive(Debug, Clone, Copy)]

@@ -27,6 +27,11 @@ impl Learner {
         }
     }
 
+    #[cfg(feature = "record")]
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
     /// The next part.
     pub(super) fn add(&mut self, part: &[u8]) -> Result<(), Notice> {
         if part.is_empty() || self.descriptions.len() + part.len() > MAX_CATALOG {

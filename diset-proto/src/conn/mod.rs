@@ -18,11 +18,16 @@ mod learner;
 mod liveness;
 mod outgoing;
 mod pending;
+mod recording;
+#[cfg(feature = "record")]
+pub(crate) mod replay;
 mod sessions;
 pub(crate) mod slot;
 pub(crate) mod state;
 
 use ::core::time::Duration;
+#[cfg(feature = "record")]
+use alloc::boxed::Box;
 #[cfg(feature = "alloc")]
 use alloc::sync::Arc;
 
@@ -32,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use self::core::Core;
 use self::event::{Event, Progress};
+use self::recording::{note, when_recorded};
 use self::slot::{NoSession, SessionSlot};
 use self::state::{Input, Phase, Step, step};
 use crate::definition::Verdict;
@@ -39,11 +45,13 @@ use crate::error::{Cause, Misuse};
 use crate::id::Trid;
 use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
 use crate::message::{self, DecodeError, Held, MessageRef, Tag};
+#[cfg(feature = "record")]
+use crate::recording::Recorder;
 #[cfg(feature = "alloc")]
 use crate::schema::learned::LearnedCatalog;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
-use crate::schema::walk::check_structure;
+use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{Catalog, digest};
 use crate::session::Session;
 use crate::status::{Code, Notice};
@@ -77,6 +85,9 @@ pub struct Connection<B, S = NoSession> {
     core: Core,
     out: Outbox<B>,
     slot: S,
+    /// Boxed, for all the connections of which no log is kept.
+    #[cfg(feature = "record")]
+    log: Option<Box<Recorder>>,
 }
 
 impl<B: Storage> Connection<B> {
@@ -91,11 +102,7 @@ impl<B: Storage> Connection<B> {
             return Err(Misuse::Limits(BadLimits::Frame));
         }
         let core = Core::new(now, Role::Service, catalog, limits)?;
-        Ok(Self {
-            core,
-            out: checked_output(output)?,
-            slot: NoSession,
-        })
+        Ok(Self::of(core, checked_output(output)?, NoSession))
     }
 
     /// A client's end of a new connection; its proposal is ready to be transmitted.
@@ -118,8 +125,7 @@ impl<B: Storage> Connection<B> {
         let core = Core::adopting(now, config)?;
         let mut out = checked_output(output)?;
         handshake::propose(&config.into(), None, &mut out)?;
-        let slot = NoSession;
-        Ok(Self { core, out, slot })
+        Ok(Self::of(core, out, NoSession))
     }
 }
 
@@ -129,6 +135,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     #[cfg(feature = "alloc")]
     #[must_use]
     pub fn telling(mut self, descriptions: Descriptions) -> Self {
+        note!(self, Telling);
         self.core.told = Some(descriptions);
         self
     }
@@ -139,7 +146,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     ///
     /// What it returns borrows the frame, not the connection.
     pub fn handle_frame<'f>(&mut self, now: Instant, frame: Frame<'f>) -> Option<Event<'f>> {
-        self.core.handle_frame(now, frame, &mut self.slot)
+        #[cfg(feature = "record")]
+        let before = self.before_frame(now, &frame);
+        let event = self.core.handle_frame(now, frame, &mut self.slot);
+        #[cfg(feature = "record")]
+        self.after_frame(before);
+        event
     }
 
     /// Takes a message, as [`handle_frame`](Self::handle_frame) does, but to be decoded
@@ -153,12 +165,18 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Anything but a message against which nothing is to be said is given back for
     /// `handle_frame`, and has changed nothing.
     pub fn take_message<'f>(&mut self, frame: Frame<'f>) -> Result<MessageRef<'f>, Frame<'f>> {
-        self.core.take_message(frame, &mut self.slot)
+        #[cfg(feature = "record")]
+        let before = self.before_offer(&frame);
+        let taken = self.core.take_message(frame, &mut self.slot);
+        #[cfg(feature = "record")]
+        self.after_frame(before);
+        taken
     }
 
     /// Bytes have arrived, whether they make a frame or not: the peer lives
     /// (PROTOCOL K-4).
     pub fn handle_received(&mut self, now: Instant) {
+        note!(self, at now, Received);
         if let Some(liveness) = &mut self.core.liveness {
             liveness.received(now);
         }
@@ -166,6 +184,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// Time has passed; call it when [`wake`](Self::wake) has come. Earlier does no harm.
     pub fn handle_time(&mut self, now: Instant) -> Option<Event<'static>> {
+        note!(self, at now, Time);
         let event = self.core.handle_time(now, &mut self.slot);
         if self.core.phase == Phase::Closed {
             self.out.clear();
@@ -175,6 +194,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// The transport has ended or failed. What was received before has been handled.
     pub fn handle_eof(&mut self) -> Option<Event<'static>> {
+        note!(self, Eof);
         self.out.clear();
         self.core.handle_eof()
     }
@@ -187,6 +207,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
     pub fn accept(&mut self, now: Instant, admission: Admission) -> Result<Option<Event<'static>>, Misuse> {
+        note!(self, at now, = admission.entry());
         self.core.accept(now, admission)
     }
 
@@ -196,6 +217,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
     pub fn refuse(&mut self, notice: Notice) -> Result<(), Misuse> {
+        note!(self, Refuse(recording::said(&notice)));
         match step(self.core.phase, Input::Refuse) {
             Step::To(_) => {
                 self.core.end(Cause::WeRefused(notice));
@@ -234,7 +256,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             return Err(DecodeError::OtherType);
         }
         let checked = message::decode(message.payload.0);
-        self.core.settle(message, checked, &mut self.slot)
+        self.settle(message, checked)
     }
 
     /// Checks a message against `structure`, from
@@ -250,7 +272,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     ) -> Result<(&'f [u8], Held), DecodeError> {
         let bytes = message.payload.0;
         let checked = check_structure(structure, bytes).map(|()| bytes);
-        self.core.settle(message, checked, &mut self.slot)
+        self.settle(message, checked)
     }
 
     /// Checks a message against the catalog that was [`learned`](Self::learned), and lends its
@@ -263,15 +285,22 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let catalog = self.core.learned().ok_or(DecodeError::OtherType)?;
         match message.decode_learned(catalog) {
             Err(DecodeError::OtherType) => Err(DecodeError::OtherType),
-            Err(DecodeError::Invalid(invalid)) => self.core.settle(message, Err(invalid), &mut self.slot),
-            Ok(bytes) => self.core.settle(message, Ok(bytes), &mut self.slot),
+            Err(DecodeError::Invalid(invalid)) => self.settle(message, Err(invalid)),
+            Ok(bytes) => self.settle(message, Ok(bytes)),
         }
+    }
+
+    /// A message was looked into.
+    fn settle<T>(&mut self, message: MessageRef<'_>, checked: Result<T, Invalid>) -> Result<(T, Held), DecodeError> {
+        note!(self, = recording::decoded(&message, &checked));
+        self.core.settle(message, checked, &mut self.slot)
     }
 
     /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode
     /// or reject [`Kept::message`](crate::Kept::message) later, in order.
     #[cfg(feature = "alloc")]
     pub fn keep(&mut self, message: MessageRef<'_>) -> message::Kept {
+        note!(self, Keep);
         self.core.unsettled = None;
         message.into()
     }
@@ -280,6 +309,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// [`Outcome::Ok`](crate::Outcome::Ok), and that of all acked ones before it.
     #[expect(clippy::needless_pass_by_value, reason = "it is used up")]
     pub fn release(&mut self, held: Held) {
+        note!(self, = recording::released(&held));
         self.core.release(&held, &mut self.slot);
     }
 
@@ -292,15 +322,20 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// failed. Release what it holds afterwards, if at all. Acked messages that were taken before
     /// must have been released; those behind it come again, and are not to be handled now.
     pub fn fail(&mut self, tag: Tag, code: Code, text: &str) {
+        let notice = Notice::new(code).with_text(text);
+        note!(self, = recording::failed(tag, &notice));
         self.core.unsettled = None;
-        self.core.fail(tag, Notice::new(code).with_text(text), &mut self.slot);
+        self.core.fail(tag, notice, &mut self.slot);
     }
 
     /// A message from [`take_message`](Self::take_message) was not decoded: the peer gets the
     /// error, the connection closes.
     pub fn fail_decode(&mut self, tag: Tag, error: DecodeError) {
         match error {
-            DecodeError::Invalid(invalid) => self.core.invalid(tag, invalid, &mut self.slot),
+            DecodeError::Invalid(invalid) => {
+                note!(self, = recording::invalid(tag, invalid));
+                self.core.invalid(tag, invalid, &mut self.slot);
+            }
             DecodeError::OtherType => self.fail(tag, Code::NoHandler, ""),
         }
     }
@@ -312,6 +347,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// [`Misuse::WrongPhase`] unless the connection is open.
     pub fn go_away(&mut self, now: Instant, notice: Notice, deadline: Duration) -> Result<(), Misuse> {
+        note!(self, at now, = recording::going(&notice, deadline));
         match step(self.core.phase, Input::GoAway) {
             Step::To(next) => {
                 self.core.enter(next);
@@ -331,6 +367,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Ends the connection now: what was sent still leaves, then the notice. One with
     /// [`Code::NotDiset`] or [`Code::Version`] does not, as its peer could not read it (PROTOCOL P-2).
     pub fn disconnect(&mut self, notice: Notice) {
+        note!(self, Disconnect(recording::said(&notice)));
         self.core.end(Cause::OurError(notice));
     }
 
@@ -339,6 +376,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// The bytes to be written to the transport. Report those that were with
     /// [`transmitted`](Self::transmitted).
     pub fn transmit(&mut self) -> &[u8] {
+        when_recorded!(self.look());
         self.core.check_settled(&mut self.slot);
         if self.is_due() {
             self.write_pending();
@@ -355,11 +393,13 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
         let quiet = self.slot.session().is_none_or(Session::is_quiet);
         self.core.flushed = quiet && self.is_output_empty() && self.core.is_drained();
+        note!(self, Transmit(self.summary()));
         self.out.bytes()
     }
 
     /// The first `count` bytes of [`transmit`](Self::transmit) have been written.
     pub fn transmitted(&mut self, count: usize) {
+        note!(self, Transmitted { count: count as u64 });
         if count > 0
             && let Some(liveness) = &mut self.core.liveness
         {

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::recording::when_recorded;
 use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
 use super::{Connection, Core};
@@ -38,6 +39,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// The message was not taken, nothing changed: see [`SendError`].
     pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
+        when_recorded!(self.note_send(number, message));
         let wire = self.core.may_send(number)?;
         if self.is_due() {
             // An acceptance must leave before the first message.
@@ -83,6 +85,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         message: &T,
         unsure: Unsure,
     ) -> Result<u64, SendError> {
+        when_recorded!(self.note_send_acked(number, message, unsure));
         let key = self.core.may_store(number)?;
         let open = self.core.phase == Phase::Open;
         let session = if open {
@@ -94,7 +97,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         if open && message::size(message).is_none_or(|size| !takes(&self.core, &self.out, size)) {
             return Err(SendError::TooLong);
         }
-        let number = session.store_by_key(key, message, unsure)?;
+        let stored = session.store_by_key(key, message, unsure);
+        when_recorded!(self.note_stored(&stored));
+        let number = stored?;
         self.fill();
         Ok(number)
     }

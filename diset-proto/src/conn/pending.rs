@@ -84,6 +84,12 @@ impl Pending {
             || self.last.is_some()
     }
 
+    /// Whether nothing at all was written yet.
+    #[cfg(feature = "record")]
+    pub(super) const fn is_preamble_due(&self) -> bool {
+        self.preamble
+    }
+
     pub(super) const fn ask(&mut self) {
         self.describe = true;
     }

@@ -8,6 +8,7 @@ use super::event::Event;
 #[cfg(feature = "alloc")]
 use super::handshake::Admission;
 use super::handshake::{self, ClientConfig};
+use super::recording::{note, when_recorded};
 use super::slot::{NoSession, SessionSlot, agreed};
 use super::state::{Input, Step, step};
 use super::{Connection, Role, checked_output};
@@ -16,6 +17,7 @@ use crate::session::{Delivered, Outcome, Resumption, Session};
 use crate::status::Notice;
 use crate::time::Instant;
 use crate::wire::frame::Kind;
+use crate::wire::outbox::Outbox;
 use crate::wire::session::NextKey;
 #[cfg(feature = "alloc")]
 use crate::wire::session::Resume;
@@ -29,8 +31,16 @@ impl<B: Storage> Connection<B> {
             core,
             out,
             slot: NoSession,
+            #[cfg(feature = "record")]
+            log,
         } = self;
-        Connection { core, out, slot: empty }
+        Connection {
+            core,
+            out,
+            slot: empty,
+            #[cfg(feature = "record")]
+            log,
+        }
     }
 }
 
@@ -50,11 +60,18 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let mut out = checked_output(output)?;
         let request = session.session_mut().map(Session::request);
         handshake::propose(&config.into(), request.as_ref(), &mut out)?;
-        Ok(Self {
+        Ok(Self::of(core, out, session))
+    }
+
+    /// A new connection, of which no log is kept.
+    pub(super) const fn of(core: Core, out: Outbox<B>, slot: S) -> Self {
+        Self {
             core,
             out,
-            slot: session,
-        })
+            slot,
+            #[cfg(feature = "record")]
+            log: None,
+        }
     }
 
     /// Service: what the client whose proposal waits says of its session; `None` when it keeps
@@ -77,9 +94,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         session: S,
     ) -> Result<Option<Event<'static>>, (Misuse, S)> {
         let before = core::mem::replace(&mut self.slot, session);
+        when_recorded!(self.replaced_session());
         self.core.request = None;
-        self.accept(now, admission)
-            .map_err(|misuse| (misuse, core::mem::replace(&mut self.slot, before)))
+        self.accept(now, admission).map_err(|misuse| {
+            when_recorded!(self.replaced_session());
+            (misuse, core::mem::replace(&mut self.slot, before))
+        })
     }
 
     /// The session, for a look at it; `None` when it is not here.
@@ -87,8 +107,10 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         self.slot.session()
     }
 
-    /// The session, for its bookkeeping and its stores.
+    /// The session, for its bookkeeping and its stores. When a log is kept all its messages
+    /// are looked at afterwards, so use the methods of the connection where there are such.
     pub fn session_mut(&mut self) -> Option<&mut Session<S::Replay, S::Inbox>> {
+        when_recorded!(self.lend_session());
         self.slot.session_mut()
     }
 
@@ -99,6 +121,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     where
         S: Default,
     {
+        note!(self, TakeSession);
         let mut slot = core::mem::take(&mut self.slot);
         if let Some(session) = slot.session_mut() {
             session.detach();
@@ -109,6 +132,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Takes the session out of a connection that is over, as [`take_session`](Self::take_session)
     /// does.
     pub fn into_session(mut self) -> S {
+        note!(self, TakeSession);
         if let Some(session) = self.slot.session_mut() {
             session.detach();
         }
@@ -129,7 +153,21 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// after [`Event::Connected`] and [`Event::Acknowledged`], and when [`has_outcomes`](Self::has_outcomes),
     /// then transmit: no stored message leaves behind one whose outcome waits here.
     pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
+        note!(self, TakeOutcome);
         self.slot.session_mut().and_then(Session::take_outcome)
+    }
+
+    /// The handler of the acked message with this number is about to run: [`Session::begin`].
+    /// Decoding by the connection does so, too.
+    pub fn begin(&mut self, number: u64) -> bool {
+        note!(self, Started { number });
+        self.slot.session_mut().is_some_and(|session| session.begin(number))
+    }
+
+    /// Drops the oldest message that was never transmitted: [`Session::skip_oldest`].
+    pub fn skip_oldest(&mut self) -> Option<u64> {
+        note!(self, SkipOldest);
+        self.slot.session_mut().and_then(Session::skip_oldest)
     }
 
     /// Whether outcomes wait to be taken, such as those of stored messages that can never leave.
@@ -155,6 +193,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     fn tell_key(&mut self, role: Role, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        note!(
+            self,
+            NextKey {
+                service: role == Role::Service,
+                hash,
+                seconds: lasts.as_secs()
+            }
+        );
         let open = matches!(step(self.core.phase, Input::Frame(Kind::NextKey)), Step::Take);
         let session = agreed(&mut self.slot).filter(|_| self.core.role == role && open);
         let session = session.ok_or(Misuse::WrongPhase)?;

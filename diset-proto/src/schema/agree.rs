@@ -69,6 +69,29 @@ impl Agreement {
         }
     }
 
+    /// The table as it is logged: the numbers or verdicts of the client's messages.
+    #[cfg(feature = "record")]
+    pub(crate) fn entries(&self) -> &[u8] {
+        self.own.get(..usize::from(self.total)).unwrap_or_default()
+    }
+
+    #[cfg(feature = "record")]
+    pub(crate) const fn differs(&self) -> &MessageSet {
+        &self.differs
+    }
+
+    /// A table as it was logged, in a service with `own`; `None` when it cannot be.
+    #[cfg(feature = "record")]
+    pub(crate) fn logged(own: &Catalog, entries: &[u8], differs: MessageSet) -> Option<Self> {
+        let fits = |&entry: &u8| entry < own.count() || entry >= FORBIDDEN;
+        let total = u8::try_from(entries.len()).ok()?;
+        let mut table = Self::empty(total);
+        table.own.get_mut(..entries.len())?.copy_from_slice(entries);
+        table.filled = total;
+        table.differs = differs;
+        entries.iter().all(fits).then_some(table)
+    }
+
     /// Service: these messages are not for this client, neither to be sent by it nor to it.
     pub(crate) fn forbid(&mut self, messages: MessageSet) {
         self.forbidden = messages;

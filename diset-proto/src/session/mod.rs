@@ -12,6 +12,8 @@ mod record;
 mod sending;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "record")]
+mod state;
 
 use serde::Serialize;
 
@@ -22,6 +24,8 @@ use self::receiving::Receiving;
 pub use self::record::{BadRecord, SessionRecord};
 use self::sending::Sending;
 pub(crate) use self::sending::{Objection, Refused};
+#[cfg(feature = "record")]
+pub use self::state::SessionState;
 use crate::definition::{Key, Verdict};
 use crate::error::{Bound, SendError};
 use crate::id::{Token, Trid};

@@ -18,25 +18,25 @@ pub(crate) struct Receiving<I> {
     /// The last that has come, and stays.
     pub(super) received: u64,
     /// The last that is a message; the numbers behind it were skipped.
-    last: u64,
+    pub(super) last: u64,
     /// The last whose handler has begun.
-    begun: u64,
+    pub(super) begun: u64,
     /// The last that is dealt with: all before are.
     pub(super) processed: u64,
     /// Outcomes that are not Ok, until the peer is known to know them.
     pub(super) failed: Failures,
     /// The last that has come on this connection.
-    arriving: u64,
+    pub(super) arriving: u64,
     /// What the next message may be.
-    repeated: bool,
+    pub(super) repeated: bool,
     /// The process was killed, and what it had is not known exactly.
-    killed: bool,
+    pub(super) killed: bool,
     /// What comes up to this one may have been dealt with before.
-    repeated_through: u64,
-    told_received: u64,
-    told_processed: u64,
+    pub(super) repeated_through: u64,
+    pub(super) told_received: u64,
+    pub(super) told_processed: u64,
     /// Outcomes up to here were told in the handshake.
-    to_confirm: u64,
+    pub(super) to_confirm: u64,
 }
 
 /// A message has come.

@@ -27,7 +27,7 @@ pub(crate) struct Sending<R> {
     /// The last that the peer has dealt with, as far as it is known.
     pub(super) processed: u64,
     /// The last that was transmitted on this connection.
-    cursor: u64,
+    pub(super) cursor: u64,
     /// What the peer has received outlives it.
     pub(super) peer_durable: bool,
     /// Up to here nobody knows what became of the messages that are to be reported.
@@ -38,7 +38,7 @@ pub(crate) struct Sending<R> {
     /// All from `processed` to this one a durable peer has; they are stored no more.
     pub(super) freed: u64,
     /// Outcomes that are not Ok, until the user takes them.
-    failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
+    pub(super) failed: heapless::Vec<(u64, Outcome), { 2 * MAX_FAILURES }>,
 }
 
 /// What keeps a stored message from leaving, for good.

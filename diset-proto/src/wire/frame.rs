@@ -150,6 +150,19 @@ pub(crate) enum Malformed {
 #[derive(Debug)]
 pub struct Frame<'f>(pub(crate) Result<RawFrame<'f>, Malformed>);
 
+#[cfg(feature = "record")]
+impl Frame<'_> {
+    /// Whether it brings a message.
+    pub(crate) fn is_message(&self) -> bool {
+        self.is_acked() || matches!(self.0, Ok(raw) if Kind::of(raw.head) == Kind::Message)
+    }
+
+    /// Whether it brings an acked message.
+    pub(crate) fn is_acked(&self) -> bool {
+        matches!(self.0, Ok(raw) if Kind::of(raw.head) == Kind::Acked)
+    }
+}
+
 /// The parts of a well-formed frame.
 #[derive(Clone, Copy)]
 pub(crate) struct RawFrame<'f> {

@@ -49,6 +49,12 @@ impl<B: Storage> Outbox<B> {
         self.sent == self.end
     }
 
+    /// The most bytes it can hold.
+    #[cfg(feature = "record")]
+    pub(crate) fn bound(&self) -> usize {
+        self.storage.bound()
+    }
+
     /// What is to be transmitted.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.storage.bytes().get(self.sent..self.end).unwrap_or_default()

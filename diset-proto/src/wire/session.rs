@@ -149,7 +149,7 @@ pub enum NewReason {
 }
 
 impl NewReason {
-    const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::First => 1,
             Self::Forgotten => 2,
@@ -159,7 +159,7 @@ impl NewReason {
         }
     }
 
-    const fn from_number(number: u8) -> Self {
+    pub(crate) const fn from_number(number: u8) -> Self {
         match number {
             1 => Self::First,
             2 => Self::Forgotten,

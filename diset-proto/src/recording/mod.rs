@@ -1,0 +1,37 @@
+//! A log of everything that happened to a connection (feature `record`): time, input, calls. It
+//! replays in the engine bit for bit ([`crate::replay`]). The format is docs/RECORDING.md.
+//!
+//! **A log holds the bodies of messages and the tokens of sessions.** It is for debugging: write
+//! one only on request, and keep it where only those read it who may read the messages.
+
+mod entry;
+mod read;
+mod write;
+
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
+
+pub use self::entry::{Begin, Bytes, Entry, Said, Summary, VerdictTable};
+pub use self::read::{BadLog, Entries, Logged};
+pub(crate) use self::write::Recorder;
+
+/// The first bytes of a log; the last one is the version of its format.
+pub const MAGIC: [u8; 8] = *b"\xd1SETlog\x01";
+
+const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+
+/// What stands for these bytes, after those for which `before` stands.
+pub(crate) fn check(before: u32, bytes: &[u8]) -> u32 {
+    let mut digest = CRC.digest_with_initial(before);
+    digest.update(bytes);
+    digest.finalize()
+}
+
+/// Where a log goes.
+///
+/// It is called under the lock of the connection, if there is one: hand the bytes on, and do not
+/// wait. Dropped with the connection.
+pub trait Record: Send + Sync {
+    /// The next bytes of the log: whole entries, in order. Once bytes are left out nothing that
+    /// follows is of use.
+    fn write(&mut self, bytes: &[u8]);
+}
