@@ -1,0 +1,6 @@
+//! A log of a connection replays bit for bit, and one that was changed is found out.
+
+mod damaged;
+mod pairs;
+mod sessions;
+mod support;
