@@ -266,3 +266,51 @@ impl<I: Inbox> Receiving<I> {
         self.failed.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::Key;
+    use crate::store::Unsure;
+
+    /// Keeps what it is given at once, and knows of nothing else.
+    #[derive(Default)]
+    struct Exact {
+        last: u64,
+        done: u64,
+    }
+
+    impl Inbox for Exact {
+        fn put(&mut self, message: Stored<'_>) -> bool {
+            self.last = message.number;
+            true
+        }
+
+        fn done_through(&mut self, number: u64) {
+            self.done = number;
+        }
+
+        fn kept(&self) -> (u64, u64) {
+            (self.last, self.done)
+        }
+    }
+
+    #[test]
+    fn skipped_numbers_are_kept_when_they_are_done() {
+        let mut receiving = Receiving::new(Exact::default());
+        let message = Stored {
+            number: 0,
+            key: Key::from_bytes([0; 16]),
+            unsure: Unsure::Report,
+            repeated: false,
+            payload: &[],
+        };
+        receiving.arrive(message);
+        receiving.settle(1, Outcome::Ok);
+        assert!(receiving.skip(3, false).is_some());
+        let told = receiving.tell();
+        assert_eq!((told.received, told.processed), (4, 4), "PROTOCOL Q-3");
+        let (received, processed, _) = receiving.claim();
+        assert_eq!((received, processed), (4, 4), "PROTOCOL N-3");
+    }
+}
