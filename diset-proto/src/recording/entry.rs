@@ -86,6 +86,7 @@ pub struct Summary {
 /// Times are not in it but beside it ([`Logged`](super::Logged)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "one at a time is looked at")]
 pub enum Entry<'l> {
     /// The first one.
     Begin(#[serde(borrow)] Begin<'l>),

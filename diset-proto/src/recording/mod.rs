@@ -34,4 +34,7 @@ pub trait Record: Send + Sync {
     /// The next bytes of the log: whole entries, in order. Once bytes are left out nothing that
     /// follows is of use.
     fn write(&mut self, bytes: &[u8]);
+
+    /// The connection has lent what it has to transmit, and may rest now: hand on what was kept back.
+    fn pause(&mut self) {}
 }

@@ -56,7 +56,7 @@ impl Recorder {
     /// Writes an entry, at this time if it has one.
     pub(crate) fn write(&mut self, now: Option<u64>, entry: &Entry<'_>) {
         let is_idle = matches!(entry, Entry::Transmit(lent) if lent.len == 0);
-        if is_idle && core::mem::replace(&mut self.is_idle, is_idle) {
+        if is_idle && self.is_idle {
             return;
         }
         self.is_idle = is_idle;
@@ -74,6 +74,9 @@ impl Recorder {
         self.whole.extend_from_slice(&self.body);
         self.whole.extend_from_slice(&self.check.to_le_bytes());
         self.sink.write(&self.whole);
+        if matches!(entry, Entry::Transmit(_)) {
+            self.sink.pause();
+        }
         if self.whole.capacity() > BUFFER_KEPT {
             (self.body, self.whole) = (Vec::new(), Vec::new());
         }

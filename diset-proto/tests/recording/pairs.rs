@@ -146,7 +146,7 @@ fn catalogs_that_are_told_replay() {
     let message = learned.messages().iter().find(|message| message.name() == "Reading");
     let payload = message
         .unwrap()
-        .encode(&serde_json::json!({"value": 7, "text": "x"}))
+        .encode(serde_json::json!({"value": 7, "text": "x"}))
         .unwrap();
     pair.client.conn.send_learned(message.unwrap(), &payload).unwrap();
     pair.settle();

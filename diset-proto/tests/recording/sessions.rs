@@ -91,6 +91,10 @@ impl Inbox for Small {
         self.done = number;
     }
 
+    fn begin_anew(&mut self, _: Trid) {
+        (self.last, self.done, self.kept) = (0, 0, (0, 0));
+    }
+
     fn kept(&self) -> (u64, u64) {
         self.kept
     }
@@ -231,9 +235,9 @@ impl Run {
 
     fn turn(&mut self) {
         let bytes = Self::transmit(&mut self.random, &mut self.client);
-        self.to_service(&bytes);
+        self.read_service(&bytes);
         let bytes = Self::transmit(&mut self.random, &mut self.service);
-        self.to_client(&bytes);
+        self.read_client(&bytes);
         for side in [&mut self.client, &mut self.service] {
             if side.conn.wake().is_some_and(|wake| wake.as_millis() <= self.now) {
                 drop(side.conn.handle_time(Instant::from_millis(self.now)));
@@ -241,7 +245,7 @@ impl Run {
         }
     }
 
-    fn to_service(&mut self, mut bytes: &[u8]) {
+    fn read_service(&mut self, mut bytes: &[u8]) {
         let now = Instant::from_millis(self.now);
         let Side { conn, rx, held, .. } = &mut self.service;
         conn.handle_received(now);
@@ -276,7 +280,7 @@ impl Run {
         }
     }
 
-    fn to_client(&mut self, mut bytes: &[u8]) {
+    fn read_client(&mut self, mut bytes: &[u8]) {
         let now = Instant::from_millis(self.now);
         let Side { conn, rx, held, .. } = &mut self.client;
         conn.handle_received(now);
@@ -291,7 +295,7 @@ impl Run {
     fn reconnect(&mut self) {
         drop(self.client.conn.handle_eof());
         drop(self.service.conn.handle_eof());
-        self.away = self.service.conn.take_session().or(self.away.take());
+        self.away = self.service.conn.take_session().or_else(|| self.away.take());
         if self.random.one_in(10) {
             self.away = None;
         }

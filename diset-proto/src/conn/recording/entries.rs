@@ -105,18 +105,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// A frame comes. What [`after_frame`](Self::after_frame) wants to know.
     pub(in crate::conn) fn before_frame(&mut self, now: Instant, came: &Frame<'_>) -> Option<u64> {
-        if self.log.is_none() {
-            return None;
-        }
+        self.log.as_ref()?;
         self.note(Some(now), &frame(came));
         came.is_acked().then(|| self.arriving())
     }
 
     /// As [`before_frame`](Self::before_frame), for one that may not be taken at all.
     pub(in crate::conn) fn before_offer(&mut self, came: &Frame<'_>) -> Option<u64> {
-        if self.log.is_none() {
-            return None;
-        }
+        self.log.as_ref()?;
         // Anything but a message is given back, and has changed nothing.
         self.note(None, &offered(came)?);
         came.is_acked().then(|| self.arriving())
@@ -180,10 +176,7 @@ pub(in crate::conn) fn said(notice: &Notice) -> Said<'_> {
     Said {
         code: notice.code.number(),
         text: notice.text.as_str(),
-        retry: match notice.retry {
-            Some(retry) => Some((retry.min_ms, retry.spread_ms)),
-            None => None,
-        },
+        retry: notice.retry.map(|retry| (retry.min_ms, retry.spread_ms)),
         about: notice.message,
     }
 }

@@ -4,6 +4,7 @@ mod apply;
 mod stores;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use self::stores::{Came, Sent, Slot, set_full};
@@ -108,7 +109,7 @@ pub struct Replay<'l> {
     /// The last message that the log gave to the session.
     last_stored: u64,
     kept: (u64, (u64, u64), bool),
-    left: alloc::vec::Vec<u8>,
+    left: Vec<u8>,
     done: Replayed,
 }
 
@@ -141,9 +142,8 @@ impl<'l> Replay<'l> {
     fn new(log: &'l [u8], catalog: Option<&'static Catalog>, told: Option<Descriptions>) -> Result<Self, ReplayError> {
         let mut entries = Entries::new(log)?;
         let damaged = BadLog::Damaged(0);
-        let begin = match entries.next().ok_or(BadLog::Truncated(0))??.entry {
-            Entry::Begin(begin) => begin,
-            _ => return Err(damaged.into()),
+        let Entry::Begin(begin) = entries.next().ok_or(BadLog::Truncated(0))??.entry else {
+            return Err(damaged.into());
         };
         let catalog = match (begin.role, catalog) {
             (2, _) => &Catalog::LEARNED,
@@ -164,7 +164,7 @@ impl<'l> Replay<'l> {
             told,
             last_stored: 0,
             kept: (u64::MAX, (u64::MAX, u64::MAX), false),
-            left: alloc::vec::Vec::new(),
+            left: Vec::new(),
         })
     }
 
