@@ -61,6 +61,7 @@
 //! - `metrics`: what [`ServiceHandle::counters`] shows also goes to the recorder of the `metrics` facade, as
 //!   `diset_accepted_total` and so on, with the labels `service` and `kind`; gauges `diset_live`, `diset_in_handshake`.
 //! - `durable`: sessions that outlive the process of a service, in a file: `store`.
+//! - `record`: logs of connections, [`Recordings`], on request.
 //! - `throwaway`: certificates for demos and tests, [`tls::throwaway`].
 #![forbid(unsafe_code)]
 
@@ -73,6 +74,8 @@ mod clock;
 mod driver;
 mod handler;
 mod link;
+#[cfg(feature = "record")]
+mod recordings;
 mod service;
 mod session;
 mod socket;
@@ -91,6 +94,8 @@ pub use diset_proto::{
 pub use driver::Dropped;
 pub use handler::{Failure, HandlerResult, Refusal};
 pub use link::SlowPolicy;
+#[cfg(feature = "record")]
+pub use recordings::Recordings;
 pub use rustls;
 pub use service::{
     BindError, BoundService, Broadcast, Conn, Counter, Counters, Rule, Service, ServiceHandle, SessionId, TlsFailure,

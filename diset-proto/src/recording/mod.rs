@@ -19,10 +19,17 @@ pub const MAGIC: [u8; 8] = *b"\xd1SETlog\x01";
 
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
-/// What stands for these bytes, after those for which `before` stands.
-pub(crate) fn check(before: u32, bytes: &[u8]) -> u32 {
-    let mut digest = CRC.digest_with_initial(before);
-    digest.update(bytes);
+/// The CRC-32 of these bytes.
+pub(crate) fn sum(bytes: &[u8]) -> u32 {
+    CRC.checksum(bytes)
+}
+
+/// The check of an entry behind one whose check was `before`: no entry can be left out, or change
+/// its place.
+pub(crate) fn check(before: u32, body: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(&before.to_le_bytes());
+    digest.update(body);
     digest.finalize()
 }
 

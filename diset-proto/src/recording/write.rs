@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::entry::{Bytes, Entry};
-use super::{MAGIC, Record, check};
+use super::{MAGIC, Record, check, sum};
 use crate::session::{Session, SessionState};
 use crate::store::{Inbox, Replay, Unsure};
 use crate::wire::varint;
@@ -46,7 +46,7 @@ impl Recorder {
             body: Vec::new(),
             whole: Vec::new(),
             time: 0,
-            check: check(0, &MAGIC),
+            check: sum(&MAGIC),
             kept: (u64::MAX, (u64::MAX, u64::MAX), false),
             lent: Some(None),
             is_idle: false,
@@ -146,14 +146,14 @@ fn kept<R: Replay, I: Inbox>(session: &Session<R, I>) -> Kept {
 
 fn fingerprint<R: Replay, I: Inbox>(session: Option<&Session<R, I>>) -> Fingerprint {
     let session = session?;
-    let mut sum = 0;
+    let mut stands = 0;
     let mut last = 0;
     while let Some(stored) = session.replay().after(last) {
         last = stored.number;
         let flags = [u8::from(stored.repeated), u8::from(stored.unsure == Unsure::Resend)];
-        sum = check(sum, &last.to_le_bytes());
-        sum = check(check(sum, &flags), stored.key.as_bytes());
-        sum = check(sum, stored.payload);
+        stands = check(stands, &last.to_le_bytes());
+        stands = check(check(stands, &flags), stored.key.as_bytes());
+        stands = check(stands, stored.payload);
     }
-    Some((session.state(), sum))
+    Some((session.state(), stands))
 }

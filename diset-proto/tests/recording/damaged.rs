@@ -104,16 +104,11 @@ fn nothing_secret_shows_in_debug() {
 /// A log with these entries, whose checks are right.
 fn made(entries: &[(i64, Entry<'_>)]) -> Vec<u8> {
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    let sum = |before: u32, bytes: &[u8]| {
-        let mut digest = crc.digest_with_initial(before);
-        digest.update(bytes);
-        digest.finalize()
-    };
     let mut log = MAGIC.to_vec();
-    let mut check = sum(0, &MAGIC);
+    let mut check = crc.checksum(&MAGIC);
     for entry in entries {
         let body = postcard::to_extend(entry, Vec::new()).unwrap();
-        check = sum(check, &body);
+        check = crc.checksum(&[&check.to_le_bytes(), &body[..]].concat());
         let mut len = body.len();
         while len >= 0x80 {
             log.push((len & 0x7f) as u8 | 0x80);

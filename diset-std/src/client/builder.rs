@@ -2,10 +2,8 @@
 
 use core::fmt;
 use core::future::Future;
-use core::hash::BuildHasher;
 use core::marker::PhantomData;
 use core::time::Duration;
-use std::hash::RandomState;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,6 +15,7 @@ use diset_proto::{
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use super::chance::{chance, chance_identity};
 use super::events::{ClientEvent, Events};
 use super::state::{BadSettings, ClientState, Ended};
 use super::supervisor::Supervisor;
@@ -76,6 +75,8 @@ pub(super) struct Settings {
     pub(super) drain: Duration,
     /// `None`: it keeps no session.
     pub(super) session: Option<SessionSettings>,
+    #[cfg(feature = "record")]
+    pub(super) recordings: Option<crate::Recordings>,
 }
 
 impl Settings {
@@ -188,6 +189,8 @@ impl<S: ServiceDef> ClientBuilder<S> {
                 seed: chance(),
                 drain: Duration::from_secs(10),
                 session: Some(SessionSettings::default()),
+                #[cfg(feature = "record")]
+                recordings: None,
             },
         }
     }
@@ -310,6 +313,13 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// [`Receipt`](crate::Receipt). It must not block.
     pub fn on_outcome(mut self, callback: impl Fn(&Client<S>, u64, Outcome) + Send + Sync + 'static) -> Self {
         self.callbacks.on_outcome = Some(Box::new(callback));
+        self
+    }
+
+    /// Writes logs of its connections; read what [`Recordings`](crate::Recordings) says first.
+    #[cfg(feature = "record")]
+    pub fn record_connections(mut self, recordings: crate::Recordings) -> Self {
+        self.settings.recordings = Some(recordings);
         self
     }
 
@@ -472,19 +482,6 @@ fn target(address: Address, security: Security, name: Option<String>) -> Result<
             Ok(Target::Tls { address, name, tls })
         }
     }
-}
-
-/// Not secret and not guessable by accident: enough to tell clients apart.
-fn chance() -> u64 {
-    RandomState::new().hash_one(std::time::SystemTime::now())
-}
-
-fn chance_identity() -> Identity {
-    let mut bytes = [0; 16];
-    for chunk in bytes.chunks_mut(8) {
-        chunk.copy_from_slice(&chance().to_le_bytes());
-    }
-    Identity::from_bytes(bytes)
 }
 
 impl<S: ServiceDef> fmt::Debug for ClientBuilder<S> {

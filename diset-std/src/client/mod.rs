@@ -2,6 +2,7 @@
 
 mod app;
 mod builder;
+mod chance;
 mod events;
 mod generic;
 mod state;

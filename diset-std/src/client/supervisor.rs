@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use super::Client;
 use super::app::ClientApp;
 use super::builder::{Callbacks, Settings};
-use super::state::{ClientState, Ended};
+use super::state::{BadSettings, ClientState, Ended};
 use super::target::Target;
 use crate::clock;
 use crate::driver::{Driver, Ending};
 use crate::handler::Handlers;
+use crate::session::{Engine, Slot};
 
 pub(super) struct Supervisor<S: ServiceDef> {
     client: Client<S>,
@@ -116,8 +117,8 @@ impl<S: ServiceDef> Supervisor<S> {
         };
         let link = &self.client.inner.link;
         let plugged = match &self.client.inner.session {
-            Some(cell) => cell.plug(link, |session| self.settings.engine::<S>(Some(session))),
-            None => self.settings.engine::<S>(None).map(|engine| link.plug(engine)),
+            Some(cell) => cell.plug(link, |session| self.engine(Some(session))),
+            None => self.engine(None).map(|engine| link.plug(engine)),
         };
         if let Err(bad) = plugged {
             return (Ended::Settings(bad), None);
@@ -155,6 +156,16 @@ impl<S: ServiceDef> Supervisor<S> {
         self.client.inner.link.leave(Notice::new(Code::Done), drain);
         // At the deadline the connection ends by itself; it needs a moment to say so.
         tokio::time::timeout(drain.saturating_add(LINGER), driver).await.ok()
+    }
+
+    /// The engine of the next connection.
+    fn engine(&self, session: Slot) -> Result<Engine, BadSettings> {
+        let engine = self.settings.engine::<S>(session);
+        #[cfg(feature = "record")]
+        if let Some(recordings) = &self.settings.recordings {
+            return engine.map(|engine| recordings.record("client", engine));
+        }
+        engine
     }
 
     fn ended(&self, outcome: Option<Ending>) -> Ended {

@@ -586,12 +586,10 @@ fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
 /// Whether the handler of this acked message may begin.
 fn begin(link: &Link, lane: &mut Lane, number: u64) -> bool {
     let mut state = link.lock();
+    let Some(conn) = &mut state.conn else { return false };
     // Those before are dealt with: a handler may rely on that.
-    if let Some(conn) = &mut state.conn {
-        lane.give_back(conn);
-    }
-    let session = state.conn.as_mut().and_then(Connection::session_mut);
-    session.is_some_and(|session| session.begin(number))
+    lane.give_back(conn);
+    conn.begin(number)
 }
 
 fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<Tag>, began: Trid, failure: &Failure) {

@@ -308,6 +308,11 @@ impl<S: ServiceDef> BoundService<S> {
         };
         service.counters.add(Counter::Accepted);
         let settings = &service.settings;
+        #[cfg(feature = "record")]
+        let engine = match &settings.recordings {
+            Some(recordings) => recordings.record("service", engine),
+            None => engine,
+        };
         let link = Link::new(Some(engine), settings.slow);
         let app = ServiceApp::new(Arc::clone(service), Arc::clone(&link), peer, source);
         let driver = Driver::new(socket, channel, link, &settings.limits, app);

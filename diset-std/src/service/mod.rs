@@ -78,6 +78,8 @@ impl<S: ServiceDef> Service<S> {
                 drain: Duration::from_secs(10),
                 margin: Duration::from_secs(60),
                 older: Vec::new(),
+                #[cfg(feature = "record")]
+                recordings: None,
             },
         }
     }
@@ -195,6 +197,13 @@ impl<S: ServiceDef> Service<S> {
     /// [`Receipt`](crate::Receipt). It must not block.
     pub fn on_outcome(mut self, callback: impl Fn(SessionId, u64, Outcome) + Send + Sync + 'static) -> Self {
         self.callbacks.on_outcome = Some(Box::new(callback));
+        self
+    }
+
+    /// Writes logs of its connections; read what [`Recordings`](crate::Recordings) says first.
+    #[cfg(feature = "record")]
+    pub fn record_connections(mut self, recordings: crate::Recordings) -> Self {
+        self.settings.recordings = Some(recordings);
         self
     }
 

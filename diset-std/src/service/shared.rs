@@ -69,6 +69,8 @@ pub(super) struct Settings {
     pub(super) margin: core::time::Duration,
     /// Older catalogs, by digest.
     pub(super) older: Vec<(Digest, Agreement)>,
+    #[cfg(feature = "record")]
+    pub(super) recordings: Option<crate::Recordings>,
 }
 
 #[cfg(feature = "durable")]

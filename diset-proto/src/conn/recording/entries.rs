@@ -13,7 +13,7 @@ use super::super::slot::SessionSlot;
 use super::super::state::Phase;
 use crate::error::{Bound, Misuse, SendError};
 use crate::message::{self, Held, MessageRef, Tag};
-use crate::recording::{Begin, Bytes, Entry, Record, Recorder, Said, Summary, VerdictTable, check};
+use crate::recording::{Begin, Bytes, Entry, Record, Recorder, Said, Summary, VerdictTable, sum};
 use crate::schema::agree::Agreement;
 use crate::schema::walk::Invalid;
 use crate::session::Session;
@@ -160,7 +160,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let code = self.core.cause.as_ref().and_then(crate::error::Cause::code);
         Summary {
             len: bytes.len() as u64,
-            check: check(0, bytes),
+            check: sum(bytes),
             phase: self.core.phase as u8,
             code: code.map_or(0, crate::status::Code::number),
         }
