@@ -4,6 +4,7 @@
 //! - `make_certificates`: files with throw-away certificates for the next two.
 //! - `ping_service`, `ping_client`: the same in two terminals, or on two machines.
 //! - `discover`: lists the messages of a service that it was not built for, sends one, prints what comes.
+//! - `timeline`: prints the log of a connection, and replays it.
 //! - `custom_io`: the engine driven by hand, with threads over a socket pair and over a noisy serial line. It has
 //!   messages of its own.
 //!

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
 use diset_std::tls::{ClientTls, TlsFiles};
-use diset_std::{Client, ClientEvent, ClientState, Events};
+use diset_std::{Client, ClientEvent, ClientState, Events, Recordings};
 
 /// Sends Pings and prints what comes. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
@@ -38,6 +38,9 @@ struct Options {
     /// Stop after so many Pings; 0 for never.
     #[arg(long, default_value_t = 0)]
     count: i64,
+    /// Write a log of each connection into this folder, for `timeline`. It holds the messages.
+    #[arg(long)]
+    record: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -61,8 +64,11 @@ async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let tls = ClientTls::from_files(&files).map_err(certificate_error)?;
     // A renewed certificate is used from the next connection on.
     tokio::spawn(tls.watch(files).run());
-    let (client, events) = Client::builder(PingPong, &options.service)
-        .tls(tls)
+    let mut builder = Client::builder(PingPong, &options.service).tls(tls);
+    if let Some(folder) = &options.record {
+        builder = builder.record_connections(Recordings::to(folder)?);
+    }
+    let (client, events) = builder
         .on_state(|_, state| match state {
             // Why it has stopped is said by main.
             ClientState::Stopped(_) => {}

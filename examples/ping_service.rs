@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
 use diset_std::tls::{FileWatch, ServerTls, TlsFiles};
-use diset_std::{Conn, Service, ServiceHandle};
+use diset_std::{Conn, Recordings, Service, ServiceHandle};
 
 /// Answers each Ping with a Pong. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
@@ -31,6 +31,9 @@ struct Options {
     /// Seconds between News; 0 for none.
     #[arg(long, default_value_t = 5)]
     news: u64,
+    /// Write a log of each connection into this folder, for `timeline`. It holds the messages.
+    #[arg(long)]
+    record: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -54,7 +57,11 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
         TlsFiles::new(file("service.pem"), file("service.key"), file("ca.pem")).revocations_if_there(file("crl.pem"));
     let tls = ServerTls::from_files(&files).map_err(certificate_error)?;
     let watch = tls.watch(files);
-    let bound = Service::new(PingPong)
+    let mut service = Service::new(PingPong);
+    if let Some(folder) = &options.record {
+        service = service.record_connections(Recordings::to(folder)?);
+    }
+    let bound = service
         .on_connect(|conn: Conn<PingPong>| async move {
             let subject = conn
                 .credentials()

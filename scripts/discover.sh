@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the examples that need a second terminal against each other on the loopback: make_certificates, ping_service on
-# a free port, discover and ping_client. Takes the folder of the built examples. Everything is bounded in time; the
+# a free port, discover, ping_client and timeline. Takes the folder of the built examples. Everything is bounded in time; the
 # service is stopped at the end.
 set -euo pipefail
 cd "$1"
@@ -61,4 +61,5 @@ refuses "after the value" "${discover[@]}" send Ping '{"id": 7} 8'
 refuses "got null" "${discover[@]}" send Ping null
 refuses "does it speak TLS" ./discover "$target" --plain
 refuses "make_certificates" ./discover "$target" --folder "$folder/nothing"
-shows "Pong 2" ./ping_client "$address" --folder "$folder" --count 3 --interval 10
+shows "Pong 2" ./ping_client "$address" --folder "$folder" --count 3 --interval 10 --record "$folder/logs"
+shows "bytes identical" ./timeline "$folder"/logs/*.disetlog

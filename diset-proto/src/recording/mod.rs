@@ -13,11 +13,23 @@ use crc::{CRC_32_ISO_HDLC, Crc, Table};
 pub use self::entry::{Begin, Bytes, Entry, Said, Summary, VerdictTable};
 pub use self::read::{BadLog, Entries, Logged};
 pub(crate) use self::write::Recorder;
+use crate::wire::frame::Kind;
 
 /// The first bytes of a log; the last one is the version of its format.
 pub const MAGIC: [u8; 8] = *b"\xd1SETlog\x01";
 
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+
+/// What the head byte of a frame says, for people.
+pub const fn frame_name(head: u8) -> &'static str {
+    Kind::of(head).name()
+}
+
+/// Whether a frame with this head byte brings a message: the first byte of its body is the number
+/// on the wire.
+pub const fn is_message(head: u8) -> bool {
+    matches!(Kind::of(head), Kind::Message | Kind::Acked)
+}
 
 /// The CRC-32 of these bytes.
 pub(crate) fn sum(bytes: &[u8]) -> u32 {

@@ -151,7 +151,13 @@ pub(crate) enum Malformed {
 pub struct Frame<'f>(pub(crate) Result<RawFrame<'f>, Malformed>);
 
 #[cfg(feature = "record")]
-impl Frame<'_> {
+impl<'f> Frame<'f> {
+    /// Head byte and body, for tools that look at frames; `None` when it is none. What a head byte
+    /// says tells [`recording::frame_name`](crate::recording::frame_name).
+    pub fn parts(&self) -> Option<(u8, &'f [u8])> {
+        self.0.as_ref().ok().map(|raw| (raw.head, raw.body))
+    }
+
     /// Whether it brings a message.
     pub(crate) fn is_message(&self) -> bool {
         self.is_acked() || matches!(self.0, Ok(raw) if Kind::of(raw.head) == Kind::Message)

@@ -1,0 +1,331 @@
+//! Prints the log of a connection as a timeline, and replays it in the engine. `ping_service` and `ping_client` write
+//! logs with `--record FOLDER`.
+//!
+//! ```sh
+//! cargo run --release --example ping_service -- --folder certificates --record logs
+//! cargo run --release --example ping_client -- --folder certificates --count 3     # in another terminal
+//! cargo run --release --example timeline -- logs/*.disetlog
+//! ```
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use diset_examples::{PingPong, printable};
+use diset_proto::recording::{Begin, Entries, Entry, Logged, Said, frame_name, is_message};
+use diset_proto::replay::{Replay, ReplayError};
+use diset_proto::{Code, Deframer, GrowBuf};
+
+/// Prints logs of connections: a line for each frame and each call, with seconds since the beginning; `<-` came, `->`
+/// left, `::` is a call. Then says whether the engine does the same again, bit for bit. Ends with an error when it does
+/// not, or a log is damaged.
+#[derive(Parser)]
+#[command(
+    after_help = "A log holds the bodies of messages. They are not printed without --bodies. What left is \
+    known, and names of messages are, when the service is one of these examples, or the client took its catalog."
+)]
+struct Options {
+    /// The logs.
+    #[arg(required = true)]
+    logs: Vec<PathBuf>,
+    /// Print the bodies of frames, and the payloads of messages that were sent, in hexadecimal.
+    #[arg(long)]
+    bodies: bool,
+    /// Print also what only keeps the engine going: bytes that came, time, transmissions.
+    #[arg(long)]
+    all: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let mut code = ExitCode::SUCCESS;
+    for path in &options.logs {
+        if options.logs.len() > 1 {
+            println!("{}", printable(&path.to_string_lossy()));
+        }
+        let told = std::fs::read(path)
+            .map_err(|error| error.to_string())
+            .and_then(|log| print(&log, &options, &mut std::io::stdout().lock()));
+        if let Err(error) = told {
+            eprintln!("timeline: {}: {}", path.display(), printable(&error));
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+/// Prints one log.
+fn print(log: &[u8], options: &Options, to: &mut dyn Write) -> Result<(), String> {
+    match Replay::of::<PingPong>(log) {
+        Ok(replay) => print_replay(replay, log, options, to),
+        Err(ReplayError::OtherCatalog(digest)) => {
+            let mut printer = Printer::new(options, to);
+            for logged in Entries::new(log).map_err(|error| error.to_string())? {
+                printer.entry(&logged.map_err(|error| error.to_string())?, &|_| None)?;
+            }
+            printer.line(None, "", &format!("not replayed: there is no catalog {digest:?} here"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Prints what is replayed.
+fn print_replay(mut replay: Replay<'_>, log: &[u8], options: &Options, to: &mut dyn Write) -> Result<(), String> {
+    let mut printer = Printer::new(options, to);
+    if let Some(Ok(begin)) = Entries::new(log).map_err(|error| error.to_string())?.next() {
+        printer.entry(&begin, &|_| None)?;
+    }
+    let mut sent = Deframer::new(GrowBuf::new(1 << 28));
+    loop {
+        let (logged, left) = match replay.step() {
+            Ok(Some(step)) => (step.logged.clone(), step.left.to_vec()),
+            Ok(None) => break,
+            Err(error) => return Err(format!("replay: {error}")),
+        };
+        let name = |wire| replay.name_on_wire(wire).map(str::to_owned);
+        printer.entry(&logged, &name)?;
+        let mut left = left.as_slice();
+        while let Some(frame) = sent.next(&mut left, u32::MAX) {
+            if let Some((head, body)) = frame.parts() {
+                printer.frame(logged.time, "->", head, body, &name)?;
+            }
+        }
+    }
+    let done = replay.done();
+    let end = done
+        .cause
+        .as_ref()
+        .map_or("the log ends before the connection".into(), ToString::to_string);
+    printer.line(None, "", &end)?;
+    let (entries, bytes) = (done.entries, done.bytes);
+    printer.line(
+        None,
+        "",
+        &format!("replayed: {entries} entries, output of {bytes} bytes identical"),
+    )
+}
+
+/// The name of a message, by its number on the wire.
+type Names<'n> = &'n dyn Fn(u8) -> Option<String>;
+
+struct Printer<'p> {
+    options: &'p Options,
+    to: &'p mut dyn Write,
+    /// When the first entry with a time was.
+    start: Option<u64>,
+}
+
+impl<'p> Printer<'p> {
+    fn new(options: &'p Options, to: &'p mut dyn Write) -> Self {
+        Self {
+            options,
+            to,
+            start: None,
+        }
+    }
+
+    fn line(&mut self, time: Option<u64>, arrow: &str, what: &str) -> Result<(), String> {
+        let what = printable(what);
+        let written = match time {
+            Some(time) => {
+                // What was before the first time has none.
+                let start = *self.start.insert(self.start.filter(|&start| start > 0).unwrap_or(time));
+                let since = time.saturating_sub(start);
+                writeln!(self.to, "{:>6}.{:03} {arrow} {what}", since / 1000, since % 1000)
+            }
+            None => writeln!(self.to, "{what}"),
+        };
+        written.map_err(|error| error.to_string())
+    }
+
+    fn frame(&mut self, time: u64, arrow: &str, head: u8, body: &[u8], names: Names<'_>) -> Result<(), String> {
+        let mut what = frame_name(head).to_owned();
+        let mut body = body;
+        if let Some((&wire, payload)) = body.split_first().filter(|_| is_message(head)) {
+            what = match names(wire) {
+                Some(name) => format!("{what} {name} ({wire})"),
+                None => format!("{what} {wire}"),
+            };
+            body = payload;
+        }
+        self.line(Some(time), arrow, &format!("{what}, {}", self.bytes(body)))
+    }
+
+    /// How many, and which if they are to be shown.
+    fn bytes(&self, bytes: &[u8]) -> String {
+        let count = match bytes.len() {
+            1 => "1 byte".to_owned(),
+            count => format!("{count} bytes"),
+        };
+        if !self.options.bodies || bytes.is_empty() {
+            return count;
+        }
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{count}: {hex}")
+    }
+
+    fn entry(&mut self, logged: &Logged<'_>, names: Names<'_>) -> Result<(), String> {
+        let time = logged.time;
+        match &logged.entry {
+            Entry::Frame { head, body } | Entry::Offered { head, body } => self.frame(time, "<-", *head, body.0, names),
+            Entry::Received | Entry::Time | Entry::Transmit(_) | Entry::Transmitted { .. } | Entry::Kept { .. }
+                if !self.options.all =>
+            {
+                Ok(())
+            }
+            entry => {
+                let what = self.call(entry, names);
+                self.line(Some(time), "::", &what)
+            }
+        }
+    }
+
+    fn call(&self, entry: &Entry<'_>, names: Names<'_>) -> String {
+        match entry {
+            Entry::Begin(begin) => beginning(begin),
+            Entry::Send { number, payload } => match payload {
+                Some(payload) => format!("send message {number}, {}", self.bytes(payload.0)),
+                None => format!("send message {number}, which cannot be encoded"),
+            },
+            Entry::SendAcked { number, payload, .. } => match payload {
+                Some(payload) => format!("send acked message {number}, {}", self.bytes(payload.0)),
+                None => format!("send acked message {number}, which cannot be encoded"),
+            },
+            Entry::Decoded {
+                wire, acked, invalid, ..
+            } => {
+                let valid = if invalid.is_some() { "invalid" } else { "decoded" };
+                format!("{valid}: {}", named(*wire, *acked, names))
+            }
+            Entry::Invalid { wire, acked, .. } => format!("invalid: {}", named(*wire, *acked, names)),
+            Entry::Fail { wire, acked, why } => {
+                format!("failed: {}: {}", named(*wire, *acked, names), said(why))
+            }
+            Entry::Release { messages, acked: 0, .. } => format!("dealt with: {messages}"),
+            Entry::Release { messages, acked, .. } => {
+                format!("dealt with: {messages}, up to number {acked} of the session")
+            }
+            Entry::Stored { number, payload, .. } => format!("  stored: {number}, {}", self.bytes(payload.0)),
+            entry => life(entry),
+        }
+    }
+}
+
+fn beginning(begin: &Begin<'_>) -> String {
+    let side = match begin.role {
+        0 => "service",
+        1 => "client",
+        _ => "client without a catalog",
+    };
+    format!("a {side} of {}", begin.service)
+}
+
+/// What is not about one message.
+fn life(entry: &Entry<'_>) -> String {
+    match entry {
+        Entry::Session(state) => format!("session: {} sent, {} received", state.sent(), state.received()),
+        Entry::NoSession => "no session".into(),
+        Entry::Malformed { what, .. } => format!("what came is no frame ({what})"),
+        Entry::NoRoom => "there was no room for it".into(),
+        Entry::Eof => "the transport has ended".into(),
+        Entry::Accept { trid, .. } => format!("accept, transport id {trid}"),
+        Entry::Refuse(why) => format!("refuse: {}", said(why)),
+        Entry::Telling => "tells its catalog".into(),
+        Entry::Keep => "the message waits".into(),
+        Entry::Started { number } => format!("handler begins: number {number} of the session"),
+        Entry::GoAway { why, deadline } => format!("go away within {deadline} ms: {}", said(why)),
+        Entry::Disconnect(why) => format!("disconnect: {}", said(why)),
+        Entry::TakeOutcome => "take an outcome".into(),
+        Entry::SkipOldest => "skip the oldest".into(),
+        Entry::TakeSession => "take the session".into(),
+        Entry::NextKey { seconds, .. } => format!("next key, for {seconds} s"),
+        entry => format!("{entry:?}"),
+    }
+}
+
+fn said(why: &Said<'_>) -> String {
+    let code = Code::from_number(why.code);
+    if why.text.is_empty() {
+        code.to_string()
+    } else {
+        format!("{code}: {}", why.text)
+    }
+}
+
+fn named(wire: u8, acked: u64, names: Names<'_>) -> String {
+    let name = names(wire).unwrap_or_else(|| format!("message {wire}"));
+    match acked {
+        0 => name,
+        acked => format!("{name}, number {acked} of the session"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use diset_proto::recording::Record;
+    use diset_proto::{ClientConfig, Connection, Identity, Instant, Limits, Notice, ServiceDef};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Record for Log {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.lock().expect("a log").extend_from_slice(bytes);
+        }
+    }
+
+    /// The log of a client that nobody answers.
+    fn log() -> Vec<u8> {
+        let config = ClientConfig {
+            catalog: PingPong::CATALOG,
+            identity: Identity::from_bytes([0x77; 16]),
+            limits: Limits::SERVER,
+            args: &[],
+        };
+        let now = Instant::from_millis(5000);
+        let mut client = Connection::client(now, &config, GrowBuf::new(10_000)).expect("a client");
+        let log = Log::default();
+        client.record(Box::new(log.clone())).expect("a new connection");
+        let count = client.transmit().len();
+        client.transmitted(count);
+        drop(client.handle_time(Instant::from_millis(6000)));
+        client.disconnect(Notice::new(Code::Done));
+        drop(client.handle_time(Instant::from_millis(7500)));
+        log.0.lock().expect("a log").clone()
+    }
+
+    fn printed(log: &[u8], arguments: &[&str]) -> Result<String, String> {
+        let arguments = ["timeline", "log"].iter().chain(arguments);
+        let options = Options::parse_from(arguments);
+        let mut out = Vec::new();
+        print(log, &options, &mut out)?;
+        String::from_utf8(out).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_log_is_printed_and_replayed() {
+        let shown = printed(&log(), &[]).expect("a whole log");
+        assert!(shown.contains("-> proposal, "), "{shown}");
+        assert!(!shown.contains("7777"), "{shown}");
+        assert!(shown.contains("     0.000 :: disconnect: "), "{shown}");
+        assert!(shown.ends_with("identical\n"), "{shown}");
+        let shown = printed(&log(), &["--bodies", "--all"]).expect("a whole log");
+        assert!(
+            shown.contains("7777") && shown.contains("     1.500 :: Time"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_log_is_an_error() {
+        let mut log = log();
+        let last = log.len() - 1;
+        log[last] ^= 1;
+        assert!(printed(&log, &[]).is_err_and(|error| error.ends_with("is damaged")));
+    }
+}
