@@ -136,7 +136,12 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
     let seeds = seeds
         .iter()
         .map(|(target, name, bytes)| (*target, *name, bytes.to_vec()));
-    for (target, name, bytes) in seeds.chain(learned_seeds()).chain(wide_seeds()).chain(made) {
+    for (target, name, bytes) in seeds
+        .chain(learned_seeds())
+        .chain(wide_seeds())
+        .chain(made)
+        .chain(logs())
+    {
         let path = folder(target).join(name);
         if write {
             fs::create_dir_all(folder(target)).unwrap();
@@ -144,6 +149,15 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
         }
         assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());
     }
+}
+
+/// Logs of two connections.
+fn logs() -> [(&'static str, &'static str, Vec<u8>); 2] {
+    let [client, service] = targets::recorded();
+    [
+        ("replay", "a-client-in-a-session", client),
+        ("replay", "a-service-in-a-session", service),
+    ]
 }
 
 /// Those of definitions that a peer described, and of messages of them.

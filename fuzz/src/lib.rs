@@ -13,6 +13,7 @@ mod learned;
 mod model;
 mod pair;
 mod peer;
+mod replay;
 mod serial;
 mod sessions;
 mod store;
@@ -22,6 +23,9 @@ pub use engine::{client_ops, packets, service_ops};
 pub use handshake::{acceptance, definitions, notice, proposal};
 pub use learned::{catalog, values};
 pub use pair::pair;
+#[allow(unused_imports, reason = "for the test that writes the seeds")]
+pub use replay::recorded;
+pub use replay::replay;
 pub use serial::serial;
 pub use sessions::sessions;
 pub use store::store;
@@ -49,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("serial", serial),
     ("sessions", sessions),
     ("store", store),
+    ("replay", replay),
 ];
 
 /// Operands are read from the front; at the end they are 0.
