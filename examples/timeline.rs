@@ -83,7 +83,10 @@ fn print_replay(mut replay: Replay<'_>, log: &[u8], options: &Options, to: &mut 
             Ok(None) => break,
             Err(error) => return Err(format!("replay: {error}")),
         };
-        let name = |wire| replay.name_on_wire(wire).map(str::to_owned);
+        let name = |number| match number {
+            Number::Wire(wire) => replay.name_on_wire(wire).map(str::to_owned),
+            Number::Own(own) => replay.name_of(own).map(str::to_owned),
+        };
         printer.entry(&logged, &name)?;
         let mut left = left.as_slice();
         while let Some(frame) = sent.next(&mut left, u32::MAX) {
@@ -96,7 +99,7 @@ fn print_replay(mut replay: Replay<'_>, log: &[u8], options: &Options, to: &mut 
     let end = done
         .cause
         .as_ref()
-        .map_or("the log ends before the connection".into(), ToString::to_string);
+        .map_or_else(|| "the log ends before the connection".into(), ToString::to_string);
     printer.line(None, "", &end)?;
     let (entries, bytes) = (done.entries, done.bytes);
     printer.line(
@@ -106,8 +109,16 @@ fn print_replay(mut replay: Replay<'_>, log: &[u8], options: &Options, to: &mut 
     )
 }
 
-/// The name of a message, by its number on the wire.
-type Names<'n> = &'n dyn Fn(u8) -> Option<String>;
+/// The number of a message.
+enum Number {
+    /// On the wire.
+    Wire(u8),
+    /// In the catalog of the side that was recorded.
+    Own(u8),
+}
+
+/// The names of messages, as far as they are known.
+type Names<'n> = &'n dyn Fn(Number) -> Option<String>;
 
 struct Printer<'p> {
     options: &'p Options,
@@ -143,7 +154,7 @@ impl<'p> Printer<'p> {
         let mut what = frame_name(head).to_owned();
         let mut body = body;
         if let Some((&wire, payload)) = body.split_first().filter(|_| is_message(head)) {
-            what = match names(wire) {
+            what = match names(Number::Wire(wire)) {
                 Some(name) => format!("{what} {name} ({wire})"),
                 None => format!("{what} {wire}"),
             };
@@ -181,17 +192,19 @@ impl<'p> Printer<'p> {
         }
     }
 
+    fn sending(&self, how: &str, number: u8, payload: Option<&[u8]>, names: Names<'_>) -> String {
+        let name = names(Number::Own(number)).unwrap_or_else(|| format!("message {number}"));
+        let payload = payload.map_or_else(|| "which cannot be encoded".to_owned(), |payload| self.bytes(payload));
+        format!("{how} {name}, {payload}")
+    }
+
     fn call(&self, entry: &Entry<'_>, names: Names<'_>) -> String {
         match entry {
             Entry::Begin(begin) => beginning(begin),
-            Entry::Send { number, payload } => match payload {
-                Some(payload) => format!("send message {number}, {}", self.bytes(payload.0)),
-                None => format!("send message {number}, which cannot be encoded"),
-            },
-            Entry::SendAcked { number, payload, .. } => match payload {
-                Some(payload) => format!("send acked message {number}, {}", self.bytes(payload.0)),
-                None => format!("send acked message {number}, which cannot be encoded"),
-            },
+            Entry::Send { number, payload } => self.sending("send", *number, payload.map(|bytes| bytes.0), names),
+            Entry::SendAcked { number, payload, .. } => {
+                self.sending("send acked", *number, payload.map(|bytes| bytes.0), names)
+            }
             Entry::Decoded {
                 wire, acked, invalid, ..
             } => {
@@ -254,7 +267,7 @@ fn said(why: &Said<'_>) -> String {
 }
 
 fn named(wire: u8, acked: u64, names: Names<'_>) -> String {
-    let name = names(wire).unwrap_or_else(|| format!("message {wire}"));
+    let name = names(Number::Wire(wire)).unwrap_or_else(|| format!("message {wire}"));
     match acked {
         0 => name,
         acked => format!("{name}, number {acked} of the session"),
