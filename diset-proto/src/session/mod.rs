@@ -10,10 +10,10 @@ mod outcome;
 mod receiving;
 mod record;
 mod sending;
-#[cfg(test)]
-mod tests;
 #[cfg(feature = "record")]
 mod state;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 

@@ -24,6 +24,9 @@ pub struct SessionState {
     began: u64,
     token: Option<[u8; 16]>,
     former: Option<[u8; 16]>,
+    spare: heapless::Vec<[u8; 16], 2>,
+    replaced: Option<[u8; 16]>,
+    is_unread: bool,
     /// How many messages are replayed, or the number of the reason why it is new.
     resumption: Option<Result<u64, u8>>,
     sending: SendingState,
@@ -41,6 +44,8 @@ struct SendingState {
     cursor: u64,
     peer_durable: bool,
     unknown: u64,
+    forgotten: (u64, u64),
+    freed: u64,
     /// Numbers and outcomes: kind, and code or verdict.
     failed: heapless::Vec<(u64, u8, u16), { 2 * MAX_FAILURES }>,
 }
@@ -54,6 +59,8 @@ struct ReceivingState {
     failed: heapless::Vec<(u64, u16), MAX_FAILURES>,
     arriving: u64,
     repeated: bool,
+    killed: bool,
+    repeated_through: u64,
     told_received: u64,
     told_processed: u64,
     to_confirm: u64,
@@ -99,6 +106,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began,
             token,
             former,
+            spare,
+            replaced,
+            is_unread,
             resumption,
             link,
         } = self;
@@ -106,6 +116,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: began.number(),
             token: token.map(|token| *token.as_bytes()),
             former: former.map(|token| *token.as_bytes()),
+            spare: spare.iter().map(|token| *token.as_bytes()).collect(),
+            replaced: replaced.map(|token| *token.as_bytes()),
+            is_unread: *is_unread,
             resumption: resumption.map(|resumption| match resumption {
                 Resumption::Resumed { replayed } => Ok(replayed),
                 Resumption::New { why } => Err(why.number()),
@@ -124,6 +137,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             began: Trid::new(state.began),
             token: state.token.map(Token::from_bytes),
             former: state.former.map(Token::from_bytes),
+            spare: state.spare.iter().copied().map(Token::from_bytes).collect(),
+            replaced: state.replaced.map(Token::from_bytes),
+            is_unread: state.is_unread,
             resumption: state.resumption.map(|resumption| match resumption {
                 Ok(replayed) => Resumption::Resumed { replayed },
                 Err(why) => Resumption::New {
@@ -152,6 +168,8 @@ impl<R> Sending<R> {
             cursor,
             peer_durable,
             unknown,
+            forgotten,
+            freed,
             failed,
         } = self;
         let failed = failed.iter().map(|(number, outcome)| {
@@ -167,6 +185,8 @@ impl<R> Sending<R> {
             cursor: *cursor,
             peer_durable: *peer_durable,
             unknown: *unknown,
+            forgotten: *forgotten,
+            freed: *freed,
             failed: failed.collect(),
         }
     }
@@ -188,6 +208,8 @@ impl<R> Sending<R> {
             cursor: state.cursor,
             peer_durable: state.peer_durable,
             unknown: state.unknown,
+            forgotten: state.forgotten,
+            freed: state.freed,
             failed,
         })
     }
@@ -204,6 +226,8 @@ impl<I> Receiving<I> {
             failed,
             arriving,
             repeated,
+            killed,
+            repeated_through,
             told_received,
             told_processed,
             to_confirm,
@@ -217,6 +241,8 @@ impl<I> Receiving<I> {
             failed: failed.collect(),
             arriving: *arriving,
             repeated: *repeated,
+            killed: *killed,
+            repeated_through: *repeated_through,
             told_received: *told_received,
             told_processed: *told_processed,
             to_confirm: *to_confirm,
@@ -234,6 +260,8 @@ impl<I> Receiving<I> {
             failed: state.failures().collect(),
             arriving: state.arriving,
             repeated: state.repeated,
+            killed: state.killed,
+            repeated_through: state.repeated_through,
             told_received: state.told_received,
             told_processed: state.told_processed,
             to_confirm: state.to_confirm,
@@ -285,6 +313,8 @@ impl SendingState {
             self.next.saturating_sub(1),
         ];
         let fits = order.is_sorted() && self.next > 0 && self.next < TOO_HIGH && self.unknown < self.next;
+        let given_up = self.freed.max(self.forgotten.1);
+        let fits = fits && given_up < self.next && self.forgotten.0 <= self.next;
         if fits { Ok(()) } else { Err(BadRecord) }
     }
 
@@ -318,6 +348,7 @@ impl ReceivingState {
             self.received,
             self.last,
             self.begun,
+            self.repeated_through,
             self.arriving,
             self.told_received,
             self.told_processed,
