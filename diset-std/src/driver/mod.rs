@@ -6,6 +6,7 @@
 //! handler waits. Buffers are the worker's ([`crate::buffers`]).
 
 mod credentials;
+mod handling;
 mod lane;
 mod session;
 mod wire;

@@ -6,17 +6,17 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::{
-    Cause, Code, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Notice, Outcome,
-    Progress, Tag, Trid,
+    Cause, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Notice, Progress, Trid,
 };
 
+use super::handling::{failed, settle_failed};
 use super::lane::Lane;
 use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
 use crate::channel::{ChannelError, OutBuf};
-use crate::handler::{BoxFuture, Called, Failure, Handlers, Refusal, Told, guarded};
+use crate::handler::{BoxFuture, Handlers, Refusal, guarded};
 use crate::link::{Link, Orders};
-use crate::session::{Aside, Engine, Received, StdSession, keep};
+use crate::session::{Engine, StdSession, keep};
 
 /// Most messages that are taken under one lock.
 const BATCH: usize = 32;
@@ -34,14 +34,14 @@ enum End {
 
 pub(super) struct Session<A: App> {
     pub(super) app: A,
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     rx: Deframer<GrowBuf>,
     handlers: Arc<Handlers<A::Peer>>,
     admission: Option<BoxFuture<Result<MessageSet, Refusal>>>,
-    lane: Lane,
+    pub(super) lane: Lane,
     end: End,
     /// The connection with which the session began that this one was opened in.
-    began: Trid,
+    pub(super) began: Trid,
 }
 
 impl<A: App> Session<A> {
@@ -102,7 +102,7 @@ impl<A: App> Session<A> {
         self.link.lock().conn.as_mut().map_or(R::NO_CONN, work)
     }
 
-    fn with_session<R>(&self, look: impl FnOnce(&StdSession) -> R) -> Option<R> {
+    pub(super) fn with_session<R>(&self, look: impl FnOnce(&StdSession) -> R) -> Option<R> {
         self.link.lock().conn.as_ref().and_then(|conn| conn.session().map(look))
     }
 
@@ -286,121 +286,6 @@ impl<A: App> Session<A> {
         }
     }
 
-    /// Gives a message to its handler, or lets it wait for its turn. Apart from `self`,
-    /// because the message may borrow the deframer.
-    fn offer(
-        handlers: &Handlers<A::Peer>,
-        app: &A,
-        lane: &mut Lane,
-        link: &Link,
-        began: Trid,
-        message: MessageRef<'_>,
-        cx: &mut Context<'_>,
-    ) {
-        if lane.is_busy() {
-            lane.wait(message.into());
-        } else {
-            Self::call(handlers, app, lane, link, began, message, cx);
-        }
-    }
-
-    /// Gives a message, whose turn it is, to its handler.
-    fn call(
-        handlers: &Handlers<A::Peer>,
-        app: &A,
-        lane: &mut Lane,
-        link: &Link,
-        began: Trid,
-        message: MessageRef<'_>,
-        cx: &mut Context<'_>,
-    ) {
-        let tag = message.tag();
-        if message
-            .number_in_session()
-            .is_some_and(|number| !begin(link, lane, number))
-        {
-            // Another connection has taken the session over, and gets the message.
-            return lane.set_aside(message.into());
-        }
-        // PROTOCOL M-5
-        if let Some(why) = app.forbids(message.number()) {
-            return reject(link, message, Code::Forbidden, why);
-        }
-        let (Some(handler), Some(peer)) = (handlers.find(message.number()), app.peer()) else {
-            let name = message.name();
-            return reject(link, message, Code::NoHandler, name);
-        };
-        let called = match message.number_in_session() {
-            None => handler.call(peer, message, cx),
-            Some(number) => {
-                let maybe_repeated = message.maybe_repeated();
-                let told = peer.told(Received {
-                    began,
-                    number,
-                    maybe_repeated,
-                });
-                handler.call(&told, message, cx)
-            }
-        };
-        match called {
-            Called::Done(Ok(()), held) => lane.done(held),
-            Called::Done(Err(failure), held) => {
-                failed(link, lane, app, Some(tag), began, &failure);
-                lane.done(held);
-            }
-            Called::Running(future, held) => lane.run(future, Some((tag, held))),
-            Called::Invalid(error) => {
-                lane.discard();
-                link.with_conn(|conn| conn.fail_decode(tag, error));
-            }
-        }
-    }
-
-    /// Messages that are not handled here are for the next connection. Before the drop callback, after
-    /// which that may begin.
-    fn set_aside(&mut self) {
-        let aside = self.lane.take_aside();
-        let Some(cell) = self.app.cell().filter(|_| !aside.is_empty()) else {
-            return;
-        };
-        cell.set_aside(aside.into_iter().map(|kept| Aside {
-            began: self.began,
-            number: kept.message().number_in_session().unwrap_or(0),
-            message: Some(kept),
-        }));
-    }
-
-    /// Whether nothing more is to be read until messages have been handled, or kept.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.with_session(|session| session.inbox().is_crowded())
-            .unwrap_or(false)
-    }
-
-    /// What is dealt with counts, wherever the session is.
-    fn settle_done(&mut self) {
-        if let Some(conn) = &mut self.link.lock().conn {
-            self.lane.give_back(conn);
-        }
-        self.settle_strays();
-    }
-
-    /// Outcomes of acked messages whose session another connection has taken over.
-    fn settle_strays(&mut self) {
-        if let Some(number) = self.lane.take_stray()
-            && let Some(cell) = self.app.cell()
-        {
-            cell.settle(self.began, number, Outcome::Ok);
-        }
-    }
-
-    /// The peer has told what became of messages.
-    fn look_at_outcomes(&mut self) {
-        let Some(cell) = self.app.cell() else { return };
-        for (number, outcome) in cell.look() {
-            self.app.outcome(number, outcome);
-        }
-    }
-
     /// An event that came without a frame.
     fn on_event(&mut self, now: Instant, event: Option<Event<'static>>) {
         match event {
@@ -575,44 +460,6 @@ fn take_messages<'i>(
 /// A callback that panics is done.
 fn poll_callback(callback: &mut BoxFuture<()>, cx: &mut Context<'_>) -> bool {
     guarded("on_drop", || callback.as_mut().poll(cx)).is_none_or(|polled| polled.is_ready())
-}
-
-/// Ends the connection for a message that is not to be handled.
-#[cold]
-fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
-    link.with_conn(|conn| conn.reject(message, code, text));
-}
-
-/// Whether the handler of this acked message may begin.
-fn begin(link: &Link, lane: &mut Lane, number: u64) -> bool {
-    let mut state = link.lock();
-    let Some(conn) = &mut state.conn else { return false };
-    // Those before are dealt with: a handler may rely on that.
-    lane.give_back(conn);
-    conn.begin(number)
-}
-
-fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<Tag>, began: Trid, failure: &Failure) {
-    lane.note(failure);
-    lane.discard();
-    match tag {
-        Some(tag) => settle_failed(link, app, tag, began, failure.for_peer()),
-        None => {
-            let notice = Notice::new(Code::HandlerFailed).with_text(failure.for_peer());
-            link.with_conn(|conn| conn.disconnect(notice));
-        }
-    }
-}
-
-/// The handler of this message failed, or did not finish: that is its outcome, wherever its session is now.
-fn settle_failed<A: App>(link: &Link, app: &A, tag: Tag, began: Trid, text: &str) {
-    let is_here = link.with_conn(|conn| {
-        conn.fail(tag, Code::HandlerFailed, text);
-        conn.session().is_some()
-    });
-    if let (Some(false) | None, Some(number), Some(cell)) = (is_here, tag.number_in_session(), app.cell()) {
-        cell.settle(began, number, Outcome::Failed(Code::HandlerFailed));
-    }
 }
 
 /// What to say when there is no engine any more.
