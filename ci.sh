@@ -105,13 +105,13 @@ check_doc() {
   RUSTDOCFLAGS="-D warnings" run cargo doc "${locked[@]}" --workspace --no-deps --all-features
 }
 
-#: the examples run: those that need no second terminal to their end within 30 s, the others against each other
+#: the examples run: those that need no second terminal to their end within 60 s, the others against each other
 check_example() {
   local example output
-  for example in pingpong custom_io; do
+  for example in pingpong custom_io outbox; do
     run cargo build "${locked[@]}" --release --example "$example"
     echo "+ cargo run --release --example $example"
-    output=$(timeout 30 cargo run "${locked[@]}" --quiet --release --example "$example") || {
+    output=$(timeout 60 cargo run "${locked[@]}" --quiet --release --example "$example") || {
       local code=$?
       echo "$output"
       echo "exit code $code (124: still running after 30 s)"

@@ -5,6 +5,8 @@
 //! - `ping_service`, `ping_client`: the same in two terminals, or on two machines.
 //! - `discover`: lists the messages of a service that it was not built for, sends one, prints what comes.
 //! - `timeline`: prints the log of a connection, and replays it.
+//! - `outbox`: an agent reports numbered readings with acked messages while its service is killed and started again, and
+//!   proves that each arrived once.
 //! - `custom_io`: the engine driven by hand, with threads over a socket pair and over a noisy serial line. It has
 //!   messages of its own.
 //!

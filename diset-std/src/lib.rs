@@ -47,8 +47,11 @@
 //!   peer with a typed error. `on` gets an owned message, `on_ref` a borrowed one, `on_any` whatever has no handler.
 //! - **Rules** say who may connect and who may exchange which message with a service, in either direction: [`Rule`]. What
 //!   is forbidden from the start a client learns when it connects: [`Client::verdict`].
-//! - **Delivery** is at most once, in order. When a connection ends both sides are told how many of their messages may
-//!   be lost at most: [`Dropped::unconfirmed`].
+//! - **Delivery** by `send` is at most once, in order. When a connection ends both sides are told how many of their
+//!   messages may be lost at most: [`Dropped::unconfirmed`]. By [`Client::send_acked`] and [`Conn::send_acked`] each
+//!   message is kept until the other side has dealt with it, across reconnects, and gets exactly one [`Outcome`]: wait for
+//!   it with its [`Receipt`], or do not. How much is kept, and for how long, is in [`SessionSettings`]; a service can keep
+//!   it in a file: `Service::durable`. docs/DELIVERY.md has the guarantee, fault by fault.
 //! - **Slow peers** are dealt with by a [`SlowPolicy`]: `send` waits (with a limit), fails, or the peer is disconnected.
 //! - **Cancel safety**: every public future of this crate that sends or receives says whether it is; all are.
 //! - **Certificates** are renewed and revoked while the service runs, see [`tls`].
