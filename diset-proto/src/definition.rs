@@ -136,7 +136,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Messages of one catalog, by number.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct MessageSet([u8; MAX_MESSAGES / 8]);
 

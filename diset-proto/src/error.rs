@@ -11,7 +11,7 @@ use crate::limits::BadLimits;
 use crate::status::{Code, Notice, RetryAfter};
 
 /// Why a connection is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Cause {

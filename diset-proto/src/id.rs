@@ -91,6 +91,12 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
+impl core::hash::Hash for Token {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")

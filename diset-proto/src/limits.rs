@@ -60,7 +60,7 @@ pub const LINGER_BYTES: usize = 256 * 1024;
 ///
 /// Build one from a constant with the `with_` methods; [`Limits::check`] tells what does
 /// not fit together and is called wherever limits are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
     pub(crate) max_frame: u32,

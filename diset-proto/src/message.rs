@@ -162,7 +162,7 @@ impl<'f> MessageRef<'f> {
 
 /// A message that was taken out of the input to wait for its turn, not looked into yet.
 #[cfg(feature = "alloc")]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Kept {
     def: &'static MessageDef,
     number: u8,
@@ -241,7 +241,7 @@ impl Kept {
 }
 
 /// Which message it was: its number on the wire and, when it is an acked one, in the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag {
     pub(crate) wire: u8,
     pub(crate) acked: u64,

@@ -130,7 +130,7 @@ impl fmt::Display for Code {
 }
 
 /// A short text for people, at most [`MAX_TEXT`] bytes; longer text is cut at a character.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Text(heapless::String<MAX_TEXT>);
 
@@ -205,7 +205,7 @@ impl fmt::Write for Text {
 
 /// When a client may come back: not before `min`, then at a moment drawn from `spread`,
 /// so that many clients do not come back at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RetryAfter {
     pub(crate) min_ms: u32,
@@ -234,7 +234,7 @@ impl RetryAfter {
 }
 
 /// A refusal, an error or a go-away as one side states it to the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Notice {
     pub(crate) code: Code,

@@ -307,7 +307,7 @@ impl<B: Storage> Replay for FixedReplay<B> {
 
 /// A replay store on the heap: a box for each message, up to a number of messages and of bytes.
 #[cfg(feature = "alloc")]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct HeapReplay {
     messages: VecDeque<Boxed>,
     reserved: Option<Boxed>,
@@ -317,7 +317,7 @@ pub struct HeapReplay {
 }
 
 #[cfg(feature = "alloc")]
-#[derive(Clone)]
+#[derive(Clone, Hash)]
 struct Boxed {
     number: u64,
     key: Key,

@@ -38,6 +38,7 @@ const ADMISSION_RETRY: RetryAfter = RetryAfter {
 
 /// Everything a connection knows but its output buffer.
 #[derive(Debug)]
+#[cfg_attr(feature = "sim", derive(Clone, Hash))]
 pub(super) struct Core {
     pub(super) role: Role,
     pub(super) catalog: &'static Catalog,

@@ -8,6 +8,8 @@
 //! outlives the connection.
 
 mod adopt;
+#[cfg(feature = "sim")]
+mod copy;
 mod core;
 pub(crate) mod event;
 mod flow;
@@ -65,7 +67,7 @@ pub use self::handshake::AdoptConfig;
 pub use self::handshake::{Admission, ClientConfig};
 
 /// Which side of the connection this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Client,
     Service,

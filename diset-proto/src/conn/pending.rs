@@ -24,6 +24,7 @@ use crate::wire::tlv::{NoRoom, Writer};
 
 /// What is to be sent, in the order in which it is.
 #[derive(Debug)]
+#[cfg_attr(feature = "sim", derive(Clone, Hash))]
 pub(super) struct Pending {
     preamble: bool,
     describe: bool,

@@ -11,7 +11,7 @@ const DIFFERS: u8 = 0xfe;
 const FORBIDDEN: u8 = 0xfd;
 
 /// The table of one connection (PROTOCOL S-4). On a client both numbers are the same.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Agreement {
     own: [u8; MAX_MESSAGES],
     /// How many messages the client has.

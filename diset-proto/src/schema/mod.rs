@@ -100,6 +100,13 @@ pub struct Catalog {
     digest: Digest,
 }
 
+/// Its digest says all.
+impl core::hash::Hash for Catalog {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
 impl Catalog {
     /// The catalog of `service`, a name of the form `System/Name`.
     ///

@@ -9,7 +9,7 @@ use super::{MessageDef, ServiceDef, canonical};
 /// The descriptions of all messages of a service, one after the other (PROTOCOL S-7, H-11).
 ///
 /// Make it once; clones share the bytes, at most [`MAX_CATALOG`](crate::limits::MAX_CATALOG).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Descriptions(Arc<[u8]>);
 
 impl Descriptions {

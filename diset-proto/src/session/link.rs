@@ -6,7 +6,7 @@ use crate::time::Instant;
 use crate::wire::session::NextKey;
 
 /// New on each connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct Link {
     /// Service: nothing has come that shows that the client has read the acceptance.
     pub(crate) is_fresh: bool,

@@ -14,6 +14,7 @@ mod sending;
 mod state;
 #[cfg(test)]
 mod tests;
+mod welcome;
 
 use serde::Serialize;
 
@@ -41,12 +42,14 @@ const IN_CONFLICT: Token = Token::from_bytes([0; 16]);
 /// What the two sides of a session remember: the state of one side.
 ///
 /// `R` keeps what was sent, `I` what was received.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Session<R, I> {
     sending: Sending<R>,
     receiving: Receiving<I>,
     /// The connection with which it began.
     began: Trid,
+    /// Service: the newest connection that it was on.
+    newest: Trid,
     /// Service: what the client must show. Client: what it shows.
     token: Option<Token>,
     /// Service: what it may show as long as it may not have read the newer one.
@@ -68,6 +71,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending: Sending::new(replay),
             receiving: Receiving::new(inbox),
             began: Trid::new(0),
+            newest: Trid::new(0),
             token: None,
             former: None,
             is_unread: false,
@@ -117,6 +121,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending: Sending::restored(replay, record),
             receiving: Receiving::restored(inbox, record.received, record.processed, failed),
             began: Trid::new(record.began),
+            // No transport of before the restart is left.
+            newest: Trid::new(0),
             token: record.token.map(Token::from_bytes),
             former: record.former.map(Token::from_bytes),
             is_unread: record.is_unread,
@@ -266,83 +272,6 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             processed,
             failed,
         }
-    }
-
-    /// Service: whether [`welcome`](Self::welcome) would take this client.
-    ///
-    /// # Errors
-    /// As [`welcome`](Self::welcome).
-    pub fn may_welcome(&self, request: &Resume, proven: bool) -> Result<(), NewReason> {
-        let fits = match &request.known {
-            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4). A
-            // session whose beginning nobody has read was for whoever has this identity.
-            None => proven || (self.is_unread && self.replaced.is_none()),
-            Some((shown, _)) if self.has_not_read(shown) => true,
-            Some((shown, claim)) => {
-                let mut valid = self.token.iter().chain(&self.former).chain(&self.spare);
-                valid.any(|token| token == shown) && self.agrees(claim)
-            }
-        };
-        if fits { Ok(()) } else { Err(NewReason::StateConflict) }
-    }
-
-    /// Whether who shows this token has not read that the session it is for was forgotten, and
-    /// this one began.
-    fn has_not_read(&self, shown: &Token) -> bool {
-        self.replaced.as_ref() == Some(shown)
-    }
-
-    /// Service: a client of this session's principal and identity comes, on the connection `trid`.
-    /// `proven`: the transport proves who it is, so one that has lost its memory may begin anew.
-    /// `token`: what it is to show next time, from a random number generator.
-    ///
-    /// # Errors
-    /// The reason why this session must be left alone, and is as it was; give the client another
-    /// one by [`begin_with`](Self::begin_with), without a token.
-    /// [`NewReason::NoRoom`] when outcomes must be [taken](Self::take_outcome) first: refuse the
-    /// client for now, or take them and try again.
-    pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), NewReason> {
-        self.may_welcome(request, proven)?;
-        let Some((shown, claim)) = &request.known else {
-            let replaced = self.token;
-            self.begin_with(request, trid, NewReason::First, Some(token));
-            self.replaced = replaced;
-            return Ok(());
-        };
-        if self.has_not_read(shown) {
-            // Nor anything that was sent behind it.
-            self.sending.was_not_read();
-            self.begin_with(request, trid, NewReason::Forgotten, Some(token));
-            return Ok(());
-        }
-        let again = self.former.as_ref() == Some(shown);
-        self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
-        // Whoever shows its token has read that it began.
-        self.is_unread = false;
-        self.replaced = None;
-        // Also when the newest one never reached it: it may be lost again.
-        self.former = Some(*shown);
-        if let Some(unread) = self.token.filter(|_| again) {
-            if self.spare.is_full() {
-                self.spare.remove(0);
-            }
-            let _ = self.spare.push(unread);
-        } else {
-            self.spare.clear();
-        }
-        self.token = Some(token);
-        Ok(())
-    }
-
-    /// Service: the session begins with this client, for this reason, on the connection `trid`.
-    /// Without a token it ends with the connection.
-    pub fn begin_with(&mut self, request: &Resume, trid: Trid, why: NewReason, token: Option<Token>) {
-        self.begin_anew(trid, why, request.durable);
-        self.token = token;
-        // As it may not read the newer one (PROTOCOL N-4).
-        let shown = request.known.as_ref().map(|(shown, _)| *shown);
-        self.replaced = shown.filter(|_| token.is_some());
-        self.is_unread = token.is_some();
     }
 
     fn agrees(&self, claim: &Claim) -> bool {

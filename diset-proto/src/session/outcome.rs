@@ -5,7 +5,7 @@ use crate::status::Code;
 use crate::wire::session::NewReason;
 
 /// What became of an acked message (PROTOCOL Q-5). Each gets exactly one outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Outcome {
@@ -38,7 +38,7 @@ impl core::fmt::Display for Outcome {
 }
 
 /// How a session stands when a connection opens; known before any message is handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[expect(clippy::exhaustive_enums, reason = "it goes on or it does not")]
 pub enum Resumption {

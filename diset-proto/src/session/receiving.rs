@@ -12,7 +12,7 @@ use crate::wire::session::{Ack, Claim, Failure, Failures};
 const LAST_NUMBER: u64 = u64::MAX / 2;
 
 /// One direction of a session, as its receiver sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct Receiving<I> {
     pub(super) inbox: I,
     /// The last that has come, and stays.

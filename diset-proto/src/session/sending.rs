@@ -13,7 +13,7 @@ use crate::store::{Replay, Stored, Unsure};
 use crate::wire::session::{Ack, Claim, Failures};
 
 /// One direction of a session, as its sender sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct Sending<R> {
     pub(super) replay: R,
     /// What the next message gets.

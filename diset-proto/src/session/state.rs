@@ -22,6 +22,7 @@ const TOO_HIGH: u64 = 1 << 62;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionState {
     began: u64,
+    newest: u64,
     token: Option<[u8; 16]>,
     former: Option<[u8; 16]>,
     spare: heapless::Vec<[u8; 16], 2>,
@@ -104,6 +105,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending,
             receiving,
             began,
+            newest,
             token,
             former,
             spare,
@@ -114,6 +116,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         } = self;
         SessionState {
             began: began.number(),
+            newest: newest.number(),
             token: token.map(|token| *token.as_bytes()),
             former: former.map(|token| *token.as_bytes()),
             spare: spare.iter().map(|token| *token.as_bytes()).collect(),
@@ -135,6 +138,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending: Sending::with_state(&state.sending, replay)?,
             receiving: Receiving::with_state(&state.receiving, inbox)?,
             began: Trid::new(state.began),
+            newest: Trid::new(state.newest),
             token: state.token.map(Token::from_bytes),
             former: state.former.map(Token::from_bytes),
             spare: state.spare.iter().copied().map(Token::from_bytes).collect(),

@@ -12,7 +12,7 @@ const CONTROL: u8 = 0x80;
 const IGNORABLE: u8 = 0x40;
 
 /// What a head byte says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// A message without any flag: at most once, on the only lane.
     Message,

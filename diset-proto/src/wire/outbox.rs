@@ -26,6 +26,7 @@ pub(crate) enum BodyError<E> {
 /// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
 /// `sent..end` of the storage.
 #[derive(Debug)]
+#[cfg_attr(feature = "sim", derive(Clone))]
 pub(crate) struct Outbox<B> {
     storage: B,
     sent: usize,
@@ -33,6 +34,15 @@ pub(crate) struct Outbox<B> {
     /// How many bytes the length of the last frame took. Frames of a stream are alike, so
     /// a body seldom has to move to make room for its length.
     prefix: usize,
+}
+
+/// What waits, and nothing else: where in the storage it lies, and the guess for the next length, do
+/// not show while there is room.
+#[cfg(feature = "sim")]
+impl<B: Storage> core::hash::Hash for Outbox<B> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
 }
 
 impl<B: Storage> Outbox<B> {

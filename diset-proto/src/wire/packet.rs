@@ -15,7 +15,7 @@ use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::millis;
 
 /// The limits a peer stated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct PeerLimits {
     pub(crate) max_frame: u32,
@@ -436,7 +436,7 @@ impl Notice {
 }
 
 /// Credit granted on top of what stands open: bytes of frames, and messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Grant {
     pub(crate) bytes: u32,
     pub(crate) messages: u32,

@@ -14,7 +14,7 @@ const IS_DURABLE: u8 = 2;
 const REPEATED: u8 = 1;
 
 /// A message that was not handled, and why: its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Failure {
     pub(crate) number: u64,
     pub(crate) code: Code,
@@ -24,7 +24,7 @@ pub(crate) struct Failure {
 pub(crate) type Failures = heapless::Vec<Failure, MAX_FAILURES>;
 
 /// What one side knows of a session, as it tells the other when they meet again (PROTOCOL N-3).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Claim {
     /// Of its own messages: all up to this one have an outcome that it knows.
     pub(crate) settled: u64,
@@ -85,7 +85,7 @@ fn read_code(value: &mut Cursor<'_>) -> Result<Code, BadPacket> {
 }
 
 /// What a client says about its session when it connects (PROTOCOL N-2).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resume {
     /// The token of the session it wants to go on with, and what it knows of it.
     pub(crate) known: Option<(Token, Claim)>,
@@ -300,7 +300,7 @@ impl Next {
 }
 
 /// The public key under which the client will come back (PROTOCOL N-8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct NextKey {
     /// SHA-256 of the key.
     pub(crate) hash: [u8; 32],

@@ -64,7 +64,7 @@ impl Storage for Box<[u8]> {
 /// A buffer on the heap that grows as bytes arrive, never beyond its bound, and is given
 /// back when it is empty.
 #[cfg(feature = "alloc")]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GrowBuf {
     bytes: Vec<u8>,
     max: usize,

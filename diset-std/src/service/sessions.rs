@@ -115,7 +115,7 @@ impl Sessions {
                     if begins {
                         Ok(())
                     } else {
-                        session.may_welcome(request, entrance.proven)
+                        session.may_welcome(request, entrance.trid, entrance.proven)
                     }
                 };
                 put(&cell, entrance, admission.clone(), conn, fits, enter).map(|event| Entered { cell, event, former })
@@ -186,7 +186,7 @@ impl Sessions {
         // Who shows no token does not know of this: somebody else may have named its key.
         let (former, until) = known.next.get(&id).copied().filter(|_| request.is_return())?;
         let welcome = known.by_id.get(&former).is_some_and(|entry| {
-            let fits = |session: &mut StdSession| session.may_welcome(request, false).is_ok();
+            let fits = |session: &mut StdSession| session.may_welcome(request, entrance.trid, false).is_ok();
             entry.cell.with_session(fits).unwrap_or(false)
         });
         if !welcome || until <= entrance.now || known.by_id.contains_key(&id) {

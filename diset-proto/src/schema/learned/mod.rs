@@ -112,6 +112,13 @@ pub struct LearnedCatalog {
     digest: Digest,
 }
 
+/// Its digest says all.
+impl core::hash::Hash for LearnedCatalog {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
 impl LearnedCatalog {
     /// Reads the descriptions of all messages of `service`, one after the other in the
     /// order of their numbers.

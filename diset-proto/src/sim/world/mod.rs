@@ -178,7 +178,6 @@ pub struct World<A> {
     lives: u64,
     links_made: u64,
     sessions_made: u64,
-    trids_made: u64,
     told: BTreeMap<u64, Delivered>,
 }
 
@@ -200,7 +199,6 @@ impl<A: App> World<A> {
             lives: 0,
             links_made: 0,
             sessions_made: 0,
-            trids_made: 0,
             told: BTreeMap::new(),
         }
     }

@@ -11,10 +11,22 @@ use crate::status::{Code, Notice};
 use crate::wire::session::{NewReason, Resume};
 
 impl<A: App> World<A> {
-    /// A client proposes: it is admitted, and displaces its older connection (PROTOCOL D-2, N-1).
+    /// A client proposes: it is admitted, and displaces its older connection (PROTOCOL D-2, N-1); unless
+    /// it comes late.
     pub(super) fn admit(&mut self, link: u64, end: &mut End) {
         let who = self.who(link, Side::Service);
-        let older = self.parties.entry(who).or_default().link.replace(link);
+        // They ascend as transports open.
+        let trid = Trid::new(link);
+        let party = self.parties.entry(who).or_default();
+        let absent = party.absent.as_ref();
+        if party.link > Some(link) || absent.is_some_and(|(_, session)| session.is_late(trid)) {
+            // Its client has given it up (PROTOCOL N-9).
+            if let Err(misuse) = end.conn.refuse(Notice::new(Code::Displaced)) {
+                panic!("a client is not refused: {misuse}")
+            }
+            return;
+        }
+        let older = party.link.replace(link);
         if let Some(older) = older.filter(|older| *older != link)
             && let Some(mut old) = self.links.get_mut(&older).and_then(|link| link.at_service.take())
         {
@@ -27,8 +39,6 @@ impl<A: App> World<A> {
         let Some(request) = end.conn.resume_request().cloned() else {
             panic!("a client of this world keeps a session")
         };
-        self.trids_made += 1;
-        let trid = Trid::new(self.trids_made);
         let (id, session, is_kept) = self.session_for(who, &request, trid);
         (end.session, end.is_kept) = (id, is_kept);
         let admission = Admission::new(trid).with_forbidden(self.setup.forbidden);

@@ -1,0 +1,148 @@
+//! What may happen, and how much of it.
+
+use core::fmt;
+
+use diset_proto::store::Unsure;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    Client,
+    Service,
+}
+
+impl Side {
+    pub(crate) const BOTH: [Self; 2] = [Self::Client, Self::Service];
+
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Service,
+            Self::Service => Self::Client,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Service => "service",
+        })
+    }
+}
+
+/// What can happen; how often is bounded by [`Bounds`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Send(Side),
+    Connect,
+    /// What waits at this end of this connection leaves.
+    Transmit(usize, Side),
+    /// The next frame comes to this end.
+    Deliver(usize, Side),
+    /// The acknowledgement timer of this end.
+    Timer(usize, Side),
+    /// The connection breaks, and this side sees it first.
+    Cut(usize, Side),
+    /// This side sees the end.
+    End(usize, Side),
+    Begin(Side),
+    Finish(Side),
+    Fail(Side),
+    GoAway(Side),
+    /// The service loses its memory of a session that is away.
+    Forget,
+}
+
+impl Action {
+    /// Whose it is.
+    pub(crate) const fn side(self) -> Side {
+        match self {
+            Self::Connect => Side::Client,
+            Self::Forget => Side::Service,
+            Self::Send(side) | Self::Begin(side) | Self::Finish(side) | Self::Fail(side) | Self::GoAway(side) => side,
+            Self::Transmit(_, side)
+            | Self::Deliver(_, side)
+            | Self::Timer(_, side)
+            | Self::Cut(_, side)
+            | Self::End(_, side) => side,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(side) => write!(f, "{side} sends"),
+            Self::Connect => f.write_str("client connects"),
+            Self::Transmit(link, side) => write!(f, "connection {link}: {side} transmits"),
+            Self::Deliver(link, side) => write!(f, "connection {link}: {side} gets a frame"),
+            Self::Timer(link, side) => write!(f, "connection {link}: {side} must tell what it has"),
+            Self::Cut(link, side) => write!(f, "connection {link} breaks, {side} sees it"),
+            Self::End(link, side) => write!(f, "connection {link}: {side} sees the end"),
+            Self::Begin(side) => write!(f, "{side} begins to handle"),
+            Self::Finish(side) => write!(f, "{side} has handled"),
+            Self::Fail(side) => write!(f, "{side} fails to handle"),
+            Self::GoAway(side) => write!(f, "{side} says go-away"),
+            Self::Forget => f.write_str("service forgets the session"),
+        }
+    }
+}
+
+/// A rule that an application breaks on purpose, to show that it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Messages that had not begun are handled although their connection is over.
+    HandlesWhatComesAgain,
+    /// The end of a handler is told to the connection where it began, not to the session.
+    SettlesTheOldConnection,
+    /// A session is thrown away with its connection.
+    ForgetsTheSession,
+    /// A message is settled before it is handled.
+    SettlesTooEarly,
+}
+
+/// How much may happen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Acked messages of each side.
+    pub(crate) messages: [usize; 2],
+    pub(crate) cuts: u8,
+    /// Handlers of each side that fail.
+    pub(crate) failures: [u8; 2],
+    pub(crate) go_aways: [u8; 2],
+    pub(crate) forgets: u8,
+    /// Which inboxes are durable.
+    pub(crate) durable: [bool; 2],
+    pub(crate) unsure: Unsure,
+    /// Whether what is to leave waits for an action of its own. Else it leaves at once, which shows
+    /// the same frames in the same orders: an acknowledgement that would ride along leaves
+    /// right behind, by its timer.
+    pub(crate) lazy: bool,
+    /// Whether a handler begins as soon as it can, and the timer of acknowledgements waits until its
+    /// side has nothing else to do; they may still ride on what leaves.
+    pub(crate) brisk: bool,
+    /// Whether a new connection may come to the service before it has seen the end of the older one,
+    /// which then is displaced.
+    pub(crate) overtaking: bool,
+    pub(crate) broken: Option<Broken>,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [client, service] = self.messages;
+        write!(f, "{client}+{service} messages, {} cuts", self.cuts)?;
+        let more = [
+            ("failures", self.failures != [0, 0]),
+            ("go-aways", self.go_aways != [0, 0]),
+            ("forgetting", self.forgets > 0),
+            ("durable client", self.durable[0]),
+            ("durable service", self.durable[1]),
+            ("resend", self.unsure == Unsure::Resend),
+            ("lazy", self.lazy),
+            ("brisk", self.brisk),
+            ("tame", !self.overtaking),
+        ];
+        let mut named = more.iter().filter(|(_, is_so)| *is_so);
+        named.try_for_each(|(name, _)| write!(f, ", {name}"))
+    }
+}

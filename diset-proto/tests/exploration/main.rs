@@ -1,0 +1,208 @@
+//! Sessions, exhaustively: every interleaving of sending, delivering, handling, acknowledging,
+//! breaking and coming back, frame by frame, each state once. Handled in order, never twice,
+//! exactly one outcome for each, nothing stuck, and each side knows how its session stands before any
+//! message (PROTOCOL N-4, N-6, N-9, Q-1, Q-2, Q-5, Q-8, D-2).
+//!
+//! `given` is what may happen, `world` what can happen next, `peers` what the two applications do, `oracle` what must hold,
+//! `search` how all is visited. The small runs are for every `cargo test`; `./ci.sh explore` does the large
+//! ones, in release, and prints how many states there were.
+
+mod given;
+mod link;
+mod oracle;
+mod peers;
+mod search;
+mod shared;
+mod world;
+
+use diset_proto::store::Unsure;
+
+use self::given::{Bounds, Broken};
+use self::search::{Found, explore};
+use self::world::World;
+
+/// Nothing happens; each run says what does. All interleavings, unless it says otherwise.
+const FREE: Bounds = Bounds {
+    messages: [0, 0],
+    cuts: 0,
+    failures: [0, 0],
+    go_aways: [0, 0],
+    forgets: 0,
+    durable: [false, false],
+    unsure: Unsure::Report,
+    lazy: false,
+    brisk: false,
+    overtaking: true,
+    broken: None,
+};
+
+/// With fewer of those that hardly matter, for more messages and cuts.
+const BRISK: Bounds = Bounds { brisk: true, ..FREE };
+
+/// The service sees the end of a connection before the next one comes.
+const TAME: Bounds = Bounds {
+    overtaking: false,
+    ..FREE
+};
+
+/// Visits all, and says how many there were.
+fn visit(bounds: Bounds) {
+    let began = std::time::Instant::now();
+    match explore(&World::new(bounds)) {
+        Ok(found) => {
+            let Found {
+                states,
+                transitions,
+                ends,
+                depth,
+            } = found;
+            let seconds = began.elapsed().as_secs_f32();
+            println!(
+                "{bounds}: {states} states, {transitions} transitions, {ends} ends, longest way {depth}, {seconds:.1} s"
+            );
+            assert!(ends > 0, "{bounds}: no way comes to an end");
+        }
+        Err(wrong) => panic!("{bounds}: {wrong}"),
+    }
+}
+
+fn with(messages: [usize; 2], cuts: u8, others: Bounds) -> Bounds {
+    Bounds {
+        messages,
+        cuts,
+        ..others
+    }
+}
+
+#[test]
+fn messages_survive_a_cut() {
+    visit(with([1, 1], 1, FREE));
+    visit(with([1, 1], 1, Bounds { lazy: true, ..FREE }));
+    visit(with([2, 2], 0, FREE));
+    visit(with([2, 0], 2, BRISK));
+    visit(with([0, 2], 2, BRISK));
+    visit(with([1, 1], 2, BRISK));
+}
+
+#[test]
+fn a_handler_that_fails_is_told_of_once() {
+    for failures in [[0, 1], [1, 0]] {
+        visit(with([2, 0], 1, Bounds { failures, ..FREE }));
+        visit(with([0, 2], 1, Bounds { failures, ..FREE }));
+    }
+}
+
+#[test]
+fn a_go_away_loses_nothing() {
+    for go_aways in [[0, 1], [1, 0]] {
+        visit(with([1, 1], 0, Bounds { go_aways, ..FREE }));
+        visit(with([1, 1], 1, Bounds { go_aways, ..BRISK }));
+    }
+}
+
+#[test]
+fn what_a_durable_inbox_has_need_not_come_again() {
+    for durable in [[true, false], [false, true], [true, true]] {
+        visit(with([2, 1], 1, Bounds { durable, ..BRISK }));
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_reported_or_sent_again() {
+    for unsure in [Unsure::Report, Unsure::Resend] {
+        visit(with(
+            [1, 0],
+            2,
+            Bounds {
+                forgets: 1,
+                unsure,
+                ..FREE
+            },
+        ));
+        visit(with([0, 2], 2, Bounds { unsure, ..BRISK }));
+    }
+}
+
+/// Applications that break a rule are found, so the engine would be.
+#[test]
+fn what_is_broken_is_found() {
+    let bounds = with([2, 0], 1, BRISK);
+    for (broken, expected) in [
+        (Broken::HandlesWhatComesAgain, "is handled twice"),
+        (Broken::SettlesTheOldConnection, "never gets an outcome"),
+        (Broken::ForgetsTheSession, "the client is told Some(New"),
+        (Broken::SettlesTooEarly, "is told to be 'dealt with', it is None"),
+    ] {
+        let broken = Bounds {
+            broken: Some(broken),
+            ..bounds
+        };
+        let wrong = explore(&World::new(broken)).expect_err("it breaks a rule");
+        println!("{wrong}");
+        assert!(wrong.contains(expected), "{wrong}");
+        assert!(wrong.contains("client connects"), "the way there is shown: {wrong}");
+    }
+}
+
+#[test]
+#[ignore = "takes a minute: ./ci.sh explore"]
+fn all_with_three_messages() {
+    visit(with([3, 3], 0, FREE));
+    visit(with([3, 0], 2, FREE));
+    visit(with([0, 3], 2, FREE));
+    visit(with([3, 3], 2, Bounds { brisk: true, ..TAME }));
+    visit(with([3, 2], 1, BRISK));
+}
+
+#[test]
+#[ignore = "takes a minute: ./ci.sh explore"]
+fn all_with_two_messages() {
+    visit(with([1, 1], 2, Bounds { lazy: true, ..FREE }));
+    visit(with([2, 2], 1, FREE));
+    visit(with([2, 2], 2, BRISK));
+    visit(with([2, 2], 2, TAME));
+    let failures = [1, 1];
+    visit(with([2, 2], 1, Bounds { failures, ..BRISK }));
+    let go_aways = [1, 1];
+    visit(with(
+        [1, 1],
+        2,
+        Bounds {
+            go_aways,
+            failures,
+            ..BRISK
+        },
+    ));
+    for durable in [[true, false], [false, true], [true, true]] {
+        visit(with(
+            [2, 2],
+            2,
+            Bounds {
+                durable,
+                brisk: true,
+                ..TAME
+            },
+        ));
+        visit(with(
+            [1, 1],
+            2,
+            Bounds {
+                durable,
+                failures,
+                ..BRISK
+            },
+        ));
+    }
+    for unsure in [Unsure::Report, Unsure::Resend] {
+        visit(with(
+            [3, 0],
+            2,
+            Bounds {
+                forgets: 1,
+                unsure,
+                ..BRISK
+            },
+        ));
+        visit(with([1, 2], 2, Bounds { unsure, ..BRISK }));
+    }
+}
