@@ -1,13 +1,14 @@
 //! The service of a world: who comes in, with which session, and who must leave.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::link::{End, Side};
 use super::store::{Disk, Keeps};
 use super::{App, Fault, SimSession, What, Who, World};
 use crate::conn::Admission;
 use crate::id::{Token, Trid};
-use crate::status::{Code, Notice};
+use crate::status::{Code, Notice, RetryAfter};
 use crate::wire::session::{NewReason, Resume};
 
 impl<A: App> World<A> {
@@ -20,8 +21,9 @@ impl<A: App> World<A> {
         let party = self.parties.entry(who).or_default();
         let absent = party.absent.as_ref();
         if party.link > Some(link) || absent.is_some_and(|(_, session)| session.is_late(trid)) {
-            // Its client has given it up (PROTOCOL N-9).
-            if let Err(misuse) = end.conn.refuse(Notice::new(Code::Displaced)) {
+            // Its client has given it up (PROTOCOL N-9), or it is a copy.
+            let retry = RetryAfter::new(Duration::from_millis(50), Duration::from_millis(200));
+            if let Err(misuse) = end.conn.refuse(Notice::new(Code::Displaced).with_retry(retry)) {
                 panic!("a client is not refused: {misuse}")
             }
             return;
