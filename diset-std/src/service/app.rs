@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 
 use diset_proto::{
-    Admission, Cause, Code, Digest, Event, Instant, MessageSet, Notice, Outcome, Proposal, ServiceDef, Trid,
+    Admission, Cause, Code, Digest, Event, Instant, MessageSet, Notice, Outcome, Proposal, RetryAfter, ServiceDef, Trid,
 };
 use tokio::sync::SetOnce;
 
@@ -24,12 +24,14 @@ use crate::link::Link;
 use crate::session::{Engine, SessionCell};
 use crate::tls::Credentials;
 
-/// When a client comes back that found no room: after 1 s, spread over 10 s.
+/// When a client comes back that found no room, or came late: after 1 s, spread over 10 s.
 const BUSY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 pub(super) struct ServiceApp<S: ServiceDef> {
     service: Arc<Shared<S>>,
     link: Arc<Link>,
+    /// Taken when the transport was opened, so that it is known which one is newer (PROTOCOL N-9).
+    trid: Trid,
     peer: String,
     source: Option<Source>,
     credentials: Credentials,
@@ -71,6 +73,7 @@ impl<S: ServiceDef> ServiceApp<S> {
         let asked = service.rules.asked_at_delivery();
         Self {
             asked,
+            trid: service.next_trid(),
             service,
             link,
             peer,
@@ -101,6 +104,12 @@ impl<S: ServiceDef> ServiceApp<S> {
         if self.service.registry.remove(conn) {
             self.service.counters.take(Counter::Live);
         }
+    }
+
+    /// Whether its client has gone on with a newer transport: it waits for no answer (PROTOCOL N-9).
+    fn is_late(&self, session: SessionId) -> bool {
+        let newer = self.service.registry.find_session(session);
+        newer.is_some_and(|newer| newer.trid() > self.trid) || self.service.sessions.is_late(session, self.trid)
     }
 
     /// Strangers can cause these lines, so they are few.
@@ -164,7 +173,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         let conn = Conn::new(Inner {
             link: Arc::clone(&self.link),
             service: Arc::clone(service),
-            trid: service.next_trid(),
+            trid: self.trid,
             identity: proposal.identity(),
             credentials: self.credentials.clone(),
             args: ConnectArgs::of(proposal.args()),
@@ -190,6 +199,12 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn accept(&mut self, now: Instant, forbidden: MessageSet, conn: &mut Engine) -> Option<Event<'static>> {
         let (candidate, digest) = self.candidate.take()?;
+        if self.is_late(candidate.session()) {
+            // It may also be a copy of the client, which comes back. In another phase the engine has given
+            // it up meanwhile.
+            let _ = conn.refuse(Notice::new(Code::Displaced).with_retry(RetryAfter::new(BUSY.0, BUSY.1)));
+            return None;
+        }
         let mut admission = Admission::new(candidate.trid()).with_forbidden(forbidden);
         let older = &self.service.settings.older;
         if let Some((_, table)) = older.iter().find(|(known, _)| Some(*known) == digest) {
@@ -225,7 +240,12 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         let conn = self.admitted.clone()?;
         tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
         let registry = &self.service.registry;
-        let displaced = registry.insert(self.joining, &conn);
+        let Ok(displaced) = registry.insert(self.joining, &conn) else {
+            // While it was told how its session stands, and who serves it.
+            self.link.disconnect(Notice::new(Code::Displaced));
+            self.service.counters.add(Counter::Live);
+            return None;
+        };
         // Under another key it is the same client all the same (PROTOCOL N-8).
         let former = self.former.take().and_then(|former| registry.find_session(former));
         let displaced = [displaced, former];

@@ -63,6 +63,10 @@ struct Session {
     places: u32,
 }
 
+/// A newer connection of the same client is open.
+#[derive(Debug)]
+pub(super) struct Late;
+
 impl<S: ServiceDef> Registry<S> {
     pub(super) fn new(most: Most) -> Self {
         let live = Live {
@@ -197,14 +201,17 @@ impl<S: ServiceDef> Registry<S> {
     }
 
     /// Puts a connection in that was joining; gives the older one of the same session that
-    /// it displaces (PROTOCOL D-2).
-    pub(super) fn insert(&self, joining: u64, conn: &Conn<S>) -> Option<Conn<S>> {
+    /// it displaces (PROTOCOL D-2). `Err`: a newer one was faster, and stays (PROTOCOL N-9).
+    pub(super) fn insert(&self, joining: u64, conn: &Conn<S>) -> Result<Option<Conn<S>>, Late> {
         let mut live = self.lock();
         live.joining.remove(&joining);
         live.by_trid.insert(conn.trid(), conn.clone());
         let known = live.by_session.entry(conn.session()).or_default();
-        let older = known.now.replace(conn.trid())?;
-        live.by_trid.get(&older).cloned()
+        if known.now > Some(conn.trid()) {
+            return Err(Late);
+        }
+        let older = known.now.replace(conn.trid());
+        Ok(older.and_then(|older| live.by_trid.get(&older).cloned()))
     }
 
     /// Takes a connection out, if it was open; a newer one of its session stays. Whether it was.
@@ -326,7 +333,7 @@ mod tests {
             cell: OnceLock::new(),
         });
         service.registry.take_place(&conn.session(), HERE).expect("a place");
-        service.registry.insert(joining, &conn);
+        service.registry.insert(joining, &conn).expect("it is the newest");
         (joining, conn)
     }
 

@@ -217,6 +217,12 @@ impl Sessions {
         self.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.cell))
     }
 
+    /// Whether this client's session was on a newer connection than this one (PROTOCOL N-9).
+    pub(super) fn is_late(&self, id: SessionId, trid: Trid) -> bool {
+        let late = |session: &mut StdSession| session.is_late(trid);
+        self.find(id).and_then(|cell| cell.with_session(late)).unwrap_or(false)
+    }
+
     /// How many there are; how many of them have no connection.
     pub(super) fn count(&self) -> (usize, usize) {
         let known = self.lock();

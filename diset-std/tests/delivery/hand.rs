@@ -62,6 +62,19 @@ impl Hand {
         certificate: &Certificate,
         session: Option<Box<HandSession>>,
     ) -> Result<Self, Box<dyn Error>> {
+        let mut hand = Self::dial(world, address, certificate, session).await?;
+        hand.flush().await?;
+        hand.until(|hand| hand.conn.trid().is_some()).await?;
+        Ok(hand)
+    }
+
+    /// Opens the transport, and proposes nothing yet.
+    pub(crate) async fn dial(
+        world: &World,
+        address: &str,
+        certificate: &Certificate,
+        session: Option<Box<HandSession>>,
+    ) -> Result<Self, Box<dyn Error>> {
         let config = ClientConfig {
             catalog: PingPong::CATALOG,
             identity: IDENTITY,
@@ -69,16 +82,13 @@ impl Hand {
             args: &[],
         };
         let conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)?;
-        let mut hand = Self {
+        Ok(Self {
             stream: tls(world, address, certificate).await?,
             conn,
             rx: Deframer::new(GrowBuf::new(1 << 17)),
             pongs: Vec::new(),
             is_remembered: false,
-        };
-        hand.flush().await?;
-        hand.until(|hand| hand.conn.trid().is_some()).await?;
-        Ok(hand)
+        })
     }
 
     pub(crate) fn resumption(&self) -> Option<Resumption> {

@@ -9,6 +9,7 @@ mod absent;
 mod basics;
 mod bounds;
 mod keys;
+mod late;
 mod lost;
 mod outcomes;
 mod strangers;
