@@ -147,6 +147,12 @@ check_sim() {
     cargo run "${locked[@]}" --release -p diset-proto --features sim --example simulate
 }
 
+#: sessions exhaustively: every interleaving of a few messages, cuts and failures, each state once
+check_explore() {
+  run timeout 600 cargo test "${locked[@]}" --release -p diset-proto --features sim --test exploration -- \
+    --include-ignored --nocapture
+}
+
 # Not in the list, as it has no end. Other seeds each time.
 check_soak() {
   SEEDS=0 FIRST=${FIRST:-$(date +%s)000} run \
