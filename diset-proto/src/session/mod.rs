@@ -174,6 +174,13 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.skip_oldest()
     }
 
+    /// Takes out stored messages whose definition must not go to this peer any more, as rights change; `told` is
+    /// given their numbers and outcomes: [`Outcome::NotAgreed`], or [`Outcome::Unknown`] of what has left before.
+    /// For a service that has just [welcomed](Self::welcome) a client, before the acceptance.
+    pub fn retract(&mut self, forbidden: impl Fn(Key) -> bool, told: impl FnMut(u64, Outcome)) {
+        self.sending.retract(forbidden, told);
+    }
+
     /// The next outcome that is not Ok, with the number of its message. Ask until there is none,
     /// after [`Event::Acknowledged`](crate::Event::Acknowledged) and after the connection has
     /// opened, then transmit: no stored message leaves behind one whose outcome waits here.

@@ -6,7 +6,7 @@
 
 use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
-use crate::definition::Key;
+use crate::definition::{Key, Verdict};
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Replay, Stored, Unsure};
@@ -128,6 +128,26 @@ impl<R: Replay> Sending<R> {
         let number = stored.number;
         self.replay.remove(number);
         Some(number)
+    }
+
+    /// Takes out what must not be sent any more, and tells its outcome: of what has left nobody knows.
+    pub(super) fn retract(&mut self, forbidden: impl Fn(Key) -> bool, mut told: impl FnMut(u64, Outcome)) {
+        let mut last = self.received;
+        while let Some(stored) = self.replay.after(last) {
+            last = stored.number;
+            if forbidden(stored.key) && !self.is_lost(&stored) {
+                let left = stored.repeated || last <= self.sent;
+                self.replay.remove(last);
+                told(
+                    last,
+                    if left {
+                        Outcome::Unknown
+                    } else {
+                        Outcome::NotAgreed(Verdict::Forbidden)
+                    },
+                );
+            }
+        }
     }
 
     /// Whether a message waits that was not transmitted on this connection, kept or not.

@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 
 use diset_proto::{
-    Admission, Cause, Code, Digest, Event, Instant, MessageSet, Notice, Outcome, Proposal, RetryAfter, ServiceDef, Trid,
+    Admission, Cause, Code, Digest, Event, Instant, MessageSet, NewReason, Notice, Outcome, Proposal, Resumption,
+    RetryAfter, ServiceDef, Trid,
 };
 use tokio::sync::SetOnce;
 
@@ -106,6 +107,28 @@ impl<S: ServiceDef> ServiceApp<S> {
         }
     }
 
+    /// Puts the connection in and ends the older one of its client; all whose drop callbacks must have run before
+    /// it goes on. `None`: it came too late.
+    fn displace(&mut self, conn: &Conn<S>) -> Option<Vec<Conn<S>>> {
+        let registry = &self.service.registry;
+        let conflict = Resumption::New {
+            why: NewReason::StateConflict,
+        };
+        if conn.resumption() == Some(conflict) {
+            // The rightful one is left alone (PROTOCOL N-5).
+            registry.insert_copy(self.joining, conn);
+            return Some(Vec::new());
+        }
+        let older = registry.insert(self.joining, conn).ok()?;
+        // Under another key it is the same client all the same (PROTOCOL N-8).
+        let former = self.former.take().and_then(|former| registry.find_session(former));
+        for displaced in older.displaced.iter().chain(&former) {
+            tracing::info!(older = %displaced.trid(), newer = %conn.trid(), "displaced");
+            displaced.0.link.disconnect(Notice::new(Code::Displaced));
+        }
+        Some(older.leaving.into_iter().chain(former).collect())
+    }
+
     /// Whether its client has gone on with a newer transport: it waits for no answer (PROTOCOL N-9).
     fn is_late(&self, session: SessionId) -> bool {
         let newer = self.service.registry.find_session(session);
@@ -180,6 +203,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             peer: self.peer.clone(),
             gone: SetOnce::new(),
             cell: OnceLock::new(),
+            forbidden_now: OnceLock::new(),
         });
         self.candidate = Some((conn.clone(), proposal.digest()));
         if let Err(refusal) = service.rules.admit(&conn) {
@@ -188,12 +212,12 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         let on_connect = match &service.callbacks.on_connect {
             Some(on_connect) => guarded("on_connect", || on_connect(conn.clone()))
                 .unwrap_or_else(|| Box::pin(core::future::ready(Err(Refusal::panicked())))),
-            None => return Box::pin(core::future::ready(Ok(service.rules.forbidden(&conn)))),
+            None => return Box::pin(core::future::ready(Ok(conn.ask_rules()))),
         };
         Box::pin(async move {
             on_connect.await?;
             // After it, so that it can look up what they ask for.
-            Ok(conn.0.service.rules.forbidden(&conn))
+            Ok(conn.ask_rules())
         })
     }
 
@@ -219,9 +243,18 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     trid: candidate.trid(),
                     link: &self.link,
                     now,
+                    forbidden: &|key| candidate.is_forbidden_now(key),
                 };
-                let Entered { cell, event, former } =
-                    self.service.sessions.accept(&entrance, &request, admission, conn);
+                let entered = self.service.sessions.accept(&entrance, &request, admission, conn);
+                let Entered {
+                    cell,
+                    event,
+                    outcomes,
+                    former,
+                } = entered;
+                for (number, outcome) in outcomes {
+                    self.service.tell_outcome(entrance.id, number, outcome);
+                }
                 // Set once: a client is accepted once.
                 let _ = candidate.0.cell.set(Arc::clone(&cell));
                 self.cell = Some(cell);
@@ -239,33 +272,22 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
         let conn = self.admitted.clone()?;
         tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
-        let registry = &self.service.registry;
-        let Ok(displaced) = registry.insert(self.joining, &conn) else {
-            // While it was told how its session stands, and who serves it.
+        let older = self.displace(&conn);
+        self.service.counters.add(Counter::Live);
+        let Some(older) = older else {
+            // A newer one came in while this one was told how its session stands (PROTOCOL N-9).
             self.link.disconnect(Notice::new(Code::Displaced));
-            self.service.counters.add(Counter::Live);
             return None;
         };
-        // Under another key it is the same client all the same (PROTOCOL N-8).
-        let former = self.former.take().and_then(|former| registry.find_session(former));
-        let displaced = [displaced, former];
-        self.service.counters.add(Counter::Live);
-        for older in displaced.iter().flatten() {
-            tracing::info!(older = %older.trid(), newer = %trid, "displaced");
-            older.0.link.disconnect(Notice::new(Code::Displaced));
-        }
         let on_connected = self.service.callbacks.on_connected.as_ref();
-        let aside = self
-            .cell
-            .clone()
-            .filter(|cell| displaced.iter().any(Option::is_some) || cell.has_aside());
+        let aside = self.cell.clone().filter(|cell| !older.is_empty() || cell.has_aside());
         let aside = aside.map(|cell| work_off(conn.clone(), cell));
         let on_connected = on_connected.map(|call| in_lane("on_connected", || call(conn)));
-        if displaced.iter().all(Option::is_none) && on_connected.is_none() && aside.is_none() {
+        if older.is_empty() && on_connected.is_none() && aside.is_none() {
             return None;
         }
         Some(Box::pin(async move {
-            for older in displaced.into_iter().flatten() {
+            for older in older {
                 // One lane of handlers for each session (PROTOCOL D-2).
                 older.0.gone.wait().await;
             }
@@ -407,6 +429,7 @@ impl<S: ServiceDef> Drop for Gone<S> {
     fn drop(&mut self) {
         // Set once: there is one drop callback.
         let _ = self.0.0.gone.set(());
+        self.0.0.service.registry.gone(&self.0);
     }
 }
 

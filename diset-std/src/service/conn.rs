@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use diset_proto::store::Unsure;
 use diset_proto::{
-    Code, FromService, Identity, LearnedCatalog, MessageOf, Notice, Resumption, SendError, ServiceDef, Trid, Verdict,
+    Code, FromService, Identity, Key, LearnedCatalog, MessageOf, MessageSet, Notice, Resumption, SendError, ServiceDef,
+    Trid, Verdict,
 };
 use tokio::sync::SetOnce;
 
@@ -46,6 +47,8 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) gone: SetOnce<()>,
     /// Its session, once it has one.
     pub(super) cell: OnceLock<Arc<SessionCell>>,
+    /// What the rules that are asked at each delivery forbid when it connects: not to be sent of what was stored.
+    pub(super) forbidden_now: OnceLock<MessageSet>,
 }
 
 impl<S: ServiceDef> Conn<S> {
@@ -189,9 +192,29 @@ impl<S: ServiceDef> Conn<S> {
         self.0.link.try_send(&Typed(M::NUMBER, message))
     }
 
+    /// Asks the rules; what is forbidden for as long as the client is connected. Not under a lock: they are the
+    /// author's.
+    pub(super) fn ask_rules(&self) -> MessageSet {
+        let service = &self.0.service;
+        let stored = service.sessions.find(self.session()).map_or(0, |cell| cell.stored());
+        if stored > 0 {
+            // Set once: a client is admitted once.
+            let _ = self.0.forbidden_now.set(service.rules.forbidden_now(self));
+        }
+        service.rules.forbidden(self)
+    }
+
+    /// Whether a stored message of this definition must not go to this client (PROTOCOL M-5).
+    pub(super) fn is_forbidden_now(&self, key: Key) -> bool {
+        let mut messages = S::CATALOG.messages().iter().zip(0u8..);
+        let number = messages.find(|(def, _)| def.key() == key).map(|(_, number)| number);
+        let forbidden = self.0.forbidden_now.get();
+        number.is_some_and(|number| forbidden.is_some_and(|forbidden| forbidden.contains(number)))
+    }
+
     /// Whether the rules let the service send this to the client now (PROTOCOL M-5); what was
     /// forbidden at connect the engine refuses.
-    fn permitted(&self, number: u8) -> Result<(), SendError> {
+    pub(super) fn permitted(&self, number: u8) -> Result<(), SendError> {
         match self.0.service.rules.forbids(number, self) {
             None => Ok(()),
             Some(_) => Err(SendError::NotAgreed(Verdict::Forbidden)),

@@ -95,10 +95,14 @@ impl<S: ServiceDef> ServiceHandle<S> {
         message: &M,
         unsure: Unsure,
     ) -> Result<Receipt, SendError> {
-        if let Some(conn) = self.find_session(session) {
-            return conn.store(message, unsure).await;
+        let conn = self.find_session(session);
+        // The session that is kept, whoever else is connected under this name.
+        let Some(cell) = self.0.sessions.find(session) else {
+            return conn.ok_or(SendError::NoSession)?.store(message, unsure).await;
+        };
+        if let Some(conn) = conn {
+            conn.permitted(M::NUMBER)?;
         }
-        let cell = self.0.sessions.find(session).ok_or(SendError::NoSession)?;
         let tell = |number, outcome| self.0.tell_outcome(session, number, outcome);
         SessionCell::send_for_receipt(&cell, M::NUMBER, message, unsure, tell).await
     }
@@ -120,7 +124,8 @@ impl<S: ServiceDef> ServiceHandle<S> {
     }
 
     /// Forgets the session of a client that is not connected: what it stored comes to its end, and the client
-    /// begins anew. False when there is none, or the client is connected. Settles a
+    /// begins anew. False when there is none, the client is connected, or messages of it were received that are
+    /// still to be handled. Settles a
     /// [`StateConflict`](crate::NewReason::StateConflict) for the client that is left.
     pub fn forget_session(&self, session: SessionId) -> bool {
         let Some(outcomes) = self.0.sessions.forget(session) else {

@@ -34,7 +34,7 @@ pub(super) struct Registry<S: ServiceDef> {
 
 struct Live<S: ServiceDef> {
     by_trid: HashMap<Trid, Conn<S>>,
-    by_session: HashMap<SessionId, Session>,
+    by_session: HashMap<SessionId, Session<S>>,
     /// Places of each principal, when there is a limit to them.
     by_principal: HashMap<Principal, usize>,
     /// Connections from each address, when there is a limit to them.
@@ -55,16 +55,34 @@ struct FromThere {
     places: usize,
 }
 
-/// One client, as long as a connection of it is open or holds a place.
-#[derive(Default)]
-struct Session {
+/// One client, as long as a connection of it is open, holds a place, or its drop callback runs.
+struct Session<S: ServiceDef> {
     /// Its newest open connection.
     now: Option<Trid>,
     places: u32,
+    /// Connections whose drop callback has not run to its end.
+    leaving: Vec<Conn<S>>,
+}
+
+impl<S: ServiceDef> Default for Session<S> {
+    fn default() -> Self {
+        Self {
+            now: None,
+            places: 0,
+            leaving: Vec::new(),
+        }
+    }
+}
+
+/// The former connections of a client.
+pub(super) struct Older<S: ServiceDef> {
+    /// The one that is open, and is to end now.
+    pub(super) displaced: Option<Conn<S>>,
+    /// Those whose drop callbacks run before anything of the newer one.
+    pub(super) leaving: Vec<Conn<S>>,
 }
 
 /// A newer connection of the same client is open.
-#[derive(Debug)]
 pub(super) struct Late;
 
 impl<S: ServiceDef> Registry<S> {
@@ -200,9 +218,9 @@ impl<S: ServiceDef> Registry<S> {
         open.chain(live.joining.values()).cloned().collect()
     }
 
-    /// Puts a connection in that was joining; gives the older one of the same session that
-    /// it displaces (PROTOCOL D-2). `Err`: a newer one was faster, and stays (PROTOCOL N-9).
-    pub(super) fn insert(&self, joining: u64, conn: &Conn<S>) -> Result<Option<Conn<S>>, Late> {
+    /// Puts a connection in that was joining; gives the older one of the same session that it displaces, and
+    /// all whose end it must wait for (PROTOCOL D-2). `Err`: a newer one was faster, and stays (PROTOCOL N-9).
+    pub(super) fn insert(&self, joining: u64, conn: &Conn<S>) -> Result<Older<S>, Late> {
         let mut live = self.lock();
         live.joining.remove(&joining);
         live.by_trid.insert(conn.trid(), conn.clone());
@@ -210,8 +228,29 @@ impl<S: ServiceDef> Registry<S> {
         if known.now > Some(conn.trid()) {
             return Err(Late);
         }
-        let older = known.now.replace(conn.trid());
-        Ok(older.and_then(|older| live.by_trid.get(&older).cloned()))
+        let displaced = known.now.replace(conn.trid());
+        let mut leaving = known.leaving.clone();
+        let displaced = displaced.and_then(|older| live.by_trid.get(&older).cloned());
+        leaving.extend(displaced.clone());
+        Ok(Older { displaced, leaving })
+    }
+
+    /// Puts a connection in that was joining and that is not the one of its client: a copy, which displaces
+    /// nobody and is not found by its name (PROTOCOL N-5).
+    pub(super) fn insert_copy(&self, joining: u64, conn: &Conn<S>) {
+        let mut live = self.lock();
+        live.joining.remove(&joining);
+        live.by_trid.insert(conn.trid(), conn.clone());
+    }
+
+    /// The drop callback of a connection has run to its end.
+    pub(super) fn gone(&self, conn: &Conn<S>) {
+        let mut live = self.lock();
+        let session = conn.session();
+        if let Some(known) = live.by_session.get_mut(&session) {
+            known.leaving.retain(|leaving| leaving.trid() != conn.trid());
+        }
+        live.forget(&session);
     }
 
     /// Takes a connection out, if it was open; a newer one of its session stays. Whether it was.
@@ -221,6 +260,9 @@ impl<S: ServiceDef> Registry<S> {
         let session = conn.session();
         if let Some(known) = live.by_session.get_mut(&session) {
             known.now = known.now.filter(|now| *now != conn.trid());
+            if was_open {
+                known.leaving.push(conn.clone());
+            }
         }
         live.forget(&session);
         shrink(&mut live.by_trid);
@@ -257,7 +299,7 @@ impl<S: ServiceDef> Registry<S> {
 }
 
 impl<S: ServiceDef> Live<S> {
-    fn open(&self, session: &Session) -> Option<Conn<S>> {
+    fn open(&self, session: &Session<S>) -> Option<Conn<S>> {
         self.by_trid.get(&session.now?).cloned()
     }
 
@@ -272,7 +314,7 @@ impl<S: ServiceDef> Live<S> {
     /// Takes a session out of which nothing is left.
     fn forget(&mut self, session: &SessionId) {
         let known = self.by_session.get(session);
-        if known.is_some_and(|known| known.now.is_none() && known.places == 0) {
+        if known.is_some_and(|known| known.now.is_none() && known.places == 0 && known.leaving.is_empty()) {
             self.by_session.remove(session);
             shrink(&mut self.by_session);
         }
@@ -331,9 +373,10 @@ mod tests {
             peer: String::new(),
             gone: SetOnce::new(),
             cell: OnceLock::new(),
+            forbidden_now: OnceLock::new(),
         });
         service.registry.take_place(&conn.session(), HERE).expect("a place");
-        service.registry.insert(joining, &conn).expect("it is the newest");
+        assert!(service.registry.insert(joining, &conn).is_ok(), "it is the newest");
         (joining, conn)
     }
 
@@ -365,6 +408,7 @@ mod tests {
         assert_eq!(known(registry), [25, 20, 20, 1, 3, 25, 3]);
         for (joining, conn) in all {
             assert!(registry.remove(&conn), "it was open");
+            registry.gone(&conn);
             registry.free_place(&conn.session(), HERE);
             registry.left(joining, HERE);
         }
@@ -384,6 +428,7 @@ mod tests {
         for uid in 1..300 {
             let (joining, conn) = open(&service, uid);
             registry.remove(&conn);
+            registry.gone(&conn);
             registry.free_place(&conn.session(), HERE);
             registry.left(joining, HERE);
         }

@@ -245,6 +245,13 @@ impl<S: ServiceDef> Rules<S> {
         asked.collect()
     }
 
+    /// The messages with such a rule that forbids them now.
+    pub(super) fn forbidden_now(&self, conn: &Conn<S>) -> MessageSet {
+        numbers::<S>()
+            .filter(|&number| self.forbids(number, conn).is_some())
+            .collect()
+    }
+
     /// The text for the peer, when a message is forbidden now that was not when the client connected (PROTOCOL M-5).
     #[inline]
     pub(super) fn forbids(&self, number: u8, conn: &Conn<S>) -> Option<&str> {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{Admission, Catalog, Event, Instant, NewReason, Outcome, Resume, Token, Trid};
+use diset_proto::{Admission, Catalog, Event, Instant, Key, NewReason, Outcome, Resume, Token, Trid};
 
 use super::conn::SessionId;
 use super::registry::shrink;
@@ -58,12 +58,16 @@ pub(super) struct Entrance<'a> {
     pub(super) trid: Trid,
     pub(super) link: &'a Arc<Link>,
     pub(super) now: Instant,
+    /// What its rights keep from it now (PROTOCOL M-5).
+    pub(super) forbidden: &'a dyn Fn(Key) -> bool,
 }
 
 /// What a client was let into.
 pub(super) struct Entered {
     pub(super) cell: Arc<SessionCell>,
     pub(super) event: Option<Event<'static>>,
+    /// Of what was stored for it and is forbidden to it now.
+    pub(super) outcomes: Vec<(u64, Outcome)>,
     /// The name that the session had until now: a connection of that name is an older one of this client.
     pub(super) former: Option<SessionId>,
 }
@@ -118,7 +122,12 @@ impl Sessions {
                         session.may_welcome(request, entrance.trid, entrance.proven)
                     }
                 };
-                put(&cell, entrance, admission.clone(), conn, fits, enter).map(|event| Entered { cell, event, former })
+                put(&cell, entrance, admission.clone(), conn, fits, enter).map(|(event, outcomes)| Entered {
+                    cell,
+                    event,
+                    outcomes,
+                    former,
+                })
             }
             _ => Err(NewReason::NoRoom),
         };
@@ -127,9 +136,14 @@ impl Sessions {
             let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
             let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
             let enter = |session: &mut StdSession| session.begin_with(request, entrance.trid, why, None);
-            let event = put(&cell, entrance, admission, conn, |_| Ok(()), enter).unwrap_or(None);
+            let (event, outcomes) = put(&cell, entrance, admission, conn, |_| Ok(()), enter).unwrap_or_default();
             let former = None;
-            Entered { cell, event, former }
+            Entered {
+                cell,
+                event,
+                outcomes,
+                former,
+            }
         })
     }
 
@@ -237,7 +251,9 @@ impl Sessions {
             known.next.retain(|_, (_, until)| *until > now);
             let away = known.by_id.iter().filter(|(_, entry)| {
                 let since = entry.cell.absent_since();
-                since.is_some_and(|since| now.since(since) >= self.settings.retention)
+                let too_long = since.is_some_and(|since| now.since(since) >= self.settings.retention);
+                // What was told to be received is to be handled, however long its client is away.
+                too_long && !entry.cell.has_aside()
             });
             away.map(|(id, _)| *id).collect()
         };
@@ -251,21 +267,26 @@ impl Sessions {
         (self.settings.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60))
     }
 
-    /// Forgets a session that has no connection; the outcomes of what it stored. `None` when
-    /// there is none, or it has one.
+    /// Forgets a session that has no connection, and has received nothing that is still to be handled; the
+    /// outcomes of what it stored. `None` when there is no such one.
     pub(super) fn forget(&self, id: SessionId) -> Option<Vec<(u64, Outcome)>> {
         let mut known = self.lock();
-        known.by_id.get(&id)?.cell.absent_since()?;
+        // Under both locks, or a client could come in between.
+        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(|session| {
+            #[cfg(feature = "durable")]
+            kept::forget(session);
+            #[cfg(not(feature = "durable"))]
+            let _ = session;
+        })?;
         let entry = known.by_id.remove(&id)?;
         shrink(&mut known.by_id);
-        if let Some(next) = entry.next {
+        if let Some(next) = entry.next
+            && known.next.get(&next).is_some_and(|(of, _)| *of == id)
+        {
             known.next.remove(&next);
         }
         known.disown(id.principal);
-        drop(known);
-        #[cfg(feature = "durable")]
-        entry.cell.with_session(|session| kept::forget(session));
-        Some(entry.cell.end())
+        Some(outcomes)
     }
 
     /// The service ends: all sessions, and what they stored, come to their end. Those in a file go on with
@@ -324,6 +345,9 @@ impl Known {
     }
 }
 
+/// What came of putting a session into an engine: the event, and outcomes of what may not be sent any more.
+type Opened = (Option<Event<'static>>, Vec<(u64, Outcome)>);
+
 /// Puts the session of a cell into the engine of a new connection.
 fn put(
     cell: &SessionCell,
@@ -332,10 +356,11 @@ fn put(
     conn: &mut Engine,
     fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
     enter: impl FnOnce(&mut StdSession),
-) -> Result<Option<Event<'static>>, NewReason> {
-    let mut event = None;
+) -> Result<Opened, NewReason> {
+    let (mut event, mut outcomes) = (None, Vec::new());
     let moved = cell.move_to(entrance.link, fits, |mut session| {
         enter(&mut session);
+        session.retract(entrance.forbidden, |number, outcome| outcomes.push((number, outcome)));
         match conn.accept_in_session(entrance.now, admission, Some(session)) {
             Ok(opened) => {
                 event = opened;
@@ -346,8 +371,9 @@ fn put(
             Err((_, None)) => Ok(()),
         }
     });
+    cell.note_all(&outcomes);
     match moved {
-        Some(Ok(())) => Ok(event),
+        Some(Ok(())) => Ok((event, outcomes)),
         Some(Err(why)) => Err(why),
         // It was forgotten just now.
         None => Err(NewReason::Forgotten),

@@ -292,7 +292,40 @@ impl SessionCell {
 
     /// The session is over: what has no outcome yet gets one.
     pub(crate) fn end(&self) -> Vec<(u64, Outcome)> {
+        let outcomes = self.lock().end();
+        self.space.notify_waiters();
+        outcomes
+    }
+
+    /// As [`end`](Self::end), if the session is in no connection, and has nothing set aside; `last` looks at it
+    /// before.
+    pub(crate) fn end_if_absent(&self, last: impl FnOnce(&mut StdSession)) -> Option<Vec<(u64, Outcome)>> {
         let mut cell = self.lock();
+        if !matches!(cell.place, Place::Here(_)) || !cell.aside.is_empty() {
+            return None;
+        }
+        if let Place::Here(session) = &mut cell.place {
+            last(session);
+        }
+        let outcomes = cell.end();
+        drop(cell);
+        self.space.notify_waiters();
+        Some(outcomes)
+    }
+
+    /// Outcomes that no event tells of.
+    pub(crate) fn note_all(&self, outcomes: &[(u64, Outcome)]) {
+        let mut cell = self.lock();
+        outcomes
+            .iter()
+            .for_each(|(number, outcome)| cell.note(*number, *outcome));
+    }
+}
+
+impl Cell {
+    /// See [`SessionCell::end`].
+    fn end(&mut self) -> Vec<(u64, Outcome)> {
+        let cell = self;
         let mut outcomes = Vec::new();
         cell.with_session(|session| {
             while let Some(outcome) = session.take_outcome() {
@@ -315,13 +348,9 @@ impl SessionCell {
         }
         cell.place = Place::Gone;
         cell.wake_up();
-        drop(cell);
-        self.space.notify_waiters();
         outcomes
     }
-}
 
-impl Cell {
     fn with_session<T>(&mut self, work: impl FnOnce(&mut StdSession) -> T) -> Option<T> {
         let work = |session: &mut StdSession| {
             let result = work(session);
