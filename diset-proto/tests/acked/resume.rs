@@ -176,3 +176,57 @@ fn a_service_that_was_set_back_is_told_of_it() {
     let (memory, _) = part(client, service);
     assert_eq!(knock(memory, &mut backup.clone(), 4, true).2, CONFLICT);
 }
+
+/// The client as it was, but for some of what it keeps of itself.
+fn forged(memory: &State, changes: &[(&str, u64)]) -> Box<State> {
+    let mut record = serde_json::to_value(memory.record()).unwrap();
+    for (name, value) in changes {
+        assert!(record[name].is_u64(), "{name}");
+        record[name] = (*value).into();
+    }
+    let record = serde_json::from_value(record).unwrap();
+    Box::new(Session::restore(&record, memory.replay().clone(), DESK).unwrap())
+}
+
+#[test]
+fn a_claim_must_fit() {
+    let (client, service) = acquainted();
+    let (memory, mut kept) = part(client, service);
+    for (claim, changes) in [
+        (
+            "it has sent less than was received",
+            &[("settled", 1), ("reached", 1), ("next", 2)][..],
+        ),
+        (
+            "it knows outcomes of what was not dealt with",
+            &[("settled", 3), ("reached", 3), ("next", 4)],
+        ),
+        ("it has dealt with less than is known", &[("processed", 1)]),
+        ("it has what was never sent", &[("received", 3), ("processed", 3)]),
+    ] {
+        let (_, _, resumption) = knock(forged(&memory, changes), &mut kept, 2, true);
+        assert_eq!(resumption, CONFLICT, "PROTOCOL N-5: {claim}");
+    }
+    assert_eq!(meet(forged(&memory, &[]), &mut kept, 3).2, RESUMED);
+}
+
+#[test]
+fn the_claim_of_a_service_must_fit() {
+    for (claim, changes) in [
+        (
+            "it knows outcomes of what was not dealt with",
+            &[("settled", 3), ("reached", 3), ("next", 4)][..],
+        ),
+        ("it has what was never sent", &[("received", 3), ("processed", 3)]),
+    ] {
+        let (client, service) = acquainted();
+        let (memory, kept) = part(client, service);
+        let mut kept = Some(forged(&kept.unwrap(), changes));
+        // It takes the client's claim, but makes one that cannot be.
+        let (mut client, mut service, resumption) = knock(memory, &mut kept, 2, true);
+        if resumption != CONFLICT {
+            let seen = pass(&mut service, &mut client);
+            assert_eq!(code(&seen), Some(Code::StateConflict), "PROTOCOL N-5: {claim}");
+        }
+    }
+}
