@@ -4,6 +4,7 @@
 use super::Outcome;
 use super::sending::told_since;
 use crate::id::Trid;
+use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Inbox, Stored};
 use crate::wire::session::{Ack, Claim, Failure, Failures};
@@ -91,9 +92,11 @@ impl<I: Inbox> Receiving<I> {
             self.arriving = number;
             return Arrival::Duplicate;
         }
-        // It may fail, and there must be room for that: those that wait are told when they are kept.
-        let room = !self.failed.is_full();
-        if !room
+        // It may fail, and there must be room for that: those that wait are told when they are kept. The
+        // one that is with its handler may fail, too, and does not end this connection if it came on an
+        // earlier one.
+        let running = usize::from(self.begun > self.processed);
+        if self.failed.len() + running >= MAX_FAILURES
             || !self.inbox.put(Stored {
                 number,
                 repeated,

@@ -49,13 +49,20 @@ impl Replay for Late {
     }
 }
 
-/// Says that it is durable, or not.
+/// Says that it is durable, or not; and that it has kept everything, or nothing.
 #[derive(Debug, Clone)]
-struct Kept(bool);
+struct Kept {
+    durable: bool,
+    lags: bool,
+}
 
 impl Inbox for Kept {
+    fn kept(&self) -> (u64, u64) {
+        if self.lags { (0, 0) } else { (u64::MAX, u64::MAX) }
+    }
+
     fn is_durable(&self) -> bool {
-        self.0
+        self.durable
     }
 }
 
@@ -69,7 +76,7 @@ const FIRST: Resume = Resume {
 fn session(durable: bool) -> Tested {
     let store = FixedReplay::new([0; 512]);
     let kept = u64::MAX;
-    Session::new(Late { store, kept }, Kept(durable))
+    Session::new(Late { store, kept }, Kept { durable, lags: false })
 }
 
 fn open(durable: bool) -> Tested {
@@ -278,6 +285,43 @@ fn no_message_begins_when_its_failure_could_not_be_remembered() {
         .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
         .unwrap();
     assert!(session.begin(5));
+}
+
+/// PROTOCOL: a handler that goes on behind its connection may fail, and then the message
+/// behind it, too. None comes whose outcome would be forgotten: it would be handled once more.
+#[test]
+fn no_message_comes_whose_failure_could_not_be_remembered() {
+    let mut session = open(false);
+    session.inbox_mut().lags = true;
+    let claim = Claim {
+        sent: 6,
+        ..Claim::default()
+    };
+    let next = |session: &mut Tested, number: u8| {
+        session.detach();
+        let request = returns(token(number), claim.clone());
+        session
+            .welcome(&request, Trid::new(2), true, token(number + 1))
+            .unwrap();
+        session.answer().unwrap();
+        session.confirm_handshake();
+    };
+    for number in 1..=4 {
+        let repeated = false;
+        assert_eq!(session.arrive(message()), Arrival::New { number, repeated });
+        assert!(session.begin(number));
+        next(&mut session, u8::try_from(number).unwrap());
+        assert!((0..number).all(|_| session.arrive(message()) == Arrival::Duplicate));
+        if number < 4 {
+            session.settle(number, Outcome::Failed(Code::HandlerFailed));
+        }
+    }
+    assert_eq!(session.arrive(message()), Arrival::NoRoom, "4 may fail");
+    session.settle(4, Outcome::Failed(Code::HandlerFailed));
+    assert_eq!(session.processed(), 4);
+    session.inbox_mut().lags = false;
+    next(&mut session, 5);
+    assert!(matches!(session.arrive(message()), Arrival::New { number: 5, .. }) && session.begin(5));
 }
 
 fn shows(session: &mut Tested, shown: u8, trid: u64, made: u8) -> Result<(), NewReason> {

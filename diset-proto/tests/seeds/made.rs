@@ -434,5 +434,11 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "goes-on-without-having-been-asked",
         "02 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 06 00 00 00 00 00 00 05 10 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03",
     ),
+    (
+        "sessions",
+        "handlers-that-fail-on-later-connections",
+        "fd 8d 01 00 1b 95 01 02 13 17 96 13 3a 13 17 13 96 53 17 00 96 13 3a 13 17 13 96 53 17 00 00 02 13 17 96 13 \
+         13 13",
+    ),
     ("sessions", "read-and-not-confirmed", "ac 13 8e 15 8e 13 17 20 13"),
 ];
