@@ -168,25 +168,42 @@ struct Batch {
 impl Work {
     fn run(&mut self) {
         while let Some((batch, job)) = self.next() {
-            let Err(mut error) = self.commit(&batch, job) else {
-                continue;
-            };
-            // Nothing more is collected before this is in the file: it stays in order, and bounded.
-            let mut wait = RETRY.0;
-            while self.retry_after(wait, error) {
-                wait = (wait * 2).min(RETRY.1);
-                match self.commit(&batch, None) {
-                    Ok(()) => {
-                        self.recovered();
-                        break;
-                    }
-                    Err(again) => error = again,
-                }
+            let written = self.commit(&batch, job);
+            if let Err(error) = written
+                && !self.insist(&batch, error)
+            {
+                break;
             }
         }
         *lock(&self.database) = None;
         self.shared.progress.send_modify(|progress| progress.closed = true);
-        lock(&self.shared.journal).jobs.clear();
+        let mut journal = lock(&self.shared.journal);
+        // Also when a failure has ended this: what comes now is too late.
+        journal.closing = true;
+        journal.jobs.clear();
+        journal.changed = Vec::new();
+    }
+
+    /// Tries again to write what could not be written, until it is in the file: nothing more is collected
+    /// before, so it stays in order, and bounded. When the store is closed it tries once more; false when it
+    /// has failed, and nothing may be written behind the gap.
+    fn insist(&mut self, batch: &Batch, mut error: StoreError) -> bool {
+        let mut wait = RETRY.0;
+        loop {
+            let is_last = !self.retry_after(wait, &error);
+            wait = (wait * 2).min(RETRY.1);
+            match self.commit(batch, None) {
+                Ok(()) => {
+                    self.recovered();
+                    return true;
+                }
+                Err(error) if is_last => {
+                    tracing::error!(%error, "the store is closed, and what waited is not kept");
+                    return false;
+                }
+                Err(again) => error = again,
+            }
+        }
     }
 
     /// Waits for something to do; `None` when the store is closed.
@@ -319,9 +336,8 @@ impl Work {
         }
     }
 
-    /// Says what is wrong and waits, while jobs are answered. False when the store is closed, and what waits
-    /// is lost.
-    fn retry_after(&mut self, wait: Duration, error: StoreError) -> bool {
+    /// Says what is wrong and waits, while jobs are answered. False when the store is being closed.
+    fn retry_after(&mut self, wait: Duration, error: &StoreError) -> bool {
         if self.told.is_none_or(|told| told.elapsed() >= TELL) {
             tracing::error!(%error, "the store keeps nothing just now, and tries again");
             self.told = Some(Instant::now());
@@ -331,7 +347,6 @@ impl Work {
         loop {
             let mut journal = lock(&self.shared.journal);
             if journal.closing {
-                tracing::error!(%error, "the store is closed, and what waited is not kept");
                 return false;
             }
             let left = until.saturating_duration_since(Instant::now());

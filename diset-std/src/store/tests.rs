@@ -194,6 +194,26 @@ async fn a_disk_that_stays_full_holds_up_who_sends() {
     assert_eq!(kept.await, Err(StoreError::Closed));
 }
 
+/// What could not be written is tried once more when the store is closed, before what came later.
+#[tokio::test]
+async fn closing_leaves_no_gap() {
+    let disk = Disk::new();
+    let (store, _) = disk.open(StoreBounds::default());
+    let mut session = begin(&store);
+    disk.full.store(true, SeqCst);
+    assert!(session.inbox_mut().put(stored(1, b"one")));
+    seal(&session);
+    until(&store, Some(StoreError::DiskFull)).await;
+    assert!(session.inbox_mut().put(stored(2, b"two")));
+    seal(&session);
+    disk.full.store(false, SeqCst);
+    drop((store, session));
+    let (_store, mut sessions) = disk.open(StoreBounds::default());
+    let unhandled = sessions.pop().expect("a session").unhandled;
+    let numbers: Vec<_> = unhandled.iter().map(|message| message.number).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
 /// What is handled before it was written leaves nothing in the file.
 #[tokio::test]
 async fn what_undoes_itself_is_not_written() {
