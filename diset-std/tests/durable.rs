@@ -3,9 +3,10 @@
 mod common;
 
 use core::time::Duration;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use common::{LIMIT, Ping, PingPong, QUICK, TestResult, World, within};
+use common::{LIMIT, Ping, PingPong, QUICK, TestResult, World, run, within};
 use diset_std::{Client, Outcome, Resumption, Service};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -87,5 +88,72 @@ async fn a_session_goes_on_after_a_restart() -> TestResult {
     assert_eq!(*seen.lock().expect("a log"), (0..10).collect::<Vec<_>>());
     client.close().await;
     again.abort();
+    Ok(())
+}
+
+/// A service that lets its first messages through `gate` alone.
+fn gated(file: &Path, seen: &Arc<Mutex<Vec<i64>>>, began: &Arc<Semaphore>, gate: &Arc<Semaphore>) -> Service<PingPong> {
+    let (log, began, gate) = (Arc::clone(seen), Arc::clone(began), Arc::clone(gate));
+    Service::new(PingPong)
+        .durable(file)
+        .drain_time(Duration::ZERO)
+        .on(move |_, ping: Ping| {
+            let (log, began, gate) = (Arc::clone(&log), Arc::clone(&began), Arc::clone(&gate));
+            async move {
+                began.add_permits(1);
+                gate.acquire().await?.forget();
+                log.lock().expect("a log").push(ping.id);
+                Ok(())
+            }
+        })
+}
+
+/// A message that the last process had received, and whose handler runs when this one is stopped, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_an_old_message_is_handled_is_not_its_failure() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sessions.redb");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (began, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let service = || gated(&file, &seen, &began, &gate);
+    let running = world.serve(service()).await?;
+    let port = running.port();
+    let client = world.client(PingPong, &running, "alice")?.connect().await?;
+    let mut receipts = Vec::new();
+    for id in 0..3 {
+        let receipt = client.send_acked(&Ping { id }).await?;
+        assert_eq!(within("received", receipt.received()).await?, Outcome::Ok);
+        receipts.push(receipt);
+    }
+    within("its handler", began.acquire()).await?.forget();
+    running.stop().await;
+    for permits in [0, 3] {
+        gate.add_permits(permits);
+        let bound = tokio::time::timeout(LIMIT, async {
+            loop {
+                match service().bind(("127.0.0.1", port), world.server.clone()).await {
+                    Ok(bound) => return bound,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await?;
+        let running = run(bound);
+        within("its handler", began.acquire()).await?.forget();
+        if permits == 0 {
+            running.stop().await;
+            continue;
+        }
+        for receipt in &receipts {
+            assert_eq!(
+                within("dealt with", receipt.processed()).await?,
+                Outcome::Ok,
+                "PROTOCOL Q-5"
+            );
+        }
+        running.stop().await;
+    }
+    assert_eq!(*seen.lock().expect("a log"), [0, 1, 2]);
     Ok(())
 }

@@ -107,6 +107,8 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn margin(&self) -> Option<Duration> {
         None
     }
+    /// The handler that runs has had its time after the end, and is about to be dropped.
+    fn gives_up(&self) {}
     /// The connection is over and the last handler has finished. `why` is what the peer was
     /// not told: what a handler said when it failed, or TLS.
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>>;

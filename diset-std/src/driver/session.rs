@@ -184,6 +184,7 @@ impl<A: App> Session<A> {
         if self.grace().is_some_and(|until| now >= until) {
             self.lane
                 .note("a handler did not finish in time after its connection had ended");
+            self.app.gives_up();
             if let Some(tag) = self.lane.abandon() {
                 settle_failed(&self.link, &self.app, tag, self.began, "");
             }

@@ -1,5 +1,6 @@
 //! A service's side of one connection: admission, displacement, the drop callback.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 
@@ -202,6 +203,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             args: ConnectArgs::of(proposal.args()),
             peer: self.peer.clone(),
             gone: SetOnce::new(),
+            given_up: AtomicBool::new(false),
             cell: OnceLock::new(),
             forbidden_now: OnceLock::new(),
         });
@@ -334,6 +336,12 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn margin(&self) -> Option<Duration> {
         Some(self.service.settings.margin)
+    }
+
+    fn gives_up(&self) {
+        if let Some(conn) = &self.admitted {
+            conn.0.given_up.store(true, Relaxed);
+        }
     }
 
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {

@@ -2,6 +2,7 @@
 //! are handled first on the next one (PROTOCOL ).
 
 use core::future::poll_fn;
+use core::sync::atomic::Ordering::Relaxed;
 use core::task::Poll;
 use std::sync::Arc;
 
@@ -9,40 +10,62 @@ use diset_proto::{Code, Outcome, ServiceDef};
 
 use super::conn::Conn;
 use crate::handler::{Called, Failure, HandlerResult, Told, poll_caught};
-use crate::session::{Aside, Received, SessionCell};
+use crate::session::{Aside, Received, SessionCell, TooManyFailures};
 
 /// Handles what was set aside, one after the other, as long as the session is in this connection.
 /// A message that is not dealt with ends the connection, as one that comes on it does.
 pub(super) async fn work_off<S: ServiceDef>(conn: Conn<S>, cell: Arc<SessionCell>) -> HandlerResult {
-    while let Some(aside) = cell.take_aside(&conn.0.link) {
-        // Also when it is dropped half-way, as a handler that takes too long is.
-        let mut settling = Settling {
-            cell: &cell,
-            aside: &aside,
-            outcome: Outcome::Failed(Code::HandlerFailed),
+    loop {
+        let aside = match cell.take_aside(&conn.0.link) {
+            Ok(Some(aside)) => aside,
+            Ok(None) => return Ok(()),
+            Err(TooManyFailures) => {
+                return Err(Failure::new(
+                    "too many messages have failed: they go on when the client knows",
+                ));
+            }
         };
-        let result = handle(&conn, &aside).await;
-        settling.outcome = match &result {
+        let mut settling = Settling {
+            conn: &conn,
+            cell: &cell,
+            aside: Some(aside),
+        };
+        let Some(aside) = &settling.aside else { return Ok(()) };
+        let result = handle(&conn, aside).await;
+        settling.settle(match &result {
             Ok(()) => Outcome::Ok,
             Err((code, _)) => Outcome::Failed(*code),
-        };
-        drop(settling);
+        });
         result.map_err(|(_, failure)| failure)?;
     }
-    Ok(())
 }
 
 /// Gives one message its outcome.
-struct Settling<'a> {
+struct Settling<'a, S: ServiceDef> {
+    conn: &'a Conn<S>,
     cell: &'a SessionCell,
-    aside: &'a Aside,
-    outcome: Outcome,
+    /// Until it has one.
+    aside: Option<Aside>,
 }
 
-impl Drop for Settling<'_> {
+impl<S: ServiceDef> Settling<'_, S> {
+    fn settle(&mut self, outcome: Outcome) {
+        if let Some(aside) = self.aside.take() {
+            self.cell.settle_aside(aside.began, aside.number, outcome);
+        }
+    }
+}
+
+/// Its handler did not finish: because it took too long, or because the task ends, as at the end of
+/// the process. Then the message is for the next connection, perhaps of the next process.
+impl<S: ServiceDef> Drop for Settling<'_, S> {
     fn drop(&mut self) {
-        self.cell
-            .settle_aside(self.aside.began, self.aside.number, self.outcome);
+        if self.conn.0.given_up.load(Relaxed) {
+            self.settle(Outcome::Failed(Code::HandlerFailed));
+        }
+        if let Some(aside) = self.aside.take() {
+            self.cell.put_back_aside(aside);
+        }
     }
 }
 

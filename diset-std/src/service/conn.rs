@@ -1,6 +1,7 @@
 //! One connection as a service sees it.
 
 use core::fmt;
+use core::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use diset_proto::store::Unsure;
@@ -45,6 +46,8 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) peer: String,
     /// Set when the drop callback has run.
     pub(super) gone: SetOnce<()>,
+    /// The handler that ran when it had ended has had its time.
+    pub(super) given_up: AtomicBool,
     /// Its session, once it has one.
     pub(super) cell: OnceLock<Arc<SessionCell>>,
     /// What the rules that are asked at each delivery forbid when it connects: not to be sent of what was stored.

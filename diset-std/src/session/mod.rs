@@ -93,6 +93,11 @@ pub(crate) struct Aside {
     pub(crate) message: Option<Kept>,
 }
 
+/// So many messages have failed that the peer has not confirmed that no handler may begin
+/// (PROTOCOL Q-5).
+#[derive(Debug)]
+pub(crate) struct TooManyFailures;
+
 /// Where the session is.
 #[derive(Debug)]
 enum Place {
@@ -189,14 +194,30 @@ impl SessionCell {
     }
 
     /// The next message that was set aside, when the session is in this connection; its handler begins.
-    pub(crate) fn take_aside(&self, link: &Arc<Link>) -> Option<Aside> {
+    pub(crate) fn take_aside(&self, link: &Arc<Link>) -> Result<Option<Aside>, TooManyFailures> {
         let mut cell = self.lock();
         if !matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link)) {
-            return None;
+            return Ok(None);
         }
-        let aside = cell.aside.pop_front()?;
-        cell.with_session(|session| session.began() == aside.began && session.begin(aside.number));
-        Some(aside)
+        let Some(aside) = cell.aside.pop_front() else {
+            return Ok(None);
+        };
+        // One of a former beginning has no number in this one.
+        let begins = cell.with_session(|session| session.began() != aside.began || session.begin(aside.number));
+        if begins == Some(true) {
+            return Ok(Some(aside));
+        }
+        cell.aside.push_front(aside);
+        if begins.is_none() {
+            Ok(None)
+        } else {
+            Err(TooManyFailures)
+        }
+    }
+
+    /// A message that was taken and came to no end is the next one again.
+    pub(crate) fn put_back_aside(&self, aside: Aside) {
+        self.lock().aside.push_front(aside);
     }
 
     /// A message that was set aside came to this end.
