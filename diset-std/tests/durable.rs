@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use common::{LIMIT, Ping, PingPong, QUICK, TestResult, World, run, within};
-use diset_std::{Client, Outcome, Resumption, Service};
+use diset_std::store::TransactError;
+use diset_std::{Client, Conn, Outcome, Resumption, Service};
 use tokio::sync::{Semaphore, oneshot};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,5 +156,47 @@ async fn a_stop_while_an_old_message_is_handled_is_not_its_failure() -> TestResu
         running.stop().await;
     }
     assert_eq!(*seen.lock().expect("a log"), [0, 1, 2]);
+    Ok(())
+}
+
+/// What it takes to commit with a message: a file, an acked message, and that it was not done before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_with_a_message_says_what_it_lacks() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    for durable in [false, true] {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&said);
+        let mut service = Service::new(PingPong).on(move |conn: Conn<PingPong>, _: Ping| {
+            let log = Arc::clone(&log);
+            async move {
+                for _ in 0..2 {
+                    let result = conn.transact(|_| Ok::<_, String>(())).await;
+                    log.lock().expect("a log").push(result);
+                }
+                Ok(())
+            }
+        });
+        if durable {
+            service = service.durable(folder.path().join("sessions.redb"));
+        }
+        let running = world.serve(service).await?;
+        let client = world.client(PingPong, &running, "alice")?.connect().await?;
+        client.send(&Ping { id: 1 }).await?;
+        let receipt = client.send_acked(&Ping { id: 2 }).await?;
+        assert_eq!(within("dealt with", receipt.processed()).await?, Outcome::Ok);
+        let said = core::mem::take(&mut *said.lock().expect("a log"));
+        if durable {
+            use TransactError::{NotAcked, NotThere};
+            let fits = matches!(said[..], [Err(NotAcked), Err(NotAcked), Ok(()), Err(NotThere)]);
+            assert!(fits, "{said:?}");
+        } else {
+            assert_eq!(said.len(), 4);
+            assert!(
+                said.iter().all(|result| matches!(result, Err(TransactError::NoStore))),
+                "{said:?}"
+            );
+        }
+    }
     Ok(())
 }

@@ -232,8 +232,9 @@ impl<S: ServiceDef> Conn<S> {
     /// `Ok` afterwards: an error would be the outcome that the client is told.
     ///
     /// # Errors
-    /// [`TransactError`](crate::store::TransactError): nothing of it is kept.
-    /// [`NotThere`](crate::store::TransactError::NotThere) outside of such a handler, too.
+    /// [`TransactError`](crate::store::TransactError): nothing of it is kept; only after
+    /// [`Store`](crate::store::TransactError::Store), when the commit failed, it may have been. Once for each
+    /// message: a second call says [`NotThere`](crate::store::TransactError::NotThere).
     ///
     /// # Cancel safety
     /// Not cancel safe: when the future is dropped it may be committed or not.
@@ -245,7 +246,10 @@ impl<S: ServiceDef> Conn<S> {
         F: FnOnce(&redb::WriteTransaction) -> Result<T, E> + Send + 'static,
     {
         use crate::store::TransactError;
-        let received = self.received().ok_or(TransactError::NotThere)?;
+        if self.0.service.sessions.store().is_none() {
+            return Err(TransactError::NoStore);
+        }
+        let received = self.received().ok_or(TransactError::NotAcked)?;
         let cell = self.0.cell.get().ok_or(TransactError::NotThere)?;
         let book = cell.with_session(|session| session.inbox().book().cloned()).flatten();
         let book = book.ok_or(TransactError::NotThere)?;

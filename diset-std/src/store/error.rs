@@ -10,7 +10,9 @@ use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionErro
 #[non_exhaustive]
 pub enum StoreError {
     /// Another process has it open, or another [`DurableStore`](super::DurableStore) of this one.
-    #[error("the store is in use: stop the other service that has it open, or give this one a file of its own")]
+    #[error(
+        "the store is in use: stop the other service that has it open, or give this one a file of its own; a ServiceHandle or a Conn of a service of this process that has ended may still hold it"
+    )]
     Locked,
     /// What is in the file cannot be: it was changed, cut or mixed up from outside.
     #[error(
@@ -118,7 +120,7 @@ impl From<TableError> for StoreError {
 }
 
 /// Why what a handler did was not committed. Nothing of it is kept then, and the message is not
-/// dealt with.
+/// dealt with; only after [`Store`](Self::Store) nobody knows.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransactError<E> {
@@ -131,7 +133,14 @@ pub enum TransactError<E> {
     /// The message is not in the inbox: it was dealt with before. The closure did not run.
     #[error("the message was dealt with before, or is not one of this session")]
     NotThere,
-    /// The store does not keep it.
+    /// The service has no such file.
+    #[error("this service keeps no sessions in a file: Service::durable")]
+    NoStore,
+    /// Called outside of the handler of an acked message.
+    #[error("only the handler of an acked message can commit with it; DurableStore::write commits without one")]
+    NotAcked,
+    /// The store does not say that it has kept it. When it was the commit that failed it may be in the file
+    /// all the same.
     #[error(transparent)]
     Store(StoreError),
 }
