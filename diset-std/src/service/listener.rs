@@ -79,8 +79,13 @@ pub enum BindError {
     NobodyAdmitted,
     /// The file of the sessions cannot be used.
     #[cfg(feature = "durable")]
-    #[error(transparent)]
-    Store(crate::store::StoreError),
+    #[error("cannot keep the sessions in {path}: {source}")]
+    Store {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: crate::store::StoreError,
+    },
     /// The limits do not fit together.
     #[error("the settings of the service do not fit: {0}")]
     Settings(Misuse),

@@ -82,7 +82,10 @@ impl Settings {
         };
         let bounds = super::sessions::kept::bounds(&self.sessions, &self.limits);
         let opened = crate::store::DurableStore::open(path, S::CATALOG.service(), bounds);
-        let (store, restored) = opened.map_err(BindError::Store)?;
+        let (store, restored) = opened.map_err(|source| BindError::Store {
+            path: path.display().to_string(),
+            source,
+        })?;
         let newest = store.newest_trid().number();
         sessions.restore(store, restored, crate::clock::now());
         Ok((sessions, first.max(newest.saturating_add(1))))

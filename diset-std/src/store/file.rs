@@ -25,10 +25,20 @@ impl Opener {
         let path = path.to_path_buf();
         Self {
             open: Box::new(move |make| match open_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && make => make_file(&path, cache),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && make => match make_file(&path, cache) {
+                    Err(StoreError::Io(_)) if !folder_of(&path).is_dir() => {
+                        Err(StoreError::Io("its folder does not exist: make it first".into()))
+                    }
+                    made => made,
+                },
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    Err(StoreError::Io("it is a folder: give the path of a file".into()))
+                }
                 Err(error) => Err(error.into()),
                 // One that was made here is never empty: what was in it is gone.
-                Ok(file) if file.metadata()?.len() == 0 => Err(StoreError::damaged("the file is empty")),
+                Ok(file) if file.metadata()?.len() == 0 => Err(StoreError::damaged(
+                    "the file is empty: remove it, and a new one is made",
+                )),
                 Ok(file) => open_backend(FileBackend::new(file)?, cache),
             }),
         }
@@ -93,13 +103,15 @@ fn make_tables(backend: FileBackend, cache: usize) -> Result<Database, StoreErro
     Ok(database)
 }
 
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    folder.unwrap_or_else(|| Path::new("."))
+}
+
 /// The name of the file outlives a failure of power, too.
 fn sync_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
-    }
+    File::open(folder_of(path))?.sync_all()?;
     #[cfg(not(unix))]
     let _ = path;
     Ok(())

@@ -123,10 +123,13 @@ fn damage_is_found_wherever_it_is() -> TestResult {
 #[test]
 fn a_place_where_no_file_can_be_is_told() -> TestResult {
     let directory = tempfile::tempdir()?;
-    assert!(matches!(
-        open(&directory.path().join("not/there")),
-        Err(StoreError::Io(_))
-    ));
-    assert!(matches!(open(directory.path()), Err(StoreError::Io(_))));
+    let said = |path: &Path| open(path).err().map(|error| error.to_string()).unwrap_or_default();
+    let nowhere = said(&directory.path().join("not/there"));
+    assert!(
+        nowhere.ends_with("its folder does not exist: make it first"),
+        "{nowhere}"
+    );
+    let folder = said(directory.path());
+    assert!(folder.ends_with("it is a folder: give the path of a file"), "{folder}");
     Ok(())
 }
