@@ -54,7 +54,7 @@ const TABLE: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("readin
 #[derive(Parser)]
 struct Options {
     /// How many readings are reported.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     readings: u64,
     /// How often the service is killed meanwhile.
     #[arg(long, default_value_t = 8)]
@@ -101,7 +101,7 @@ async fn serve(folder: &Path, port: u16) -> Result<(), Failed> {
             let service = conn.service();
             let store = service
                 .store()
-                .ok_or("a service with a file")
+                .ok_or("the service keeps no file")
                 .map_err(diset_std::Failure::new)?;
             conn.send(&count(&store.read()?)?).await?;
             Ok(())
@@ -164,7 +164,7 @@ async fn agent(options: &Options) -> Result<(), Failed> {
             }
             Ok(())
         })
-        .on_outcome(|_, number, outcome| println!("  reading {number} was not dealt with: {outcome}"))
+        .on_outcome(|_, number, outcome| println!("  message {number}: {outcome}"))
         .on(move |_, arrived: Arrived| {
             let answers = answers.clone();
             async move { Ok(answers.send(arrived).await?) }
