@@ -112,11 +112,11 @@ pub enum SendError {
     WrongDirection,
     /// There is no room now, try again after the peer has taken some.
     Full(Bound),
-    /// The message is longer than the peer, or the output buffer, can ever take.
+    /// The message is longer than the peer, the output buffer or the store of the session can ever take.
     TooLong,
     /// The message's own serialisation failed.
     Encode,
-    /// The peer keeps no sessions: it takes no acked messages.
+    /// There is no session: the peer or this side keeps none, or the service has forgotten it.
     NoSession,
 }
 
@@ -128,9 +128,9 @@ impl fmt::Display for SendError {
             Self::NotAgreed(verdict) => write!(f, "the peer does not share this message: {verdict}"),
             Self::WrongDirection => f.write_str("this side may not send this message"),
             Self::Full(bound) => write!(f, "no room now: {bound}"),
-            Self::TooLong => f.write_str("the message is longer than the peer's frame limit or the output buffer"),
+            Self::TooLong => f.write_str("the message is longer than the peer's frame limit, the output buffer, or all that the session may store"),
             Self::Encode => f.write_str("the message's own serialisation failed"),
-            Self::NoSession => f.write_str("the peer keeps no sessions and takes no acked messages; send it without"),
+            Self::NoSession => f.write_str("there is no session: the peer or this side keeps none, or the service has forgotten it"),
         }
     }
 }
@@ -155,7 +155,7 @@ impl fmt::Display for Bound {
         f.write_str(match self {
             Self::Output => "the output buffer is full",
             Self::Credit => "the peer has granted no more credit",
-            Self::Session => "the session stores as many messages as it may",
+            Self::Session => "the session stores as many messages or bytes as it may",
         })
     }
 }

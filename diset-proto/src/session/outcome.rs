@@ -18,7 +18,7 @@ pub enum Outcome {
     NotAgreed(Verdict),
     /// It never left: it is longer than the peer takes.
     TooLong,
-    /// It never left: it was dropped to make room for newer ones.
+    /// It never left: it was dropped, to make room for newer ones or because the session has ended.
     Skipped,
     /// It left, and nobody knows: the peer has lost the session, or takes such messages no more.
     Unknown,
@@ -31,7 +31,7 @@ impl core::fmt::Display for Outcome {
             Self::Failed(code) => write!(f, "not dealt with: {code}"),
             Self::NotAgreed(verdict) => write!(f, "not sent, the peer does not share this message: {verdict}"),
             Self::TooLong => f.write_str("not sent: longer than the peer takes"),
-            Self::Skipped => f.write_str("not sent: dropped for newer ones"),
+            Self::Skipped => f.write_str("not sent: dropped, to make room or because the session has ended"),
             Self::Unknown => f.write_str("not known: the peer has lost the session, or takes such messages no more"),
         }
     }
