@@ -359,6 +359,12 @@ impl HeapReplay {
         }
     }
 
+    /// How many messages, and how many bytes of payload, it takes.
+    #[must_use]
+    pub const fn bounds(&self) -> (usize, usize) {
+        (self.max_messages, self.max_bytes)
+    }
+
     /// The first place whose number is higher.
     fn place_after(&self, number: u64) -> usize {
         self.messages.partition_point(|message| message.number <= number)

@@ -200,3 +200,57 @@ async fn a_commit_with_a_message_says_what_it_lacks() -> TestResult {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_received_has_no_outcome_before_it_is_handled() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let service = Service::new(PingPong)
+        .durable(folder.path().join("sessions.redb"))
+        .on(move |_, _: Ping| {
+            let gate = Arc::clone(&opened);
+            async move {
+                gate.acquire().await?.forget();
+                Ok(())
+            }
+        });
+    let bound = service.bind("127.0.0.1:0", world.server.clone()).await?;
+    let port = bound.local_addr().ok_or("a port")?.port();
+    let client = Client::builder(PingPong, &format!("localhost:{port}"))
+        .tls(world.tls("alice")?)
+        .reconnect(QUICK)
+        .drain_time(Duration::ZERO)
+        .start()?;
+    // Stored before there is a session; they move into it.
+    let (first, second) = (
+        client.send_acked(&Ping { id: 1 }).await?,
+        client.send_acked(&Ping { id: 2 }).await?,
+    );
+    let running = tokio::spawn(bound.run());
+    assert_eq!(
+        within("received", second.received()).await?,
+        Outcome::Ok,
+        "PROTOCOL Q-4"
+    );
+    assert_eq!(client.stored(), 2, "PROTOCOL Q-5");
+    let mut processed = Box::pin(first.processed());
+    tokio::select! {
+        biased;
+        outcome = &mut processed => panic!("PROTOCOL Q-5: {outcome:?}"),
+        () = core::future::ready(()) => {}
+    }
+    gate.add_permits(1);
+    assert_eq!(within("handled", processed).await?, Outcome::Ok, "PROTOCOL Q-5");
+    // The second has no time to be handled: nobody knows.
+    within("the end", client.close()).await;
+    assert_eq!(
+        within("told", second.processed()).await?,
+        Outcome::Unknown,
+        "PROTOCOL Q-5"
+    );
+    assert_eq!(client.stored(), 0);
+    running.abort();
+    Ok(())
+}

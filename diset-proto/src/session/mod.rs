@@ -193,6 +193,12 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.has_outcomes()
     }
 
+    /// The messages that a durable peer has and has not dealt with: they have no outcome yet, and are stored
+    /// here no more. All others without an outcome are in the [store](Self::replay).
+    pub const fn awaited(&self) -> core::ops::RangeInclusive<u64> {
+        self.sending.awaited()
+    }
+
     /// How far the messages of this side have got.
     pub const fn delivered(&self) -> Delivered {
         self.sending.delivered()

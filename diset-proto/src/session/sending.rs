@@ -4,6 +4,8 @@
 //! Numbers here are those of this side: from 1, ascending for as long as the session object
 //! lives, also when the session begins anew. On the wire they count from `base`.
 
+use core::ops::RangeInclusive;
+
 use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
 use crate::definition::{Key, Verdict};
@@ -342,7 +344,12 @@ impl<R: Replay> Sending<R> {
 
     /// Whether there is one, as far as that is known without a look at the store.
     pub(super) fn has_outcomes(&self) -> bool {
-        !self.failed.is_empty()
+        !self.failed.is_empty() || self.forgotten.0 <= self.forgotten.1
+    }
+
+    /// Those that are stored no more as a durable peer has them, and that have no outcome.
+    pub(super) const fn awaited(&self) -> RangeInclusive<u64> {
+        self.processed.saturating_add(1)..=self.freed
     }
 
     /// What of this is claimed.

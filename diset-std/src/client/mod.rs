@@ -148,7 +148,7 @@ impl<S: ServiceDef> Client<S> {
     /// for more with the [`Receipt`], or do not.
     ///
     /// When the service has lost the session nobody knows what became of a message that was transmitted:
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_again`](Self::send_acked_again).
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_or_resend`](Self::send_acked_or_resend).
     ///
     /// # Errors
     /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the service keeps none, or this
@@ -168,7 +168,7 @@ impl<S: ServiceDef> Client<S> {
     ///
     /// # Cancel safety
     /// As [`send_acked`](Self::send_acked).
-    pub async fn send_acked_again<M: FromClient<S>>(&self, message: &M) -> Result<Receipt, SendError> {
+    pub async fn send_acked_or_resend<M: FromClient<S>>(&self, message: &M) -> Result<Receipt, SendError> {
         self.store(message, Unsure::Resend).await
     }
 
@@ -182,7 +182,8 @@ impl<S: ServiceDef> Client<S> {
         SessionCell::send_for_receipt(cell, M::NUMBER, message, unsure, tell).await
     }
 
-    /// How many acked messages of this client have no outcome yet.
+    /// How many acked messages of this client have no outcome yet, also of those that a durable service has
+    /// received.
     pub fn stored(&self) -> usize {
         self.inner.session.as_ref().map_or(0, |cell| cell.stored())
     }
@@ -200,7 +201,7 @@ impl<S: ServiceDef> Client<S> {
 
     /// Tells the service under which certificate this client will come back, so that its session goes on:
     /// before [`ClientTls::change`](crate::tls::ClientTls::change). Only needed for one with another key. Returns
-    /// for how long the service remembers it, at most `lasts`; it counts once. No time at all: the service does
+    /// for how long the service remembers it, at most `within`; it counts once. No time at all: the service does
     /// not take it, as when somebody comes under this certificate already.
     ///
     /// # Errors
@@ -209,7 +210,7 @@ impl<S: ServiceDef> Client<S> {
     ///
     /// # Cancel safety
     /// Cancel safe: the service may have been told, or not.
-    pub async fn announce_certificate(&self, next: &Certificate, lasts: Duration) -> Result<Duration, SendError> {
+    pub async fn announce_certificate(&self, next: &Certificate, within: Duration) -> Result<Duration, SendError> {
         let hash = next.public_key_sha256().ok_or(SendError::Encode)?;
         if self.resumption().is_none() {
             let connected = self.trid().is_some();
@@ -222,7 +223,7 @@ impl<S: ServiceDef> Client<S> {
         let mut remembered = self.inner.next_key.subscribe();
         let mut states = self.watch();
         states.mark_unchanged();
-        let announced = self.inner.link.with_conn(|conn| conn.announce_next_key(hash, lasts));
+        let announced = self.inner.link.with_conn(|conn| conn.announce_next_key(hash, within));
         if !matches!(announced, Some(Ok(()))) {
             return Err(SendError::NotOpen);
         }
@@ -315,9 +316,11 @@ impl<S: ServiceDef> Client<S> {
         }
     }
 
-    /// Ends the connection in order and for good: what was sent still leaves. Returns
-    /// when that is done, at most 2 s after the time of
-    /// [`drain_time`](ClientBuilder::drain_time).
+    /// Ends the connection in order and for good: what was sent still leaves, and acked messages are waited
+    /// for until each has its outcome. Returns when that is done, at most 2 s after the time of
+    /// [`drain_time`](ClientBuilder::drain_time). Acked messages that have none by then get it now:
+    /// [`Outcome::Skipped`](crate::Outcome::Skipped) if they never left, else
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown).
     ///
     /// Does not wait for itself when called from one of the client's own handlers: there
     /// call [`stop`](Self::stop).

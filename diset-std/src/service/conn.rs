@@ -75,7 +75,7 @@ impl<S: ServiceDef> Conn<S> {
     /// for more with the [`Receipt`], or do not.
     ///
     /// When the service loses the session nobody knows what became of a message that was transmitted:
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_again`](Self::send_acked_again).
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_or_resend`](Self::send_acked_or_resend).
     ///
     /// # Errors
     /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the client keeps none.
@@ -94,7 +94,7 @@ impl<S: ServiceDef> Conn<S> {
     ///
     /// # Cancel safety
     /// As [`send_acked`](Self::send_acked).
-    pub async fn send_acked_again<M: FromService<S>>(&self, message: &M) -> Result<Receipt, SendError> {
+    pub async fn send_acked_or_resend<M: FromService<S>>(&self, message: &M) -> Result<Receipt, SendError> {
         self.store(message, Unsure::Resend).await
     }
 

@@ -74,14 +74,14 @@ impl<S: ServiceDef> ServiceHandle<S> {
     }
 
     /// As [`send_acked`](Self::send_acked), but when nobody knows what became of the message it is sent
-    /// again: see [`Conn::send_acked_again`].
+    /// again: see [`Conn::send_acked_or_resend`].
     ///
     /// # Errors
     /// As [`send_acked`](Self::send_acked).
     ///
     /// # Cancel safety
     /// As [`send_acked`](Self::send_acked).
-    pub async fn send_acked_again<M: FromService<S>>(
+    pub async fn send_acked_or_resend<M: FromService<S>>(
         &self,
         session: SessionId,
         message: &M,
@@ -112,7 +112,7 @@ impl<S: ServiceDef> ServiceHandle<S> {
         self.0.sessions.count()
     }
 
-    /// How many acked messages to this client have no outcome yet; `None` when it has no session.
+    /// How many acked messages to this client have no outcome yet, also of those that its durable inbox has; `None` when it has no session.
     pub fn stored(&self, session: SessionId) -> Option<usize> {
         self.0.sessions.find(session).map(|cell| cell.stored())
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diset_proto::store::{HeapReplay, Inbox as _, Replay};
-use diset_proto::{Catalog, Connection, Delivered, Instant, Kept, Outcome, Resumption, Session, Trid};
+use diset_proto::{Catalog, Connection, Delivered, Instant, Kept, Outcome, Session, Trid};
 use tokio::sync::Notify;
 
 pub use self::receipt::{Receipt, WaitError};
@@ -40,7 +40,8 @@ const MAX_OUTCOMES: usize = 1024;
 #[non_exhaustive]
 pub struct Received {
     /// The connection with which the session began. With the number it names the message: no other
-    /// message to or from this service ever has the same two.
+    /// message in this direction, to or from this service, ever has the same two. One that is sent again
+    /// in a session that has begun anew has another name there.
     pub began: Trid,
     /// The number of the message in its session and direction.
     pub number: u64,
@@ -71,16 +72,20 @@ struct Cell {
     outcomes: VecDeque<(u64, Outcome)>,
     /// Of messages up to here an outcome may have been forgotten.
     forgotten: u64,
-    /// Of messages up to here that are not stored, and were not dealt with, nobody knows.
-    lost: u64,
-    /// Nobody has looked since a connection began.
-    is_fresh: bool,
     /// Who waits for a message; by its number and a number of their own.
-    waiting: BTreeMap<(u64, u64), Waker>,
+    waiting: BTreeMap<(u64, u64), Waiting>,
     next_waiter: u64,
     /// What was received and told so, and whose handler has not begun, in order: the next connection
     /// handles it first.
     aside: VecDeque<Aside>,
+}
+
+/// One who waits for a message.
+#[derive(Debug)]
+struct Waiting {
+    waker: Waker,
+    /// Handed over, if it is not Ok: it may be forgotten before this one looks.
+    outcome: Option<Outcome>,
 }
 
 /// A message that was received on a former connection, or by a former process.
@@ -122,8 +127,6 @@ impl SessionCell {
                 delivered: Delivered::default(),
                 outcomes: VecDeque::new(),
                 forgotten: 0,
-                lost: 0,
-                is_fresh: true,
                 waiting: BTreeMap::new(),
                 next_waiter: 0,
                 aside: VecDeque::new(),
@@ -156,20 +159,16 @@ impl SessionCell {
     /// The peer has told more, or the connection has opened. The outcomes that are not Ok, and new.
     pub(crate) fn look(&self) -> Vec<(u64, Outcome)> {
         let mut cell = self.lock();
-        let Some((delivered, resumption, outcomes, next)) = cell.with_session(|session| {
+        let Some((delivered, outcomes)) = cell.with_session(|session| {
             let mut outcomes = Vec::new();
             while let Some(outcome) = session.take_outcome() {
                 outcomes.push(outcome);
             }
-            let next = session.next_number();
-            (session.delivered(), session.resumption(), outcomes, next)
+            (session.delivered(), outcomes)
         }) else {
             return Vec::new();
         };
         cell.delivered = delivered;
-        if core::mem::take(&mut cell.is_fresh) && matches!(resumption, Some(Resumption::New { .. })) {
-            cell.lost = next.saturating_sub(1);
-        }
         for (number, outcome) in &outcomes {
             cell.note(*number, *outcome);
         }
@@ -255,7 +254,6 @@ impl SessionCell {
             // It is over: nothing is sent any more.
             return Ok(());
         };
-        cell.is_fresh = true;
         link.plug(make(session)?);
         Ok(())
     }
@@ -281,7 +279,6 @@ impl SessionCell {
         let session = cell.take()?;
         match put(session) {
             Ok(()) => {
-                cell.is_fresh = true;
                 cell.place = Place::In(Arc::clone(link));
             }
             Err(session) => cell.place = Place::Here(session),
@@ -348,10 +345,11 @@ impl Cell {
     fn end(&mut self) -> Vec<(u64, Outcome)> {
         let cell = self;
         let mut outcomes = Vec::new();
-        cell.with_session(|session| {
+        let last = cell.with_session(|session| {
             while let Some(outcome) = session.take_outcome() {
                 outcomes.push(outcome);
             }
+            outcomes.extend(session.awaited().map(|number| (number, Outcome::Unknown)));
             while let Some(number) = session.skip_oldest() {
                 outcomes.push((number, Outcome::Skipped));
             }
@@ -360,9 +358,17 @@ impl Cell {
                 session.replay_mut().remove(number);
                 outcomes.push((number, Outcome::Unknown));
             }
+            session.next_number().saturating_sub(1)
         });
         for (number, outcome) in &outcomes {
             cell.note(*number, *outcome);
+        }
+        if let Some(last) = last {
+            // Each has its outcome now.
+            cell.delivered = Delivered {
+                received: last,
+                processed: last,
+            };
         }
         if let Place::In(link) = &cell.place {
             link.with_conn(|conn| drop(conn.take_session()));
@@ -401,27 +407,30 @@ impl Cell {
             self.forgotten = self.forgotten.max(oldest);
         }
         self.outcomes.push_back((number, outcome));
-        self.wake(number);
-    }
-
-    fn wake(&mut self, number: u64) {
-        let those = self.waiting.range((number, 0)..=(number, u64::MAX));
-        those.for_each(|(_, waker)| waker.wake_by_ref());
+        for (_, waiting) in self.waiting.range_mut((number, 0)..=(number, u64::MAX)) {
+            waiting.outcome = Some(outcome);
+            waiting.waker.wake_by_ref();
+        }
     }
 
     /// Wakes those who may know more now.
     fn wake_up(&self) {
         let all = matches!(self.place, Place::Gone);
-        let through = self.delivered.received.max(self.delivered.processed).max(self.lost);
+        let through = self.delivered.received.max(self.delivered.processed);
         let those = self
             .waiting
             .iter()
             .take_while(|((number, _), _)| all || *number <= through);
-        those.for_each(|(_, waker)| waker.wake_by_ref());
+        those.for_each(|(_, waiting)| waiting.waker.wake_by_ref());
     }
 
-    /// What is known of a message.
-    fn outcome(&mut self, number: u64, all: bool) -> Option<Result<Outcome, WaitError>> {
+    /// What is known of a message; `ticket` of whom waits for it already.
+    fn outcome(&mut self, number: u64, all: bool, ticket: Option<u64>) -> Option<Result<Outcome, WaitError>> {
+        let waiting = ticket.and_then(|ticket| self.waiting.get(&(number, ticket)));
+        let is_waiting = waiting.is_some();
+        if let Some(outcome) = waiting.and_then(|waiting| waiting.outcome) {
+            return Some(Ok(outcome));
+        }
         let mut noted = self.outcomes.iter().rev();
         if let Some((_, outcome)) = noted.find(|(noted, _)| *noted == number) {
             return Some(Ok(*outcome));
@@ -432,7 +441,8 @@ impl Cell {
             self.delivered.received
         };
         if number <= through {
-            let known = number > self.forgotten;
+            // Another outcome would have been handed over.
+            let known = is_waiting || number > self.forgotten;
             return Some(if known {
                 Ok(Outcome::Ok)
             } else {
@@ -442,18 +452,20 @@ impl Cell {
         if matches!(self.place, Place::Gone) {
             return Some(Err(WaitError::Over));
         }
-        (number <= self.lost && self.is_lost(number)).then_some(Ok(Outcome::Unknown))
+        let is_over = !is_waiting && number <= self.forgotten && self.has_outcome(number);
+        is_over.then_some(Err(WaitError::TooLate))
     }
 
-    /// Whether a message is not stored any more without having come to an end. One that the peer has told
-    /// of, which nobody has [looked](SessionCell::look) at yet, has.
-    fn is_lost(&mut self, number: u64) -> bool {
-        let lost = |session: &mut StdSession| {
+    /// Whether a message has an outcome that was [looked](SessionCell::look) at.
+    fn has_outcome(&mut self, number: u64) -> bool {
+        let seen = self.delivered.processed;
+        let has_one = |session: &mut StdSession| {
             let found = session.replay().after(number.saturating_sub(1));
             let is_stored = found.is_some_and(|stored| stored.number == number);
-            !is_stored && number > session.delivered().processed && !session.has_outcomes()
+            let is_new = session.has_outcomes() || session.delivered().processed > seen;
+            !is_stored && !session.awaited().contains(&number) && !is_new
         };
-        self.with_session(lost).unwrap_or(false)
+        self.with_session(has_one).unwrap_or(false)
     }
 }
 

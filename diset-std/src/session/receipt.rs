@@ -26,10 +26,10 @@ pub struct Receipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The client was closed, or the service has forgotten the session, before there was an outcome.
-    #[error("the session is over; the message was not known to be dealt with")]
+    /// This side has ended before there was an outcome. What a file keeps goes on when it starts again.
+    #[error("this side has ended before there was an outcome; what a file keeps goes on when it starts again")]
     Over,
-    /// So many messages have failed since that this one's outcome is not remembered any more.
+    /// So many messages have not been dealt with since that this one's outcome is not remembered any more.
     #[error("asked too late: the outcome is not remembered any more")]
     TooLate,
     /// A handler has waited for 10 s. Waiting there holds up the messages behind, perhaps the very one that
@@ -47,7 +47,8 @@ impl Receipt {
     }
 
     /// Waits until the peer has the message: [`Outcome::Ok`]; or another outcome, when it has come to that.
-    /// If the peer is killed it has it no more, unless it has a durable inbox, and gets it again.
+    /// If the peer is killed it has it no more, unless it has a durable inbox, and gets it again. Not for more
+    /// than 10 s in a handler.
     ///
     /// # Errors
     /// [`WaitError`]: there will be nothing to wait for.

@@ -4,13 +4,24 @@ use core::task::{Poll, Waker};
 use std::sync::Arc;
 
 use diset_proto::store::{Replay as _, Unsure};
-use diset_proto::{Outcome, SendError};
+use diset_proto::{Bound, Outcome, SendError};
 use serde::Serialize;
 
-use super::{Place, Receipt, SessionCell, StdSession, WaitError, WhenFull, keep};
+use super::stores::Refusal;
+use super::{Place, Receipt, SessionCell, StdSession, WaitError, Waiting, WhenFull, keep};
 
 /// How often who waits for room looks for it by itself.
 const LOOK_AGAIN: core::time::Duration = core::time::Duration::from_secs(1);
+
+/// A message that the store never has room for is too long, not one too many.
+fn fitting(stored: Result<u64, SendError>, session: &StdSession) -> Result<u64, SendError> {
+    match stored {
+        Err(SendError::Full(Bound::Session)) if session.replay().refusal() == Some(Refusal::Never) => {
+            Err(SendError::TooLong)
+        }
+        stored => stored,
+    }
+}
 
 /// What a message is stored as.
 struct Storing<'m, T> {
@@ -32,13 +43,14 @@ impl SessionCell {
             Place::Here(session) => {
                 let stored = session.store(self.catalog, number, message, unsure);
                 keep(session);
-                stored
+                fitting(stored, session)
             }
             Place::In(link) => link
                 .with_conn_soon(|conn| {
                     let stored = conn.send_acked(number, message, unsure);
-                    conn.session().inspect(|session| keep(session));
-                    stored
+                    let Some(session) = conn.session() else { return stored };
+                    keep(session);
+                    fitting(stored, session)
                 })
                 .unwrap_or(Err(SendError::NotOpen)),
             Place::Gone => Err(SendError::NotOpen),
@@ -92,7 +104,12 @@ impl SessionCell {
                 return result;
             }
             let mut cell = self.lock();
-            let Some(Some(number)) = cell.with_session(StdSession::skip_oldest) else {
+            // When it is others that take the room, dropping what is here frees none.
+            let skip = |session: &mut StdSession| match session.replay().refusal() {
+                Some(Refusal::Own) => session.skip_oldest(),
+                _ => None,
+            };
+            let Some(Some(number)) = cell.with_session(skip) else {
                 return result;
             };
             cell.note(number, Outcome::Skipped);
@@ -133,7 +150,7 @@ impl SessionCell {
         waker: &Waker,
     ) -> Poll<Result<Outcome, WaitError>> {
         let mut cell = self.lock();
-        let known = cell.outcome(number, all);
+        let known = cell.outcome(number, all, *ticket);
         if let Some(known) = known {
             if let Some(ticket) = ticket.take() {
                 cell.waiting.remove(&(number, ticket));
@@ -145,7 +162,8 @@ impl SessionCell {
         if own == next {
             cell.next_waiter += 1;
         }
-        cell.waiting.insert((number, own), waker.clone());
+        let (waker, outcome) = (waker.clone(), None);
+        cell.waiting.insert((number, own), Waiting { waker, outcome });
         Poll::Pending
     }
 
@@ -153,9 +171,10 @@ impl SessionCell {
         self.lock().waiting.remove(&(number, ticket));
     }
 
-    /// How many messages have no outcome yet.
+    /// How many messages have no outcome yet: also what a durable peer has and has not dealt with.
     pub(crate) fn stored(&self) -> usize {
-        self.lock().with_session(|session| session.replay().len()).unwrap_or(0)
+        let count = |session: &mut StdSession| session.replay().len().saturating_add(session.awaited().count());
+        self.lock().with_session(count).unwrap_or(0)
     }
 
     /// Waits until all messages have an outcome.

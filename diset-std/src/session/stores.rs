@@ -66,6 +66,15 @@ enum Store {
 }
 
 impl Store {
+    /// How many messages and bytes it takes.
+    const fn bounds(&self) -> (usize, usize) {
+        match self {
+            Self::Memory(store) => store.bounds(),
+            #[cfg(feature = "durable")]
+            Self::File(store) => store.bounds(),
+        }
+    }
+
     fn inner(&self) -> &dyn Replay {
         match self {
             Self::Memory(store) => store,
@@ -90,6 +99,19 @@ pub(crate) struct Outgoing {
     budget: Option<Arc<Budget>>,
     /// What was taken of the budget.
     taken: usize,
+    /// Why the message that was to be stored last was refused.
+    refusal: Option<Refusal>,
+}
+
+/// Why a message is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is longer than all that the session may store.
+    Never,
+    /// The session stores as much as it may.
+    Own,
+    /// Others do, or what waits for the file.
+    Others,
 }
 
 impl Outgoing {
@@ -98,6 +120,7 @@ impl Outgoing {
             store: Store::Memory(store),
             budget,
             taken: 0,
+            refusal: None,
         }
     }
 
@@ -112,7 +135,23 @@ impl Outgoing {
             store: Store::File(store),
             budget,
             taken,
+            refusal: None,
         }
+    }
+
+    /// Why the message that was to be stored last was refused; `None` when it was not.
+    pub(crate) const fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// What of the session's own bounds keeps a message of this length out, if any does.
+    fn own_bound(&self, len: usize) -> Option<Refusal> {
+        let (messages, bytes) = self.store.bounds();
+        if len > bytes {
+            return Some(Refusal::Never);
+        }
+        let is_full = self.len() >= messages || self.bytes().saturating_add(len) > bytes;
+        is_full.then_some(Refusal::Own)
     }
 
     /// Gives back what is not stored any more.
@@ -129,13 +168,19 @@ impl Replay for Outgoing {
     fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
         // What was reserved before and never written does not count.
         self.settle();
+        self.refusal = self.own_bound(len);
+        if self.refusal.is_some() {
+            return None;
+        }
         let size = len.checked_add(OVERHEAD)?;
         if self.budget.as_ref().is_some_and(|budget| !budget.take(size)) {
+            self.refusal = Some(Refusal::Others);
             return None;
         }
         self.taken += size;
         let place = self.store.inner_mut().reserve(head, len);
         if place.is_none() {
+            self.refusal = Some(Refusal::Others);
             self.taken -= size;
             if let Some(budget) = &self.budget {
                 budget.give_back(size);

@@ -42,6 +42,11 @@ impl KeptReplay {
         }
     }
 
+    /// How many messages, and how many bytes of payload, it takes.
+    pub(crate) const fn bounds(&self) -> (usize, usize) {
+        self.memory.bounds()
+    }
+
     /// Puts back what is in the file. False when it does not fit.
     pub(super) fn put_back(&mut self, message: Stored<'_>) -> bool {
         let Some(place) = self.memory.reserve(message, message.payload.len()) else {

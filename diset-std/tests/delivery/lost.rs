@@ -47,7 +47,7 @@ async fn a_service_that_lost_its_sessions_makes_reports_and_repeats() -> TestRes
     let done = client.send_acked(&Ping { id: 1 }).await?;
     assert_eq!(within("the first", done.processed()).await?, Outcome::Ok);
     let report = client.send_acked(&Ping { id: 2 }).await?;
-    let resend = client.send_acked_again(&Ping { id: 3 }).await?;
+    let resend = client.send_acked_or_resend(&Ping { id: 3 }).await?;
     within("received", resend.received()).await?;
     assert_eq!((seen.next().await, seen.next().await), ((1, false), (2, false)));
     // It ends at once, as if killed, and takes its sessions with it.
@@ -118,7 +118,7 @@ async fn a_client_that_lost_its_session_begins_anew_as_first() -> TestResult {
     let conn = conn_of(&running, &before).await;
     let session = conn.session();
     let report = conn.send_acked(&Pong { id: 1 }).await?;
-    let resend = conn.send_acked_again(&Pong { id: 2 }).await?;
+    let resend = conn.send_acked_or_resend(&Pong { id: 2 }).await?;
     assert_eq!(seen.next().await, (1, false));
     within("received", resend.received()).await?;
     // Its process ends and starts again: another object under the same key and identity.

@@ -11,6 +11,7 @@ mod bounds;
 mod keys;
 mod late;
 mod lost;
+mod many;
 mod outcomes;
 mod strangers;
 mod takeover;

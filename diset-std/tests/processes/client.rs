@@ -63,7 +63,7 @@ async fn produce(
 ) {
     for id in 1.. {
         let receipt = if id % 2 == 0 {
-            service.send_acked_again(session, &Pong { id }).await
+            service.send_acked_or_resend(session, &Pong { id }).await
         } else {
             service.send_acked(session, &Pong { id }).await
         };
