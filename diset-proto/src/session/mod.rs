@@ -193,8 +193,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.has_outcomes()
     }
 
-    /// The messages that a durable peer has and has not dealt with: they have no outcome yet, and are stored
-    /// here no more. All others without an outcome are in the [store](Self::replay).
+    /// The messages without an outcome that a durable peer has; all others are in the [store](Self::replay).
     pub const fn awaited(&self) -> core::ops::RangeInclusive<u64> {
         self.sending.awaited()
     }
@@ -253,8 +252,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.receiving.processed
     }
 
-    /// The connection with which it began: together with a message's number a name that no other
-    /// message of the service ever has.
+    /// The connection with which it began: with a message's number a name unique in its direction.
     pub const fn began(&self) -> Trid {
         self.began
     }

@@ -390,6 +390,9 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// [`BadSettings`] for settings that can never work.
     pub fn start(self) -> Result<Client<S>, BadSettings> {
         self.settings.engine::<S>(None)?;
+        if self.settings.session.is_some_and(|session| session.messages == 0) {
+            return Err(BadSettings::EmptyStore);
+        }
         let target = target(self.address, self.security, self.server_name)?;
         let stop = Arc::new(Stop {
             asked: watch::Sender::new(false),

@@ -113,6 +113,9 @@ pub enum BadSettings {
     /// Not a name of a service.
     #[error("`{0}` is not the name of a service: write System/Name, of letters, digits, _, - and .")]
     Service(String),
+    /// A session that stores nothing.
+    #[error("a session must store at least one message: give store(…) more, or call without_session()")]
+    EmptyStore,
     /// Limits or arguments.
     #[error("{0}")]
     Misuse(Misuse),

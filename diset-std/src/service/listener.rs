@@ -86,6 +86,9 @@ pub enum BindError {
         /// What is wrong with it.
         source: crate::store::StoreError,
     },
+    /// A session would store nothing.
+    #[error("a session must store at least one message: give SessionSettings::store more")]
+    EmptyStore,
     /// The limits do not fit together.
     #[error("the settings of the service do not fit: {0}")]
     Settings(Misuse),

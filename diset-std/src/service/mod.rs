@@ -333,6 +333,9 @@ impl<S: ServiceDef> Service<S> {
     }
 
     fn listen(self, listener: Listener, security: Security) -> Result<BoundService<S>, BindError> {
+        if self.settings.sessions.messages == 0 {
+            return Err(BindError::EmptyStore);
+        }
         let service = Shared::new(self.handlers, self.callbacks, self.rules, self.settings)?;
         BoundService::new(listener, security, service)
     }

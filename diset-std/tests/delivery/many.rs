@@ -1,8 +1,18 @@
 //! Outcomes of more messages than are remembered, and messages that the store never has room for.
 
-use diset_std::{Client, Outcome, SendError, SessionSettings, WaitError, WhenFull};
+use diset_std::{BindError, Client, Outcome, SendError, SessionSettings, WaitError, WhenFull};
 
 use crate::common::*;
+
+#[tokio::test]
+async fn a_store_for_no_message_is_refused() -> TestResult {
+    let world = World::new()?;
+    let none = SessionSettings::default().store(0, 1 << 20);
+    assert!(absent(&world, none).is_err());
+    let bound = answering().sessions(none).bind("127.0.0.1:0", world.server.clone());
+    assert!(matches!(bound.await, Err(BindError::EmptyStore)));
+    Ok(())
+}
 
 /// A client that is never connected, with such a store.
 fn absent(world: &World, settings: SessionSettings) -> Result<Client<PingPong>, Box<dyn core::error::Error>> {
