@@ -374,6 +374,7 @@ mod tests {
             gone: SetOnce::new(),
             cell: OnceLock::new(),
             forbidden_now: OnceLock::new(),
+            given_up: core::sync::atomic::AtomicBool::new(false),
         });
         service.registry.take_place(&conn.session(), HERE).expect("a place");
         assert!(service.registry.insert(joining, &conn).is_ok(), "it is the newest");
