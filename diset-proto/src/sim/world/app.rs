@@ -169,7 +169,7 @@ pub enum Fault {
     Sync,
 }
 
-/// What handles the messages of a [`World`].
+/// What handles the messages of a [`World`](super::World).
 pub trait App {
     /// A message has come.
     fn handle(&mut self, now: Instant, who: Who, message: &Arrived<'_>) -> Handling;
