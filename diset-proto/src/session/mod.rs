@@ -178,7 +178,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// given their numbers and outcomes: [`Outcome::NotAgreed`], or [`Outcome::Unknown`] of what has left before.
     /// For a service that has just [welcomed](Self::welcome) a client, before the acceptance.
     pub fn retract(&mut self, forbidden: impl Fn(Key) -> bool, told: impl FnMut(u64, Outcome)) {
-        self.sending.retract(forbidden, told);
+        let resent = self.sending.retract(forbidden, told);
+        if let Some(Resumption::Resumed { replayed }) = &mut self.resumption {
+            *replayed = replayed.saturating_sub(resent);
+        }
     }
 
     /// The next outcome that is not Ok, with the number of its message. Ask until there is none,

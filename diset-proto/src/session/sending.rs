@@ -133,12 +133,13 @@ impl<R: Replay> Sending<R> {
     }
 
     /// Takes out what must not be sent any more, and tells its outcome: of what has left nobody knows.
-    pub(super) fn retract(&mut self, forbidden: impl Fn(Key) -> bool, mut told: impl FnMut(u64, Outcome)) {
-        let mut last = self.received;
+    pub(super) fn retract(&mut self, forbidden: impl Fn(Key) -> bool, mut told: impl FnMut(u64, Outcome)) -> u64 {
+        let (mut last, mut resent) = (self.received, 0);
         while let Some(stored) = self.replay.after(last) {
             last = stored.number;
             if forbidden(stored.key) && !self.is_lost(&stored) {
                 let left = stored.repeated || last <= self.sent;
+                resent += u64::from(last <= self.sent);
                 self.replay.remove(last);
                 told(
                     last,
@@ -150,6 +151,7 @@ impl<R: Replay> Sending<R> {
                 );
             }
         }
+        resent
     }
 
     /// Whether a message waits that was not transmitted on this connection, kept or not.
