@@ -56,6 +56,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     session: Option<SessionId>,
     /// The name that it had until this connection.
     former: Option<SessionId>,
+    /// Outcomes of stored messages that its rights forbid now, to be told: not under the lock of the link.
+    retracted: Vec<(u64, Outcome)>,
 }
 
 /// One of the connections that a service may have.
@@ -90,6 +92,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             cell: None,
             session: None,
             former: None,
+            retracted: Vec::new(),
         }
     }
 }
@@ -122,12 +125,24 @@ impl<S: ServiceDef> ServiceApp<S> {
         }
         let older = registry.insert(self.joining, conn).ok()?;
         // Under another key it is the same client all the same (PROTOCOL N-8).
-        let former = self.former.take().and_then(|former| registry.find_session(former));
-        for displaced in older.displaced.iter().chain(&former) {
-            tracing::info!(older = %displaced.trid(), newer = %conn.trid(), "displaced");
-            displaced.0.link.disconnect(Notice::new(Code::Displaced));
+        let former = self.former.take().map(|former| registry.older(former));
+        let mut leaving = Vec::new();
+        for older in [Some(older), former].into_iter().flatten() {
+            if let Some(displaced) = older.displaced {
+                tracing::info!(older = %displaced.trid(), newer = %conn.trid(), "displaced");
+                displaced.0.link.disconnect(Notice::new(Code::Displaced));
+            }
+            leaving.extend(older.leaving);
         }
-        Some(older.leaving.into_iter().chain(former).collect())
+        Some(leaving)
+    }
+
+    /// Tells what became of stored messages that are forbidden to this client now.
+    fn tell_retracted(&mut self) {
+        let Some(session) = self.session else { return };
+        for (number, outcome) in core::mem::take(&mut self.retracted) {
+            self.service.tell_outcome(session, number, outcome);
+        }
     }
 
     /// Whether its client has gone on with a newer transport: it waits for no answer (PROTOCOL N-9).
@@ -254,9 +269,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     outcomes,
                     former,
                 } = entered;
-                for (number, outcome) in outcomes {
-                    self.service.tell_outcome(entrance.id, number, outcome);
-                }
+                self.retracted = outcomes;
                 // Set once: a client is accepted once.
                 let _ = candidate.0.cell.set(Arc::clone(&cell));
                 self.cell = Some(cell);
@@ -273,6 +286,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
         let conn = self.admitted.clone()?;
+        self.tell_retracted();
         tracing::info!(%trid, identity = %conn.identity(), peer = self.peer, "connected");
         let older = self.displace(&conn);
         self.service.counters.add(Counter::Live);
@@ -347,6 +361,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {
         self.candidate = None;
         self.place = None;
+        // When the connection ended before it had opened.
+        self.tell_retracted();
         if self.is_up {
             self.count(Counter::of(dropped.cause()));
         }

@@ -229,10 +229,16 @@ impl<S: ServiceDef> Registry<S> {
             return Err(Late);
         }
         let displaced = known.now.replace(conn.trid());
-        let mut leaving = known.leaving.clone();
-        let displaced = displaced.and_then(|older| live.by_trid.get(&older).cloned());
-        leaving.extend(displaced.clone());
-        Ok(Older { displaced, leaving })
+        let leaving = known.leaving.clone();
+        Ok(live.older_of(displaced, leaving))
+    }
+
+    /// The connections of a session under a name that it has no more.
+    pub(super) fn older(&self, former: SessionId) -> Older<S> {
+        let live = self.lock();
+        let known = live.by_session.get(&former);
+        let (now, leaving) = known.map_or((None, Vec::new()), |known| (known.now, known.leaving.clone()));
+        live.older_of(now, leaving)
     }
 
     /// Puts a connection in that was joining and that is not the one of its client: a copy, which displaces
@@ -299,6 +305,13 @@ impl<S: ServiceDef> Registry<S> {
 }
 
 impl<S: ServiceDef> Live<S> {
+    /// The one that is open, and with it those whose drop callbacks have not run to their end.
+    fn older_of(&self, open: Option<Trid>, mut leaving: Vec<Conn<S>>) -> Older<S> {
+        let displaced = open.and_then(|open| self.by_trid.get(&open).cloned());
+        leaving.extend(displaced.clone());
+        Older { displaced, leaving }
+    }
+
     fn open(&self, session: &Session<S>) -> Option<Conn<S>> {
         self.by_trid.get(&session.now?).cloned()
     }

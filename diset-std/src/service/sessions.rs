@@ -162,8 +162,7 @@ impl Sessions {
         if let Some(entry) = known.by_id.get(&id) {
             return Some(Arc::clone(&entry.cell));
         }
-        let own = known.by_principal.get(&id.principal).map_or(0, |owner| owner.sessions);
-        if known.by_id.len() >= self.settings.sessions || own >= self.settings.per_principal {
+        if known.by_id.len() >= self.settings.sessions || known.count_of(id.principal) >= self.settings.per_principal {
             return None;
         }
         let owner = known.owner(id.principal, &self.settings, &self.all);
@@ -203,16 +202,22 @@ impl Sessions {
             let fits = |session: &mut StdSession| session.may_welcome(request, entrance.trid, false).is_ok();
             entry.cell.with_session(fits).unwrap_or(false)
         });
-        if !welcome || until <= entrance.now || known.by_id.contains_key(&id) {
+        let has_room = known.count_of(id.principal) < self.settings.per_principal || former.principal == id.principal;
+        if !welcome || until <= entrance.now || known.by_id.contains_key(&id) || !has_room {
             return None;
         }
         known.next.remove(&id);
         let mut entry = known.by_id.remove(&former)?;
         entry.next = None;
-        #[cfg(feature = "durable")]
-        entry.cell.with_session(|session| kept::rename(session, id.principal));
+        let owner = known.owner(id.principal, &self.settings, &self.all);
+        owner.sessions += 1;
+        let budget = Arc::clone(&owner.budget);
+        entry.cell.with_session(|session| {
+            session.replay_mut().count_for(budget);
+            #[cfg(feature = "durable")]
+            kept::rename(session, id.principal);
+        });
         known.disown(former.principal);
-        known.owner(id.principal, &self.settings, &self.all).sessions += 1;
         known.by_id.insert(id, entry);
         Some(former)
     }
@@ -246,19 +251,19 @@ impl Sessions {
 
     /// Forgets those that have been away for too long: what they stored comes to an end.
     pub(super) fn sweep(&self, now: Instant) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
+        let too_long = |since: Instant| now.since(since) >= self.settings.retention;
         let over: Vec<SessionId> = {
             let mut known = self.lock();
             known.next.retain(|_, (_, until)| *until > now);
             let away = known.by_id.iter().filter(|(_, entry)| {
-                let since = entry.cell.absent_since();
-                let too_long = since.is_some_and(|since| now.since(since) >= self.settings.retention);
                 // What was told to be received is to be handled, however long its client is away.
-                too_long && !entry.cell.has_aside()
+                entry.cell.absent_since().is_some_and(too_long) && !entry.cell.has_aside()
             });
             away.map(|(id, _)| *id).collect()
         };
+        // It may have been here meanwhile.
         over.into_iter()
-            .map(|id| (id, self.forget(id).unwrap_or_default()))
+            .filter_map(|id| Some((id, self.forget_if(id, too_long)?)))
             .collect()
     }
 
@@ -270,9 +275,14 @@ impl Sessions {
     /// Forgets a session that has no connection, and has received nothing that is still to be handled; the
     /// outcomes of what it stored. `None` when there is no such one.
     pub(super) fn forget(&self, id: SessionId) -> Option<Vec<(u64, Outcome)>> {
+        self.forget_if(id, |_| true)
+    }
+
+    /// As [`forget`](Self::forget), if it has been away for `long_enough`.
+    fn forget_if(&self, id: SessionId, long_enough: impl FnOnce(Instant) -> bool) -> Option<Vec<(u64, Outcome)>> {
         let mut known = self.lock();
         // Under both locks, or a client could come in between.
-        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(|session| {
+        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(long_enough, |session| {
             #[cfg(feature = "durable")]
             kept::forget(session);
             #[cfg(not(feature = "durable"))]
@@ -327,6 +337,11 @@ impl Sessions {
 }
 
 impl Known {
+    /// How many sessions a principal has.
+    fn count_of(&self, principal: Principal) -> usize {
+        self.by_principal.get(&principal).map_or(0, |owner| owner.sessions)
+    }
+
     fn owner(&mut self, principal: Principal, settings: &SessionSettings, all: &Arc<Budget>) -> &mut Owner {
         self.by_principal.entry(principal).or_insert_with(|| Owner {
             sessions: 0,
@@ -357,23 +372,22 @@ fn put(
     fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
     enter: impl FnOnce(&mut StdSession),
 ) -> Result<Opened, NewReason> {
-    let (mut event, mut outcomes) = (None, Vec::new());
+    let mut event = None;
     let moved = cell.move_to(entrance.link, fits, |mut session| {
+        let mut outcomes = Vec::new();
         enter(&mut session);
         session.retract(entrance.forbidden, |number, outcome| outcomes.push((number, outcome)));
         match conn.accept_in_session(entrance.now, admission, Some(session)) {
             Ok(opened) => {
                 event = opened;
-                Ok(())
+                (None, outcomes)
             }
             // In another phase the engine has given the client up meanwhile.
-            Err((_, Some(session))) => Err(session),
-            Err((_, None)) => Ok(()),
+            Err((_, session)) => (session, outcomes),
         }
     });
-    cell.note_all(&outcomes);
     match moved {
-        Some(Ok(())) => Ok((event, outcomes)),
+        Some(Ok(outcomes)) => Ok((event, outcomes)),
         Some(Err(why)) => Err(why),
         // It was forgotten just now.
         None => Err(NewReason::Forgotten),

@@ -264,26 +264,30 @@ impl SessionCell {
     }
 
     /// Service: takes the session from wherever it is, looks whether `fits` takes it, and gives it to
-    /// `put`, which puts it into the engine behind `link`.
+    /// `put`, which puts it into the engine behind `link`, whose lock is held; what it gives back is the
+    /// session, if the engine did not take it, and outcomes that no event tells of. From when this returns
+    /// whoever has the cell may want the link, so its holder must not want the cell any more.
     pub(crate) fn move_to<E>(
         &self,
         link: &Arc<Link>,
         fits: impl FnOnce(&mut StdSession) -> Result<(), E>,
-        put: impl FnOnce(Box<StdSession>) -> Result<(), Box<StdSession>>,
-    ) -> Option<Result<(), E>> {
+        put: impl FnOnce(Box<StdSession>) -> (Option<Box<StdSession>>, Vec<(u64, Outcome)>),
+    ) -> Option<Result<Vec<(u64, Outcome)>, E>> {
         let mut cell = self.lock();
         match cell.with_session(fits)? {
             Ok(()) => {}
             Err(error) => return Some(Err(error)),
         }
         let session = cell.take()?;
-        match put(session) {
-            Ok(()) => {
-                cell.place = Place::In(Arc::clone(link));
-            }
-            Err(session) => cell.place = Place::Here(session),
+        let (back, outcomes) = put(session);
+        cell.place = match back {
+            None => Place::In(Arc::clone(link)),
+            Some(session) => Place::Here(session),
+        };
+        for (number, outcome) in &outcomes {
+            cell.note(*number, *outcome);
         }
-        Some(Ok(()))
+        Some(Ok(outcomes))
     }
 
     /// The connection is over: the session comes back, if it is still there. Whether it was.
@@ -315,11 +319,15 @@ impl SessionCell {
         outcomes
     }
 
-    /// As [`end`](Self::end), if the session is in no connection, and has nothing set aside; `last` looks at it
-    /// before.
-    pub(crate) fn end_if_absent(&self, last: impl FnOnce(&mut StdSession)) -> Option<Vec<(u64, Outcome)>> {
+    /// As [`end`](Self::end), if the session is in no connection, since a time that is `long_enough` ago, and has
+    /// nothing set aside; `last` looks at it before.
+    pub(crate) fn end_if_absent(
+        &self,
+        long_enough: impl FnOnce(Instant) -> bool,
+        last: impl FnOnce(&mut StdSession),
+    ) -> Option<Vec<(u64, Outcome)>> {
         let mut cell = self.lock();
-        if !matches!(cell.place, Place::Here(_)) || !cell.aside.is_empty() {
+        if !matches!(cell.place, Place::Here(_)) || !cell.aside.is_empty() || !long_enough(cell.left) {
             return None;
         }
         if let Place::Here(session) = &mut cell.place {
@@ -329,14 +337,6 @@ impl SessionCell {
         drop(cell);
         self.space.notify_waiters();
         Some(outcomes)
-    }
-
-    /// Outcomes that no event tells of.
-    pub(crate) fn note_all(&self, outcomes: &[(u64, Outcome)]) {
-        let mut cell = self.lock();
-        outcomes
-            .iter()
-            .for_each(|(number, outcome)| cell.note(*number, *outcome));
     }
 }
 

@@ -41,7 +41,6 @@ impl Budget {
         false
     }
 
-    #[cfg(feature = "durable")]
     fn take_anyway(&self, bytes: usize) {
         self.taken.fetch_add(bytes, Relaxed);
         if let Some(parent) = &self.parent {
@@ -121,6 +120,14 @@ impl Outgoing {
             budget,
             taken: 0,
             refusal: None,
+        }
+    }
+
+    /// Counts for this budget from now on, also when that is more than it has left.
+    pub(crate) fn count_for(&mut self, budget: Arc<Budget>) {
+        budget.take_anyway(self.taken);
+        if let Some(before) = self.budget.replace(budget) {
+            before.give_back(self.taken);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Sending to whoever is not there: before the first connection, in between, and at the end.
 
-use diset_std::{Client, NewReason, Outcome, Resumption, SendError, Service, Verdict};
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+
+use diset_std::{Client, NewReason, Outcome, Resumption, Rule, SendError, Service, ServiceHandle, Verdict};
 use tokio::net::TcpListener;
 
 use crate::common::*;
@@ -254,5 +257,43 @@ async fn without_a_session_on_one_side_plain_messages_go_on() -> TestResult {
     assert!(generic.verdicts().contains(&(String::from("Ping"), Verdict::Same)));
     assert_eq!(generic.resumption(), None);
     generic.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forbidden_by_now_does_not_leave_and_its_outcome_may_be_looked_into() -> TestResult {
+    let world = World::new()?;
+    let (is_allowed, known) = (Arc::new(AtomicBool::new(true)), Arc::new(OnceLock::new()));
+    let (allowed, handle) = (Arc::clone(&is_allowed), Arc::clone(&known));
+    let (log, mut seen) = log();
+    let service = answering()
+        .allow::<Pong>(Rule::at_delivery(move |_| allowed.load(SeqCst)))
+        // It asks the session that is being opened.
+        .on_outcome(move |session, number, outcome| {
+            let stored = handle
+                .get()
+                .and_then(|handle: &ServiceHandle<_>| handle.stored(session));
+            log.add((number, outcome, stored));
+        });
+    let running = world.serve(service).await?;
+    let _ = known.set(running.handle.clone());
+    let certificate = world.ca.client("device")?;
+    let mut hand = Hand::open(&world, &running.address, &certificate, session()).await?;
+    let id = running.handle.connections().first().ok_or("a connection")?.session();
+    let kept = hand.leave();
+    drop(hand);
+    within("away", async {
+        while running.handle.sessions() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let receipt = running.handle.send_acked(id, &Pong { id: 42 }).await?;
+    is_allowed.store(false, SeqCst);
+    let again = within("let in", Hand::open(&world, &running.address, &certificate, kept)).await?;
+    let forbidden = Outcome::NotAgreed(Verdict::Forbidden);
+    assert_eq!(seen.next().await, (1, forbidden, Some(0)), "PROTOCOL M-5, Q-5");
+    assert_eq!(within("an outcome", receipt.processed()).await?, forbidden);
+    assert_eq!(again.pongs, Vec::<i64>::new());
     Ok(())
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_std::tls::{Certificate, ClientTls};
-use diset_std::{Client, NewReason, Outcome, Resumption};
+use diset_std::{Client, Identity, NewReason, Outcome, Resumption};
 use tokio::sync::Semaphore;
 
 use crate::common::*;
@@ -187,5 +187,75 @@ async fn the_older_connection_under_the_former_key_is_displaced() -> TestResult 
     for expected in [("ends", 1), ("begins", 2), ("ends", 2)] {
         assert_eq!(seen.next().await, expected, "PROTOCOL D-2");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_callback_under_the_former_key_comes_before_messages_under_the_new_one() -> TestResult {
+    let world = World::new()?;
+    let gate = Arc::new(Semaphore::new(0));
+    let (log, mut seen) = log();
+    let (handled, waits) = (log.clone(), Arc::clone(&gate));
+    let service = diset_std::Service::new(PingPong)
+        .on(move |_, _: Ping| {
+            handled.add("handles");
+            async { Ok(()) }
+        })
+        .on_drop(move |_, _| {
+            let (log, gate) = (log.clone(), Arc::clone(&waits));
+            async move {
+                log.add("drop begins");
+                let _permit = gate.acquire().await;
+                log.add("drop ends");
+            }
+        });
+    let running = world.serve(service).await?;
+    let tls = world.tls("device")?;
+    let client = client(&running, &tls).connect().await?;
+    let next = world.ca.client("device")?;
+    within("remembered", client.announce_certificate(&next, HOUR)).await?;
+    tls.change(|tls| tls.certificate(next.clone()))?;
+    // The older connection is over before the newer one comes; its drop callback is not.
+    let before = client.trid();
+    client.cut();
+    assert_eq!(seen.next().await, "drop begins");
+    until(&client, "back", |_| client.trid().is_some() && client.trid() != before).await;
+    assert!(is_resumed(client.resumption()), "PROTOCOL N-8");
+    let receipt = client.send_acked(&Ping { id: 1 }).await?;
+    within("received", receipt.received()).await?;
+    gate.add_permits(2);
+    for expected in ["drop ends", "handles"] {
+        assert_eq!(seen.next().await, expected, "PROTOCOL D-2");
+    }
+    client.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_principal_gets_no_more_sessions_by_other_keys() -> TestResult {
+    let world = World::new()?;
+    let settings = diset_std::SessionSettings::default().sessions_per_principal(1);
+    let running = world.serve(answering().sessions(settings)).await?;
+    let theirs = world.ca.client("b")?;
+    let owner = ClientTls::new(theirs.clone(), world.ca.authorities())?;
+    let owner = client(&running, &owner)
+        .identity(Identity::from_bytes([200; 16]))
+        .connect()
+        .await?;
+    let tls = world.tls("a")?;
+    let mover = client(&running, &tls).connect().await?;
+    within("remembered", mover.announce_certificate(&theirs, HOUR)).await?;
+    tls.change(|tls| tls.certificate(theirs.clone()))?;
+    let before = mover.trid();
+    mover.cut();
+    until(&mover, "back", |_| mover.trid().is_some() && mover.trid() != before).await;
+    let why = NewReason::NoRoom;
+    assert_eq!(mover.resumption(), Some(Resumption::New { why }), "PROTOCOL N-7");
+    assert_eq!(
+        running.handle.sessions().0,
+        2,
+        "one of each key; that of the mover waits for its own"
+    );
+    owner.close().await;
     Ok(())
 }

@@ -153,3 +153,36 @@ async fn two_clients_that_fight_over_one_identity_do_not_spin() -> TestResult {
     drop((one, other));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_session_may_be_looked_at_while_it_is_taken_over() -> TestResult {
+    const TAKEOVERS: usize = 300;
+    let world = World::new()?;
+    let running = world.serve(answering()).await?;
+    let certificate = world.ca.client("device")?;
+    let mut hand = Hand::open(&world, &running.address, &certificate, session()).await?;
+    let id = running.handle.connections().first().ok_or("a connection")?.session();
+    let mut kept = hand.leave();
+    let over = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (handle, over) = (running.handle.clone(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                while over.load(SeqCst) == 0 {
+                    std::hint::black_box(handle.stored(id));
+                }
+            })
+        })
+        .collect();
+    // Each comes while the one before is open.
+    for _ in 0..TAKEOVERS {
+        kept = within("let in", Hand::open(&world, &running.address, &certificate, kept))
+            .await?
+            .leave();
+    }
+    over.store(1, SeqCst);
+    for thread in threads {
+        thread.join().map_err(|_| "a thread panicked")?;
+    }
+    Ok(())
+}
