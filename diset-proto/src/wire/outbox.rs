@@ -60,7 +60,6 @@ impl<B: Storage> Outbox<B> {
     }
 
     /// The most bytes it can hold.
-    #[cfg(feature = "record")]
     pub(crate) fn bound(&self) -> usize {
         self.storage.bound()
     }

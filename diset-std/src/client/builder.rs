@@ -81,8 +81,8 @@ pub(super) struct Settings {
 
 impl Settings {
     /// The engine of a new connection in this session, its proposal ready. All connections have the
-    /// one identity (PROTOCOL R-6).
-    pub(super) fn engine<S: ServiceDef>(&self, session: Slot) -> Result<Engine, BadSettings> {
+    /// one identity (PROTOCOL R-6). The session comes back when the settings do not fit.
+    pub(super) fn engine<S: ServiceDef>(&self, session: Slot) -> Result<Engine, (BadSettings, Slot)> {
         let args: Vec<(&str, Arg<'_>)> = self
             .args
             .iter()
@@ -101,22 +101,42 @@ impl Settings {
                 Connection::client_in_session(now, &config, output, session)
             }
             Some(name) => {
+                let Some(service) = ServiceName::parse(name) else {
+                    return Err((BadSettings::Service(name.clone()), session));
+                };
                 let config = AdoptConfig {
-                    service: ServiceName::parse(name).ok_or_else(|| BadSettings::Service(name.clone()))?,
+                    service,
                     identity,
                     limits,
                     args: &args,
                 };
-                Connection::adopting(now, &config, output).map(|engine| engine.with_sessions(None))
+                let engine = Connection::adopting(now, &config, output);
+                engine
+                    .map(|engine| engine.with_sessions(None))
+                    .map_err(|misuse| (misuse, session))
             }
         };
-        engine.map_err(BadSettings::Misuse)
+        engine.map_err(|(misuse, session)| (BadSettings::Misuse(misuse), session))
+    }
+
+    /// The settings of its sessions, if it keeps one.
+    fn keeps(&self) -> Option<&SessionSettings> {
+        // A catalog that is only learned has no definitions that could be stored.
+        self.session.as_ref().filter(|_| self.adopts.is_none())
+    }
+
+    /// What would fail for a connection, the first one or a later one, must fail now.
+    fn check<S: ServiceDef>(&self) -> Result<(), BadSettings> {
+        if self.session.is_some_and(|session| session.messages == 0) {
+            return Err(BadSettings::EmptyStore);
+        }
+        let session = self.keeps().map(|settings| in_memory(settings, None));
+        self.engine::<S>(session).map(drop).map_err(|(bad, _)| bad)
     }
 
     /// The session of a new client.
     fn cell<S: ServiceDef>(&self) -> Option<Arc<SessionCell>> {
-        // A catalog that is only learned has no definitions that could be stored.
-        let settings = self.session.as_ref().filter(|_| self.adopts.is_none())?;
+        let settings = self.keeps()?;
         let session = in_memory(settings, None);
         Some(SessionCell::new(session, S::CATALOG, settings.when_full, true))
     }
@@ -228,7 +248,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
         self
     }
 
-    /// A connect argument, for the service's admission; at most 16, each name once.
+    /// A connect argument, for the service's admission; at most 16, each name once, about 740 bytes in all.
     pub fn arg(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.settings.args.push((name.to_owned(), value.into()));
         self
@@ -389,10 +409,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// # Errors
     /// [`BadSettings`] for settings that can never work.
     pub fn start(self) -> Result<Client<S>, BadSettings> {
-        self.settings.engine::<S>(None)?;
-        if self.settings.session.is_some_and(|session| session.messages == 0) {
-            return Err(BadSettings::EmptyStore);
-        }
+        self.settings.check::<S>()?;
         let target = target(self.address, self.security, self.server_name)?;
         let stop = Arc::new(Stop {
             asked: watch::Sender::new(false),

@@ -118,7 +118,10 @@ impl<S: ServiceDef> Supervisor<S> {
         let link = &self.client.inner.link;
         let plugged = match &self.client.inner.session {
             Some(cell) => cell.plug(link, |session| self.engine(Some(session))),
-            None => self.engine(None).map(|engine| link.plug(engine)),
+            None => self
+                .engine(None)
+                .map(|engine| link.plug(engine))
+                .map_err(|(bad, _)| bad),
         };
         if let Err(bad) = plugged {
             return (Ended::Settings(bad), None);
@@ -159,7 +162,7 @@ impl<S: ServiceDef> Supervisor<S> {
     }
 
     /// The engine of the next connection.
-    fn engine(&self, session: Slot) -> Result<Engine, BadSettings> {
+    fn engine(&self, session: Slot) -> Result<Engine, (BadSettings, Slot)> {
         let engine = self.settings.engine::<S>(session);
         #[cfg(feature = "record")]
         if let Some(recordings) = &self.settings.recordings {

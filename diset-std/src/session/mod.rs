@@ -243,19 +243,29 @@ impl SessionCell {
 
     // ── when a connection begins and ends ───────────────────────────────────────────
 
-    /// Client: the session goes into the engine that `make` makes with it, and that into the link.
+    /// Client: the session goes into the engine that `make` makes with it, and that into the link; or
+    /// stays here.
     pub(crate) fn plug<E>(
         &self,
         link: &Arc<Link>,
-        make: impl FnOnce(Box<StdSession>) -> Result<Engine, E>,
+        make: impl FnOnce(Box<StdSession>) -> Result<Engine, (E, Slot)>,
     ) -> Result<(), E> {
         let mut cell = self.lock();
-        let Place::Here(session) = core::mem::replace(&mut cell.place, Place::In(Arc::clone(link))) else {
+        let Some(session) = cell.take() else {
             // It is over: nothing is sent any more.
             return Ok(());
         };
-        link.plug(make(session)?);
-        Ok(())
+        match make(session) {
+            Ok(engine) => {
+                link.plug(engine);
+                cell.place = Place::In(Arc::clone(link));
+                Ok(())
+            }
+            Err((error, session)) => {
+                cell.place = session.map_or(Place::Gone, Place::Here);
+                Err(error)
+            }
+        }
     }
 
     /// Does something with the session, wherever it is.

@@ -6,6 +6,7 @@ mod common;
 mod hand;
 
 mod absent;
+mod arguments;
 mod basics;
 mod bounds;
 mod keys;
