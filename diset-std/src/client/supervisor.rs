@@ -24,6 +24,8 @@ pub(super) struct Supervisor<S: ServiceDef> {
     settings: Settings,
     reconnect: Reconnect,
     stop: watch::Receiver<bool>,
+    /// Why it ended, when it did so in order.
+    last: Option<Ended>,
 }
 
 impl<S: ServiceDef> Supervisor<S> {
@@ -44,6 +46,7 @@ impl<S: ServiceDef> Supervisor<S> {
             settings,
             reconnect,
             stop,
+            last: None,
         }
     }
 
@@ -75,12 +78,7 @@ impl<S: ServiceDef> Supervisor<S> {
                 }
             }
         };
-        if let Some(cell) = &self.client.inner.session {
-            for (number, outcome) in cell.end() {
-                self.callbacks.outcome(&self.client, number, outcome);
-            }
-        }
-        self.report(ClientState::Stopped(last));
+        self.last = Some(last);
     }
 
     /// One line for an attempt that failed. They are as few as the back-off lets there be attempts.
@@ -186,6 +184,19 @@ impl<S: ServiceDef> Supervisor<S> {
 
     const fn limits(&self) -> &Limits {
         &self.settings.limits
+    }
+}
+
+/// Whoever waits for an outcome or for the end must learn of it, also when the task is dropped, as with its runtime.
+impl<S: ServiceDef> Drop for Supervisor<S> {
+    fn drop(&mut self) {
+        if let Some(cell) = &self.client.inner.session {
+            for (number, outcome) in cell.end() {
+                self.callbacks.outcome(&self.client, number, outcome);
+            }
+        }
+        let last = self.last.take().unwrap_or(Ended::Closed);
+        self.report(ClientState::Stopped(last));
     }
 }
 

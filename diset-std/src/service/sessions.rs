@@ -36,6 +36,8 @@ struct Known {
     by_principal: HashMap<Principal, Owner>,
     /// Under which name a session may come back, and until when.
     next: HashMap<SessionId, (SessionId, Instant)>,
+    /// The service has ended: none begins any more.
+    is_over: bool,
 }
 
 struct Entry {
@@ -163,7 +165,7 @@ impl Sessions {
             return Some(Arc::clone(&entry.cell));
         }
         let own = known.by_principal.get(&id.principal).map_or(0, |owner| owner.sessions);
-        if known.by_id.len() >= self.settings.sessions || own >= self.settings.per_principal {
+        if known.is_over || known.by_id.len() >= self.settings.sessions || own >= self.settings.per_principal {
             return None;
         }
         let owner = known.owner(id.principal, &self.settings, &self.all);
@@ -292,7 +294,12 @@ impl Sessions {
     /// The service ends: all sessions, and what they stored, come to their end. Those in a file go on with
     /// the next process.
     pub(super) fn end(&self) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
-        let known = core::mem::take(&mut *self.lock());
+        let over = Known {
+            is_over: true,
+            ..Known::default()
+        };
+        // A connection that is told to end may still be at work.
+        let known = core::mem::replace(&mut *self.lock(), over);
         #[cfg(feature = "durable")]
         if self.store.is_some() {
             known.by_id.values().for_each(|entry| entry.cell.close());

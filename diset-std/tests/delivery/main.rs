@@ -9,6 +9,7 @@ mod absent;
 mod arguments;
 mod basics;
 mod bounds;
+mod dropped;
 mod keys;
 mod late;
 mod lost;
