@@ -167,8 +167,12 @@ impl fmt::Display for Bound {
 pub enum Misuse {
     /// The limits do not fit together.
     Limits(BadLimits),
-    /// The proposal is longer than [`MAX_HANDSHAKE_FRAME`](crate::limits::MAX_HANDSHAKE_FRAME) or the output buffer.
-    ProposalTooLong,
+    /// The proposal may become longer than [`MAX_HANDSHAKE_FRAME`](crate::limits::MAX_HANDSHAKE_FRAME) or the
+    /// output buffer takes, by so many bytes. What a client says of its session grows with time and is counted at
+    /// its longest, so that a client that gets in can also come back.
+    ProposalTooLong(usize),
+    /// A connect argument has no name, or one that another has, or there are more than 16.
+    BadArguments,
     /// The output buffer is too small for the frames this side must be able to send.
     OutputTooSmall,
     /// The call has no place in this phase of the connection.
@@ -181,9 +185,14 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limits(bad) => write!(f, "the limits do not fit together: {bad}"),
-            Self::ProposalTooLong => f.write_str(
-                "the proposal does not fit: shorten the connect arguments (the proposal holds at most 1024 bytes)",
+            Self::ProposalTooLong(excess) => write!(
+                f,
+                "the proposal is {excess} bytes too long: shorten the connect arguments (1024 bytes hold them and all \
+                 else that a client says), or give a longer output buffer if it is below 1040 bytes",
             ),
+            Self::BadArguments => {
+                f.write_str("each connect argument needs a name of its own, and there may be 16 of them")
+            }
             Self::OutputTooSmall => f.write_str("the output buffer needs at least 768 bytes"),
             Self::WrongPhase => f.write_str("the call has no place in this phase of the connection"),
             Self::OtherType => f.write_str("the message was decoded as a type of another structure"),

@@ -4,8 +4,12 @@
 //! *inbox* what was received and is not handled yet. Both may keep more than memory does, such as
 //! on a disk or in flash: then nothing is told to the peer before it is kept (PROTOCOL Q-6).
 
+mod inbox;
+
 #[cfg(feature = "alloc")]
 use alloc::{boxed::Box, collections::VecDeque};
+
+pub use self::inbox::{StoredInbox, Waiting};
 
 use crate::definition::Key;
 use crate::id::Trid;
@@ -130,7 +134,8 @@ pub trait Inbox {
     }
 }
 
-/// An inbox that keeps nothing: what was not handled when a connection ends the peer sends again.
+/// An inbox that keeps nothing: what was not handled when a connection ends the peer sends again. One that
+/// keeps what it was given is [`StoredInbox`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Volatile;
 
@@ -143,7 +148,7 @@ const REPEATED: u8 = 2;
 
 /// A replay store in a buffer of the caller's: an array or slice on a chip, or one that grows
 /// (`GrowBuf`). A message takes 29 bytes and its payload.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FixedReplay<B> {
     buffer: B,
     /// Where the first message begins.
@@ -153,6 +158,16 @@ pub struct FixedReplay<B> {
     /// Where the one ends that is being written.
     reserved: usize,
     count: usize,
+}
+
+/// How much there is; payloads do not show.
+impl<B> core::fmt::Debug for FixedReplay<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("FixedReplay")
+            .field("messages", &self.count)
+            .field("taken", &(self.end - self.start))
+            .finish_non_exhaustive()
+    }
 }
 
 impl<B: Storage> FixedReplay<B> {

@@ -11,8 +11,8 @@ use core::time::Duration;
 
 use diset_proto::{
     Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Descriptions, Direction, Event, GrowBuf,
-    Identity, Instant, Limits, MessageOf, Notice, Phase, Proposal, Resumption, RetryAfter, ServiceDef, ServiceName,
-    Trid,
+    Identity, Instant, Limits, MessageOf, Misuse, Notice, Phase, Proposal, Resumption, RetryAfter, ServiceDef,
+    ServiceName, Trid,
 };
 
 use self::waiting::{Has, adopting, fits, memory, waiting};
@@ -185,7 +185,12 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
                 limits,
                 args: &args,
             };
-            Connection::client_in_session(Instant::ZERO, &config, room, session)
+            let keeps_session = session.is_some();
+            match Connection::client_in_session(Instant::ZERO, &config, room, session) {
+                // This client could get in and not come back: it is not let in to begin with.
+                Err((Misuse::ProposalTooLong(_), _)) if keeps_session => return None,
+                made => made.map_err(|(misuse, _)| misuse),
+            }
         }
     };
     Some(Peer::new(conn.unwrap()).take())

@@ -28,7 +28,8 @@ use crate::wire::packet::{Acceptance, Definitions, Proposal};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{Cursor, Writer};
+use crate::wire::tlv::{Cursor, NoRoom, Writer};
+use crate::wire::varint;
 
 /// What a client connects with.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ pub struct ClientConfig<'a> {
     /// What the client can take.
     pub limits: Limits,
     /// Connect arguments: names, each once, with values; at most 16, and at most about
-    /// 850 bytes in all.
+    /// 850 bytes in all, 740 with a session.
     pub args: &'a [(&'a str, Arg<'a>)],
 }
 
@@ -144,35 +145,57 @@ impl<'a> From<&AdoptConfig<'a>> for Wish<'a> {
     }
 }
 
+impl Wish<'_> {
+    fn write(&self, session: Option<&Resume>, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        Proposal::write(
+            out,
+            self.service,
+            &self.identity,
+            self.digest.as_ref(),
+            &self.limits,
+            session,
+            self.args,
+        )
+    }
+
+    /// By how many bytes the proposal is longer than a frame or the output takes. What the client says of its
+    /// session grows with time: one that gets in now must be able to come back.
+    fn excess<B: Storage>(&self, session: Option<&Resume>, out: &Outbox<B>) -> usize {
+        let longest = session.map(|_| Resume::longest());
+        let mut counting = Writer::counting();
+        // One that counts always has room.
+        let _ = self.write(longest.as_ref(), &mut counting);
+        let length = 1 + counting.len();
+        let too_long = length.saturating_sub(MAX_HANDSHAKE_FRAME as usize);
+        let no_room = (PREAMBLE.len() + varint::len(length as u64) + length).saturating_sub(out.bound());
+        too_long.max(no_room)
+    }
+}
+
 /// Puts preamble and proposal into the outbox of a new client.
 pub(super) fn propose<B: Storage>(
     wish: &Wish<'_>,
     session: Option<&Resume>,
     out: &mut Outbox<B>,
 ) -> Result<(), Misuse> {
+    let excess = wish.excess(session, out);
+    if excess > 0 {
+        return Err(Misuse::ProposalTooLong(excess));
+    }
     if !out.raw(&PREAMBLE) {
         return Err(Misuse::OutputTooSmall);
     }
     let mut valid = true;
     out.frame(Kind::Proposal.head(), 0, MAX_HANDSHAKE_FRAME, |place| {
         let mut writer = Writer::new(place);
-        Proposal::write(
-            &mut writer,
-            wish.service,
-            &wish.identity,
-            wish.digest.as_ref(),
-            &wish.limits,
-            session,
-            wish.args,
-        )
-        .map_err(|_| BodyError::<()>::NoRoom)?;
+        wish.write(session, &mut writer).map_err(|_| BodyError::<()>::NoRoom)?;
         let len = writer.len();
         valid = place.get(..len).is_some_and(|body| Proposal::read(body).is_ok());
         Ok(len)
     })
-    .map_err(|_| Misuse::ProposalTooLong)?;
+    .map_err(|_| Misuse::OutputTooSmall)?;
     // Reading it back finds arguments without a name, twice, or too many.
-    if valid { Ok(()) } else { Err(Misuse::ProposalTooLong) }
+    if valid { Ok(()) } else { Err(Misuse::BadArguments) }
 }
 
 impl Core {

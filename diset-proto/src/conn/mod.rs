@@ -111,9 +111,9 @@ impl<B: Storage> Connection<B> {
     ///
     /// # Errors
     /// [`Misuse::Limits`], [`Misuse::OutputTooSmall`] as for a service;
-    /// [`Misuse::ProposalTooLong`] when the connect arguments are too many or too long.
+    /// [`Misuse::ProposalTooLong`] or [`Misuse::BadArguments`] when the connect arguments cannot be sent.
     pub fn client(now: Instant, config: &ClientConfig<'_>, output: B) -> Result<Self, Misuse> {
-        Self::client_in_session(now, config, output, NoSession)
+        Self::client_in_session(now, config, output, NoSession).map_err(|(misuse, _)| misuse)
     }
 
     /// A client's end of a new connection that takes the service's catalog, which is

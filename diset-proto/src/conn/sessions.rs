@@ -49,18 +49,31 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// proposal is ready to be transmitted.
     ///
     /// # Errors
-    /// As [`client`](Connection::client). The session is lost then: mend the settings.
+    /// As [`client`](Connection::client); the session comes back. They do not depend on what the session has
+    /// been through: settings that once were good stay so.
     pub fn client_in_session(
         now: Instant,
         config: &ClientConfig<'_>,
         output: B,
         mut session: S,
-    ) -> Result<Self, Misuse> {
+    ) -> Result<Self, (Misuse, S)> {
+        match Self::proposing(now, config, output, &mut session) {
+            Ok((core, out)) => Ok(Self::of(core, out, session)),
+            Err(misuse) => Err((misuse, session)),
+        }
+    }
+
+    fn proposing(
+        now: Instant,
+        config: &ClientConfig<'_>,
+        output: B,
+        session: &mut S,
+    ) -> Result<(Core, Outbox<B>), Misuse> {
         let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
         let mut out = checked_output(output)?;
         let request = session.session_mut().map(Session::request);
         handshake::propose(&config.into(), request.as_ref(), &mut out)?;
-        Ok(Self::of(core, out, session))
+        Ok((core, out))
     }
 
     /// A new connection, of which no log is kept.

@@ -99,6 +99,25 @@ impl Resume {
         self.known.is_some()
     }
 
+    /// What takes the most bytes of all that a client may ever have to say.
+    pub(crate) fn longest() -> Self {
+        let failure = Failure {
+            number: u64::MAX,
+            code: Code::from_number(u16::MAX),
+        };
+        let claim = Claim {
+            settled: u64::MAX,
+            sent: u64::MAX,
+            received: u64::MAX,
+            processed: u64::MAX,
+            failed: core::iter::repeat_n(failure, MAX_FAILURES).collect(),
+        };
+        Self {
+            known: Some((Token::from_bytes([0; 16]), claim)),
+            durable: true,
+        }
+    }
+
     pub(crate) fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
         let bad = value.bad();
         let flags = value.byte()?;

@@ -141,16 +141,25 @@ impl<'f> Cursor<'f> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
-/// Writes control frames front to back into a slice.
+/// Writes control frames front to back into a slice, or only counts how long they would be.
 #[derive(Debug)]
 pub(crate) struct Writer<'b> {
-    bytes: &'b mut [u8],
+    /// `None`: it counts.
+    bytes: Option<&'b mut [u8]>,
     len: usize,
 }
 
 impl<'b> Writer<'b> {
     pub(crate) const fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, len: 0 }
+        Self {
+            bytes: Some(bytes),
+            len: 0,
+        }
+    }
+
+    /// One that writes nothing, and always has room.
+    pub(crate) const fn counting() -> Self {
+        Self { bytes: None, len: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -163,14 +172,21 @@ impl<'b> Writer<'b> {
 
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.len + bytes.len();
-        self.bytes.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+        if let Some(place) = &mut self.bytes {
+            place.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+        }
         self.len = end;
         Ok(())
     }
 
     pub(crate) fn varint(&mut self, value: u64) -> Result<(), NoRoom> {
-        let place = self.bytes.get_mut(self.len..).ok_or(NoRoom)?;
-        self.len += varint::write(value, place).ok_or(NoRoom)?;
+        self.len += match &mut self.bytes {
+            Some(bytes) => {
+                let place = bytes.get_mut(self.len..).ok_or(NoRoom)?;
+                varint::write(value, place).ok_or(NoRoom)?
+            }
+            None => varint::len(value),
+        };
         Ok(())
     }
 
@@ -192,7 +208,8 @@ impl<'b> Writer<'b> {
     /// As many of the bytes as there is room for; how many.
     #[cfg(feature = "alloc")]
     pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
-        let place = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let place = self.bytes.as_mut().and_then(|bytes| bytes.get_mut(self.len..));
+        let place = place.unwrap_or_default();
         let mut taken = 0;
         for (slot, byte) in place.iter_mut().zip(bytes) {
             *slot = *byte;
@@ -216,16 +233,18 @@ impl<'b> Writer<'b> {
     ) -> Result<(), NoRoom> {
         self.byte(tag)?;
         let start = self.len;
-        let mut inner = Writer {
-            bytes: self.bytes.get_mut(start..).ok_or(NoRoom)?,
-            len: 0,
+        let mut inner = match &mut self.bytes {
+            Some(bytes) => Writer::new(bytes.get_mut(start..).ok_or(NoRoom)?),
+            None => Writer::counting(),
         };
         write(&mut inner)?;
         let size = inner.len;
         let prefix = varint::len(size as u64);
-        let place = self.bytes.get_mut(start..start + prefix + size).ok_or(NoRoom)?;
-        place.copy_within(..size, prefix);
-        varint::write(size as u64, place).ok_or(NoRoom)?;
+        if let Some(bytes) = &mut self.bytes {
+            let place = bytes.get_mut(start..start + prefix + size).ok_or(NoRoom)?;
+            place.copy_within(..size, prefix);
+            varint::write(size as u64, place).ok_or(NoRoom)?;
+        }
         self.len = start + prefix + size;
         Ok(())
     }
@@ -268,5 +287,23 @@ mod tests {
         assert_eq!(len, 1 + 2 + 200);
         let (tag, value) = Fields::new(&bytes[..len]).next().unwrap().unwrap();
         assert_eq!((tag, value.rest()), (0x81, &[7; 200][..]));
+    }
+
+    #[test]
+    fn counting_gives_the_length_that_writing_takes() {
+        fn fields(out: &mut Writer<'_>, size: usize) -> Result<(), NoRoom> {
+            out.field(0x81, &[1; 130][..size])?;
+            out.field_with(0x02, |out| {
+                out.varint(size as u64)?;
+                out.counted(&[2; 130][..size])
+            })
+        }
+        for size in [0, 1, 126, 127, 128, 130] {
+            let (mut bytes, mut counting) = ([0; 300], Writer::counting());
+            let mut writer = Writer::new(&mut bytes);
+            fields(&mut writer, size).unwrap();
+            fields(&mut counting, size).unwrap();
+            assert_eq!(counting.len(), writer.len());
+        }
     }
 }

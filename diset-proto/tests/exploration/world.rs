@@ -25,7 +25,7 @@ pub(crate) struct Reading {
 define_service! { pub Meter = "Test/Meter"; both: [Reading] }
 
 /// An inbox of either kind. What a durable one keeps are the messages that wait at the [`App`].
-#[derive(Clone, Copy, Hash)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub(crate) struct Kind {
     pub(crate) durable: bool,
 }

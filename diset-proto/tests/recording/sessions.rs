@@ -14,6 +14,7 @@ use diset_proto::{
 use crate::support::{Log, Meter, Random, Reading};
 
 /// Keeps what it is given some time later, as one on a disk does.
+#[derive(Debug)]
 struct Slow {
     messages: HeapReplay,
     kept: u64,
@@ -70,6 +71,7 @@ impl Store for Slow {
 }
 
 /// Takes so many messages until they are handled; keeps what it is told some time later.
+#[derive(Debug)]
 struct Small {
     room: u64,
     last: u64,

@@ -22,7 +22,7 @@ pub enum ClientState {
         /// When it tries again.
         until: tokio::time::Instant,
     },
-    /// It will not connect again: it was closed, or told that it would always fail.
+    /// It will not connect again: it was closed, or told that it would always fail, or its runtime has ended.
     Stopped(Ended),
 }
 
@@ -66,8 +66,8 @@ pub enum Ended {
     /// The settings of the client do not fit.
     #[error("{0}")]
     Settings(#[from] BadSettings),
-    /// The client was closed by its program.
-    #[error("the client was closed")]
+    /// The client was closed by its program, or its runtime was.
+    #[error("the client was closed, or its runtime")]
     Closed,
 }
 

@@ -195,6 +195,18 @@ pub struct BoundService<S: ServiceDef> {
     security: Security,
     service: Arc<Shared<S>>,
     tasks: JoinSet<Ending>,
+    /// Behind the tasks: goes when they are told to end.
+    sessions: EndSessions<S>,
+}
+
+/// Ends the sessions, in order or when the service is just dropped: whoever waits for an outcome must learn that
+/// there will be none.
+struct EndSessions<S: ServiceDef>(Arc<Shared<S>>);
+
+impl<S: ServiceDef> Drop for EndSessions<S> {
+    fn drop(&mut self) {
+        self.0.end_sessions();
+    }
 }
 
 impl<S: ServiceDef> BoundService<S> {
@@ -202,6 +214,7 @@ impl<S: ServiceDef> BoundService<S> {
         let bound = Self {
             listener,
             security,
+            sessions: EndSessions(Arc::clone(&service)),
             service,
             tasks: JoinSet::new(),
         };
@@ -228,7 +241,8 @@ impl<S: ServiceDef> BoundService<S> {
     ///
     /// # Cancel safety
     /// Dropping the future ends the service at once, without go-away and without drop
-    /// callbacks; prefer [`run_until`](Self::run_until).
+    /// callbacks; prefer [`run_until`](Self::run_until). Acked messages that it stored in memory
+    /// come to their end, as at a shutdown.
     pub async fn run(self) {
         self.run_until(core::future::pending()).await;
     }
@@ -356,7 +370,7 @@ impl<S: ServiceDef> BoundService<S> {
             );
         }
         self.tasks.shutdown().await;
-        self.service.end_sessions();
+        drop(self.sessions);
         self.service.failures.tell();
     }
 }

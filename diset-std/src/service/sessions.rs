@@ -36,6 +36,8 @@ struct Known {
     by_principal: HashMap<Principal, Owner>,
     /// Under which name a session may come back, and until when.
     next: HashMap<SessionId, (SessionId, Instant)>,
+    /// The service has ended: none begins any more.
+    is_over: bool,
 }
 
 struct Entry {
@@ -162,7 +164,8 @@ impl Sessions {
         if let Some(entry) = known.by_id.get(&id) {
             return Some(Arc::clone(&entry.cell));
         }
-        if known.by_id.len() >= self.settings.sessions || known.count_of(id.principal) >= self.settings.per_principal {
+        let is_full = known.by_id.len() >= self.settings.sessions;
+        if known.is_over || is_full || known.count_of(id.principal) >= self.settings.per_principal {
             return None;
         }
         let owner = known.owner(id.principal, &self.settings, &self.all);
@@ -302,7 +305,12 @@ impl Sessions {
     /// The service ends: all sessions, and what they stored, come to their end. Those in a file go on with
     /// the next process.
     pub(super) fn end(&self) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
-        let known = core::mem::take(&mut *self.lock());
+        let over = Known {
+            is_over: true,
+            ..Known::default()
+        };
+        // A connection that is told to end may still be at work.
+        let known = core::mem::replace(&mut *self.lock(), over);
         #[cfg(feature = "durable")]
         if self.store.is_some() {
             known.by_id.values().for_each(|entry| entry.cell.close());

@@ -5,6 +5,7 @@
 //! Locks are taken in this order: the cell, then the link. A driver that holds the lock of its link
 //! takes none of the cell of its connection.
 
+mod aside;
 mod receipt;
 mod senders;
 mod settings;
@@ -14,10 +15,11 @@ use core::task::Waker;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::store::{HeapReplay, Inbox as _, Replay};
-use diset_proto::{Catalog, Connection, Delivered, Instant, Kept, Outcome, Session, Trid};
+use diset_proto::store::{HeapReplay, Replay};
+use diset_proto::{Catalog, Connection, Delivered, Instant, Outcome, Session, Trid};
 use tokio::sync::Notify;
 
+pub(crate) use self::aside::{Aside, TooManyFailures};
 pub use self::receipt::{Receipt, WaitError};
 pub use self::settings::{SessionSettings, WhenFull};
 pub(crate) use self::stores::{Budget, Incoming, Outgoing};
@@ -87,21 +89,6 @@ struct Waiting {
     /// Handed over, if it is not Ok: it may be forgotten before this one looks.
     outcome: Option<Outcome>,
 }
-
-/// A message that was received on a former connection, or by a former process.
-#[derive(Debug)]
-pub(crate) struct Aside {
-    /// Its session began so.
-    pub(crate) began: Trid,
-    pub(crate) number: u64,
-    /// `None`: its definition is not there any more.
-    pub(crate) message: Option<Kept>,
-}
-
-/// So many messages have failed that the peer has not confirmed that no handler may begin
-/// (PROTOCOL Q-5).
-#[derive(Debug)]
-pub(crate) struct TooManyFailures;
 
 /// Where the session is.
 #[derive(Debug)]
@@ -178,59 +165,6 @@ impl SessionCell {
         outcomes
     }
 
-    /// Messages that were received and will not be handled where they were. Without a file they come
-    /// again by themselves.
-    pub(crate) fn set_aside(&self, messages: impl Iterator<Item = Aside>) {
-        let mut cell = self.lock();
-        if cell.with_session(|session| session.inbox().is_durable()) == Some(true) {
-            cell.aside.extend(messages);
-        }
-    }
-
-    /// Whether messages wait to be handled by the next connection.
-    pub(crate) fn has_aside(&self) -> bool {
-        !self.lock().aside.is_empty()
-    }
-
-    /// The next message that was set aside, when the session is in this connection; its handler begins.
-    pub(crate) fn take_aside(&self, link: &Arc<Link>) -> Result<Option<Aside>, TooManyFailures> {
-        let mut cell = self.lock();
-        if !matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link)) {
-            return Ok(None);
-        }
-        let Some(aside) = cell.aside.pop_front() else {
-            return Ok(None);
-        };
-        // One of a former beginning has no number in this one.
-        let begins = cell.with_session(|session| session.began() != aside.began || session.begin(aside.number));
-        if begins == Some(true) {
-            return Ok(Some(aside));
-        }
-        cell.aside.push_front(aside);
-        if begins.is_none() {
-            Ok(None)
-        } else {
-            Err(TooManyFailures)
-        }
-    }
-
-    /// A message that was taken and came to no end is the next one again.
-    pub(crate) fn put_back_aside(&self, aside: Aside) {
-        self.lock().aside.push_front(aside);
-    }
-
-    /// A message that was set aside came to this end.
-    pub(crate) fn settle_aside(&self, began: Trid, number: u64, outcome: Outcome) {
-        let mut cell = self.lock();
-        cell.with_session(|session| {
-            if session.began() == began {
-                session.settle(number, outcome);
-            } else {
-                session.inbox_mut().handled_before(began, number);
-            }
-        });
-    }
-
     /// A message came to this end on a connection from which the session has been taken.
     pub(crate) fn settle(&self, began: Trid, number: u64, outcome: Outcome) {
         let mut cell = self.lock();
@@ -243,19 +177,39 @@ impl SessionCell {
 
     // ── when a connection begins and ends ───────────────────────────────────────────
 
-    /// Client: the session goes into the engine that `make` makes with it, and that into the link.
+    /// Client: the session goes into the engine that `make` makes with it, and that into the link; or
+    /// stays here.
     pub(crate) fn plug<E>(
         &self,
         link: &Arc<Link>,
-        make: impl FnOnce(Box<StdSession>) -> Result<Engine, E>,
+        make: impl FnOnce(Box<StdSession>) -> Result<Engine, (E, Slot)>,
     ) -> Result<(), E> {
         let mut cell = self.lock();
-        let Place::Here(session) = core::mem::replace(&mut cell.place, Place::In(Arc::clone(link))) else {
+        let Some(session) = cell.take() else {
             // It is over: nothing is sent any more.
             return Ok(());
         };
-        link.plug(make(session)?);
-        Ok(())
+        match make(session) {
+            Ok(engine) => {
+                link.plug(engine);
+                cell.place = Place::In(Arc::clone(link));
+                Ok(())
+            }
+            Err((error, session)) => {
+                cell.place = session.map_or(Place::Gone, Place::Here);
+                Err(error)
+            }
+        }
+    }
+
+    /// Client: what is in this link goes into one of its own, which is given.
+    pub(crate) fn step_aside(&self, link: &Arc<Link>) -> Arc<Link> {
+        let mut cell = self.lock();
+        let aside = link.split_off();
+        if matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link)) {
+            cell.place = Place::In(Arc::clone(&aside));
+        }
+        aside
     }
 
     /// Does something with the session, wherever it is.

@@ -81,7 +81,8 @@ impl Hand {
             limits: Limits::SERVER,
             args: &[],
         };
-        let conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)?;
+        let conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)
+            .map_err(|(misuse, _)| misuse)?;
         Ok(Self {
             stream: tls(world, address, certificate).await?,
             conn,

@@ -6,12 +6,15 @@ mod common;
 mod hand;
 
 mod absent;
+mod arguments;
 mod basics;
 mod bounds;
+mod dropped;
 mod keys;
 mod late;
 mod lost;
 mod many;
+mod meanwhile;
 mod outcomes;
 mod strangers;
 mod takeover;

@@ -330,7 +330,7 @@ impl ClientEnd {
             args: &[],
         };
         let mut conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)
-            .map_err(|misuse| format!("{misuse:?}"))?;
+            .map_err(|(misuse, _)| misuse)?;
         let result = self.drive(&mut conn, &mut stream, until).await;
         self.session = Some(conn.into_session());
         // That the service is killed is no failure; what is wrong with the session is.

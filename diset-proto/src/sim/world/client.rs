@@ -113,7 +113,7 @@ impl<A: App> World<A> {
         let output = GrowBuf::new(self.setup.output);
         let conn = match Connection::client_in_session(self.now, &config, output, Some(session)) {
             Ok(conn) => conn,
-            Err(misuse) => panic!("the client cannot start: {misuse}"),
+            Err((misuse, _)) => panic!("the client cannot start: {misuse}"),
         };
         self.links_made += 1;
         if let Some(party) = self.parties.get_mut(&who) {
