@@ -10,6 +10,7 @@ use diset_proto::{
 };
 
 use super::handling::{failed, settle_failed};
+use super::held::Waiting;
 use super::lane::Lane;
 use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
@@ -36,12 +37,13 @@ pub(super) struct Session<A: App> {
     pub(super) app: A,
     pub(super) link: Arc<Link>,
     rx: Deframer<GrowBuf>,
-    handlers: Arc<Handlers<A::Peer>>,
+    pub(super) handlers: Arc<Handlers<A::Peer>>,
     admission: Option<BoxFuture<Result<MessageSet, Refusal>>>,
     pub(super) lane: Lane,
     end: End,
     /// The connection with which the session began that this one was opened in.
     pub(super) began: Trid,
+    pub(super) held: Waiting,
 }
 
 impl<A: App> Session<A> {
@@ -58,6 +60,7 @@ impl<A: App> Session<A> {
             lane: Lane::default(),
             end: End::NotYet,
             began: Trid::new(0),
+            held: Waiting::new(limits),
         }
     }
 
@@ -205,7 +208,12 @@ impl<A: App> Session<A> {
             let Some(conn) = &mut state.conn else { return };
             self.lane.give_back(conn);
             conn.handle_received(now);
-            let (count, mut other) = take_messages(conn, &mut self.rx, &mut input, &mut batch);
+            let may_wait = self.held.may_wait(conn);
+            let (count, mut other) = if may_wait {
+                (0, None)
+            } else {
+                take_messages(conn, &mut self.rx, &mut input, &mut batch)
+            };
             if count > 0 {
                 drop(state);
                 for message in batch.iter_mut().take(count).filter_map(Option::take) {
@@ -235,6 +243,9 @@ impl<A: App> Session<A> {
                 link.room_is_free(state);
                 return;
             };
+            if may_wait && self.held.keep(&frame) {
+                continue;
+            }
             let frame = match conn.take_message(frame) {
                 Ok(message) => {
                     drop(state);
@@ -281,17 +292,18 @@ impl<A: App> Session<A> {
                     drop(state);
                     self.app.next_key_remembered(hash, lasts);
                 }
-                Some(Event::GoingAway(notice)) => tracing::debug!(reason = notice.to_string(), "the peer says go-away"),
+                Some(Event::GoingAway(notice)) => going_away(&notice),
                 Some(_) | None => {}
             }
         }
     }
 
     /// An event that came without a frame.
-    fn on_event(&mut self, now: Instant, event: Option<Event<'static>>) {
+    pub(super) fn on_event(&mut self, now: Instant, event: Option<Event<'static>>) {
         match event {
             Some(Event::Connected(trid)) => self.on_connected(trid),
             Some(Event::Dropped(cause)) => self.on_dropped(now, cause),
+            Some(Event::GoingAway(notice)) => going_away(&notice),
             _ => {}
         }
     }
@@ -306,6 +318,7 @@ impl<A: App> Session<A> {
 
     fn on_dropped(&mut self, now: Instant, cause: Cause) {
         self.admission = None;
+        self.held.clear();
         if matches!(cause, Cause::OurError(_)) {
             // After an error of the peer nothing more of it is handled.
             self.lane.discard();
@@ -372,6 +385,9 @@ impl<A: App> Session<A> {
             return None;
         }
         conn.session().inspect(|session| keep(session));
+        if self.held.is_ready(conn) {
+            return None;
+        }
         let wake = conn.wake();
         state.sleep(cx.waker(), blocked);
         Some(wake)
@@ -456,6 +472,10 @@ fn take_messages<'i>(
         count += 1;
     }
     (count, None)
+}
+
+fn going_away(notice: &Notice) {
+    tracing::debug!(reason = notice.to_string(), "the peer says go-away");
 }
 
 /// A callback that panics is done.

@@ -85,6 +85,16 @@ impl Shared {
         self.waiting.load(Relaxed) > self.max_waiting / 2
     }
 
+    /// Ready when the journal is not crowded.
+    pub(super) async fn room(&self) -> Result<(), StoreError> {
+        let mut progress = self.progress.subscribe();
+        let enough = |progress: &Progress| progress.closed || !self.is_crowded();
+        match progress.wait_for(enough).await {
+            Ok(progress) if !progress.closed => Ok(()),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
     pub(super) fn give_room(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Relaxed);
     }

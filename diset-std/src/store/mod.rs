@@ -16,8 +16,10 @@
 //! 2. is called by [`SessionBook::on_kept`] when more is in the file, and looks at the engine again;
 //! 3. waits for [`SessionBook::kept`] between [`Session::welcome`] or [`Session::begin_with`] and the
 //!    acceptance;
-//! 4. reads no more while [`DurableStore::is_crowded`], until [`DurableStore::room`]; and no more from a client
-//!    while its [`KeptInbox::is_crowded`], until enough of that is handled.
+//! 4. takes no more messages while [`DurableStore::is_crowded`], until [`DurableStore::room`]; and none of a client
+//!    while its [`KeptInbox::is_crowded`], until enough of that is handled. What comes meanwhile waits, within the
+//!    credit of the client ([`Frame::keep`](diset_proto::Frame::keep)); control frames do not. A message that is
+//!    taken all the same may be refused, and ends its connection as [`Busy`](diset_proto::Code::Busy).
 //!
 //! After a restart the messages that were received and not handled come with each session, in order:
 //! [`RestoredSession::unhandled`]. They may have been handled before, so they count as repeated. A handler
@@ -269,7 +271,7 @@ impl DurableStore {
         self.0.shared.bytes.load(Relaxed)
     }
 
-    /// Whether more than half of the journal is taken: the disk is slower than the peers. Who reads from
+    /// Whether more than half of the journal is taken: the disk is slower than the peers. Who takes messages of
     /// them is to wait for [`room`](Self::room).
     pub fn is_crowded(&self) -> bool {
         self.0.shared.is_crowded()
@@ -283,12 +285,7 @@ impl DurableStore {
     /// # Cancel safety
     /// Cancel safe: it only waits.
     pub async fn room(&self) -> Result<(), StoreError> {
-        let mut progress = self.0.shared.progress.subscribe();
-        let enough = |progress: &Progress| progress.closed || !self.is_crowded();
-        match progress.wait_for(enough).await {
-            Ok(progress) if !progress.closed => Ok(()),
-            _ => Err(StoreError::Closed),
-        }
+        self.0.shared.room().await
     }
 
     /// Why nothing is kept just now; `None` when all is well. The store tries again by itself, and what
