@@ -1,7 +1,9 @@
-//! What a client has sent and its session has no room for yet: it waits here, so that what else
-//! the client says is read meanwhile (PROTOCOL L-1).
+//! What waits for a store: what a client has sent and its session has no room for yet, so that what else
+//! the client says is read meanwhile (PROTOCOL L-1); and an answer that says what is not in the file yet
+//! (PROTOCOL Q-6).
 
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use diset_proto::{Frame, KeptFrame, Limits, Phase};
@@ -107,6 +109,32 @@ impl Waiting {
         // One frame may stand before each acked message, and a go-away behind all; they cost nothing.
         let most = usize::try_from(messages).unwrap_or(usize::MAX).saturating_mul(2);
         self.cost > bytes.into() || self.frames.len() > most.saturating_add(1)
+    }
+}
+
+/// The next key of a client is remembered; to be told when that is kept (PROTOCOL N-8).
+pub(super) struct KeyAnswer {
+    hash: [u8; 32],
+    lasts: Duration,
+    /// It is in the file with this batch.
+    batch: u64,
+}
+
+impl KeyAnswer {
+    /// Of what was noted down just now.
+    pub(super) fn new(hash: [u8; 32], lasts: Duration, conn: &Engine) -> Self {
+        let batch = conn.session().map_or(0, |session| session.inbox().batch());
+        Self { hash, lasts, batch }
+    }
+
+    pub(super) fn is_kept(&self, conn: &Engine) -> bool {
+        conn.session()
+            .is_none_or(|session| session.inbox().has_kept(self.batch))
+    }
+
+    pub(super) fn tell(self, conn: &mut Engine) {
+        // In another phase the connection is ending, and the client asks again.
+        let _ = conn.next_key_remembered(self.hash, self.lasts);
     }
 }
 

@@ -10,7 +10,7 @@ use diset_proto::{
 };
 
 use super::handling::{failed, settle_failed};
-use super::held::Waiting;
+use super::held::{KeyAnswer, Waiting};
 use super::lane::Lane;
 use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
@@ -44,6 +44,7 @@ pub(super) struct Session<A: App> {
     /// The connection with which the session began that this one was opened in.
     pub(super) began: Trid,
     pub(super) held: Waiting,
+    key_answer: Option<KeyAnswer>,
 }
 
 impl<A: App> Session<A> {
@@ -61,6 +62,7 @@ impl<A: App> Session<A> {
             end: End::NotYet,
             began: Trid::new(0),
             held: Waiting::new(limits),
+            key_answer: None,
         }
     }
 
@@ -115,6 +117,9 @@ impl<A: App> Session<A> {
         let Some(conn) = &mut state.conn else { return false };
         self.lane.give_back(conn);
         conn.session().inspect(|session| keep(session));
+        if let Some(answer) = self.key_answer.take_if(|answer| answer.is_kept(conn)) {
+            answer.tell(conn);
+        }
         if conn.wake().is_none_or(|wake| wake > now) {
             drop(state);
             self.settle_strays();
@@ -285,8 +290,7 @@ impl<A: App> Session<A> {
                     drop(state);
                     // Not at all is an answer, too (PROTOCOL N-8).
                     let lasts = self.app.next_key(hash, lasts).unwrap_or_default();
-                    // In another phase the connection is ending, and the client asks again.
-                    let _ = link.with_conn(|conn| conn.next_key_remembered(hash, lasts));
+                    self.key_answer = link.with_conn(|conn| KeyAnswer::new(hash, lasts, conn));
                 }
                 Some(Event::NextKeyRemembered(hash, lasts)) => {
                     drop(state);
@@ -385,7 +389,7 @@ impl<A: App> Session<A> {
             return None;
         }
         conn.session().inspect(|session| keep(session));
-        if self.held.is_ready(conn) {
+        if self.held.is_ready(conn) || self.key_answer.as_ref().is_some_and(|answer| answer.is_kept(conn)) {
             return None;
         }
         let wake = conn.wake();

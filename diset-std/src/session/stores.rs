@@ -274,6 +274,24 @@ impl Incoming {
         }
     }
 
+    /// With which batch all is in the file that was noted down so far.
+    pub(crate) fn batch(&self) -> u64 {
+        match self {
+            Self::Memory => 0,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.book().cell().batch(),
+        }
+    }
+
+    /// Whether this batch is in the file.
+    pub(crate) fn has_kept(&self, batch: u64) -> bool {
+        match self {
+            Self::Memory => batch == 0,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.has_kept(batch),
+        }
+    }
+
     /// Whether no more is to be taken from any client until more is in the file.
     pub(crate) fn is_store_crowded(&self) -> bool {
         match self {

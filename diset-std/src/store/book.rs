@@ -24,7 +24,7 @@ impl SessionBook {
         Self(cell)
     }
 
-    pub(super) const fn cell(&self) -> &Arc<Cell> {
+    pub(crate) const fn cell(&self) -> &Arc<Cell> {
         &self.0
     }
 
@@ -92,7 +92,7 @@ impl SessionBook {
 
     /// The session may go on under this principal, until then (seconds since 1970), in place of any other
     /// that was named before (PROTOCOL N-8). `None`: under no other. Kept by the next
-    /// [`keep`](Self::keep); then tell the client by
+    /// [`keep`](Self::keep); when that is [`kept`](Self::kept) tell the client by
     /// [`next_key_remembered`](diset_proto::Connection::next_key_remembered).
     pub fn expect(&self, next: Option<(Principal, u64)>) {
         self.0

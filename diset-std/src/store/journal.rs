@@ -112,7 +112,7 @@ impl Shared {
 }
 
 /// One session, shared between its stores, its books and the keeper.
-pub(super) struct Cell {
+pub(crate) struct Cell {
     pub(super) shared: Arc<Shared>,
     /// In the file.
     pub(super) id: u64,
@@ -310,7 +310,7 @@ impl Cell {
     }
 
     /// The batch with which everything that was sealed is kept.
-    pub(super) fn batch(&self) -> u64 {
+    pub(crate) fn batch(&self) -> u64 {
         lock(&self.state).batch
     }
 

@@ -190,6 +190,11 @@ impl KeptInbox {
         self.opening = self.book.cell().batch();
     }
 
+    /// Whether this batch is in the file.
+    pub(crate) fn has_kept(&self, batch: u64) -> bool {
+        self.book.cell().shared.progress.borrow().batch >= batch
+    }
+
     /// Notes what is in the file.
     pub(super) fn put_back(&mut self, began: Trid, number: u64, len: usize) {
         self.waiting.push_back((began, number, len));
@@ -304,7 +309,7 @@ impl Inbox for KeptInbox {
     }
 
     fn may_open(&self) -> bool {
-        self.book.cell().shared.progress.borrow().batch >= self.opening
+        self.has_kept(self.opening)
     }
 
     fn is_durable(&self) -> bool {
