@@ -108,11 +108,11 @@ impl Sessions {
                         };
                         session.begin_with(request, entrance.trid, why, Some(token));
                     } else {
-                        // It was asked before, under the same lock.
-                        let _ = session.welcome(request, entrance.trid, entrance.proven, token);
+                        session.welcome(request, entrance.trid, entrance.proven, token)?;
                     }
                     #[cfg(feature = "durable")]
                     kept::entered(session, entrance);
+                    Ok(())
                 };
                 let fits = |session: &mut StdSession| {
                     let begins = session.began() == Trid::new(0);
@@ -135,7 +135,10 @@ impl Sessions {
             // One that ends with its connection.
             let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
             let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
-            let enter = |session: &mut StdSession| session.begin_with(request, entrance.trid, why, None);
+            let enter = |session: &mut StdSession| {
+                session.begin_with(request, entrance.trid, why, None);
+                Ok(())
+            };
             let (event, outcomes) = put(&cell, entrance, admission, conn, |_| Ok(()), enter).unwrap_or_default();
             let former = None;
             Entered {
@@ -355,11 +358,18 @@ fn put(
     admission: Admission,
     conn: &mut Engine,
     fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
-    enter: impl FnOnce(&mut StdSession),
+    enter: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
 ) -> Result<Opened, NewReason> {
-    let (mut event, mut outcomes) = (None, Vec::new());
+    let (mut event, mut outcomes, mut entered) = (None, Vec::new(), Ok(()));
     let moved = cell.move_to(entrance.link, fits, |mut session| {
-        enter(&mut session);
+        // What nobody has taken before the last connection ended leaves no room for what this one tells.
+        while let Some(outcome) = session.take_outcome() {
+            outcomes.push(outcome);
+        }
+        entered = enter(&mut session);
+        if entered.is_err() {
+            return Err(session);
+        }
         session.retract(entrance.forbidden, |number, outcome| outcomes.push((number, outcome)));
         match conn.accept_in_session(entrance.now, admission, Some(session)) {
             Ok(opened) => {
@@ -373,7 +383,7 @@ fn put(
     });
     cell.note_all(&outcomes);
     match moved {
-        Some(Ok(())) => Ok((event, outcomes)),
+        Some(Ok(())) => entered.map(|()| (event, outcomes)),
         Some(Err(why)) => Err(why),
         // It was forgotten just now.
         None => Err(NewReason::Forgotten),
