@@ -243,18 +243,23 @@ impl Sessions {
     /// How many there are; how many of them have no connection.
     pub(super) fn count(&self) -> (usize, usize) {
         let known = self.lock();
-        let absent = known.by_id.values().filter(|entry| entry.cell.absent_since().is_some());
+        let now = crate::clock::now();
+        let absent = known.by_id.values().filter(|entry| entry.cell.absent_for(now).is_some());
         (known.by_id.len(), absent.count())
     }
 
     /// Forgets those that have been away for too long: what they stored comes to an end.
     pub(super) fn sweep(&self, now: Instant) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
+        #[cfg(feature = "durable")]
+        if let Some(store) = &self.store {
+            store.note_uptime();
+        }
         let over: Vec<SessionId> = {
             let mut known = self.lock();
             known.next.retain(|_, (_, until)| *until > now);
             let away = known.by_id.iter().filter(|(_, entry)| {
-                let since = entry.cell.absent_since();
-                let too_long = since.is_some_and(|since| now.since(since) >= self.settings.retention);
+                let away = entry.cell.absent_for(now);
+                let too_long = away.is_some_and(|away| away >= self.settings.retention);
                 // What was told to be received is to be handled, however long its client is away.
                 too_long && !entry.cell.has_aside()
             });

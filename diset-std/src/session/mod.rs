@@ -11,6 +11,7 @@ mod settings;
 mod stores;
 
 use core::task::Waker;
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -65,8 +66,10 @@ pub(crate) struct SessionCell {
 #[derive(Debug)]
 struct Cell {
     place: Place,
-    /// Since when it is in no connection, if it is in none.
+    /// Since when it is in no connection, if it is in none, in this process; and for how long it was in
+    /// none before.
     left: Instant,
+    away: Duration,
     delivered: Delivered,
     /// Outcomes that are not Ok, in the order in which they became known.
     outcomes: VecDeque<(u64, Outcome)>,
@@ -124,6 +127,7 @@ impl SessionCell {
             state: Mutex::new(Cell {
                 place: Place::Here(session),
                 left: clock::now(),
+                away: Duration::ZERO,
                 delivered: Delivered::default(),
                 outcomes: VecDeque::new(),
                 forgotten: 0,
@@ -143,11 +147,18 @@ impl SessionCell {
         self.is_kept
     }
 
-    /// Since when it is in no connection; `None` while it is in one. A client that was not let into it
+    /// For how long it is in no connection; `None` while it is in one. A client that was not let into it
     /// changes nothing.
-    pub(crate) fn absent_since(&self) -> Option<Instant> {
+    pub(crate) fn absent_for(&self, now: Instant) -> Option<Duration> {
         let cell = self.lock();
-        matches!(cell.place, Place::Here(_)).then_some(cell.left)
+        let absent = matches!(cell.place, Place::Here(_));
+        absent.then(|| now.since(cell.left).saturating_add(cell.away))
+    }
+
+    /// It had no connection for so long before this process began.
+    #[cfg(feature = "durable")]
+    pub(crate) fn was_away(&self, span: Duration) {
+        self.lock().away = span;
     }
 
     fn lock(&self) -> MutexGuard<'_, Cell> {
@@ -291,9 +302,13 @@ impl SessionCell {
         let mut cell = self.lock();
         let there = matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link));
         if there && let Some(session) = cell.take() {
+            #[cfg(feature = "durable")]
+            if let Some(book) = session.inbox().book() {
+                book.left();
+            }
             keep(&session);
             cell.place = Place::Here(session);
-            cell.left = clock::now();
+            (cell.left, cell.away) = (clock::now(), Duration::ZERO);
         }
         there
     }

@@ -77,17 +77,23 @@ impl SessionBook {
         })
     }
 
-    /// The session is, or was just now, connected by this connection; `at` in seconds since 1970. Kept by
-    /// the next [`keep`](Self::keep).
-    pub fn connected(&self, trid: Trid, at: u64) {
+    /// The session is connected by this connection. Kept by the next [`keep`](Self::keep).
+    pub fn connected(&self, trid: Trid) {
         self.0
             .shared
             .newest
             .fetch_max(trid.number(), core::sync::atomic::Ordering::Relaxed);
         self.0.change_head(|head| {
             head.trid = trid.number();
-            head.connected_at = at;
+            head.left_at = None;
         });
+    }
+
+    /// The session has no connection any more, since now. Kept by the next [`keep`](Self::keep); see
+    /// [`RestoredSession::away`](super::RestoredSession::away).
+    pub fn left(&self) {
+        let at = self.0.shared.uptime();
+        self.0.change_head(|head| head.left_at = Some(at));
     }
 
     /// The session may go on under this principal, until then (seconds since 1970), in place of any other

@@ -48,6 +48,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -111,8 +112,10 @@ pub struct RestoredSession {
     pub unhandled: Vec<Unhandled>,
     /// Its newest connection.
     pub trid: Trid,
-    /// When it was connected for the last time, as given to [`SessionBook::connected`].
-    pub connected_at: u64,
+    /// For how long it has had no connection, as [`SessionBook::left`] told. Only the time counts for which the
+    /// store was open: its client could not come otherwise. Nothing when it had one at the end of the last
+    /// process. Up to a minute may be missing for each process that was killed.
+    pub away: Duration,
     record: SessionRecord,
     replay: KeptReplay,
     inbox: KeptInbox,
@@ -225,6 +228,8 @@ impl DurableStore {
             sessions: AtomicUsize::new(0),
             newest: AtomicU64::new(contents.newest.number()),
             next_id: AtomicU64::new(contents.next_id),
+            uptime_before: contents.uptime,
+            opened: crate::clock::now(),
             transactions: AtomicU64::new(0),
             changes: AtomicU64::new(0),
         });
@@ -240,7 +245,7 @@ impl DurableStore {
         let head = Head {
             principal: *id.principal.as_bytes(),
             identity: *id.identity.as_bytes(),
-            connected_at: 0,
+            left_at: None,
             trid: 0,
             next_key: None,
             record: Session::new(HeapReplay::new(0, 0), Volatile).record(),
@@ -254,6 +259,14 @@ impl DurableStore {
     /// The highest trid that [`SessionBook::connected`] was ever told of: those of this run must be higher.
     pub fn newest_trid(&self) -> Trid {
         Trid::new(self.0.shared.newest.load(Relaxed))
+    }
+
+    /// Writes for how long the store has been open, that sessions do not stay away for ever when processes are
+    /// killed.
+    pub(crate) fn note_uptime(&self) {
+        if !self.is_empty() {
+            self.0.shared.note_uptime();
+        }
     }
 
     /// How many sessions there are.
