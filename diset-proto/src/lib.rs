@@ -231,6 +231,8 @@ pub use time::Instant;
 pub use wire::args::{Arg, Args};
 pub use wire::deframer::Deframer;
 pub use wire::frame::Frame;
+#[cfg(feature = "alloc")]
+pub use wire::frame::KeptFrame;
 pub use wire::packet::Proposal;
 pub use wire::preamble::MAJOR;
 pub use wire::session::{NewReason, Resume};

@@ -150,6 +150,71 @@ pub(crate) enum Malformed {
 #[derive(Debug)]
 pub struct Frame<'f>(pub(crate) Result<RawFrame<'f>, Malformed>);
 
+impl Frame<'_> {
+    /// Whether it brings an acked message, or what is to be known of the next one: whether there must be
+    /// room for it in the inbox of the session.
+    pub fn needs_inbox(&self) -> bool {
+        matches!(self.0, Ok(raw) if matches!(Kind::of(raw.head), Kind::Acked | Kind::Next))
+    }
+
+    /// A copy to be handled later, of a frame whose place is among the messages: a message, what is to be
+    /// known of the next one, and the go-away behind them all. `None` for every other frame, which is to be
+    /// handled at once, also before those that wait (PROTOCOL L-1).
+    ///
+    /// While one waits all of these that come after it must, too. What waits is bounded by the credit
+    /// in the [`Limits`](crate::Limits): hand over what is beyond, and the engine ends the connection.
+    #[cfg(feature = "alloc")]
+    pub fn keep(&self) -> Option<KeptFrame> {
+        let raw = self.0.as_ref().ok()?;
+        let waits = matches!(
+            Kind::of(raw.head),
+            Kind::Message | Kind::Acked | Kind::Next | Kind::GoAway
+        );
+        waits.then(|| KeptFrame {
+            head: raw.head,
+            body: raw.body.into(),
+        })
+    }
+}
+
+/// A frame that waits for its turn: see [`Frame::keep`].
+#[cfg(feature = "alloc")]
+pub struct KeptFrame {
+    head: u8,
+    body: alloc::boxed::Box<[u8]>,
+}
+
+#[cfg(feature = "alloc")]
+impl KeptFrame {
+    /// The frame, for [`Connection::handle_frame`](crate::Connection::handle_frame).
+    pub fn frame(&self) -> Frame<'_> {
+        Frame(Ok(self.raw()))
+    }
+
+    /// What it costs of its receiver's credit in bytes: nothing when it is no message (PROTOCOL L-2).
+    pub fn cost(&self) -> u32 {
+        match Kind::of(self.head) {
+            Kind::Message | Kind::Acked => self.raw().cost(),
+            _ => 0,
+        }
+    }
+
+    fn raw(&self) -> RawFrame<'_> {
+        RawFrame {
+            head: self.head,
+            body: &self.body,
+        }
+    }
+}
+
+/// The body does not show.
+#[cfg(feature = "alloc")]
+impl core::fmt::Debug for KeptFrame {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.raw().fmt(f)
+    }
+}
+
 #[cfg(feature = "record")]
 impl<'f> Frame<'f> {
     /// Head byte and body, for tools that look at frames; `None` when it is none. What a head byte

@@ -168,7 +168,7 @@ async fn away(directory: &Path, messages: u64) -> Result {
             send(&mut session)?;
         }
         let book = session.inbox().book();
-        book.connected(Trid::new(client), 1);
+        book.connected(Trid::new(client));
         book.keep(session.record());
         if client + 1 == AWAY {
             book.kept().await?;

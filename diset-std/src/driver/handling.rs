@@ -2,8 +2,9 @@
 //! know, wherever it is (PROTOCOL, parts M and Q).
 
 use core::task::Context;
+use std::sync::Arc;
 
-use diset_proto::{Code, MessageRef, Notice, Outcome, Tag, Trid};
+use diset_proto::{Code, Event, Instant, MessageRef, Notice, Outcome, Tag, Trid};
 
 use super::App;
 use super::lane::Lane;
@@ -97,10 +98,40 @@ impl<A: App> Session<A> {
         }));
     }
 
-    /// Whether nothing more is to be read until messages have been handled, or kept.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.with_session(|session| session.inbox().is_crowded())
-            .unwrap_or(false)
+    /// Messages that had to wait for room go on when there is some. Whether any did.
+    pub(super) fn poll_held(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
+        let link = Arc::clone(&self.link);
+        let mut busy = false;
+        loop {
+            let mut state = link.lock();
+            let Some(conn) = &mut state.conn else { return busy };
+            self.lane.give_back(conn);
+            self.held.poll_room(conn, cx);
+            let Some(kept) = self.held.next(conn) else { return busy };
+            busy = true;
+            let frame = match conn.take_message(kept.frame()) {
+                Ok(message) => {
+                    drop(state);
+                    if !link.is_ended() {
+                        let (app, lane) = (&self.app, &mut self.lane);
+                        Self::offer(&self.handlers, app, lane, &link, self.began, message, cx);
+                    }
+                    continue;
+                }
+                Err(frame) => frame,
+            };
+            match conn.handle_frame(now, frame) {
+                Some(Event::Message(message)) => self.lane.wait(conn.keep(message)),
+                event => {
+                    let event = event.and_then(without_frame);
+                    drop(state);
+                    self.on_event(now, event);
+                }
+            }
+        }
     }
 
     /// What is dealt with counts, wherever the session is.
@@ -126,6 +157,15 @@ impl<A: App> Session<A> {
         for (number, outcome) in cell.look() {
             self.app.outcome(number, outcome);
         }
+    }
+}
+
+/// What a frame that waited can tell, besides a message.
+fn without_frame(event: Event<'_>) -> Option<Event<'static>> {
+    match event {
+        Event::Dropped(cause) => Some(Event::Dropped(cause)),
+        Event::GoingAway(notice) => Some(Event::GoingAway(notice)),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod credentials;
 mod handling;
+mod held;
 mod lane;
 mod session;
 mod wire;
@@ -154,6 +155,7 @@ impl<A: App> Driver<A> {
         let now = clock::now();
         self.obey();
         let mut busy = self.watched.poll(now, &self.wire, &self.session);
+        busy |= self.session.poll_held(now, cx);
         // Before the time is looked at: after a stall of this side what waits in the socket
         // may prove that the peer lives (PROTOCOL K-4). Answers leave in the same turn.
         busy |= self.poll_read(now, scratch, cx);
@@ -175,7 +177,7 @@ impl<A: App> Driver<A> {
     }
 
     fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
-        if self.session.is_admitting() || self.session.is_crowded() {
+        if self.session.is_admitting() {
             return false;
         }
         let over = self.session.is_over();

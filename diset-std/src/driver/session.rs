@@ -10,6 +10,7 @@ use diset_proto::{
 };
 
 use super::handling::{failed, settle_failed};
+use super::held::{KeyAnswer, Waiting};
 use super::lane::Lane;
 use super::wire::Wire;
 use super::{App, Dropped, HANDLER_GRACE};
@@ -36,12 +37,14 @@ pub(super) struct Session<A: App> {
     pub(super) app: A,
     pub(super) link: Arc<Link>,
     rx: Deframer<GrowBuf>,
-    handlers: Arc<Handlers<A::Peer>>,
+    pub(super) handlers: Arc<Handlers<A::Peer>>,
     admission: Option<BoxFuture<Result<MessageSet, Refusal>>>,
     pub(super) lane: Lane,
     end: End,
     /// The connection with which the session began that this one was opened in.
     pub(super) began: Trid,
+    pub(super) held: Waiting,
+    key_answer: Option<KeyAnswer>,
 }
 
 impl<A: App> Session<A> {
@@ -58,6 +61,8 @@ impl<A: App> Session<A> {
             lane: Lane::default(),
             end: End::NotYet,
             began: Trid::new(0),
+            held: Waiting::new(limits),
+            key_answer: None,
         }
     }
 
@@ -112,6 +117,9 @@ impl<A: App> Session<A> {
         let Some(conn) = &mut state.conn else { return false };
         self.lane.give_back(conn);
         conn.session().inspect(|session| keep(session));
+        if let Some(answer) = self.key_answer.take_if(|answer| answer.is_kept(conn)) {
+            answer.tell(conn);
+        }
         if conn.wake().is_none_or(|wake| wake > now) {
             drop(state);
             self.settle_strays();
@@ -205,7 +213,12 @@ impl<A: App> Session<A> {
             let Some(conn) = &mut state.conn else { return };
             self.lane.give_back(conn);
             conn.handle_received(now);
-            let (count, mut other) = take_messages(conn, &mut self.rx, &mut input, &mut batch);
+            let may_wait = self.held.may_wait(conn);
+            let (count, mut other) = if may_wait {
+                (0, None)
+            } else {
+                take_messages(conn, &mut self.rx, &mut input, &mut batch)
+            };
             if count > 0 {
                 drop(state);
                 for message in batch.iter_mut().take(count).filter_map(Option::take) {
@@ -235,6 +248,9 @@ impl<A: App> Session<A> {
                 link.room_is_free(state);
                 return;
             };
+            if may_wait && self.held.keep(&frame) {
+                continue;
+            }
             let frame = match conn.take_message(frame) {
                 Ok(message) => {
                     drop(state);
@@ -274,24 +290,24 @@ impl<A: App> Session<A> {
                     drop(state);
                     // Not at all is an answer, too (PROTOCOL N-8).
                     let lasts = self.app.next_key(hash, lasts).unwrap_or_default();
-                    // In another phase the connection is ending, and the client asks again.
-                    let _ = link.with_conn(|conn| conn.next_key_remembered(hash, lasts));
+                    self.key_answer = link.with_conn(|conn| KeyAnswer::new(hash, lasts, conn));
                 }
                 Some(Event::NextKeyRemembered(hash, lasts)) => {
                     drop(state);
                     self.app.next_key_remembered(hash, lasts);
                 }
-                Some(Event::GoingAway(notice)) => tracing::debug!(reason = notice.to_string(), "the peer says go-away"),
+                Some(Event::GoingAway(notice)) => going_away(&notice),
                 Some(_) | None => {}
             }
         }
     }
 
     /// An event that came without a frame.
-    fn on_event(&mut self, now: Instant, event: Option<Event<'static>>) {
+    pub(super) fn on_event(&mut self, now: Instant, event: Option<Event<'static>>) {
         match event {
             Some(Event::Connected(trid)) => self.on_connected(trid),
             Some(Event::Dropped(cause)) => self.on_dropped(now, cause),
+            Some(Event::GoingAway(notice)) => going_away(&notice),
             _ => {}
         }
     }
@@ -306,6 +322,7 @@ impl<A: App> Session<A> {
 
     fn on_dropped(&mut self, now: Instant, cause: Cause) {
         self.admission = None;
+        self.held.clear();
         if matches!(cause, Cause::OurError(_)) {
             // After an error of the peer nothing more of it is handled.
             self.lane.discard();
@@ -372,6 +389,9 @@ impl<A: App> Session<A> {
             return None;
         }
         conn.session().inspect(|session| keep(session));
+        if self.held.is_ready(conn) || self.key_answer.as_ref().is_some_and(|answer| answer.is_kept(conn)) {
+            return None;
+        }
         let wake = conn.wake();
         state.sleep(cx.waker(), blocked);
         Some(wake)
@@ -474,6 +494,10 @@ fn take_messages<'i>(
         count += 1;
     }
     (count, None)
+}
+
+fn going_away(notice: &Notice) {
+    tracing::debug!(reason = notice.to_string(), "the peer says go-away");
 }
 
 /// A callback that panics is done.

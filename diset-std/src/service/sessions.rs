@@ -98,6 +98,7 @@ impl Sessions {
         admission: Admission,
         conn: &mut Engine,
     ) -> Entered {
+        let mut outcomes = Vec::new();
         let (found, former) = self.find_or_begin(entrance, request);
         let entered = match (found, token()) {
             (Some(cell), Some(token)) => {
@@ -110,11 +111,11 @@ impl Sessions {
                         };
                         session.begin_with(request, entrance.trid, why, Some(token));
                     } else {
-                        // It was asked before, under the same lock.
-                        let _ = session.welcome(request, entrance.trid, entrance.proven, token);
+                        session.welcome(request, entrance.trid, entrance.proven, token)?;
                     }
                     #[cfg(feature = "durable")]
                     kept::entered(session, entrance);
+                    Ok(())
                 };
                 let fits = |session: &mut StdSession| {
                     let begins = session.began() == Trid::new(0);
@@ -124,29 +125,28 @@ impl Sessions {
                         session.may_welcome(request, entrance.trid, entrance.proven)
                     }
                 };
-                put(&cell, entrance, admission.clone(), conn, fits, enter).map(|(event, outcomes)| Entered {
-                    cell,
-                    event,
-                    outcomes,
-                    former,
-                })
+                put(&cell, entrance, admission.clone(), conn, &mut outcomes, fits, enter)
+                    .map(|event| (cell, event, former))
             }
             _ => Err(NewReason::NoRoom),
         };
-        entered.unwrap_or_else(|why| {
+        let (cell, event, former) = entered.unwrap_or_else(|why| {
             // One that ends with its connection.
             let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
             let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
-            let enter = |session: &mut StdSession| session.begin_with(request, entrance.trid, why, None);
-            let (event, outcomes) = put(&cell, entrance, admission, conn, |_| Ok(()), enter).unwrap_or_default();
-            let former = None;
-            Entered {
-                cell,
-                event,
-                outcomes,
-                former,
-            }
-        })
+            let enter = |session: &mut StdSession| {
+                session.begin_with(request, entrance.trid, why, None);
+                Ok(())
+            };
+            let event = put(&cell, entrance, admission, conn, &mut outcomes, |_| Ok(()), enter).unwrap_or_default();
+            (cell, event, None)
+        });
+        Entered {
+            cell,
+            event,
+            outcomes,
+            former,
+        }
     }
 
     /// The session of this client, if it has one or may have one more; and the name that it had until now.
@@ -248,19 +248,27 @@ impl Sessions {
     /// How many there are; how many of them have no connection.
     pub(super) fn count(&self) -> (usize, usize) {
         let known = self.lock();
-        let absent = known.by_id.values().filter(|entry| entry.cell.absent_since().is_some());
+        let now = crate::clock::now();
+        let absent = known
+            .by_id
+            .values()
+            .filter(|entry| entry.cell.absent_for(now).is_some());
         (known.by_id.len(), absent.count())
     }
 
     /// Forgets those that have been away for too long: what they stored comes to an end.
     pub(super) fn sweep(&self, now: Instant) -> Vec<(SessionId, Vec<(u64, Outcome)>)> {
-        let too_long = |since: Instant| now.since(since) >= self.settings.retention;
+        let too_long = |away: Duration| away >= self.settings.retention;
+        #[cfg(feature = "durable")]
+        if let Some(store) = &self.store {
+            store.note_uptime();
+        }
         let over: Vec<SessionId> = {
             let mut known = self.lock();
             known.next.retain(|_, (_, until)| *until > now);
             let away = known.by_id.iter().filter(|(_, entry)| {
                 // What was told to be received is to be handled, however long its client is away.
-                entry.cell.absent_since().is_some_and(too_long) && !entry.cell.has_aside()
+                entry.cell.absent_for(now).is_some_and(too_long) && !entry.cell.has_aside()
             });
             away.map(|(id, _)| *id).collect()
         };
@@ -282,7 +290,7 @@ impl Sessions {
     }
 
     /// As [`forget`](Self::forget), if it has been away for `long_enough`.
-    fn forget_if(&self, id: SessionId, long_enough: impl FnOnce(Instant) -> bool) -> Option<Vec<(u64, Outcome)>> {
+    fn forget_if(&self, id: SessionId, long_enough: impl FnOnce(Duration) -> bool) -> Option<Vec<(u64, Outcome)>> {
         let mut known = self.lock();
         // Under both locks, or a client could come in between.
         let outcomes = known.by_id.get(&id)?.cell.end_if_absent(long_enough, |session| {
@@ -368,22 +376,28 @@ impl Known {
     }
 }
 
-/// What came of putting a session into an engine: the event, and outcomes of what may not be sent any more.
-type Opened = (Option<Event<'static>>, Vec<(u64, Outcome)>);
-
-/// Puts the session of a cell into the engine of a new connection.
+/// Puts the session of a cell into the engine of a new connection. Outcomes that become known by it, such as those of
+/// what may not be sent any more, go to `outcomes`, also when it was not put there.
 fn put(
     cell: &SessionCell,
     entrance: &Entrance<'_>,
     admission: Admission,
     conn: &mut Engine,
+    outcomes: &mut Vec<(u64, Outcome)>,
     fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
-    enter: impl FnOnce(&mut StdSession),
-) -> Result<Opened, NewReason> {
-    let mut event = None;
+    enter: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
+) -> Result<Option<Event<'static>>, NewReason> {
+    let (mut event, mut entered) = (None, Ok(()));
     let moved = cell.move_to(entrance.link, fits, |mut session| {
         let mut outcomes = Vec::new();
-        enter(&mut session);
+        // What nobody has taken before the last connection ended leaves no room for what this one tells.
+        while let Some(outcome) = session.take_outcome() {
+            outcomes.push(outcome);
+        }
+        entered = enter(&mut session);
+        if entered.is_err() {
+            return (Some(session), outcomes);
+        }
         session.retract(entrance.forbidden, |number, outcome| outcomes.push((number, outcome)));
         match conn.accept_in_session(entrance.now, admission, Some(session)) {
             Ok(opened) => {
@@ -395,7 +409,10 @@ fn put(
         }
     });
     match moved {
-        Some(Ok(outcomes)) => Ok((event, outcomes)),
+        Some(Ok(known)) => {
+            outcomes.extend(known);
+            entered.map(|()| event)
+        }
         Some(Err(why)) => Err(why),
         // It was forgotten just now.
         None => Err(NewReason::Forgotten),

@@ -12,6 +12,7 @@ mod settings;
 mod stores;
 
 use core::task::Waker;
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -67,8 +68,10 @@ pub(crate) struct SessionCell {
 #[derive(Debug)]
 struct Cell {
     place: Place,
-    /// Since when it is in no connection, if it is in none.
+    /// Since when it is in no connection, if it is in none, in this process; and for how long it was in
+    /// none before.
     left: Instant,
+    away: Duration,
     delivered: Delivered,
     /// Outcomes that are not Ok, in the order in which they became known.
     outcomes: VecDeque<(u64, Outcome)>,
@@ -111,6 +114,7 @@ impl SessionCell {
             state: Mutex::new(Cell {
                 place: Place::Here(session),
                 left: clock::now(),
+                away: Duration::ZERO,
                 delivered: Delivered::default(),
                 outcomes: VecDeque::new(),
                 forgotten: 0,
@@ -130,11 +134,16 @@ impl SessionCell {
         self.is_kept
     }
 
-    /// Since when it is in no connection; `None` while it is in one. A client that was not let into it
+    /// For how long it is in no connection; `None` while it is in one. A client that was not let into it
     /// changes nothing.
-    pub(crate) fn absent_since(&self) -> Option<Instant> {
-        let cell = self.lock();
-        matches!(cell.place, Place::Here(_)).then_some(cell.left)
+    pub(crate) fn absent_for(&self, now: Instant) -> Option<Duration> {
+        self.lock().absent_for(now)
+    }
+
+    /// It had no connection for so long before this process began.
+    #[cfg(feature = "durable")]
+    pub(crate) fn was_away(&self, span: Duration) {
+        self.lock().away = span;
     }
 
     fn lock(&self) -> MutexGuard<'_, Cell> {
@@ -249,9 +258,13 @@ impl SessionCell {
         let mut cell = self.lock();
         let there = matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link));
         if there && let Some(session) = cell.take() {
+            #[cfg(feature = "durable")]
+            if let Some(book) = session.inbox().book() {
+                book.left();
+            }
             keep(&session);
             cell.place = Place::Here(session);
-            cell.left = clock::now();
+            (cell.left, cell.away) = (clock::now(), Duration::ZERO);
         }
         there
     }
@@ -277,11 +290,12 @@ impl SessionCell {
     /// nothing set aside; `last` looks at it before.
     pub(crate) fn end_if_absent(
         &self,
-        long_enough: impl FnOnce(Instant) -> bool,
+        long_enough: impl FnOnce(Duration) -> bool,
         last: impl FnOnce(&mut StdSession),
     ) -> Option<Vec<(u64, Outcome)>> {
         let mut cell = self.lock();
-        if !matches!(cell.place, Place::Here(_)) || !cell.aside.is_empty() || !long_enough(cell.left) {
+        let away = cell.absent_for(clock::now());
+        if !away.is_some_and(long_enough) || !cell.aside.is_empty() {
             return None;
         }
         if let Place::Here(session) = &mut cell.place {
@@ -295,6 +309,12 @@ impl SessionCell {
 }
 
 impl Cell {
+    /// See [`SessionCell::absent_for`].
+    fn absent_for(&self, now: Instant) -> Option<Duration> {
+        let absent = matches!(self.place, Place::Here(_));
+        absent.then(|| now.since(self.left).saturating_add(self.away))
+    }
+
     /// See [`SessionCell::end`].
     fn end(&mut self) -> Vec<(u64, Outcome)> {
         let cell = self;

@@ -63,7 +63,9 @@ impl SessionSettings {
     }
 
     /// Service: for how long a session is kept without a connection; an hour without it. Then it
-    /// is forgotten: what it stored gets its outcome, and the client begins anew.
+    /// is forgotten: what it stored gets its outcome, and the client begins anew. With a durable store
+    /// it goes on counting after a restart; the time in which no service ran does not count, and the time of
+    /// day plays no part.
     #[must_use]
     pub const fn retention(mut self, span: Duration) -> Self {
         self.retention = span;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use diset_proto::Trid;
 use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Volatile};
 
+use crate::handler::BoxFuture;
 #[cfg(feature = "durable")]
 use crate::store::{KeptInbox, KeptReplay, SessionBook};
 
@@ -271,12 +272,48 @@ impl Incoming {
         }
     }
 
-    /// Whether no more is to be read from the client until something has been handled, or kept.
+    /// Whether no more is to be taken from the client until something has been handled.
     pub(crate) fn is_crowded(&self) -> bool {
         match self {
             Self::Memory => false,
             #[cfg(feature = "durable")]
             Self::File(inbox) => inbox.is_crowded(),
+        }
+    }
+
+    /// With which batch all is in the file that was noted down so far.
+    pub(crate) fn batch(&self) -> u64 {
+        match self {
+            Self::Memory => 0,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.book().cell().batch(),
+        }
+    }
+
+    /// Whether this batch is in the file.
+    pub(crate) fn has_kept(&self, batch: u64) -> bool {
+        match self {
+            Self::Memory => batch == 0,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.has_kept(batch),
+        }
+    }
+
+    /// Whether no more is to be taken from any client until more is in the file.
+    pub(crate) fn is_store_crowded(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.is_store_crowded(),
+        }
+    }
+
+    /// Ready when [`is_store_crowded`](Self::is_store_crowded) is over; with false when it never will be.
+    pub(crate) fn room(&self) -> Option<BoxFuture<bool>> {
+        match self {
+            Self::Memory => None,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => Some(Box::pin(inbox.store_room())),
         }
     }
 

@@ -24,7 +24,7 @@ impl SessionBook {
         Self(cell)
     }
 
-    pub(super) const fn cell(&self) -> &Arc<Cell> {
+    pub(crate) const fn cell(&self) -> &Arc<Cell> {
         &self.0
     }
 
@@ -77,22 +77,28 @@ impl SessionBook {
         })
     }
 
-    /// The session is, or was just now, connected by this connection; `at` in seconds since 1970. Kept by
-    /// the next [`keep`](Self::keep).
-    pub fn connected(&self, trid: Trid, at: u64) {
+    /// The session is connected by this connection. Kept by the next [`keep`](Self::keep).
+    pub fn connected(&self, trid: Trid) {
         self.0
             .shared
             .newest
             .fetch_max(trid.number(), core::sync::atomic::Ordering::Relaxed);
         self.0.change_head(|head| {
             head.trid = trid.number();
-            head.connected_at = at;
+            head.left_at = None;
         });
+    }
+
+    /// The session has no connection any more, since now. Kept by the next [`keep`](Self::keep); see
+    /// [`RestoredSession::away`](super::RestoredSession::away).
+    pub fn left(&self) {
+        let at = self.0.shared.uptime();
+        self.0.change_head(|head| head.left_at = Some(at));
     }
 
     /// The session may go on under this principal, until then (seconds since 1970), in place of any other
     /// that was named before (PROTOCOL N-8). `None`: under no other. Kept by the next
-    /// [`keep`](Self::keep); then tell the client by
+    /// [`keep`](Self::keep); when that is [`kept`](Self::kept) tell the client by
     /// [`next_key_remembered`](diset_proto::Connection::next_key_remembered).
     pub fn expect(&self, next: Option<(Principal, u64)>) {
         self.0

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{SessionRecord, Trid};
+use diset_proto::{Instant, SessionRecord, Trid};
 use tokio::sync::watch;
 
 use super::changes::{Change, Changes, cost};
@@ -38,6 +38,9 @@ pub(super) struct Shared {
     pub(super) newest: AtomicU64,
     /// For the next session.
     pub(super) next_id: AtomicU64,
+    /// For how many milliseconds the store had been open before.
+    pub(super) uptime_before: u64,
+    pub(super) opened: Instant,
     pub(super) transactions: AtomicU64,
     pub(super) changes: AtomicU64,
 }
@@ -57,6 +60,8 @@ pub(super) struct Journal {
     pub(super) jobs: VecDeque<Job>,
     /// The one that is being collected.
     pub(super) batch: u64,
+    /// The uptime is to be written.
+    pub(super) note_uptime: bool,
     pub(super) closing: bool,
 }
 
@@ -66,12 +71,27 @@ impl Journal {
             changed: Vec::new(),
             jobs: VecDeque::new(),
             batch: 1,
+            note_uptime: false,
             closing: false,
         }
     }
 }
 
 impl Shared {
+    /// For how many milliseconds the store has been open, in this process and those before. Nobody sets it back or
+    /// forth, as may happen to the time of day.
+    pub(super) fn uptime(&self) -> u64 {
+        let since = crate::clock::now().since(self.opened).as_millis();
+        self.uptime_before
+            .saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+
+    /// The uptime is to be written, also when nothing has changed.
+    pub(super) fn note_uptime(&self) {
+        lock(&self.journal).note_uptime = true;
+        self.work.notify_one();
+    }
+
     /// Takes room in the journal; false when there is none.
     fn take_room(&self, bytes: usize) -> bool {
         let taken = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| {
@@ -83,6 +103,16 @@ impl Shared {
     /// Whether the journal is more than half full.
     pub(super) fn is_crowded(&self) -> bool {
         self.waiting.load(Relaxed) > self.max_waiting / 2
+    }
+
+    /// Ready when the journal is not crowded.
+    pub(super) async fn room(&self) -> Result<(), StoreError> {
+        let mut progress = self.progress.subscribe();
+        let enough = |progress: &Progress| progress.closed || !self.is_crowded();
+        match progress.wait_for(enough).await {
+            Ok(progress) if !progress.closed => Ok(()),
+            _ => Err(StoreError::Closed),
+        }
     }
 
     pub(super) fn give_room(&self, bytes: usize) {
@@ -102,7 +132,7 @@ impl Shared {
 }
 
 /// One session, shared between its stores, its books and the keeper.
-pub(super) struct Cell {
+pub(crate) struct Cell {
     pub(super) shared: Arc<Shared>,
     /// In the file.
     pub(super) id: u64,
@@ -300,7 +330,7 @@ impl Cell {
     }
 
     /// The batch with which everything that was sealed is kept.
-    pub(super) fn batch(&self) -> u64 {
+    pub(crate) fn batch(&self) -> u64 {
         lock(&self.state).batch
     }
 

@@ -21,6 +21,8 @@ use super::write;
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How often a failure that lasts is told in the log.
 const TELL: Duration = Duration::from_secs(10);
+/// How often the uptime is written when there is something else to write, in milliseconds.
+const UPTIME: u64 = 1000;
 
 /// A transaction of a handler.
 pub(super) struct Job {
@@ -116,6 +118,7 @@ impl Keeper {
             opener,
             database: Arc::clone(&database),
             newest: 0,
+            uptime: 0,
             told: None,
         };
         let thread = thread::Builder::new()
@@ -155,6 +158,8 @@ struct Work {
     database: Arc<Mutex<Option<Database>>>,
     /// The trid that stands in the file.
     newest: u64,
+    /// The uptime that stands in the file.
+    uptime: u64,
     /// When a failure was told last.
     told: Option<Instant>,
 }
@@ -163,6 +168,14 @@ struct Work {
 struct Batch {
     number: u64,
     sessions: Vec<Taken>,
+}
+
+impl Batch {
+    /// Of which nobody is told.
+    const fn empty() -> Self {
+        let sessions = Vec::new();
+        Self { number: 0, sessions }
+    }
 }
 
 impl Work {
@@ -174,6 +187,10 @@ impl Work {
             {
                 break;
             }
+        }
+        // What waits has its time by now, or never will: then this is missing as well.
+        if self.shared.sessions.load(Relaxed) > 0 && lock(&self.shared.failure).is_none() {
+            let _ = self.try_transact(&Batch::empty(), None);
         }
         *lock(&self.database) = None;
         self.shared.progress.send_modify(|progress| progress.closed = true);
@@ -208,13 +225,17 @@ impl Work {
 
     /// Waits for something to do; `None` when the store is closed.
     fn next(&self) -> Option<(Batch, Option<Job>)> {
-        let idle = |journal: &mut Journal| journal.changed.is_empty() && journal.jobs.is_empty() && !journal.closing;
+        let idle = |journal: &mut Journal| {
+            let is_empty = journal.changed.is_empty() && journal.jobs.is_empty();
+            is_empty && !journal.note_uptime && !journal.closing
+        };
         let journal = lock(&self.shared.journal);
         let waited = self.shared.work.wait_while(journal, idle);
         let mut journal = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
         let job = journal.jobs.pop_front();
         let changed = core::mem::take(&mut journal.changed);
-        if job.is_none() && changed.is_empty() {
+        let notes = core::mem::take(&mut journal.note_uptime);
+        if job.is_none() && changed.is_empty() && !notes {
             return None;
         }
         let number = journal.batch;
@@ -261,18 +282,22 @@ impl Work {
     }
 
     fn try_transact(&mut self, batch: &Batch, job: Option<Job>) -> Result<Option<Finish>, StoreError> {
-        let newest = self.shared.newest.load(Relaxed);
+        let (newest, uptime) = (self.shared.newest.load(Relaxed), self.shared.uptime());
+        let notes = batch.sessions.is_empty() || uptime.saturating_sub(self.uptime) >= UPTIME;
         let written = self.begin().and_then(|transaction| {
             write::batch(&transaction, &batch.sessions)?;
             if newest > self.newest {
                 write::newest(&transaction, newest)?;
+            }
+            if notes {
+                write::uptime(&transaction, uptime)?;
             }
             Ok(transaction)
         });
         let transaction = match (written, job) {
             (Ok(transaction), None) => {
                 transaction.commit()?;
-                self.committed(newest);
+                self.committed(newest, notes.then_some(uptime));
                 return Ok(None);
             }
             (Err(error), None) => return Err(error),
@@ -291,7 +316,7 @@ impl Work {
         let (transaction, finish) = transaction;
         match transaction.commit() {
             Ok(()) => {
-                self.committed(newest);
+                self.committed(newest, notes.then_some(uptime));
                 Ok(Some(finish))
             }
             Err(CommitError::TransactionPoisoned) => {
@@ -315,8 +340,9 @@ impl Work {
         Ok(database.begin_write()?)
     }
 
-    fn committed(&mut self, newest: u64) {
+    fn committed(&mut self, newest: u64, uptime: Option<u64>) {
         self.newest = newest;
+        self.uptime = uptime.unwrap_or(self.uptime);
         self.shared.transactions.fetch_add(1, Relaxed);
     }
 

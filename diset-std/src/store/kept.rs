@@ -1,6 +1,7 @@
 //! The two stores of a session that is kept: in memory, with a journal to the file.
 
 use core::fmt;
+use core::future::Future;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -156,7 +157,7 @@ impl fmt::Debug for KeptReplay {
 /// The messages themselves are in the file alone, as the engine hands each one out when it comes.
 /// It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
 /// [`Busy`](diset_proto::Code::Busy), when the session's bounds are reached or the journal is full:
-/// a service that reads no more while [`is_crowded`](Self::is_crowded) or
+/// a service that takes no more messages while [`is_crowded`](Self::is_crowded) or
 /// [`DurableStore::is_crowded`](super::DurableStore::is_crowded) says so does not get there.
 pub struct KeptInbox {
     book: SessionBook,
@@ -189,6 +190,11 @@ impl KeptInbox {
         self.opening = self.book.cell().batch();
     }
 
+    /// Whether this batch is in the file.
+    pub(crate) fn has_kept(&self, batch: u64) -> bool {
+        self.book.cell().shared.progress.borrow().batch >= batch
+    }
+
     /// Notes what is in the file.
     pub(super) fn put_back(&mut self, began: Trid, number: u64, len: usize) {
         self.waiting.push_back((began, number, len));
@@ -213,10 +219,22 @@ impl KeptInbox {
     }
 
     /// Whether more than half of what the session may have in here is taken: what was received before is
-    /// to be handled before more is read from the client. Credit alone does not see to that, as each
-    /// connection begins with all of it.
+    /// to be handled before more messages of the client are taken; its control frames are not to wait
+    /// ([`Frame::keep`](diset_proto::Frame::keep)). Credit alone does not see to that, as each connection
+    /// begins with all of it.
     pub fn is_crowded(&self) -> bool {
         self.waiting.len() > self.max_messages / 2 || self.bytes > self.max_bytes / 2
+    }
+
+    /// Whether the store of all sessions is crowded.
+    pub(crate) fn is_store_crowded(&self) -> bool {
+        self.book.cell().shared.is_crowded()
+    }
+
+    /// Ready when it is not any more; false when it is closed.
+    pub(crate) fn store_room(&self) -> impl Future<Output = bool> + Send + use<> {
+        let shared = Arc::clone(&self.book.cell().shared);
+        async move { shared.room().await.is_ok() }
     }
 
     /// How many bytes of payload they have.
@@ -291,7 +309,7 @@ impl Inbox for KeptInbox {
     }
 
     fn may_open(&self) -> bool {
-        self.book.cell().shared.progress.borrow().batch >= self.opening
+        self.has_kept(self.opening)
     }
 
     fn is_durable(&self) -> bool {

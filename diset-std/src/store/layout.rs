@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 
 /// The version of all that follows.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// What the file is; one row for each fact.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("diset.meta");
@@ -18,6 +18,9 @@ pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_SERVICE: &str = "service";
 /// The highest trid that a session has seen, as 8 bytes.
 pub(super) const META_TRID: &str = "trid";
+
+/// For how many milliseconds the store has been open in all, as 8 bytes, the lowest first.
+pub(super) const META_UPTIME: &str = "uptime";
 
 /// A [`Head`] for each session, by a number that the store gives it.
 pub(super) const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("diset.sessions");
@@ -31,8 +34,8 @@ pub(super) const INBOX: TableDefinition<'_, (u64, u64, u64), &[u8]> = TableDefin
 pub(super) struct Head {
     pub(super) principal: [u8; 32],
     pub(super) identity: [u8; 16],
-    /// When it was connected for the last time, in seconds since 1970.
-    pub(super) connected_at: u64,
+    /// Since when it has no connection, in milliseconds for which the store was open; `None` while it has one.
+    pub(super) left_at: Option<u64>,
     pub(super) trid: u64,
     /// The principal under which it may come back, and until when, in seconds since 1970.
     pub(super) next_key: Option<([u8; 32], u64)>,

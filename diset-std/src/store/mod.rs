@@ -16,8 +16,10 @@
 //! 2. is called by [`SessionBook::on_kept`] when more is in the file, and looks at the engine again;
 //! 3. waits for [`SessionBook::kept`] between [`Session::welcome`] or [`Session::begin_with`] and the
 //!    acceptance;
-//! 4. reads no more while [`DurableStore::is_crowded`], until [`DurableStore::room`]; and no more from a client
-//!    while its [`KeptInbox::is_crowded`], until enough of that is handled.
+//! 4. takes no more messages while [`DurableStore::is_crowded`], until [`DurableStore::room`]; and none of a client
+//!    while its [`KeptInbox::is_crowded`], until enough of that is handled. What comes meanwhile waits, within the
+//!    credit of the client ([`Frame::keep`](diset_proto::Frame::keep)); control frames do not. A message that is
+//!    taken all the same may be refused, and ends its connection as [`Busy`](diset_proto::Code::Busy).
 //!
 //! After a restart the messages that were received and not handled come with each session, in order:
 //! [`RestoredSession::unhandled`]. They may have been handled before, so they count as repeated. A handler
@@ -46,6 +48,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -109,8 +112,10 @@ pub struct RestoredSession {
     pub unhandled: Vec<Unhandled>,
     /// Its newest connection.
     pub trid: Trid,
-    /// When it was connected for the last time, as given to [`SessionBook::connected`].
-    pub connected_at: u64,
+    /// For how long it has had no connection, as [`SessionBook::left`] told. Only the time counts for which the
+    /// store was open: its client could not come otherwise. Nothing when it had one at the end of the last
+    /// process. Up to a minute may be missing for each process that was killed.
+    pub away: Duration,
     record: SessionRecord,
     replay: KeptReplay,
     inbox: KeptInbox,
@@ -223,6 +228,8 @@ impl DurableStore {
             sessions: AtomicUsize::new(0),
             newest: AtomicU64::new(contents.newest.number()),
             next_id: AtomicU64::new(contents.next_id),
+            uptime_before: contents.uptime,
+            opened: crate::clock::now(),
             transactions: AtomicU64::new(0),
             changes: AtomicU64::new(0),
         });
@@ -238,7 +245,7 @@ impl DurableStore {
         let head = Head {
             principal: *id.principal.as_bytes(),
             identity: *id.identity.as_bytes(),
-            connected_at: 0,
+            left_at: None,
             trid: 0,
             next_key: None,
             record: Session::new(HeapReplay::new(0, 0), Volatile).record(),
@@ -252,6 +259,14 @@ impl DurableStore {
     /// The highest trid that [`SessionBook::connected`] was ever told of: those of this run must be higher.
     pub fn newest_trid(&self) -> Trid {
         Trid::new(self.0.shared.newest.load(Relaxed))
+    }
+
+    /// Writes for how long the store has been open, that sessions do not stay away for ever when processes are
+    /// killed.
+    pub(crate) fn note_uptime(&self) {
+        if !self.is_empty() {
+            self.0.shared.note_uptime();
+        }
     }
 
     /// How many sessions there are.
@@ -269,7 +284,7 @@ impl DurableStore {
         self.0.shared.bytes.load(Relaxed)
     }
 
-    /// Whether more than half of the journal is taken: the disk is slower than the peers. Who reads from
+    /// Whether more than half of the journal is taken: the disk is slower than the peers. Who takes messages of
     /// them is to wait for [`room`](Self::room).
     pub fn is_crowded(&self) -> bool {
         self.0.shared.is_crowded()
@@ -283,12 +298,7 @@ impl DurableStore {
     /// # Cancel safety
     /// Cancel safe: it only waits.
     pub async fn room(&self) -> Result<(), StoreError> {
-        let mut progress = self.0.shared.progress.subscribe();
-        let enough = |progress: &Progress| progress.closed || !self.is_crowded();
-        match progress.wait_for(enough).await {
-            Ok(progress) if !progress.closed => Ok(()),
-            _ => Err(StoreError::Closed),
-        }
+        self.0.shared.room().await
     }
 
     /// Why nothing is kept just now; `None` when all is well. The store tries again by itself, and what

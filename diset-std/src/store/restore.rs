@@ -1,5 +1,6 @@
 //! What a file says when it is opened: whose it is, and the sessions that it keeps.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use super::error::StoreError;
 use super::file::Opener;
 use super::journal::{Cell, Shared};
 use super::kept::{KeptInbox, KeptReplay};
-use super::layout::{self, FORMAT, Head, INBOX, META, META_FORMAT, META_SERVICE, META_TRID, REPLAY, Row, SESSIONS};
+use super::layout::{
+    self, FORMAT, Head, INBOX, META, META_FORMAT, META_SERVICE, META_TRID, META_UPTIME, REPLAY, Row, SESSIONS,
+};
 use super::{RestoredSession, StoreBounds, Unhandled};
 use crate::service::SessionId;
 use crate::tls::Principal;
@@ -20,6 +23,7 @@ use crate::tls::Principal;
 pub(super) struct Contents {
     pub(super) newest: Trid,
     pub(super) next_id: u64,
+    pub(super) uptime: u64,
     sessions: BTreeMap<u64, Stored>,
 }
 
@@ -94,6 +98,10 @@ impl Contents {
             Some(row) => layout::trid(row.value())?,
             None => Trid::new(0),
         };
+        let uptime = match transaction.open_table(META)?.get(META_UPTIME)? {
+            Some(row) => u64::from_le_bytes(layout::number(row.value())?),
+            None => 0,
+        };
         let mut sessions = BTreeMap::new();
         for row in transaction.open_table(SESSIONS)?.iter()? {
             let (id, head) = row?;
@@ -121,6 +129,7 @@ impl Contents {
         Ok(Self {
             newest,
             next_id,
+            uptime,
             sessions,
         })
     }
@@ -147,7 +156,8 @@ impl Stored {
             principal: Principal::from(head.principal),
             identity: Identity::from_bytes(head.identity),
         };
-        let (trid, connected_at) = (Trid::new(head.trid), head.connected_at);
+        let trid = Trid::new(head.trid);
+        let away = head.left_at.map_or(0, |at| shared.uptime_before.saturating_sub(at));
         let cell = Cell::new(Arc::clone(shared), id, head, true);
         let replay = restore_replay(&cell, &replay, record.stored(), bounds)?;
         let mut kept = KeptInbox::new(cell, began, bounds);
@@ -177,7 +187,7 @@ impl Stored {
             id: owner,
             unhandled,
             trid,
-            connected_at,
+            away: Duration::from_millis(away),
             record,
             replay,
             inbox: kept,

@@ -5,7 +5,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::changes::Changes;
 use super::error::StoreError;
 use super::journal::Taken;
-use super::layout::{self, INBOX, META, META_TRID, REPLAY, SESSIONS};
+use super::layout::{self, INBOX, META, META_TRID, META_UPTIME, REPLAY, SESSIONS};
 
 type Replay<'t> = Table<'t, (u64, u64), &'static [u8]>;
 type Inbox<'t> = Table<'t, (u64, u64, u64), &'static [u8]>;
@@ -67,6 +67,13 @@ fn write_inbox(inbox: &mut Inbox<'_>, id: u64, changes: &Changes) -> Result<(), 
 pub(super) fn newest(transaction: &WriteTransaction, newest: u64) -> Result<(), StoreError> {
     let mut meta = transaction.open_table(META)?;
     meta.insert(META_TRID, newest.to_le_bytes().as_slice())?;
+    Ok(())
+}
+
+/// Writes for how long the store has been open.
+pub(super) fn uptime(transaction: &WriteTransaction, uptime: u64) -> Result<(), StoreError> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(META_UPTIME, uptime.to_le_bytes().as_slice())?;
     Ok(())
 }
 

@@ -236,7 +236,7 @@ impl ServiceEnd {
                 .welcome(request, self.trid, true, token())
                 .map_err(|why| why.to_string())?;
         }
-        session.inbox().book().connected(self.trid, 1);
+        session.inbox().book().connected(self.trid);
         Ok(())
     }
 

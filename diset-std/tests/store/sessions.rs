@@ -1,6 +1,8 @@
 //! One process: what a handler commits, what is forgotten, moved, and shared between commits, and what a full
 //! journal does. Stores are filled by hand here, as an engine does it.
 
+use core::time::Duration;
+
 use diset_proto::store::{Inbox as _, Replay as _, Stored, Unsure};
 use diset_proto::{Key, ServiceName, Session};
 use diset_std::Trid;
@@ -80,7 +82,7 @@ async fn what_was_stored_is_there_after_a_restart() -> TestResult {
     session.replay_mut().mark_repeated(3);
     let book = session.inbox().book().clone();
     assert_eq!(session.replay().kept(), 0, "nothing is sealed");
-    book.connected(Trid::new(17), 1000);
+    book.connected(Trid::new(17));
     book.keep(session.record());
     book.kept().await?;
     assert_eq!(session.replay().kept(), 5);
@@ -95,8 +97,8 @@ async fn what_was_stored_is_there_after_a_restart() -> TestResult {
     let restored = sessions.pop().ok_or("a session")?;
     assert_eq!((store.len(), store.newest_trid()), (1, Trid::new(17)));
     assert_eq!(
-        (restored.id, restored.trid, restored.connected_at),
-        (id_of(1), Trid::new(17), 1000)
+        (restored.id, restored.trid, restored.away),
+        (id_of(1), Trid::new(17), Duration::ZERO)
     );
     let session = unwrapped(restored)?;
     let mut found = Vec::new();

@@ -40,7 +40,7 @@ pub(super) fn entered(session: &mut StdSession, entrance: &Entrance<'_>) {
         return;
     };
     let link: Weak<Link> = Arc::downgrade(entrance.link);
-    book.connected(entrance.trid, unix_seconds());
+    book.connected(entrance.trid);
     book.on_kept(Some(Arc::new(move || {
         if let Some(link) = link.upgrade() {
             // Its driver looks at what may leave now.
@@ -82,6 +82,7 @@ impl Sessions {
 
     fn restore_one(&self, kept: RestoredSession, now: Instant) {
         let (id, expected, unhandled) = (kept.id, kept.book().expected(), kept.unhandled.clone());
+        let away = kept.away;
         let mut known = self.lock();
         let owner = known.owner(id.principal, &self.settings, &self.all);
         owner.sessions += 1;
@@ -92,6 +93,7 @@ impl Sessions {
             return known.disown(id.principal);
         };
         let cell = SessionCell::new(Box::new(session), self.catalog, self.settings.when_full, true);
+        cell.was_away(away);
         cell.set_aside(unhandled.into_iter().map(|message| {
             let stored = Stored {
                 number: message.number,
