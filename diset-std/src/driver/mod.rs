@@ -8,6 +8,7 @@
 mod credentials;
 mod handling;
 mod lane;
+mod records;
 mod session;
 mod wire;
 
@@ -22,6 +23,7 @@ use diset_proto::{Cause, Code, Event, Instant, Limits, MessageSet, Outcome, Prog
 use tokio::time::Sleep;
 
 use self::credentials::Watched;
+use self::records::Spent;
 use self::session::Session;
 use self::wire::{Took, Wire};
 use crate::buffers::{Scratch, with_scratch};
@@ -128,6 +130,7 @@ pub(crate) struct Driver<A: App> {
     wire: Wire,
     session: Session<A>,
     watched: Watched,
+    spent: Spent,
     timer: Option<Pin<Box<Sleep>>>,
     /// What the timer is set to.
     timer_at: Option<Instant>,
@@ -142,6 +145,7 @@ impl<A: App> Driver<A> {
             wire: Wire::new(socket, channel),
             session: Session::new(link, limits, app),
             watched: Watched::default(),
+            spent: Spent::default(),
             timer: None,
             timer_at: None,
             linger: None,
@@ -154,6 +158,7 @@ impl<A: App> Driver<A> {
         let now = clock::now();
         self.obey();
         let mut busy = self.watched.poll(now, &self.wire, &self.session);
+        busy |= self.spent.poll(&mut self.wire, &mut self.session);
         // Before the time is looked at: after a stall of this side what waits in the socket
         // may prove that the peer lives (PROTOCOL K-4). Answers leave in the same turn.
         busy |= self.poll_read(now, scratch, cx);

@@ -42,6 +42,8 @@ pub(super) struct Session<A: App> {
     end: End,
     /// The connection with which the session began that this one was opened in.
     pub(super) began: Trid,
+    /// How many records the TLS of the client carries, when it has just said so.
+    pub(super) records: Option<u32>,
 }
 
 impl<A: App> Session<A> {
@@ -58,6 +60,7 @@ impl<A: App> Session<A> {
             lane: Lane::default(),
             end: End::NotYet,
             began: Trid::new(0),
+            records: None,
         }
     }
 
@@ -256,6 +259,7 @@ impl<A: App> Session<A> {
                 Some(Event::Message(message)) => self.lane.wait(conn.keep(message)),
                 Some(Event::Proposed(proposal)) => {
                     drop(state);
+                    self.records = proposal.records();
                     self.admission = Some(self.app.admission(&proposal));
                 }
                 Some(Event::Connected(trid)) => {
@@ -354,8 +358,7 @@ impl<A: App> Session<A> {
             }
             return refused;
         }
-        let count = bytes.len();
-        wire.seal(bytes, out);
+        let count = wire.seal(bytes, out);
         conn.transmitted(count);
         self.link.room_is_free(state);
         true
