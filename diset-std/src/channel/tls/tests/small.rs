@@ -10,7 +10,7 @@ use rustls::{CertificateError, CipherSuite, ClientConfig, ClientConnection, Hand
 use rustls::{RootCertStore, SignatureScheme};
 
 use super::*;
-use crate::tls::{ALPN, ALPN_SMALL, Certificate, SMALL_FRAGMENT, SMALL_RECORD};
+use crate::tls::{ALPN, ALPN_SMALL, Certificate, SMALL_FRAGMENT, SMALL_RECORD, TlsBuilder};
 
 /// Notes what a client is told in a handshake.
 #[derive(Debug)]
@@ -160,16 +160,39 @@ fn narrow(mut provider: CryptoProvider) -> CryptoProvider {
 /// A world whose service serves such clients, too.
 fn open_world() -> Result<World, Box<dyn core::error::Error>> {
     let mut world = World::new()?;
-    world.server = ServerTls::builder(world.ca.server(&["localhost"])?, world.ca.authorities())
-        .small_records(None)
-        .build()?;
+    world.server = open_settings(&world)?.build()?;
     Ok(world)
+}
+
+fn open_settings(world: &World) -> Result<TlsBuilder<ServerTls>, Box<dyn core::error::Error>> {
+    let certificate = world.ca.server(&["localhost"])?;
+    Ok(ServerTls::builder(certificate, world.ca.authorities()).small_records(None))
+}
+
+/// What the features bring, as it comes.
+fn providers() -> Vec<CryptoProvider> {
+    vec![
+        #[cfg(feature = "aws-lc-rs")]
+        rustls::crypto::aws_lc_rs::default_provider(),
+        #[cfg(feature = "ring")]
+        rustls::crypto::ring::default_provider(),
+    ]
 }
 
 #[test]
 fn records_are_small_and_nothing_is_said_in_vain() -> TestResult {
-    let world = open_world()?;
-    let mut client = Small::new(&world, &world.ca.client("sensor")?, &[ALPN_SMALL])?;
+    let mut world = World::new()?;
+    for provider in providers() {
+        let settings = open_settings(&world)?.crypto_provider(Arc::new(provider));
+        world.server = settings.build()?;
+        small_records_with(&world)?;
+    }
+    Ok(())
+}
+
+/// What a client with small records gets, of this service.
+fn small_records_with(world: &World) -> TestResult {
+    let mut client = Small::new(world, &world.ca.client("sensor")?, &[ALPN_SMALL])?;
     let mut server = End::new(server(&world.server))?;
     client.carry(&mut server);
     assert!(client.error.is_none() && server.error.is_none(), "{:?}", server.error);
