@@ -224,6 +224,9 @@ impl<A: App> Driver<A> {
         } else if self.wire.has_failed() || self.session.is_over() {
             // TLS has failed or was never up, or the socket is gone: nobody can be told. As
             // long as it is not over, a socket that takes nothing is still read (PROTOCOL E-5).
+            if let Some(failure) = self.wire.failure().filter(|_| !self.session.is_over()) {
+                self.session.note(failure);
+            }
             busy |= self.session.transport_ended();
         }
         let progress = self.session.progress();
