@@ -18,7 +18,7 @@ use crate::tls::{ALPN_SMALL, ServerTls};
 pub(super) enum Choosing {
     /// For the hello.
     Waiting(ServerTls),
-    Chosen(TlsChannel<ServerSide>),
+    Chosen(Box<TlsChannel<ServerSide>>),
     /// It ended before.
     Ended,
 }
@@ -36,7 +36,7 @@ impl Choosing {
         }
         let side = ServerSide::new(tls, offers_small(incoming)).map_err(ChannelError::from_tls);
         *self = match side {
-            Ok(side) => Self::Chosen(TlsChannel::new(side)),
+            Ok(side) => Self::Chosen(Box::new(TlsChannel::new(side))),
             Err(error) => {
                 *self = Self::Ended;
                 return Err(error);
