@@ -129,8 +129,9 @@ impl Limits {
         self
     }
 
-    /// How many TLS records each direction may carry, when the TLS stack of this side has
-    /// no key update. It is told to the peer.
+    /// How many TLS records each direction of a connection may carry, when the TLS stack of this
+    /// side has no key update. A client tells it to the service, which sends it away before they
+    /// are used up (PROTOCOL G-6).
     #[must_use]
     pub const fn with_records(mut self, records: u32) -> Self {
         self.records = Some(records);
@@ -145,6 +146,12 @@ impl Limits {
     /// How much may be under way to this side: bytes, and messages.
     pub const fn credit(&self) -> (u32, u32) {
         (self.credit_bytes, self.credit_messages)
+    }
+
+    /// How many TLS records each direction of a connection may carry; `None` when that needs no
+    /// limit.
+    pub const fn records(&self) -> Option<u32> {
+        self.records
     }
 
     /// The longest silence this side states.

@@ -91,10 +91,14 @@ fn assert_written(name: &str, written: &[u8]) {
 }
 
 fn client(args: &[(&str, Arg<'_>)]) -> Conn {
+    client_with(Limits::CHIP, args)
+}
+
+fn client_with(limits: Limits, args: &[(&str, Arg<'_>)]) -> Conn {
     let config = ClientConfig {
         catalog: PingPong::CATALOG,
         identity: IDENTITY,
-        limits: Limits::CHIP,
+        limits,
         args,
     };
     Connection::client(NOW, &config, vec![0; 1024].into()).unwrap()
@@ -151,6 +155,32 @@ fn connected() -> [(Conn, Deframer<[u8; 1028]>); 2] {
         assert!(matches!(event, Event::Connected(_)));
     });
     [(client, to_client), (service, to_service)]
+}
+
+/// PROTOCOL H-3, G-6: what a client says of its TLS reaches the adapter of the service.
+#[test]
+fn records_that_a_connection_may_carry() {
+    let limits = Limits::CHIP.with_records(1 << 24);
+    assert_eq!([limits.records(), Limits::CHIP.records()], [Some(1 << 24), None]);
+    let bytes = written(&mut client_with(limits, &[]));
+    assert_written("records", &bytes[5..]);
+
+    let read = |proposal: &[u8]| {
+        let mut read = None;
+        let mut service = service(PingPong::CATALOG);
+        feed(&mut service, &mut past_preamble(), proposal, |_, event| {
+            if let Event::Proposed(proposal) = event {
+                read = Some(proposal.records());
+            }
+        });
+        read
+    };
+    assert_eq!(read(&example("records")), Some(Some(1 << 24)));
+    assert_eq!(read(&example("proposal")), Some(None));
+    let mut wrong = example("records");
+    let last = wrong.len() - 1;
+    wrong[last] = 0x88; // The number goes on, and ends.
+    assert_eq!(read(&wrong), None, "PROTOCOL H-2");
 }
 
 #[test]

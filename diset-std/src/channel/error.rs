@@ -46,6 +46,9 @@ pub(crate) enum ChannelError {
     /// Nothing can be sealed before the peer is proven.
     #[error("the TLS handshake is not complete")]
     NotEstablished,
+    /// The peer has said how many records its TLS can carry, and they are used up.
+    #[error("the TLS of the peer can carry no more records")]
+    NoRecordsLeft,
     /// The channel was closed, or failed before.
     #[error("the TLS connection has ended")]
     Finished,

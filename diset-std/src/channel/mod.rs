@@ -56,11 +56,13 @@ pub(crate) trait Channel: Send {
         plaintext: &mut dyn FnMut(&[u8]),
     ) -> Result<Received, ChannelError>;
 
-    /// Appends `plaintext` to `outgoing`, in as few records as possible (16 KiB each, the last one shorter).
+    /// Appends `plaintext` to `outgoing`, in as few records as possible (as long as the peer can hold, 16 KiB as a rule, the last one shorter). How
+    /// much of it: all, unless [`limit_records`](Self::limit_records) leaves no room for the rest.
     ///
     /// # Errors
-    /// [`ChannelError::NotEstablished`] before the peer is proven, [`ChannelError::Finished`] after an error or after `close`.
-    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<(), ChannelError>;
+    /// [`ChannelError::NotEstablished`] before the peer is proven, [`ChannelError::Finished`] after an error or after `close`,
+    /// [`ChannelError::NoRecordsLeft`] when the peer can take no more: then `close` still tells it the end.
+    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<usize, ChannelError>;
 
     /// Appends the orderly end to `outgoing`. What arrives later is consumed and dropped. Does nothing the second time, and after an error.
     ///
@@ -80,6 +82,14 @@ pub(crate) trait Channel: Send {
     /// [`ChannelError::NoLongerAccepted`]; nothing has happened to the channel.
     fn recheck(&self, _ahead: Duration) -> Result<(), ChannelError> {
         Ok(())
+    }
+
+    /// The peer's TLS carries no more than so many records each way.
+    fn limit_records(&mut self, _most: u32) {}
+
+    /// Whether most of those are used up, one way or the other.
+    fn is_near_record_limit(&self) -> bool {
+        false
     }
 
     /// How long the certificates of a proven peer last.

@@ -35,12 +35,12 @@ impl Channel for Plain {
         Ok(Received::new(incoming.len()))
     }
 
-    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<(), ChannelError> {
+    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<usize, ChannelError> {
         if self.closed {
             return Err(ChannelError::Finished);
         }
         outgoing.extend(plaintext);
-        Ok(())
+        Ok(plaintext.len())
     }
 
     fn close(&mut self, _: &mut OutBuf) {

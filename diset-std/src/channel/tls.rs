@@ -9,6 +9,8 @@
 //!   judged before the first of them is taken.
 //! - After an error, the alert for the peer waits inside until it is asked for.
 
+mod choice;
+mod records;
 mod side;
 
 use core::time::Duration;
@@ -17,16 +19,16 @@ use rustls::HandshakeKind;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 
+use self::choice::Choosing;
+use self::records::{HEADER, MAX_PAYLOAD, Records, whole_records};
 use self::side::{ClientSide, ServerSide, Side};
 use super::{Channel, ChannelError, Established, Lasts, OutBuf, Received};
-use crate::tls::{ALPN, CertificateCredentials, ClientTls, Credentials, ServerTls, not_after};
+use crate::tls::{CertificateCredentials, ClientTls, Credentials, ServerTls, not_after};
 
 /// Most bytes of a handshake message in parts that are held for a peer; a chain of certificates has to fit.
 pub(super) const MAX_HELD: usize = 32 * 1024;
 /// Longest record on the wire, as rustls accepts it.
 pub(super) const MAX_RECORD: usize = HEADER + MAX_PAYLOAD;
-const HEADER: usize = 5;
-const MAX_PAYLOAD: usize = 16 * 1024 + 2048;
 /// The end in clear, for a handshake that has no keys yet: alert, version, length, fatal, `close_notify`. TLS 1.3 reads no meaning from the level, but a
 /// peer that has not agreed on the version yet would pass over a warning.
 const CLOSE_IN_CLEAR: [u8; 7] = [21, 3, 3, 0, 2, 2, 0];
@@ -36,8 +38,11 @@ const CLOSE_IN_CLEAR: [u8; 7] = [21, 3, 3, 0, 2, 2, 0];
 /// # Errors
 /// [`ChannelError::Local`] when rustls cannot start with these settings.
 pub(crate) fn server(tls: &ServerTls) -> Result<Box<dyn Channel>, ChannelError> {
+    if tls.now().small.is_some() {
+        return Ok(Box::new(Choosing::new(tls)));
+    }
     Ok(Box::new(TlsChannel::new(
-        ServerSide::new(tls).map_err(ChannelError::from_tls)?,
+        ServerSide::new(tls, false).map_err(ChannelError::from_tls)?,
     )))
 }
 
@@ -65,6 +70,8 @@ struct TlsChannel<S> {
     peer_closed: bool,
     /// The peer has sent plaintext.
     useful: bool,
+    /// Those since the peer is proven.
+    records: Records,
     /// Plaintext that had to be taken from rustls before anybody could receive it.
     early: Vec<u8>,
 }
@@ -96,6 +103,7 @@ impl<S: Side> TlsChannel<S> {
             spoke: false,
             peer_closed: false,
             useful: false,
+            records: Records::default(),
             early: Vec::new(),
         }
     }
@@ -147,7 +155,7 @@ impl<S: Side> TlsChannel<S> {
     /// Whether the peer may be let in, now that the handshake is complete.
     fn judge(&self) -> Result<CertificateCredentials, ChannelError> {
         // PROTOCOL X-2: rustls lets a client pass that offers no protocol at all.
-        if self.side.common().alpn_protocol() != Some(ALPN) {
+        if self.side.common().alpn_protocol() != Some(self.side.alpn()) {
             return Err(ChannelError::NoAlpn);
         }
         let own = self.chain().first().ok_or(ChannelError::NoCertificate)?;
@@ -290,7 +298,7 @@ impl<S: Side> Channel for TlsChannel<S> {
         if given < self.held {
             return Err(self.fail(ChannelError::LostInput));
         }
-        let whole = whole_records(incoming, self.held);
+        let (whole, records) = whole_records(incoming, self.held);
         if whole == self.held && !self.pending {
             return Ok(Received::new(0));
         }
@@ -304,6 +312,7 @@ impl<S: Side> Channel for TlsChannel<S> {
                 self.admit(outgoing)?;
                 return Ok(Received::new(consumed).again());
             }
+            Ok(Stop::Idle) if self.phase == Phase::Established => self.records.opened(records),
             Ok(Stop::Idle) => {}
             Err(error) => {
                 self.flush_alert(outgoing);
@@ -321,17 +330,35 @@ impl<S: Side> Channel for TlsChannel<S> {
         Ok(Received::new(consumed))
     }
 
-    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<(), ChannelError> {
+    fn seal(&mut self, plaintext: &[u8], outgoing: &mut OutBuf) -> Result<usize, ChannelError> {
         match self.phase {
             Phase::Handshake => return Err(ChannelError::NotEstablished),
             Phase::Finished => return Err(ChannelError::Finished),
             Phase::Established => {}
         }
         if plaintext.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        self.write(outgoing, |traffic, free| traffic.encrypt(plaintext, free))
-            .map_err(|error| self.fail(error))
+        // PROTOCOL G-6: what the peer's TLS cannot take is not sent. The end in order still is.
+        let most = self.records.room(self.side.fragment());
+        if most == 0 {
+            return Err(ChannelError::NoRecordsLeft);
+        }
+        let piece = plaintext.get(..most).unwrap_or(plaintext);
+        let before = outgoing.pending().len();
+        self.write(outgoing, |traffic, free| traffic.encrypt(piece, free))
+            .map_err(|error| self.fail(error))?;
+        let sealed = outgoing.pending().get(before..).unwrap_or_default();
+        self.records.sealed(whole_records(sealed, 0).1);
+        Ok(piece.len())
+    }
+
+    fn limit_records(&mut self, most: u32) {
+        self.records.limit(most);
+    }
+
+    fn is_near_record_limit(&self) -> bool {
+        self.records.is_near_limit()
     }
 
     fn close(&mut self, outgoing: &mut OutBuf) {
@@ -393,25 +420,6 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, outgoing: &mut OutBuf) -> Result<()
             Err(EncodeError::AlreadyEncoded) => return Err(rustls::Error::EncryptError),
         }
     }
-}
-
-/// The length of the whole records at the front of `incoming`, the first `held` bytes of which are known to be some.
-///
-/// Where a header shows that this is no TLS record, everything counts, so that rustls refuses it at once.
-fn whole_records(incoming: &[u8], held: usize) -> usize {
-    let mut whole = held;
-    while let Some(&[kind, major, _, high, low]) = incoming[whole..].first_chunk::<HEADER>() {
-        let payload = usize::from(u16::from_be_bytes([high, low]));
-        let is_record = matches!(kind, 20..=24) && major == 3 && payload < MAX_PAYLOAD;
-        if !is_record {
-            return incoming.len();
-        }
-        match whole + HEADER + payload {
-            end if end <= incoming.len() => whole = end,
-            _ => break,
-        }
-    }
-    whole
 }
 
 #[cfg(all(test, feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]

@@ -9,6 +9,7 @@ mod credentials;
 mod handling;
 mod held;
 mod lane;
+mod records;
 mod session;
 mod wire;
 
@@ -23,6 +24,7 @@ use diset_proto::{Cause, Code, Event, Instant, Limits, MessageSet, Outcome, Prog
 use tokio::time::Sleep;
 
 use self::credentials::Watched;
+use self::records::Spent;
 use self::session::Session;
 use self::wire::{Took, Wire};
 use crate::buffers::{Scratch, with_scratch};
@@ -129,6 +131,7 @@ pub(crate) struct Driver<A: App> {
     wire: Wire,
     session: Session<A>,
     watched: Watched,
+    spent: Spent,
     timer: Option<Pin<Box<Sleep>>>,
     /// What the timer is set to.
     timer_at: Option<Instant>,
@@ -143,6 +146,7 @@ impl<A: App> Driver<A> {
             wire: Wire::new(socket, channel),
             session: Session::new(link, limits, app),
             watched: Watched::default(),
+            spent: Spent::default(),
             timer: None,
             timer_at: None,
             linger: None,
@@ -156,6 +160,7 @@ impl<A: App> Driver<A> {
         self.obey();
         let mut busy = self.watched.poll(now, &self.wire, &self.session);
         busy |= self.session.poll_held(now, cx);
+        busy |= self.spent.poll(&mut self.wire, &mut self.session);
         // Before the time is looked at: after a stall of this side what waits in the socket
         // may prove that the peer lives (PROTOCOL K-4). Answers leave in the same turn.
         busy |= self.poll_read(now, scratch, cx);
@@ -221,6 +226,9 @@ impl<A: App> Driver<A> {
         } else if self.wire.has_failed() || self.session.is_over() {
             // TLS has failed or was never up, or the socket is gone: nobody can be told. As
             // long as it is not over, a socket that takes nothing is still read (PROTOCOL E-5).
+            if let Some(failure) = self.wire.failure().filter(|_| !self.session.is_over()) {
+                self.session.note(failure);
+            }
             busy |= self.session.transport_ended();
         }
         let progress = self.session.progress();

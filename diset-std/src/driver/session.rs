@@ -45,6 +45,8 @@ pub(super) struct Session<A: App> {
     pub(super) began: Trid,
     pub(super) held: Waiting,
     key_answer: Option<KeyAnswer>,
+    /// How many records the TLS of the client carries, when it has just said so.
+    pub(super) records: Option<u32>,
 }
 
 impl<A: App> Session<A> {
@@ -63,6 +65,7 @@ impl<A: App> Session<A> {
             began: Trid::new(0),
             held: Waiting::new(limits),
             key_answer: None,
+            records: None,
         }
     }
 
@@ -272,6 +275,7 @@ impl<A: App> Session<A> {
                 Some(Event::Message(message)) => self.lane.wait(conn.keep(message)),
                 Some(Event::Proposed(proposal)) => {
                     drop(state);
+                    self.records = proposal.records();
                     self.admission = Some(self.app.admission(&proposal));
                 }
                 Some(Event::Connected(trid)) => {
@@ -371,8 +375,7 @@ impl<A: App> Session<A> {
             }
             return refused;
         }
-        let count = bytes.len();
-        wire.seal(bytes, out);
+        let count = wire.seal(bytes, out);
         conn.transmitted(count);
         self.link.room_is_free(state);
         true

@@ -179,10 +179,22 @@ impl Wire {
         self.blocked
     }
 
-    pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut OutBuf) {
-        if let Err(failure) = self.channel.seal(plaintext, out) {
+    /// Seals what the channel takes of it. How much that is; nothing when it fails.
+    pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut OutBuf) -> usize {
+        self.channel.seal(plaintext, out).unwrap_or_else(|failure| {
             self.failure = Some(Box::new(failure));
-        }
+            0
+        })
+    }
+
+    /// The peer's TLS carries no more than so many records each way.
+    pub(super) fn limit_records(&mut self, most: u32) {
+        self.channel.limit_records(most);
+    }
+
+    /// Whether most of those are used up.
+    pub(super) fn is_near_record_limit(&self) -> bool {
+        self.channel.is_near_record_limit()
     }
 
     /// The orderly end of the channel, once: close_notify over TLS (PROTOCOL X-4).

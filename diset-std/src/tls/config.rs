@@ -19,6 +19,7 @@ use x509_parser::time::ASN1Time;
 
 use super::files::Reload;
 use super::shared::{Settings, Shared};
+use super::small::{self, SmallRecords};
 use super::{ALPN, Authorities, Certificate, FileWatch, Origin, Revocations, TlsChange, TlsError, TlsFiles, provider};
 
 /// Tickets for each full or resumed handshake. A stable connection is resumed by one client at a time, and each resumption brings a new ticket.
@@ -39,6 +40,8 @@ pub struct ServerTls(Arc<Shared<ServerSettings>>);
 #[derive(Clone)]
 pub(crate) struct ServerSettings {
     pub(crate) config: Arc<ServerConfig>,
+    /// For clients that hold small records only, where they are served.
+    pub(crate) small: Option<Arc<ServerConfig>>,
     /// Kept beside the configuration, because the chain that a ticket brings back must be verified by hand.
     pub(crate) verifier: Arc<dyn ClientCertVerifier>,
     parts: Parts,
@@ -165,7 +168,7 @@ settings! {
 /// Builds a [`ServerTls`] or a [`ClientTls`], or changes one.
 #[must_use = "nothing happens before `build`"]
 pub struct TlsBuilder<T> {
-    parts: Parts,
+    pub(super) parts: Parts,
     builds: PhantomData<fn() -> T>,
 }
 
@@ -177,8 +180,10 @@ pub(super) struct Parts {
     pub(super) revocations: Option<Revocations>,
     fresh: bool,
     provider: Option<Arc<CryptoProvider>>,
-    time: Arc<dyn TimeProvider>,
-    check_validity: bool,
+    pub(super) time: Arc<dyn TimeProvider>,
+    pub(super) check_validity: bool,
+    /// Of a service only.
+    pub(super) small: SmallRecords,
 }
 
 impl<T> TlsBuilder<T> {
@@ -247,6 +252,7 @@ impl Parts {
             provider: None,
             time: Arc::new(DefaultTimeProvider),
             check_validity: true,
+            small: SmallRecords::Refused,
         }
     }
 
@@ -259,10 +265,28 @@ impl Parts {
             self.revocations.as_ref().map_or(Ok(()), check_fresh)?;
         }
         Ok(Prepared {
-            key: certified_key(&self.certificate, &provider)?,
-            roots: root_store(&self.authorities)?,
+            key: Arc::new(certified_key(&self.certificate, &provider)?.into()),
+            roots: Arc::new(root_store(&self.authorities)?),
             provider,
         })
+    }
+
+    /// Judges clients. `hints`: they are told by which authorities they should be signed.
+    pub(super) fn client_verifier(
+        &self,
+        roots: &Arc<RootCertStore>,
+        provider: &Arc<CryptoProvider>,
+        hints: bool,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+            .with_crls(self.lists());
+        if self.fresh {
+            verifier = verifier.enforce_revocation_expiration();
+        }
+        if !hints {
+            verifier = verifier.clear_root_hint_subjects();
+        }
+        verifier.build().map_err(|error| self.verifier_error(&error))
     }
 
     /// Why a verifier could not be made; only the revocation lists can be at fault, the authorities were checked.
@@ -288,12 +312,8 @@ impl Parts {
 impl Settings for ServerSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
         let Prepared { provider, key, roots } = parts.prepare()?;
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .with_crls(parts.lists());
-        if parts.fresh {
-            verifier = verifier.enforce_revocation_expiration();
-        }
-        let verifier = verifier.build().map_err(|error| parts.verifier_error(&error))?;
+        let verifier = parts.client_verifier(&roots, &provider, true)?;
+        let small = small::config(&parts, &roots, &provider)?;
         let mut config = ServerConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
@@ -308,6 +328,7 @@ impl Settings for ServerSettings {
         }
         Ok(Self {
             config: Arc::new(config),
+            small,
             verifier,
             parts,
         })
@@ -321,8 +342,8 @@ impl Settings for ServerSettings {
 impl Settings for ClientSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
         let Prepared { provider, key, roots } = parts.prepare()?;
-        let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .with_crls(parts.lists());
+        let mut verifier =
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).with_crls(parts.lists());
         if parts.fresh {
             verifier = verifier.enforce_revocation_expiration();
         }
@@ -365,10 +386,10 @@ impl<T> fmt::Debug for TlsBuilder<T> {
 struct Prepared {
     provider: Arc<CryptoProvider>,
     key: Arc<SingleCertAndKey>,
-    roots: RootCertStore,
+    roots: Arc<RootCertStore>,
 }
 
-fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<Arc<SingleCertAndKey>, TlsError> {
+pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let chain_origin = certificate.chain_origin();
     let key = provider
         .key_provider
@@ -380,7 +401,7 @@ fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result
     let certified = CertifiedKey::new(certificate.chain().to_vec(), key);
     match certified.keys_match() {
         // A key that cannot tell its public half (in hardware, say) is believed.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(certified.into())),
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch {
             chain: chain_origin.clone(),
             key: certificate.key_origin().clone(),
@@ -405,7 +426,7 @@ fn root_store(authorities: &Authorities) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn check_validity(certificate: &Certificate) -> Result<(), TlsError> {
+pub(super) fn check_validity(certificate: &Certificate) -> Result<(), TlsError> {
     let now = ASN1Time::now();
     let origin = || -> Origin { certificate.chain_origin().clone() };
     for (number, der) in (1..).zip(certificate.chain()) {

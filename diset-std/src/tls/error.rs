@@ -171,6 +171,34 @@ pub enum TlsError {
         /// Until when it was good.
         next_update: String,
     },
+    /// The certificate for clients with small records is of another kind than these can verify.
+    #[error(
+        "the certificate in {origin} is not ECDSA on P-256, the one kind that clients with small records (`diset-1k/1`) verify; \
+         give `small_records` one for them"
+    )]
+    SmallRecordsKey {
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// The handshake does not fit one record of the size that clients with small records hold.
+    #[error(
+        "with the certificate in {origin} the TLS handshake takes {bytes} bytes, and clients with small records (`diset-1k/1`) hold {most}; \
+         leave out intermediates and the authority, sign it by what clients trust, give it fewer and shorter names"
+    )]
+    SmallRecordsFlight {
+        /// Where the certificate stands.
+        origin: Origin,
+        /// What EncryptedExtensions to Finished take.
+        bytes: usize,
+        /// What they may take.
+        most: usize,
+    },
+    /// The cryptography in use cannot do what clients with small records need.
+    #[error(
+        "the TLS cryptography in use cannot serve clients with small records, which need TLS_AES_128_GCM_SHA256 and a key exchange on P-256: \
+         {0}; choose another with `crypto_provider`"
+    )]
+    SmallRecordsCrypto(#[source] rustls::Error),
     /// There is no cryptography to use.
     #[error(
         "no TLS cryptography: enable the feature `aws-lc-rs` or `ring` of diset-std, or give one with `crypto_provider`"

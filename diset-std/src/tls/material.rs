@@ -62,7 +62,7 @@ impl Certificate {
         &self.0.chain
     }
 
-    pub(super) fn key(&self) -> &PrivateKeyDer<'static> {
+    pub(crate) fn key(&self) -> &PrivateKeyDer<'static> {
         &self.0.key
     }
 

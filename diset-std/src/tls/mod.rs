@@ -13,6 +13,11 @@
 //! }
 //! ```
 //!
+//! # Clients that hold small records only
+//!
+//! The TLS of a microcontroller may hold no record of 16 KiB. Such a client offers [`ALPN_SMALL`] and never gets one longer than
+//! [`SMALL_RECORD`], from a service that serves them: [`TlsBuilder::small_records`].
+//!
 //! # While it runs
 //!
 //! Certificates are renewed, authorities come and go, lists grow. The settings take them without a restart, on call ([`ServerTls::change`],
@@ -74,6 +79,7 @@ mod files;
 mod material;
 mod provider;
 mod shared;
+mod small;
 #[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
 pub mod throwaway;
 
@@ -85,6 +91,8 @@ pub use error::{Origin, TlsError};
 pub use files::{FileWatch, TlsFiles};
 pub use material::{Authorities, Certificate, Revocations};
 pub use shared::TlsChange;
+pub(crate) use small::SMALL_FRAGMENT;
+pub use small::{ALPN_SMALL, SMALL_RECORD};
 
 /// The application protocol name (ALPN) of the native dialect: both sides offer it and refuse a connection that did not agree on it.
 pub const ALPN: &[u8] = b"diset/1";

@@ -97,6 +97,14 @@ impl World {
         Ok(Self { ca, server })
     }
 
+    /// One whose service serves clients with small records, too.
+    pub(crate) fn open() -> Result<Self, Box<dyn Error>> {
+        let ca = ThrowawayCa::new()?;
+        let builder = ServerTls::builder(ca.server(&["localhost"])?, ca.authorities());
+        let server = builder.small_records(None).build()?;
+        Ok(Self { ca, server })
+    }
+
     /// A client with a certificate of its own.
     pub(crate) fn tls(&self, name: &str) -> Result<ClientTls, Box<dyn Error>> {
         Ok(ClientTls::new(self.ca.client(name)?, self.ca.authorities())?)

@@ -21,35 +21,41 @@ fn failed(kind: TlsFailure) -> Counter {
 
 #[tokio::test]
 async fn who_does_not_speak_tls_is_sent_away() -> TestResult {
-    let mut scene = Scene::new(answering()).await?;
-    let rows: [(&str, &[u8]); 4] = [
-        ("a browser", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-        ("SSH", b"SSH-2.0-x\r\n"),
-        ("the DIRAC wire", b"12:{\"a\": 1}xxxx"),
-        ("ones", &[0xff; 64]),
-    ];
-    for (what, bytes) in rows {
-        let mut peer = TcpStream::connect(&scene.running.address).await?;
-        peer.write_all(bytes).await?;
-        let (told, end) = read_all(&mut peer).await;
-        end?;
-        assert_eq!(told.first(), Some(&21), "{what}: a TLS alert: {told:?}");
-        drop(peer);
-        scene.over(what, failed(TlsFailure::NotTls), 1).await;
+    for world in [World::new()?, World::open()?] {
+        let mut scene = Scene::with(world, answering()).await?;
+        let rows: [(&str, &[u8]); 4] = [
+            ("a browser", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            ("SSH", b"SSH-2.0-x\r\n"),
+            ("the DIRAC wire", b"12:{\"a\": 1}xxxx"),
+            ("ones", &[0xff; 64]),
+        ];
+        for (what, bytes) in rows {
+            let mut peer = TcpStream::connect(&scene.running.address).await?;
+            peer.write_all(bytes).await?;
+            let (told, end) = read_all(&mut peer).await;
+            end?;
+            assert_eq!(told.first(), Some(&21), "{what}: a TLS alert: {told:?}");
+            drop(peer);
+            scene.over(what, failed(TlsFailure::NotTls), 1).await;
+        }
+        scene.finish().await?;
     }
-    scene.finish().await
+    Ok(())
 }
 
 #[tokio::test]
 async fn who_hangs_up_in_tls_leaves_nothing_behind() -> TestResult {
-    let mut scene = Scene::new(answering()).await?;
-    for bytes in [&[][..], &[22, 3, 1, 2, 0, 1]] {
-        let mut peer = TcpStream::connect(&scene.running.address).await?;
-        peer.write_all(bytes).await?;
-        drop(peer);
-        scene.over("hangs up", failed(TlsFailure::Lost), 1).await;
+    for world in [World::new()?, World::open()?] {
+        let mut scene = Scene::with(world, answering()).await?;
+        for bytes in [&[][..], &[22, 3, 1, 2, 0, 1]] {
+            let mut peer = TcpStream::connect(&scene.running.address).await?;
+            peer.write_all(bytes).await?;
+            drop(peer);
+            scene.over("hangs up", failed(TlsFailure::Lost), 1).await;
+        }
+        scene.finish().await?;
     }
-    scene.finish().await
+    Ok(())
 }
 
 #[tokio::test]
@@ -118,22 +124,25 @@ async fn a_client_that_does_not_believe_the_service_is_told_why_and_counted() ->
 
 #[tokio::test]
 async fn who_does_not_offer_our_protocol_is_not_listened_to() -> TestResult {
-    let mut scene = Scene::new(answering()).await?;
-    // None at all: TLS itself allows that, so the handshake may even succeed here.
-    if let Ok(mut stream) = scene.raw(&[]).await {
-        stream.write_all(&Engine::new()?.says()).await.ok();
-        let (told, _) = read_all(&mut stream).await;
-        assert!(told.is_empty(), "PROTOCOL X-2: {told:?}");
+    for world in [World::new()?, World::open()?] {
+        let mut scene = Scene::with(world, answering()).await?;
+        // None at all: TLS itself allows that, so the handshake may even succeed here.
+        if let Ok(mut stream) = scene.raw(&[]).await {
+            stream.write_all(&Engine::new()?.says()).await.ok();
+            let (told, _) = read_all(&mut stream).await;
+            assert!(told.is_empty(), "PROTOCOL X-2: {told:?}");
+        }
+        scene.over("no protocol", failed(TlsFailure::NoAlpn), 1).await;
+        // Another one.
+        let error = scene.raw(&[b"h2"]).await.err().ok_or("PROTOCOL X-2: h2 was accepted")?;
+        assert!(
+            error.to_string().contains("NoApplicationProtocol"),
+            "PROTOCOL X-2: {error}"
+        );
+        scene.over("h2", failed(TlsFailure::NoAlpn), 1).await;
+        scene.finish().await?;
     }
-    scene.over("no protocol", failed(TlsFailure::NoAlpn), 1).await;
-    // Another one.
-    let error = scene.raw(&[b"h2"]).await.err().ok_or("PROTOCOL X-2: h2 was accepted")?;
-    assert!(
-        error.to_string().contains("NoApplicationProtocol"),
-        "PROTOCOL X-2: {error}"
-    );
-    scene.over("h2", failed(TlsFailure::NoAlpn), 1).await;
-    scene.finish().await
+    Ok(())
 }
 
 #[tokio::test]
@@ -170,54 +179,60 @@ async fn trickle(stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> usi
 
 #[tokio::test]
 async fn bytes_that_trickle_in_do_not_prolong_a_handshake() -> TestResult {
-    let mut scene = Scene::new(hurried()).await?;
-    // A hello that is never whole: its record promises 4 KiB.
-    let mut hello = vec![22, 3, 1, 0x10, 0, 1, 0, 0x0f, 0xfc, 3, 3];
-    hello.resize(4000, 0);
-    let mut slow = TcpStream::connect(&scene.running.address).await?;
-    let (mut from, mut to) = slow.split();
-    let (sent, told) = tokio::join!(trickle(&mut to, &hello), read_all(&mut from));
-    assert!(sent < hello.len(), "PROTOCOL H-9: it was cut off");
-    told.1.ok();
-    drop(slow);
-    scene.over("a slow hello", failed(TlsFailure::Silent), 1).await;
-    // A proposal that is never whole: its frame promises 1000 bytes.
-    let mut long = [&PREAMBLE[..], &[0xe8, 0x07, 0x80]].concat();
-    long.resize(1000, 0x81);
-    let mut slow = Peer::connect(&scene).await?;
-    let (from, mut to) = tokio::io::split(slow.stream);
-    let mut from = from;
-    let (sent, (told, _)) = tokio::join!(trickle(&mut to, &long), read_all(&mut from));
-    assert!(sent < long.len(), "PROTOCOL H-9: it was cut off");
-    let cause = slow.engine.fate(&told);
-    assert_eq!(cause.and_then(|cause| cause.code()), Some(Code::HandshakeTimeout));
-    drop((from, to));
-    scene.over("a slow proposal", by_us(Code::HandshakeTimeout), 1).await;
-    scene.finish().await
+    for world in [World::new()?, World::open()?] {
+        let mut scene = Scene::with(world, hurried()).await?;
+        // A hello that is never whole: its record promises 4 KiB.
+        let mut hello = vec![22, 3, 1, 0x10, 0, 1, 0, 0x0f, 0xfc, 3, 3];
+        hello.resize(4000, 0);
+        let mut slow = TcpStream::connect(&scene.running.address).await?;
+        let (mut from, mut to) = slow.split();
+        let (sent, told) = tokio::join!(trickle(&mut to, &hello), read_all(&mut from));
+        assert!(sent < hello.len(), "PROTOCOL H-9: it was cut off");
+        told.1.ok();
+        drop(slow);
+        scene.over("a slow hello", failed(TlsFailure::Silent), 1).await;
+        // A proposal that is never whole: its frame promises 1000 bytes.
+        let mut long = [&PREAMBLE[..], &[0xe8, 0x07, 0x80]].concat();
+        long.resize(1000, 0x81);
+        let mut slow = Peer::connect(&scene).await?;
+        let (from, mut to) = tokio::io::split(slow.stream);
+        let mut from = from;
+        let (sent, (told, _)) = tokio::join!(trickle(&mut to, &long), read_all(&mut from));
+        assert!(sent < long.len(), "PROTOCOL H-9: it was cut off");
+        let cause = slow.engine.fate(&told);
+        assert_eq!(cause.and_then(|cause| cause.code()), Some(Code::HandshakeTimeout));
+        drop((from, to));
+        scene.over("a slow proposal", by_us(Code::HandshakeTimeout), 1).await;
+        scene.finish().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
 async fn a_hello_in_single_bytes_is_a_hello() -> TestResult {
-    let mut scene = Scene::new(answering()).await?;
-    let mut config = tls_config(&scene.world, Some(&scene.certificate))?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    let name = ServerName::try_from("localhost")?;
-    let mut tls = ClientConnection::new(Arc::new(config), name)?;
-    let mut hello = Vec::new();
-    tls.write_tls(&mut hello)?;
-    let mut peer = TcpStream::connect(&scene.running.address).await?;
-    peer.set_nodelay(true)?;
-    for byte in hello {
-        peer.write_all(&[byte]).await?;
-        // The service has a turn in between.
-        tokio::task::yield_now().await;
+    for world in [World::new()?, World::open()?] {
+        let mut scene = Scene::with(world, answering()).await?;
+        let mut config = tls_config(&scene.world, Some(&scene.certificate))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let name = ServerName::try_from("localhost")?;
+        let mut tls = ClientConnection::new(Arc::new(config), name)?;
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello)?;
+        let mut peer = TcpStream::connect(&scene.running.address).await?;
+        peer.set_nodelay(true)?;
+        for byte in hello {
+            peer.write_all(&[byte]).await?;
+            // The service has a turn in between.
+            tokio::task::yield_now().await;
+        }
+        let mut first = [0];
+        within("an answer", peer.read_exact(&mut first)).await?;
+        assert_eq!(first, [22], "a server's hello");
+        drop(peer);
+        scene.over("in single bytes", failed(TlsFailure::Lost), 1).await;
+        scene.finish().await?;
     }
-    let mut first = [0];
-    within("an answer", peer.read_exact(&mut first)).await?;
-    assert_eq!(first, [22], "a server's hello");
-    drop(peer);
-    scene.over("in single bytes", failed(TlsFailure::Lost), 1).await;
-    scene.finish().await
+    Ok(())
 }
 
 /// Connections that never say a word.

@@ -21,10 +21,10 @@ fn assert_runs(root: &Path, test: &str) -> TestResult {
     let (file, name) = test.split_once("::").ok_or_else(|| format!("no file::test: {test}"))?;
     let file = match file {
         "endings" => format!("diset-proto/tests/scenarios/{file}.rs"),
-        "admission" | "flow" | "generic" | "log" | "reload" | "rights" | "shutdown" => {
+        "admission" | "flow" | "generic" | "log" | "reload" | "rights" | "shutdown" | "small_records" => {
             format!("diset-std/tests/{file}.rs")
         }
-        "resumption" => format!("diset-std/src/channel/tls/tests/{file}.rs"),
+        "resumption" | "small" => format!("diset-std/src/channel/tls/tests/{file}.rs"),
         "driver" => String::from("diset-std/src/driver/tests.rs"),
         hostile => format!("diset-std/tests/hostile/{hostile}.rs"),
     };

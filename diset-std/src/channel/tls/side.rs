@@ -8,7 +8,10 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::UnbufferedStatus;
 use rustls::{CommonState, Error};
 
-use crate::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
+use crate::tls::{ALPN, ALPN_SMALL, ClientSettings, ClientTls, SMALL_FRAGMENT, ServerSettings, ServerTls};
+
+/// The most plaintext of a record, where nothing less was agreed.
+const FRAGMENT: usize = 16 * 1024;
 
 /// One side of a connection.
 pub(super) trait Side: Send {
@@ -20,6 +23,16 @@ pub(super) trait Side: Send {
     fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
     fn common(&self) -> &CommonState;
+
+    /// The application protocol that must be agreed on (PROTOCOL X-2).
+    fn alpn(&self) -> &'static [u8] {
+        ALPN
+    }
+
+    /// The most plaintext of a record that this side writes.
+    fn fragment(&self) -> usize {
+        FRAGMENT
+    }
 
     /// Verifies the peer's chain again by the settings of now, at this time: authorities and revocations, too.
     fn verify(&self, own: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], at: UnixTime)
@@ -43,13 +56,18 @@ pub(super) struct ServerSide {
     tls: ServerTls,
     /// The settings of the handshake, as long as it lasts.
     began: Option<Arc<ServerSettings>>,
+    /// The client holds small records only.
+    small: bool,
 }
 
 impl ServerSide {
-    pub(super) fn new(tls: &ServerTls) -> Result<Self, Error> {
+    /// For a client that holds `small` records only, or for any other.
+    pub(super) fn new(tls: &ServerTls, small: bool) -> Result<Self, Error> {
         let now = tls.now();
+        let config = now.small.as_ref().filter(|_| small).unwrap_or(&now.config);
         Ok(Self {
-            connection: UnbufferedServerConnection::new(Arc::clone(&now.config))?,
+            connection: UnbufferedServerConnection::new(Arc::clone(config))?,
+            small,
             tls: tls.clone(),
             began: Some(now),
         })
@@ -66,6 +84,14 @@ impl Side for ServerSide {
 
     fn common(&self) -> &CommonState {
         &self.connection
+    }
+
+    fn alpn(&self) -> &'static [u8] {
+        if self.small { ALPN_SMALL } else { ALPN }
+    }
+
+    fn fragment(&self) -> usize {
+        if self.small { SMALL_FRAGMENT } else { FRAGMENT }
     }
 
     fn verify(

@@ -2,6 +2,7 @@
 
 mod refusal;
 mod resumption;
+mod small;
 mod traffic;
 
 use rustls::AlertDescription;
