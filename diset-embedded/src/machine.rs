@@ -129,6 +129,7 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             identity: self.identity,
             limits: self.limits,
             args: self.args,
+            records: None,
         };
         let conn = Connection::client(now, &config, output)?;
         (self.input.at, self.input.end) = (0, 0);

@@ -96,6 +96,7 @@ fn client(args: &[(&str, Arg<'_>)]) -> Conn {
         identity: IDENTITY,
         limits: Limits::CHIP,
         args,
+        records: None,
     };
     Connection::client(NOW, &config, vec![0; 1024].into()).unwrap()
 }
