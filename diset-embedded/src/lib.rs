@@ -126,6 +126,7 @@ mod line;
 mod machine;
 #[cfg(any(test, target_pointer_width = "32"))]
 mod memory;
+mod outbox;
 
 pub use asynch::{Channel, Clock, Open};
 pub use buffers::Buffers;
@@ -133,8 +134,10 @@ pub use client::{Client, NoClock};
 pub use config::{Config, SetupError};
 pub use diset_proto;
 pub use diset_proto::{
-    Arg, Cause, Code, DecodeError, FromClient, FromService, Identity, Instant, Limits, MessageOf, Notice,
-    ReconnectPolicy, Retry, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+    Arg, Bound, Cause, Code, DecodeError, Delivered, FromClient, FromService, Identity, Instant, Limits, MessageOf,
+    NewReason, Notice, Outcome, ReconnectPolicy, Resumption, Retry, Schema, SendError, ServiceDef, Trid, Verdict,
+    define_service,
 };
 pub use event::{ConnectError, Dropped, Event, Message, Reply};
 pub use line::TrustedLine;
+pub use outbox::{Keep, NoOutbox, Outbox, Received};

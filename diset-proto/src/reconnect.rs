@@ -113,6 +113,13 @@ impl Reconnect {
         Retry::At(now.after(wait))
     }
 
+    /// This side has ended the connection to go on with a new one at once, as before its channel is worn out: no
+    /// wait, and none grows by it.
+    pub const fn left(&mut self, now: Instant) -> Retry {
+        self.opened = None;
+        Retry::At(now)
+    }
+
     /// PROTOCOL R-3: what a service asks for is drawn from and clamped.
     fn asked(&mut self, asked: RetryAfter) -> Duration {
         let drawn = self.draw(asked.spread());
