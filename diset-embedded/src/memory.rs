@@ -4,7 +4,7 @@
 /// [`Buffers`](crate::Buffers) of the default lengths.
 pub(crate) const BUFFERS: usize = 1420;
 /// A [`Client`](crate::Client), less its channel and clock.
-pub(crate) const CLIENT: usize = 912;
+pub(crate) const CLIENT: usize = 1912;
 /// An [`Event`](crate::Event).
 pub(crate) const EVENT: usize = 120;
 
