@@ -51,6 +51,7 @@ pub(crate) trait Agent {
     fn acked(&mut self, id: i64, resend: bool) -> Result<u64, SendError>;
     fn session(&self) -> State;
     fn skip_oldest(&mut self) -> Option<u64>;
+    fn is_busy(&self) -> bool;
     fn trid(&self) -> Option<Trid>;
     fn treat(&mut self, notes: Treat);
     /// The next event but [`Event::Room`]; `None` when there is none until then.
@@ -211,6 +212,9 @@ macro_rules! shared {
         }
         fn acked(&mut self, id: i64, resend: bool) -> Result<u64, SendError> {
             K::acked(&mut self.client, id, resend)
+        }
+        fn is_busy(&self) -> bool {
+            self.client.is_busy()
         }
         fn session(&self) -> State {
             K::state(&self.client)

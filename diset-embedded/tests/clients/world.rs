@@ -68,6 +68,7 @@ pub(crate) struct Inside {
     alarm: Option<Instant>,
     /// The line is cut when so many more bytes have passed, in whatever direction.
     pub(crate) cut_after: Option<usize>,
+    pub(crate) cuts: usize,
     /// The session of the client while it is not connected.
     session: Option<Box<FarSession>>,
     /// The service keeps no sessions.
@@ -115,6 +116,7 @@ impl World {
             trids: 0,
             alarm: None,
             cut_after: None,
+            cuts: 0,
             session: None,
             keeps_none: false,
             told: Vec::new(),
@@ -136,7 +138,7 @@ impl World {
         inside.to_service.clear();
         inside.to_client.clear();
         (inside.ended, inside.writes_fail) = (false, false);
-        (inside.used, inside.cut_after) = (0, inside.cut_after.filter(|&left| left > 0));
+        inside.used = 0;
         Stream(self.clone())
     }
 
@@ -266,7 +268,8 @@ impl Inside {
         self.to_client.clear();
         self.to_service.clear();
         (self.ended, self.writes_fail) = (true, true);
-        self.cut_after = self.cut_after.map(|_| 0);
+        self.cut_after = None;
+        self.cuts += 1;
         if let Some(mut far) = self.service.take() {
             let event = far.conn.handle_eof();
             self.note(&mut far.conn, event);
