@@ -77,7 +77,7 @@ pub trait Channel: ErrorType {
     async fn close(&mut self) -> Result<(), Self::Error>;
 
     /// How many records each direction may carry before the channel must be replaced; `None` when there is no
-    /// limit. The service is told (PROTOCOL H-3) and makes the client come back in time, too.
+    /// limit. The service is told when the client proposes.
     fn max_records(&self) -> Option<u32> {
         None
     }
@@ -175,6 +175,8 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
     /// Cancel safe. Each thing that happens is noted in the client in the same step in which the channel reports
     /// it, and nothing is taken out of the input before the future is ready; what is dropped in between is a call of
     /// the [`Channel`] or the [`Clock`], which are cancel safe themselves. The next `next` goes on from there.
+    /// So a future that is dropped neither loses an acked message nor sends one twice, and an outcome that it would
+    /// have told is told by the next.
     pub async fn next(&mut self) -> Option<Event<'_, 'b, S, K>> {
         loop {
             let now = self.clock.now();

@@ -111,7 +111,7 @@ pub trait Channel: ErrorType {
     fn close(&mut self) -> Result<(), Self::Error>;
 
     /// How many records each direction may carry before the channel must be replaced; `None` when there is no
-    /// limit. The service is told (PROTOCOL H-3) and makes the client come back in time, too.
+    /// limit. The service is told when the client proposes.
     fn max_records(&self) -> Option<u32> {
         None
     }

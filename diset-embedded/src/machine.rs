@@ -125,18 +125,9 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
     }
 
     /// The same with a session.
-    pub(crate) fn with_outbox<K: Keep>(mut self, outbox: &'b K) -> Result<Machine<'b, S, K>, SetupError> {
+    pub(crate) fn with_outbox<K: Keep>(self, outbox: &'b K) -> Result<Machine<'b, S, K>, SetupError> {
         if self.link.is_some() {
             return Err(SetupError::Misuse(Misuse::WrongPhase));
-        }
-        // The longest proposal must fit that this client may ever make.
-        self.begin(Instant::ZERO, Some(u32::MAX)).map_err(SetupError::Misuse)?;
-        let plain = self.link.as_mut().map_or(0, |link| link.conn.transmit().len());
-        self.unlink();
-        let room = self.output.try_borrow().map_or(0, |output| output.len());
-        let longest = usize::try_from(MAX_PROPOSAL).unwrap_or(usize::MAX);
-        if plain.saturating_add(MAX_SESSION_FIELD) > room.min(longest) {
-            return Err(SetupError::Misuse(Misuse::ProposalTooLong));
         }
         let mut machine = Machine {
             identity: self.identity,
@@ -151,9 +142,18 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             outbox,
             service: PhantomData,
         };
+        machine
+            .begin(Instant::ZERO, Some(u32::MAX))
+            .map_err(SetupError::Misuse)?;
+        // The longest proposal must fit that this client may ever make.
+        let proposal = machine.link.as_mut().map_or(0, |link| link.conn.transmit().len());
         // What an earlier client has left connected is not any more.
-        machine.begin(Instant::ZERO, None).map_err(SetupError::Misuse)?;
         machine.unlink();
+        let room = machine.output.try_borrow().map_or(0, |output| output.len());
+        let longest = usize::try_from(MAX_PROPOSAL).unwrap_or(usize::MAX);
+        if proposal.saturating_add(MAX_SESSION_FIELD) > room.min(longest) {
+            return Err(SetupError::Misuse(Misuse::ProposalTooLong));
+        }
         Ok(machine)
     }
 }
@@ -176,7 +176,10 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
         let config = ClientConfig {
             catalog: S::CATALOG,
             identity: self.identity,
-            limits: self.limits,
+            limits: match records {
+                Some(records) => self.limits.with_records(records),
+                None => self.limits,
+            },
             args: self.args,
             records,
         };

@@ -249,6 +249,7 @@ fn a_worn_channel_is_replaced_at_once() {
         let mut replaced = 0;
         let mut number = 0;
         agent.connected();
+        assert_eq!(agent.world().0.borrow().stated, Some(most), "the service knows");
         while replaced < 3 {
             let end = agent.world().now().after(SECOND / 100);
             match agent.next_until(Some(end)) {

@@ -309,8 +309,7 @@ impl<K: Acks> Agent for Awaited<'_, K> {
             let mut polls = 0;
             let event = loop {
                 if let Poll::Ready(event) = next.as_mut().poll(&mut cx) {
-                    let Some(event) = event else { return None };
-                    break Some(event);
+                    break Some(event?);
                 }
                 if until.is_some_and(|until| self.world.now() >= until) {
                     return None;

@@ -76,6 +76,8 @@ pub(crate) struct Inside {
     /// Outcomes of acked notes, but Ok.
     pub(crate) told: Vec<(u64, Outcome)>,
     pub(crate) records: Option<u32>,
+    /// What the last proposal said of them.
+    pub(crate) stated: Option<u32>,
     /// Reads and writes of the stream that is open.
     used: u32,
     pub(crate) log: Vec<Log>,
@@ -121,6 +123,7 @@ impl World {
             keeps_none: false,
             told: Vec::new(),
             records: None,
+            stated: None,
             used: 0,
             log: Vec::new(),
         })))
@@ -318,6 +321,7 @@ impl Inside {
             None => return,
             Some(Event::Proposed(proposal)) => {
                 let site = proposal.args().value("site").map(|value| format!("{value:?}"));
+                self.stated = proposal.records();
                 self.log.push(Log::Proposed(proposal.identity(), site));
                 self.trids += 1;
                 let trid = Trid::new(self.trids);
