@@ -8,7 +8,7 @@ use core::time::Duration;
 use diset_proto::limits::{LINGER, LINGER_BYTES, MAX_HANDSHAKE_FRAME as MAX_PROPOSAL};
 use diset_proto::{
     Arg, Cause, ClientConfig, Code, Connection, Deframer, Event as EngineEvent, Identity, Instant, Limits, Misuse,
-    Notice, Phase, Progress, Reconnect, Resumption, Retry, ServiceDef,
+    Notice, Phase, Progress, Reconnect, Retry, ServiceDef,
 };
 use embedded_io::ErrorKind;
 
@@ -183,12 +183,13 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             args: self.args,
             records,
         };
+        let news = News::of(&session);
         let conn = Connection::client_in_session(now, &config, output, session)?;
         (self.input.at, self.input.end) = (0, 0);
         self.link = Some(Link {
             conn,
             rx: Deframer::new(frame),
-            news: News::default(),
+            news,
             replacing: false,
             unflushed: false,
             closed: false,
@@ -397,7 +398,7 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             }),
             Some(EngineEvent::Connected(trid)) => {
                 reconnect.connected(now);
-                news.connected(matches!(conn.resumption(), Some(Resumption::Resumed { .. })));
+                news.connected(conn.delivered());
                 Event::Connected(trid)
             }
             Some(EngineEvent::Acknowledged) => {

@@ -4,7 +4,9 @@ use core::cell::{RefCell, RefMut};
 use core::fmt;
 
 use diset_proto::store::{FixedReplay, Replay as _, Volatile};
-use diset_proto::{Bound, Connection, NoSession, Outcome, SendError, ServiceDef, Session, SessionSlot, Storage};
+use diset_proto::{
+    Bound, Connection, Delivered, NoSession, Outcome, SendError, ServiceDef, Session, SessionSlot, Storage,
+};
 
 use crate::event::Event;
 
@@ -119,13 +121,23 @@ pub(crate) struct News {
     /// There may be outcomes; only asking shows.
     ask: bool,
     moved: bool,
+    /// How far all had got before the connection.
+    from: u64,
 }
 
 impl News {
-    /// The connection is open. When the session goes on, more may have been dealt with.
-    pub(crate) const fn connected(&mut self, resumed: bool) {
+    /// For a new connection with this session.
+    pub(crate) fn of<L: SessionSlot>(slot: &L) -> Self {
+        Self {
+            from: slot.session().map_or(0, |session| session.delivered().processed),
+            ..Self::default()
+        }
+    }
+
+    /// The connection is open, where the messages have got so far: what the service had not told before shows here.
+    pub(crate) const fn connected(&mut self, delivered: Delivered) {
         self.ask = true;
-        self.moved = resumed;
+        self.moved = delivered.processed > self.from;
     }
 
     pub(crate) const fn acknowledged(&mut self) {
