@@ -153,8 +153,8 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1420 |
-//! | [`Client`] | 944 |
-//! | [`Client`] with an outbox | 952 |
+//! | [`Client`] | 904 |
+//! | [`Client`] with an outbox | 912 |
 //! | [`Outbox`], and its `N` | 592 |
 //! | [`Event`] | 120 |
 //!

@@ -4,9 +4,9 @@
 /// [`Buffers`](crate::Buffers) of the default lengths.
 pub(crate) const BUFFERS: usize = 1420;
 /// A [`Client`](crate::Client), less its channel and clock.
-pub(crate) const CLIENT: usize = 944;
+pub(crate) const CLIENT: usize = 904;
 /// The same of a client with an outbox.
-pub(crate) const ACKED: usize = 952;
+pub(crate) const ACKED: usize = 912;
 /// An [`Outbox`](crate::Outbox), less its bytes for messages.
 pub(crate) const OUTBOX: usize = 592;
 /// An [`Event`](crate::Event).
