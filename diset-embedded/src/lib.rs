@@ -155,7 +155,7 @@
 //! | [`Buffers`] | 1420 |
 //! | [`Client`] | 904 |
 //! | [`Client`] with an outbox | 912 |
-//! | [`Outbox`], and its `N` | 592 |
+//! | [`Outbox`], and its `N` | 520 |
 //! | [`Event`] | 120 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the

@@ -8,7 +8,7 @@ pub(crate) const CLIENT: usize = 904;
 /// The same of a client with an outbox.
 pub(crate) const ACKED: usize = 912;
 /// An [`Outbox`](crate::Outbox), less its bytes for messages.
-pub(crate) const OUTBOX: usize = 592;
+pub(crate) const OUTBOX: usize = 520;
 /// An [`Event`](crate::Event).
 pub(crate) const EVENT: usize = 120;
 

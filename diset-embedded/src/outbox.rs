@@ -16,6 +16,8 @@ pub(crate) type ChipSession<const N: usize> = Session<FixedReplay<[u8; N]>, Vola
 /// Keeps acked messages until the service has dealt with them, across connections: `N` bytes, of which each message
 /// takes 29 and its payload. Handed to a client by [`Client::with_outbox`](crate::Client::with_outbox).
 ///
+/// As the initial value of a `static` it takes its size in flash, too; one that is written at the start does not.
+///
 /// It is memory: what is in it is gone when the chip starts anew. Keep it with the identity of its client: another
 /// client would not be let into the session.
 ///

@@ -258,10 +258,8 @@ fn acked_story(runtime: &Runtime, agent: &mut dyn Agent) {
     let mut keeper = Keeper::start(runtime);
     agent.dial(keeper.address);
     let outcomes = until_done(agent, keeper.address, fourth);
-    let new = Resumption::New {
-        why: NewReason::Forgotten,
-    };
-    assert_eq!(agent.resumption(), Some(new), "PROTOCOL N-6");
+    let why = NewReason::Forgotten;
+    assert_eq!(agent.resumption(), Some(Resumption::New { why }), "PROTOCOL N-6");
     assert_eq!((outcomes, keeper.handled()), (vec![], vec![(4, false)]));
     agent.disconnect("done");
     let _ = keeper.stop.send(());
