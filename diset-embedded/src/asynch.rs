@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::config::{Config, SetupError};
 use crate::event::{ConnectError, Event};
 use crate::machine::{Machine, Need, Out};
+use crate::outbox::Keep;
 
 /// What opens a [`Channel`]: a transport that is connected, with what it takes to know the peer.
 #[expect(
@@ -74,6 +75,18 @@ pub trait Channel: ErrorType {
     /// # Errors
     /// As [`write`](Self::write).
     async fn close(&mut self) -> Result<(), Self::Error>;
+
+    /// How many records each direction may carry before the channel must be replaced; `None` when there is no
+    /// limit. The service is told when the client proposes.
+    fn max_records(&self) -> Option<u32> {
+        None
+    }
+
+    /// Whether it is time to replace the channel: 90 % of the records of either direction are used. The client goes
+    /// away in order then, and connects again at once.
+    fn is_worn(&self) -> bool {
+        false
+    }
 }
 
 /// The time: now, and later.
@@ -105,7 +118,9 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock> Client<'b, S, C, T> {
     ) -> Result<Self, SetupError> {
         Machine::new(config, buffers).map(|machine| Self::with(machine, clock))
     }
+}
 
+impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
     /// Opens the channel and puts the proposal on its way; [`Event::Connected`] or [`Event::Dropped`] follows. The
     /// opening may take as long as a handshake.
     ///
@@ -129,7 +144,8 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock> Client<'b, S, C, T> {
             self.machine.failed(self.clock.now());
         })?;
         // The time for the handshake runs from before the opening.
-        self.machine.begin(begun).map_err(ConnectError::Misuse)?;
+        let records = channel.max_records();
+        self.machine.begin(begun, records).map_err(ConnectError::Misuse)?;
         self.channel = Some(channel);
         Ok(())
     }
@@ -159,10 +175,12 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock> Client<'b, S, C, T> {
     /// Cancel safe. Each thing that happens is noted in the client in the same step in which the channel reports
     /// it, and nothing is taken out of the input before the future is ready; what is dropped in between is a call of
     /// the [`Channel`] or the [`Clock`], which are cancel safe themselves. The next `next` goes on from there.
-    pub async fn next(&mut self) -> Option<Event<'_, 'b, S>> {
+    /// So a future that is dropped neither loses an acked message nor sends one twice, and an outcome that it would
+    /// have told is told by the next.
+    pub async fn next(&mut self) -> Option<Event<'_, 'b, S, K>> {
         loop {
             let now = self.clock.now();
-            self.machine.look(now);
+            self.look(now);
             match self.machine.need(true) {
                 Need::Out(out) => self.put(out).await,
                 Need::Read => self.get().await,
@@ -182,7 +200,7 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock> Client<'b, S, C, T> {
     /// Cancel safe: nothing is lost or written twice, `next` goes on with what is left.
     pub async fn flush(&mut self) {
         loop {
-            self.machine.look(self.clock.now());
+            self.look(self.clock.now());
             let Some(out) = self.machine.out() else { return };
             self.put(out).await;
         }
@@ -192,6 +210,11 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock> Client<'b, S, C, T> {
     /// time. Go on with [`next`](Self::next) until [`Event::Dropped`].
     pub fn close(&mut self, within: Duration) {
         self.go_away(self.clock.now(), within);
+    }
+
+    fn look(&mut self, now: Instant) {
+        let worn = self.channel.as_ref().is_some_and(C::is_worn);
+        self.machine.look(now, worn);
     }
 
     /// Reads, unless something is due before anything comes.

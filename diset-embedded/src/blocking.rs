@@ -48,6 +48,7 @@ use crate::client::{Client, NoClock};
 use crate::config::{Config, SetupError};
 use crate::event::{ConnectError, Event};
 use crate::machine::{Machine, Need, Out};
+use crate::outbox::Keep;
 
 /// What opens a [`Channel`]: a transport that is connected, with what it takes to know the peer.
 pub trait Open {
@@ -108,6 +109,18 @@ pub trait Channel: ErrorType {
     /// # Errors
     /// As [`write_ready`](Self::write_ready).
     fn close(&mut self) -> Result<(), Self::Error>;
+
+    /// How many records each direction may carry before the channel must be replaced; `None` when there is no
+    /// limit. The service is told when the client proposes.
+    fn max_records(&self) -> Option<u32> {
+        None
+    }
+
+    /// Whether it is time to replace the channel: 90 % of the records of either direction are used. The client goes
+    /// away in order then, and connects again at once.
+    fn is_worn(&self) -> bool {
+        false
+    }
 }
 
 impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
@@ -122,7 +135,9 @@ impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
     ) -> Result<Self, SetupError> {
         Machine::new(config, buffers).map(|machine| Self::with(machine, NoClock(())))
     }
+}
 
+impl<'b, S: ServiceDef, C: Channel, K: Keep> Client<'b, S, C, NoClock, K> {
     /// Opens the channel and puts the proposal on its way; [`Event::Connected`] or [`Event::Dropped`] follows.
     ///
     /// Waits as long as [`Open::open`] does. The time for the handshake runs from `now`, the opening included.
@@ -138,7 +153,8 @@ impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
             self.machine.failed(now);
             ConnectError::Channel(error)
         })?;
-        self.machine.begin(now).map_err(ConnectError::Misuse)?;
+        let records = channel.max_records();
+        self.machine.begin(now, records).map_err(ConnectError::Misuse)?;
         self.channel = Some(channel);
         Ok(())
     }
@@ -149,7 +165,7 @@ impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
     }
 
     /// Does what can be done now and gives the next event, `None` when there is none. Call it until then.
-    pub fn poll(&mut self, now: Instant) -> Option<Event<'_, 'b, S>> {
+    pub fn poll(&mut self, now: Instant) -> Option<Event<'_, 'b, S, K>> {
         while let Need::Read | Need::Out(_) = self.turn(now) {}
         self.machine.step(now)
     }
@@ -157,7 +173,7 @@ impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
     /// Writes what the channel takes now; true when nothing is left to be written.
     pub fn flush(&mut self, now: Instant) -> bool {
         loop {
-            self.machine.look(now);
+            self.look(now);
             match self.machine.out() {
                 None => return true,
                 Some(out) if self.is_writable(now) => self.put(now, out),
@@ -174,7 +190,7 @@ impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
 
     /// One step of the transport. What is needed next, [`Need::Nothing`] when the transport is not ready.
     fn turn(&mut self, now: Instant) -> Need {
-        self.machine.look(now);
+        self.look(now);
         let mut need = self.machine.need(true);
         if matches!(need, Need::Out(_)) && !self.is_writable(now) {
             need = self.machine.need(false);
@@ -186,6 +202,11 @@ impl<'b, S: ServiceDef, C: Channel> Client<'b, S, C> {
             Need::Read | Need::Step => {}
         }
         need
+    }
+
+    fn look(&mut self, now: Instant) {
+        let worn = self.channel.as_ref().is_some_and(C::is_worn);
+        self.machine.look(now, worn);
     }
 
     fn is_writable(&mut self, now: Instant) -> bool {

@@ -3,18 +3,23 @@
 use core::fmt;
 use core::time::Duration;
 
+use diset_proto::store::{Replay as _, Unsure};
 use diset_proto::{
-    Code, FromClient, Identity, Instant, MessageOf, Notice, Retry, SendError, ServiceDef, Trid, Verdict,
+    Code, Delivered, FromClient, Identity, Instant, MessageOf, Notice, Resumption, Retry, SendError, ServiceDef, Trid,
+    Verdict,
 };
 
+use crate::config::SetupError;
 use crate::machine::Machine;
+use crate::outbox::{self, Keep, NoOutbox, Outbox};
 
 /// A client of the service `S`: one identity, one connection at a time.
 ///
 /// `C` is its channel. With a [`Clock`](crate::Clock) `T` it is async, made by [`Client::new`]; without one it is
-/// polled, made by [`Client::blocking`].
-pub struct Client<'b, S: ServiceDef, C, T = NoClock> {
-    pub(crate) machine: Machine<'b, S>,
+/// polled, made by [`Client::blocking`]. With an [`Outbox`] `K`, given by [`with_outbox`](Self::with_outbox), it sends
+/// acked messages, and keeps its session from one connection to the next.
+pub struct Client<'b, S: ServiceDef, C, T = NoClock, K: Keep = NoOutbox> {
+    pub(crate) machine: Machine<'b, S, K>,
     pub(crate) channel: Option<C>,
     pub(crate) clock: T,
 }
@@ -23,8 +28,8 @@ pub struct Client<'b, S: ServiceDef, C, T = NoClock> {
 #[derive(Debug)]
 pub struct NoClock(pub(crate) ());
 
-impl<'b, S: ServiceDef, C, T> Client<'b, S, C, T> {
-    pub(crate) const fn with(machine: Machine<'b, S>, clock: T) -> Self {
+impl<'b, S: ServiceDef, C, T, K: Keep> Client<'b, S, C, T, K> {
+    pub(crate) const fn with(machine: Machine<'b, S, K>, clock: T) -> Self {
         Self {
             machine,
             channel: None,
@@ -116,7 +121,105 @@ impl<'b, S: ServiceDef, C, T> Client<'b, S, C, T> {
     }
 }
 
-impl<S: ServiceDef, C, T> fmt::Debug for Client<'_, S, C, T> {
+impl<'b, S: ServiceDef, C, T> Client<'b, S, C, T> {
+    /// The same client with a session, which keeps acked messages in `outbox`: before the first connection. What is
+    /// in there from an earlier client of the same identity goes on.
+    ///
+    /// # Errors
+    /// [`SetupError::Misuse`]: with a session the arguments do not fit the proposal or the output buffer any more, by
+    /// at most 120 bytes; or the client is connected.
+    pub fn with_outbox<const N: usize>(
+        self,
+        outbox: &'b mut Outbox<N>,
+    ) -> Result<Client<'b, S, C, T, Outbox<N>>, SetupError> {
+        let Self { machine, clock, .. } = self;
+        Ok(Client::with(machine.with_outbox(outbox)?, clock))
+    }
+}
+
+impl<S: ServiceDef, C, T, const N: usize> Client<'_, S, C, T, Outbox<N>> {
+    /// Stores a message, and sends it as soon as it can be; its number in the session. It stays stored until the
+    /// service has dealt with it, also across connections, and without one: it leaves with the next. It gets exactly
+    /// one outcome: one that is not Ok by [`Event::Outcome`](crate::Event::Outcome), Ok when
+    /// [`delivered`](Self::delivered) has got past its number.
+    ///
+    /// When nobody knows whether the service has dealt with it, as the service has lost the session, that is its
+    /// outcome: [`Outcome::Unknown`](crate::Outcome::Unknown).
+    ///
+    /// It never waits, so there is nothing to cancel: a message was stored when this returns `Ok`, and not otherwise.
+    ///
+    /// # Errors
+    /// [`SendError`]: the message was not taken, nothing has changed. [`SendError::Full`] of
+    /// [`Bound::Session`](diset_proto::Bound::Session): try again after [`Event::Delivered`](crate::Event::Delivered),
+    /// or make room by [`skip_oldest`](Self::skip_oldest). [`SendError::TooLong`]: the outbox, the output buffer or the
+    /// service never takes it. [`SendError::NoSession`]: this service keeps none.
+    pub fn send_acked<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
+        self.store(message, Unsure::Report)
+    }
+
+    /// As [`send_acked`](Self::send_acked), but when nobody knows whether the service has dealt with the message it is
+    /// sent again, and its handler is told that it may be a repetition.
+    ///
+    /// # Errors
+    /// As [`send_acked`](Self::send_acked).
+    pub fn send_acked_or_resend<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
+        self.store(message, Unsure::Resend)
+    }
+
+    fn store<M: FromClient<S>>(&mut self, message: &M, unsure: Unsure) -> Result<u64, SendError> {
+        match &mut self.machine.link {
+            Some(link) => {
+                let stored = link.conn.send_acked(M::NUMBER, message, unsure);
+                outbox::fitting(stored, link.conn.session())
+            }
+            None => {
+                let mut session = self.machine.outbox.lend().ok_or(SendError::NoSession)?;
+                let stored = session.store(S::CATALOG, M::NUMBER, message, unsure);
+                outbox::fitting(stored, Some(&*session))
+            }
+        }
+    }
+
+    /// Drops the oldest stored message that was never transmitted, to make room for newer ones; its number. Its
+    /// outcome is [`Outcome::Skipped`](crate::Outcome::Skipped), told by nothing else. `None` when there is none.
+    pub fn skip_oldest(&mut self) -> Option<u64> {
+        match &mut self.machine.link {
+            Some(link) => link.conn.skip_oldest(),
+            None => self.machine.outbox.lend()?.skip_oldest(),
+        }
+    }
+
+    /// How far the acked messages have got. Those up to `processed` have an outcome: Ok, unless
+    /// [`Event::Outcome`](crate::Event::Outcome) has told another one.
+    pub fn delivered(&self) -> Delivered {
+        match &self.machine.link {
+            Some(link) => link.conn.delivered(),
+            None => self
+                .machine
+                .outbox
+                .lend()
+                .map(|session| session.delivered())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// How many acked messages are stored: those without an outcome, but for what a service with a durable store has
+    /// received.
+    pub fn stored(&self) -> usize {
+        match &self.machine.link {
+            Some(link) => link.conn.session().map_or(0, |session| session.replay().len()),
+            None => self.machine.outbox.lend().map_or(0, |session| session.replay().len()),
+        }
+    }
+
+    /// How the session stood when this connection opened; known at [`Event::Connected`](crate::Event::Connected), and
+    /// `None` without a connection, and when the service keeps no sessions.
+    pub fn resumption(&self) -> Option<Resumption> {
+        self.machine.link.as_ref().and_then(|link| link.conn.resumption())
+    }
+}
+
+impl<S: ServiceDef, C, T, K: Keep> fmt::Debug for Client<'_, S, C, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("service", &S::CATALOG.service())

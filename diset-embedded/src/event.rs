@@ -3,24 +3,36 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use diset_proto::store::Unsure;
 use diset_proto::{
-    Cause, Code, Connection, DecodeError, FromClient, FromService, MessageRef, Misuse, Notice, Retry, SendError,
-    ServiceDef, Trid,
+    Cause, Code, Connection, DecodeError, Delivered, FromClient, FromService, Held, MessageRef, Misuse, Notice,
+    Outcome, Retry, SendError, ServiceDef, Tag, Trid,
 };
 use embedded_io::ErrorKind;
 
 use crate::buffers::Lent;
+use crate::outbox::{self, Keep, NoOutbox, Outbox, Received};
 
 /// Something the user should know. A [`Message`] lies in the client's buffers, so the client can go on when it has
 /// been dealt with.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'c, 'b, S: ServiceDef> {
+pub enum Event<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
     /// The connection is open; messages may be sent.
     Connected(Trid),
     /// A message has come: decode or reject it. One that is just dropped has no handler: the service is told so and
     /// the connection ends (PROTOCOL M-4).
-    Message(Message<'c, 'b, S>),
+    Message(Message<'c, 'b, S, K>),
+    /// What became of an acked message, when that is not Ok. Each number gets at most one of these.
+    Outcome {
+        /// Its number, that [`Client::send_acked`](crate::Client::send_acked) has given.
+        number: u64,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Acked messages have got further. All up to `processed` have an outcome: Ok, unless another one was told by
+    /// [`Event::Outcome`], which comes first. Their room in the outbox is free again.
+    Delivered(Delivered),
     /// Something else came, perhaps credit: a message for which there was no room may be tried again.
     Room,
     /// The service is about to end the connection in order: nothing more can be sent, what was sent still leaves.
@@ -32,13 +44,13 @@ pub enum Event<'c, 'b, S: ServiceDef> {
 
 /// A message that has come and has not been looked into yet.
 #[must_use = "decode or reject it; an unhandled message ends the connection"]
-pub struct Message<'c, 'b, S: ServiceDef> {
-    pub(crate) conn: &'c mut Connection<Lent<'b>>,
+pub struct Message<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
+    pub(crate) conn: &'c mut Connection<Lent<'b>, K::Slot<'b>>,
     pub(crate) message: MessageRef<'c>,
     pub(crate) service: PhantomData<fn(S)>,
 }
 
-impl<'c, 'b, S: ServiceDef> Message<'c, 'b, S> {
+impl<'c, 'b, S: ServiceDef, K: Keep> Message<'c, 'b, S, K> {
     /// Its number, to be compared with [`MessageOf::NUMBER`](diset_proto::MessageOf::NUMBER).
     pub const fn number(&self) -> u8 {
         self.message.number()
@@ -49,27 +61,43 @@ impl<'c, 'b, S: ServiceDef> Message<'c, 'b, S> {
         self.message.name()
     }
 
-    /// Checks and decodes it. What it borrows lies in the client's buffers.
+    /// Which acked message of the session it is; `None` for a plain one.
+    pub fn received(&self) -> Option<Received> {
+        let maybe_repeated = self.message.maybe_repeated();
+        self.message
+            .number_in_session()
+            .map(|number| Received { number, maybe_repeated })
+    }
+
+    /// Checks and decodes it. An acked one counts as dealt with; when its handler may fail use
+    /// [`decode_with_reply`](Self::decode_with_reply). What it borrows lies in the client's buffers.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`]: it does not fit its definition; the service is told and the connection is closing.
     /// [`DecodeError::OtherType`]: it is no `M`, look at [`number`](Self::number) first; it now counts as a message
     /// without a handler.
     pub fn decode<M: FromService<S>>(self) -> Result<M::View<'c>, DecodeError> {
-        self.decode_with_reply::<M>().map(|(view, _)| view)
-    }
-
-    /// As [`decode`](Self::decode), with the means to send while the message is held.
-    ///
-    /// # Errors
-    /// As [`decode`](Self::decode).
-    pub fn decode_with_reply<M: FromService<S>>(self) -> Result<(M::View<'c>, Reply<'c, 'b, S>), DecodeError> {
         if self.message.number() != M::NUMBER {
             return Err(DecodeError::OtherType);
         }
-        let view = self.conn.decode(self.message)?;
+        self.conn.decode(self.message)
+    }
+
+    /// As [`decode`](Self::decode), with the means to send while the message is held, and to say that its handler has
+    /// failed. It counts as dealt with when the [`Reply`] is dropped.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_with_reply<M: FromService<S>>(self) -> Result<(M::View<'c>, Reply<'c, 'b, S, K>), DecodeError> {
+        if self.message.number() != M::NUMBER {
+            return Err(DecodeError::OtherType);
+        }
+        let tag = self.message.tag();
+        let (view, held) = self.conn.decode_held(self.message)?;
         let reply = Reply {
             conn: self.conn,
+            held: Some(held),
+            tag,
             service: PhantomData,
         };
         Ok((view, reply))
@@ -82,19 +110,21 @@ impl<'c, 'b, S: ServiceDef> Message<'c, 'b, S> {
 }
 
 /// Name and length, never the content.
-impl<S: ServiceDef> fmt::Debug for Message<'_, '_, S> {
+impl<S: ServiceDef, K: Keep> fmt::Debug for Message<'_, '_, S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} bytes", self.name(), self.message.len())
     }
 }
 
-/// Sends while a message is held.
-pub struct Reply<'c, 'b, S: ServiceDef> {
-    conn: &'c mut Connection<Lent<'b>>,
+/// Sends while a message is held. When it is dropped the message counts as dealt with.
+pub struct Reply<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
+    conn: &'c mut Connection<Lent<'b>, K::Slot<'b>>,
+    held: Option<Held>,
+    tag: Tag,
     service: PhantomData<fn(S)>,
 }
 
-impl<S: ServiceDef> Reply<'_, '_, S> {
+impl<S: ServiceDef, K: Keep> Reply<'_, '_, S, K> {
     /// As [`Client::send`](crate::Client::send).
     ///
     /// # Errors
@@ -102,9 +132,47 @@ impl<S: ServiceDef> Reply<'_, '_, S> {
     pub fn send<M: FromClient<S>>(&mut self, message: &M) -> Result<(), SendError> {
         self.conn.send(M::NUMBER, message)
     }
+
+    /// The message could not be dealt with: the service is told the text (its first 64 bytes) and the connection
+    /// ends. An acked one is not sent again.
+    pub fn reject(mut self, text: &str) {
+        self.held = None;
+        self.conn.fail(self.tag, Code::HandlerFailed, text);
+    }
 }
 
-impl<S: ServiceDef> fmt::Debug for Reply<'_, '_, S> {
+impl<S: ServiceDef, const N: usize> Reply<'_, '_, S, Outbox<N>> {
+    /// As [`Client::send_acked`](crate::Client::send_acked).
+    ///
+    /// # Errors
+    /// As [`Client::send_acked`](crate::Client::send_acked).
+    pub fn send_acked<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
+        self.store(message, Unsure::Report)
+    }
+
+    /// As [`Client::send_acked_or_resend`](crate::Client::send_acked_or_resend).
+    ///
+    /// # Errors
+    /// As [`Client::send_acked`](crate::Client::send_acked).
+    pub fn send_acked_or_resend<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
+        self.store(message, Unsure::Resend)
+    }
+
+    fn store<M: FromClient<S>>(&mut self, message: &M, unsure: Unsure) -> Result<u64, SendError> {
+        let stored = self.conn.send_acked(M::NUMBER, message, unsure);
+        outbox::fitting(stored, self.conn.session())
+    }
+}
+
+impl<S: ServiceDef, K: Keep> Drop for Reply<'_, '_, S, K> {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.conn.release(held);
+        }
+    }
+}
+
+impl<S: ServiceDef, K: Keep> fmt::Debug for Reply<'_, '_, S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reply").finish_non_exhaustive()
     }

@@ -77,6 +77,69 @@
 //! [`Client::poll`] never waits for the peer: it does what can be done now, and the main loop goes on. See
 //! [`blocking`].
 //!
+//! # Acked messages
+//!
+//! [`Client::send`] is at most once. With an [`Outbox`] a client keeps a *session* from one connection to the next, and
+//! what [`Client::send_acked`] has taken stays stored until the service has dealt with it: handled once while both
+//! live, in order, with one [`Outcome`] each. `docs/DELIVERY.md` has what is promised when one of them does not. A
+//! client without an outbox pays for none of it.
+//!
+//! ```
+//! use diset_embedded::blocking::{Channel, Open};
+//! use diset_embedded::{Buffers, Client, Config, Event, Identity, Outbox, Resumption, SetupError};
+//! # use diset_embedded::{FromClient, Instant, Schema, define_service};
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize, Schema)]
+//! # struct Alarm { level: u8 }
+//! # define_service! { Guard = "Demo/Guard"; from_client: [Alarm] }
+//! # fn now() -> Instant { Instant::from_millis(0) }
+//! # fn too_hot() -> bool { false }
+//! fn guard<C: Channel + Open<Channel = C>>(line: C, chance: u64) -> Result<(), SetupError> {
+//!     let mut buffers: Buffers = Buffers::new();
+//!     let mut outbox: Outbox<256> = Outbox::new();
+//!     let config = Config::new(Identity::from_bytes(*b"sensor 000000017"), chance);
+//!     let mut client = Client::blocking(Guard, config, &mut buffers)?.with_outbox(&mut outbox)?;
+//!     // Also without a connection: it is stored, and leaves with the next.
+//!     if too_hot() && client.send_acked(&Alarm { level: 3 }).is_err() {
+//!         // The outbox is full: nothing has changed.
+//!     }
+//!     if client.connect(line, now()).is_ok() {
+//!         while let Some(event) = client.poll(now()) {
+//!             match event {
+//!                 Event::Connected(_) => if let Some(Resumption::New { .. }) = client.resumption() {
+//!                     // The service knows nothing of an earlier connection.
+//!                 },
+//!                 // Not dealt with, and why. Never told twice, never sent again.
+//!                 Event::Outcome { number, outcome } => { let _ = (number, outcome); }
+//!                 // All others up to this number are dealt with.
+//!                 Event::Delivered(delivered) => { let _ = delivered.processed; }
+//!                 _ => {}
+//!             }
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A message of the service that is an acked one has a number and may be a repetition ([`Message::received`]); it
+//! counts as dealt with when it is decoded, or when its [`Reply`] is dropped, and as failed when it is rejected.
+//!
+//! # Bringing another TLS stack
+//!
+//! A modem's own TLS, or mbedtls, takes two traits, here for an executor, in [`blocking`] for polling:
+//!
+//! - [`Open`] makes the channel, and is the only way to one. It must have proven that the peer is the service: TLS 1.3,
+//!   a certificate chain to the CA you trust (or the key you pinned), of the right name and in time, meant for servers,
+//!   **and** the signature of the handshake verified under that certificate; its own certificate shown; the ALPN protocol
+//!   agreed (PROTOCOL X-2, X-3). What the stack leaves out you add, or fail. Never send early data.
+//! - [`Channel`] moves bytes. An end without the peer's close_notify is an error, not 0. `close` sends close_notify. The
+//!   async `read` and `write` must be cancel safe: when those of the stack are not, keep the record that is half read, or
+//!   half written, in the channel.
+//! - A stack that cannot renew its keys says in [`Channel::max_records`] how many records a key may protect (for AES-GCM
+//!   at most 2^24), counts those of each direction, the handshake's included, says [`Channel::is_worn`] at 90 %, and
+//!   fails rather than exceed the limit. The client goes away in order, [`Event::Dropped`] comes with a
+//!   [`retry`](Dropped::retry) that is now, and acked messages go on with the next connection.
+//!
 //! # Time
 //!
 //! A call that returns at once takes the time as an argument, as the engine does: the main loop has it at hand. A
@@ -90,7 +153,9 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1420 |
-//! | [`Client`] | 912 |
+//! | [`Client`] | 904 |
+//! | [`Client`] with an outbox | 912 |
+//! | [`Outbox`], and its `N` | 520 |
 //! | [`Event`] | 120 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the
@@ -126,6 +191,7 @@ mod line;
 mod machine;
 #[cfg(any(test, target_pointer_width = "32"))]
 mod memory;
+mod outbox;
 
 pub use asynch::{Channel, Clock, Open};
 pub use buffers::Buffers;
@@ -133,8 +199,10 @@ pub use client::{Client, NoClock};
 pub use config::{Config, SetupError};
 pub use diset_proto;
 pub use diset_proto::{
-    Arg, Cause, Code, DecodeError, FromClient, FromService, Identity, Instant, Limits, MessageOf, Notice,
-    ReconnectPolicy, Retry, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
+    Arg, Bound, Cause, Code, DecodeError, Delivered, FromClient, FromService, Identity, Instant, Limits, MessageOf,
+    NewReason, Notice, Outcome, ReconnectPolicy, Resumption, Retry, Schema, SendError, ServiceDef, Trid, Verdict,
+    define_service,
 };
 pub use event::{ConnectError, Dropped, Event, Message, Reply};
 pub use line::TrustedLine;
+pub use outbox::{Keep, NoOutbox, Outbox, Received};

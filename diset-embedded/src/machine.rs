@@ -3,20 +3,26 @@
 
 use core::cell::RefCell;
 use core::marker::PhantomData;
+use core::time::Duration;
 
-use diset_proto::limits::{LINGER, LINGER_BYTES};
+use diset_proto::limits::{LINGER, LINGER_BYTES, MAX_HANDSHAKE_FRAME as MAX_PROPOSAL};
 use diset_proto::{
-    Arg, Cause, ClientConfig, Connection, Deframer, Event as EngineEvent, Identity, Instant, Limits, Misuse, Progress,
-    Reconnect, Retry, ServiceDef,
+    Arg, Cause, ClientConfig, Code, Connection, Deframer, Event as EngineEvent, Identity, Instant, Limits, Misuse,
+    Notice, Phase, Progress, Reconnect, Retry, ServiceDef,
 };
 use embedded_io::ErrorKind;
 
 use crate::buffers::{Buffers, Lent};
 use crate::config::{Config, SetupError};
 use crate::event::{Dropped, Event, Message};
+use crate::outbox::{Keep, News, NoOutbox};
 
 /// A length of at most four bytes stands before a frame.
 const MAX_LENGTH_BYTES: usize = 4;
+/// What a session adds to a proposal at most (PROTOCOL, part N), and to the length of its frame.
+const MAX_SESSION_FIELD: usize = 112;
+/// How long what is under way may take when a channel is worn out.
+const REPLACE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the transport is needed for next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +48,7 @@ pub(crate) enum Out {
     Close,
 }
 
-pub(crate) struct Machine<'b, S> {
+pub(crate) struct Machine<'b, S, K: Keep = NoOutbox> {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     args: &'b [(&'b str, Arg<'b>)],
@@ -51,7 +57,8 @@ pub(crate) struct Machine<'b, S> {
     frame: &'b RefCell<[u8]>,
     output: &'b RefCell<[u8]>,
     input: Input<'b>,
-    pub(crate) link: Option<Link<'b>>,
+    pub(crate) link: Option<Link<'b, K>>,
+    pub(crate) outbox: &'b K,
     service: PhantomData<fn(S)>,
 }
 
@@ -63,9 +70,12 @@ struct Input<'b> {
 }
 
 /// One connection.
-pub(crate) struct Link<'b> {
-    pub(crate) conn: Connection<Lent<'b>>,
+pub(crate) struct Link<'b, K: Keep> {
+    pub(crate) conn: Connection<Lent<'b>, K::Slot<'b>>,
     rx: Deframer<Lent<'b>>,
+    news: News,
+    /// The channel is worn out, and so the peer was told.
+    replacing: bool,
     unflushed: bool,
     /// The writing direction has ended.
     closed: bool,
@@ -103,14 +113,52 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             output,
             input,
             link: None,
+            outbox: &NoOutbox,
             service: PhantomData,
         };
         // A connection that is thrown away finds now what could not work later.
-        machine.begin(Instant::ZERO).map_err(SetupError::Misuse)?;
-        machine.link = None;
+        machine
+            .begin(Instant::ZERO, Some(u32::MAX))
+            .map_err(SetupError::Misuse)?;
+        machine.unlink();
         Ok(machine)
     }
 
+    /// The same with a session.
+    pub(crate) fn with_outbox<K: Keep>(self, outbox: &'b K) -> Result<Machine<'b, S, K>, SetupError> {
+        if self.link.is_some() {
+            return Err(SetupError::Misuse(Misuse::WrongPhase));
+        }
+        let mut machine = Machine {
+            identity: self.identity,
+            limits: self.limits,
+            args: self.args,
+            reconnect: self.reconnect,
+            retry: self.retry,
+            frame: self.frame,
+            output: self.output,
+            input: self.input,
+            link: None,
+            outbox,
+            service: PhantomData,
+        };
+        machine
+            .begin(Instant::ZERO, Some(u32::MAX))
+            .map_err(SetupError::Misuse)?;
+        // The longest proposal must fit that this client may ever make.
+        let proposal = machine.link.as_mut().map_or(0, |link| link.conn.transmit().len());
+        // What an earlier client has left connected is not any more.
+        machine.unlink();
+        let room = machine.output.try_borrow().map_or(0, |output| output.len());
+        let longest = usize::try_from(MAX_PROPOSAL).unwrap_or(usize::MAX);
+        if proposal.saturating_add(MAX_SESSION_FIELD) > room.min(longest) {
+            return Err(SetupError::Misuse(Misuse::ProposalTooLong));
+        }
+        Ok(machine)
+    }
+}
+
+impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
     pub(crate) const fn retry(&self) -> Retry {
         self.retry
     }
@@ -118,23 +166,31 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
     // ── one connection after the other ──────────────────────────────────────────────
 
     /// The channel is open: the proposal is ready to leave.
-    pub(crate) fn begin(&mut self, now: Instant) -> Result<(), Misuse> {
+    pub(crate) fn begin(&mut self, now: Instant, records: Option<u32>) -> Result<(), Misuse> {
         // Gives the buffers back first.
-        self.link = None;
-        let (Some(output), Some(frame)) = (Lent::of(self.output), Lent::of(self.frame)) else {
+        self.unlink();
+        let lent = (Lent::of(self.output), Lent::of(self.frame), self.outbox.lend());
+        let (Some(output), Some(frame), Some(session)) = lent else {
             return Err(Misuse::WrongPhase);
         };
         let config = ClientConfig {
             catalog: S::CATALOG,
             identity: self.identity,
-            limits: self.limits,
+            limits: match records {
+                Some(records) => self.limits.with_records(records),
+                None => self.limits,
+            },
             args: self.args,
+            records,
         };
-        let conn = Connection::client(now, &config, output)?;
+        let news = News::of(&session);
+        let conn = Connection::client_in_session(now, &config, output, session)?;
         (self.input.at, self.input.end) = (0, 0);
         self.link = Some(Link {
             conn,
             rx: Deframer::new(frame),
+            news,
+            replacing: false,
             unflushed: false,
             closed: false,
             broken: None,
@@ -142,6 +198,13 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             error: None,
         });
         Ok(())
+    }
+
+    /// Gives back what a connection has.
+    fn unlink(&mut self) {
+        if let Some(link) = self.link.take() {
+            drop(link.conn.into_session());
+        }
     }
 
     /// There was no channel (PROTOCOL R-2).
@@ -153,10 +216,16 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
 
     /// The connection is over: what is to be told of it.
     fn finish(&mut self, now: Instant) -> Option<Dropped> {
-        let Link { conn, error, .. } = self.link.take()?;
+        let Link {
+            conn, error, replacing, ..
+        } = self.link.take()?;
         let cause = conn.cause().cloned().unwrap_or(Cause::Lost);
-        self.retry = self.reconnect.dropped(now, &cause);
+        self.retry = match &cause {
+            Cause::WentAway(_) if replacing => self.reconnect.left(now),
+            cause => self.reconnect.dropped(now, cause),
+        };
         let unconfirmed = conn.unconfirmed();
+        drop(conn.into_session());
         diset_proto::__log_debug!("dropped, unconfirmed {}, next: {:?}", unconfirmed, self.retry);
         Some(Dropped {
             cause,
@@ -168,9 +237,13 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
 
     // ── what the world did ──────────────────────────────────────────────────────────
 
-    /// Looks at the time.
-    pub(crate) fn look(&mut self, now: Instant) {
+    /// Looks at the time, and at the channel, which may be worn out.
+    pub(crate) fn look(&mut self, now: Instant, worn: bool) {
         let Some(link) = &mut self.link else { return };
+        if worn && link.conn.phase() == Phase::Open {
+            let notice = Notice::new(Code::RecordLimit);
+            link.replacing = link.conn.go_away(now, notice, REPLACE_WITHIN).is_ok();
+        }
         // What this ends, and what it finds all gone, makes something due.
         let _ = link.conn.transmit();
         if link.conn.wake().is_some_and(|wake| wake <= now) {
@@ -251,7 +324,10 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         if link.conn.phase().is_over() {
             self.input.at = self.input.end;
         }
-        if link.conn.progress() == Progress::Over || self.input.at < self.input.end {
+        if link.news.is_there(&mut link.conn)
+            || link.conn.progress() == Progress::Over
+            || self.input.at < self.input.end
+        {
             return Need::Step;
         }
         match self.out() {
@@ -295,14 +371,18 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
 
     /// The next event. It may borrow the input, so nothing can be looked at after it in the same call: one frame is
     /// one event, at least [`Event::Room`]. `None` when there is neither input nor an end.
-    pub(crate) fn step(&mut self, now: Instant) -> Option<Event<'_, 'b, S>> {
-        if self.link.as_ref()?.conn.progress() == Progress::Over {
+    pub(crate) fn step(&mut self, now: Instant) -> Option<Event<'_, 'b, S, K>> {
+        let link = self.link.as_mut()?;
+        if let Some(event) = link.news.next(&mut link.conn) {
+            return Some(event);
+        }
+        if link.conn.progress() == Progress::Over {
             return self.finish(now).map(Event::Dropped);
         }
         let Self {
             link, input, reconnect, ..
         } = self;
-        let Link { conn, rx, .. } = link.as_mut()?;
+        let Link { conn, rx, news, .. } = link.as_mut()?;
         let mut rest = input.bytes.get(input.at..input.end).unwrap_or_default();
         if rest.is_empty() {
             return None;
@@ -318,7 +398,12 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             }),
             Some(EngineEvent::Connected(trid)) => {
                 reconnect.connected(now);
+                news.connected(conn.delivered());
                 Event::Connected(trid)
+            }
+            Some(EngineEvent::Acknowledged) => {
+                news.acknowledged();
+                news.next(conn).unwrap_or(Event::Room)
             }
             Some(EngineEvent::GoingAway(notice)) => Event::GoingAway(notice),
             // An end shows as the last event, when all of it has been told to the peer.

@@ -7,8 +7,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Instant as Moment;
 
 use diset_embedded::{
-    Arg, Buffers, Cause, Client, Clock, Code, Config, Dropped, Event, Identity, Instant, Limits, MessageOf, Retry,
-    Schema, Trid, TrustedLine, define_service,
+    Arg, Buffers, Cause, Client, Clock, Code, Config, Dropped, Event, Identity, Instant, Limits, MessageOf, NewReason,
+    NoClock, Outbox, Outcome, Received, Resumption, Retry, Schema, Trid, TrustedLine, define_service,
 };
 use diset_std::{Conn, Rule, Service, ServiceHandle};
 use serde::{Deserialize, Serialize};
@@ -36,24 +36,33 @@ define_service! {
 }
 
 const IDENTITY: Identity = Identity::from_bytes(*b"sensor 000000017");
+/// What the clients keep acked messages in.
+type Store = Outbox<512>;
 const SILENCE: Duration = Duration::from_millis(800);
 
 #[derive(Debug, PartialEq)]
 enum Seen {
     Connected(Trid),
     Pong(i64),
-    Note(String),
+    Note(String, Option<Received>),
+    Outcome(u64, Outcome),
+    Delivered(u64),
     Dropped(Dropped),
     Nothing,
 }
 
-fn see(event: Event<'_, '_, Demo>) -> Option<Seen> {
+fn see(event: Event<'_, '_, Demo, Store>) -> Option<Seen> {
     Some(match event {
         Event::Connected(trid) => Seen::Connected(trid),
         Event::Message(message) => match message.number() {
             Pong::NUMBER => Seen::Pong(message.decode::<Pong>().expect("valid").id),
-            _ => Seen::Note(message.decode::<Note>().expect("valid").text),
+            _ => {
+                let received = message.received();
+                Seen::Note(message.decode::<Note>().expect("valid").text, received)
+            }
         },
+        Event::Outcome { number, outcome } => Seen::Outcome(number, outcome),
+        Event::Delivered(delivered) => Seen::Delivered(delivered.processed),
         Event::Dropped(dropped) => Seen::Dropped(dropped),
         _ => return None,
     })
@@ -65,6 +74,9 @@ trait Agent {
     fn ping(&mut self, id: i64);
     fn disconnect(&mut self, reason: &str);
     fn retry(&self) -> Retry;
+    /// Sends a ping acked; its number.
+    fn acked(&mut self, id: i64) -> u64;
+    fn resumption(&self) -> Option<Resumption>;
     /// The next event, or `Nothing` after this time.
     fn next(&mut self, within: Duration) -> Seen;
 }
@@ -110,7 +122,7 @@ fn story(runtime: &Runtime, agent: &mut dyn Agent) {
     let Seen::Connected(first) = agent.next(SOON) else {
         panic!("not connected")
     };
-    assert_eq!(agent.next(SOON), Seen::Note(greeting.clone()));
+    assert_eq!(agent.next(SOON), Seen::Note(greeting.clone(), None));
     for id in 0..100 {
         agent.ping(id);
         assert_eq!(agent.next(SOON), Seen::Pong(id));
@@ -136,7 +148,7 @@ fn story(runtime: &Runtime, agent: &mut dyn Agent) {
         panic!("not connected again")
     };
     assert_ne!(first, second, "PROTOCOL R-6");
-    assert_eq!(agent.next(SOON), Seen::Note(greeting), "PROTOCOL R-6");
+    assert_eq!(agent.next(SOON), Seen::Note(greeting, None), "PROTOCOL R-6");
     // The client ends it, and says why.
     agent.ping(5);
     agent.disconnect("battery low");
@@ -147,6 +159,111 @@ fn story(runtime: &Runtime, agent: &mut dyn Agent) {
     }
     let _ = stop.send(());
     runtime.block_on(serving).expect("the service ends");
+}
+
+/// A service that handles acked pings but one, and sends an acked note to whoever comes.
+struct Keeper {
+    address: SocketAddr,
+    handled: mpsc::UnboundedReceiver<(i64, bool)>,
+    stop: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+const POISON: i64 = 13;
+
+impl Keeper {
+    fn start(runtime: &Runtime) -> Self {
+        let (log, handled) = mpsc::unbounded_channel();
+        let service = Service::new(Demo)
+            .allow_connect(Rule::everyone())
+            .on_connected(|conn: Conn<Demo>| async move {
+                conn.send_acked(&Note { text: "kept".into() }).await?;
+                Ok(())
+            })
+            .on(move |conn: Conn<Demo>, ping: Ping| {
+                let repeated = conn.received().is_some_and(|received| received.maybe_repeated);
+                let _ = log.send((ping.id, repeated));
+                let poison = ping.id == POISON;
+                async move {
+                    match poison {
+                        true => Err(std::io::Error::other("poison").into()),
+                        false => Ok(()),
+                    }
+                }
+            });
+        let bound = runtime.block_on(service.bind_plain_tcp("127.0.0.1:0")).expect("a port");
+        let address = bound.local_addr().expect("TCP");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = runtime.spawn(async move {
+            bound
+                .run_until(async {
+                    let _ = stopped.await;
+                })
+                .await;
+        });
+        Self {
+            address,
+            handled,
+            stop,
+            serving,
+        }
+    }
+
+    fn handled(&mut self) -> Vec<(i64, bool)> {
+        core::iter::from_fn(|| self.handled.try_recv().ok()).collect()
+    }
+}
+
+/// Until this acked message has an outcome; what was told on the way.
+fn until_done(agent: &mut dyn Agent, address: SocketAddr, number: u64) -> Vec<(u64, Outcome)> {
+    let mut outcomes = Vec::new();
+    loop {
+        match agent.next(SOON) {
+            Seen::Outcome(number, outcome) => outcomes.push((number, outcome)),
+            Seen::Note(_, received) => assert!(received.is_some_and(|received| !received.maybe_repeated)),
+            Seen::Delivered(processed) if processed >= number => return outcomes,
+            Seen::Dropped(_) => agent.dial(address),
+            Seen::Connected(_) | Seen::Delivered(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Acked messages over an outage, a restart and a handler that fails.
+fn acked_story(runtime: &Runtime, agent: &mut dyn Agent) {
+    let mut keeper = Keeper::start(runtime);
+    let first = agent.acked(1);
+    agent.dial(keeper.address);
+    let outcomes = until_done(agent, keeper.address, first);
+    assert_eq!((outcomes, keeper.handled()), (vec![], vec![(1, false)]));
+    // The handler fails: told, and the next is handled all the same.
+    let poison = agent.acked(POISON);
+    let third = agent.acked(3);
+    let outcomes = until_done(agent, keeper.address, third);
+    assert_eq!(
+        outcomes,
+        [(poison, Outcome::Failed(Code::HandlerFailed))],
+        "PROTOCOL Q-5"
+    );
+    assert_eq!(keeper.handled(), [(POISON, false), (3, false)]);
+    assert!(
+        matches!(agent.resumption(), Some(Resumption::Resumed { .. })),
+        "PROTOCOL N-6"
+    );
+    // Another process takes the place of this one, which has kept nothing.
+    let _ = keeper.stop.send(());
+    while !matches!(agent.next(SOON), Seen::Dropped(_)) {}
+    runtime.block_on(keeper.serving).expect("the service ends");
+    let fourth = agent.acked(4);
+    let mut keeper = Keeper::start(runtime);
+    agent.dial(keeper.address);
+    let outcomes = until_done(agent, keeper.address, fourth);
+    let why = NewReason::Forgotten;
+    assert_eq!(agent.resumption(), Some(Resumption::New { why }), "PROTOCOL N-6");
+    assert_eq!((outcomes, keeper.handled()), (vec![], vec![(4, false)]));
+    agent.disconnect("done");
+    let _ = keeper.stop.send(());
+    runtime.block_on(keeper.serving).expect("the service ends");
 }
 
 // ── blocking, over std ──────────────────────────────────────────────────────────────
@@ -194,7 +311,7 @@ impl embedded_io::WriteReady for Tcp {
 }
 
 struct Polled<'b> {
-    client: Client<'b, Demo, TrustedLine<Tcp>>,
+    client: Client<'b, Demo, TrustedLine<Tcp>, NoClock, Store>,
     /// The same socket, to wait for input.
     socket: Option<TcpStream>,
     begun: Moment,
@@ -228,6 +345,14 @@ impl Agent for Polled<'_> {
         self.client.retry()
     }
 
+    fn acked(&mut self, id: i64) -> u64 {
+        self.client.send_acked(&Ping { id }).expect("room")
+    }
+
+    fn resumption(&self) -> Option<Resumption> {
+        self.client.resumption()
+    }
+
     fn next(&mut self, within: Duration) -> Seen {
         let end = self.now().after(within);
         loop {
@@ -254,13 +379,16 @@ impl Agent for Polled<'_> {
 fn the_blocking_client_and_the_service() {
     let runtime = Runtime::new().expect("a runtime");
     let mut buffers: Buffers = Buffers::new();
+    let mut outbox = Store::new();
     let client = Client::blocking(Demo, config(), &mut buffers).expect("settings");
+    let client = client.with_outbox(&mut outbox).expect("settings");
     let mut agent = Polled {
         client,
         socket: None,
         begun: Moment::now(),
     };
     story(&runtime, &mut agent);
+    acked_story(&runtime, &mut agent);
 }
 
 // ── async, over tokio ───────────────────────────────────────────────────────────────
@@ -300,7 +428,7 @@ impl Clock for Tokio {
 }
 
 struct Awaited<'b> {
-    client: Client<'b, Demo, TrustedLine<Stream>, Tokio>,
+    client: Client<'b, Demo, TrustedLine<Stream>, Tokio, Store>,
     runtime: &'b Runtime,
 }
 
@@ -327,6 +455,14 @@ impl Agent for Awaited<'_> {
         self.client.retry()
     }
 
+    fn acked(&mut self, id: i64) -> u64 {
+        self.client.send_acked(&Ping { id }).expect("room")
+    }
+
+    fn resumption(&self) -> Option<Resumption> {
+        self.client.resumption()
+    }
+
     fn next(&mut self, within: Duration) -> Seen {
         let client = &mut self.client;
         self.runtime.block_on(async {
@@ -351,10 +487,13 @@ fn the_async_client_and_the_service() {
     let mut buffers: Buffers = Buffers::new();
     let _in_runtime = runtime.enter();
     let clock = Tokio(tokio::time::Instant::now());
+    let mut outbox = Store::new();
     let client = Client::new(Demo, config(), clock, &mut buffers).expect("settings");
+    let client = client.with_outbox(&mut outbox).expect("settings");
     let mut agent = Awaited {
         client,
         runtime: &runtime,
     };
     story(&runtime, &mut agent);
+    acked_story(&runtime, &mut agent);
 }

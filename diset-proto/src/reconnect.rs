@@ -50,10 +50,50 @@ pub enum Retry {
     Never,
 }
 
+/// A policy in whole milliseconds: a quarter of the memory, which counts on a chip.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    base: u32,
+    max: u32,
+    useful: u32,
+    max_asked: u32,
+}
+
+impl Waits {
+    const fn of(policy: ReconnectPolicy) -> Self {
+        Self {
+            base: short(policy.base),
+            max: short(policy.max),
+            useful: short(policy.useful),
+            max_asked: short(policy.max_asked),
+        }
+    }
+
+    const fn policy(self) -> ReconnectPolicy {
+        ReconnectPolicy {
+            base: Duration::from_millis(self.base as u64),
+            max: Duration::from_millis(self.max as u64),
+            useful: Duration::from_millis(self.useful as u64),
+            max_asked: Duration::from_millis(self.max_asked as u64),
+        }
+    }
+}
+
+/// Milliseconds, up to 49 days.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is cut before")]
+const fn short(span: Duration) -> u32 {
+    let millis = span.as_millis();
+    if millis > u32::MAX as u128 {
+        u32::MAX
+    } else {
+        millis as u32
+    }
+}
+
 /// Decides when a client connects again. One for the life of the client.
 #[derive(Debug, Clone)]
 pub struct Reconnect {
-    policy: ReconnectPolicy,
+    waits: Waits,
     random: u64,
     attempts: u32,
     /// The least wait, raised each time a newer connection displaces this one.
@@ -66,7 +106,7 @@ impl Reconnect {
     /// same moments.
     pub const fn new(policy: ReconnectPolicy, seed: u64) -> Self {
         Self {
-            policy,
+            waits: Waits::of(policy),
             random: seed,
             attempts: 0,
             floor: Duration::ZERO,
@@ -89,23 +129,24 @@ impl Reconnect {
         if cause.is_permanent() {
             return Retry::Never;
         }
+        let policy = self.waits.policy();
         let useful = self
             .opened
             .take()
-            .is_some_and(|opened| now.since(opened) >= self.policy.useful);
+            .is_some_and(|opened| now.since(opened) >= policy.useful);
         let displaced = cause.code() == Some(Code::Displaced);
         if displaced {
             // PROTOCOL R-5
-            self.floor = (self.floor * 2).max(self.policy.base).min(self.policy.max);
+            self.floor = (self.floor * 2).max(policy.base).min(policy.max);
         } else if useful {
             self.attempts = 0;
             self.floor = Duration::ZERO;
         }
         let wait = match cause.retry() {
-            Some(asked) => self.floor.saturating_add(self.asked(asked)).min(self.policy.max_asked),
+            Some(asked) => self.floor.saturating_add(self.asked(asked)).min(policy.max_asked),
             None => {
                 let factor = 1u32.checked_shl(self.attempts.min(31)).unwrap_or(u32::MAX);
-                let span = self.policy.base.saturating_mul(factor).min(self.policy.max);
+                let span = policy.base.saturating_mul(factor).min(policy.max);
                 self.floor.saturating_add(self.draw(span))
             }
         };
@@ -113,10 +154,20 @@ impl Reconnect {
         Retry::At(now.after(wait))
     }
 
+    /// This side has ended the connection to go on with a new one at once, as before its channel is worn out: no
+    /// wait, and none grows by it.
+    pub const fn left(&mut self, now: Instant) -> Retry {
+        self.opened = None;
+        Retry::At(now)
+    }
+
     /// PROTOCOL R-3: what a service asks for is drawn from and clamped.
     fn asked(&mut self, asked: RetryAfter) -> Duration {
         let drawn = self.draw(asked.spread());
-        asked.min().saturating_add(drawn).min(self.policy.max_asked)
+        asked
+            .min()
+            .saturating_add(drawn)
+            .min(Duration::from_millis(self.waits.max_asked.into()))
     }
 
     /// Full jitter (PROTOCOL R-1): anything from nothing to `span`, in milliseconds.

@@ -1,5 +1,6 @@
 //! The client under test, behind one trait: polled, async, and async with every future dropped as soon as it waits.
 
+use core::convert::Infallible;
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -8,8 +9,10 @@ use core::time::Duration;
 use diset_embedded::blocking;
 use diset_embedded::diset_proto::MessageOf;
 use diset_embedded::{
-    Arg, Buffers, Client, Code, Config, Dropped, Event, Identity, Instant, Retry, SendError, Trid, TrustedLine,
+    Arg, Buffers, Client, Code, Config, Delivered, Dropped, Event, Identity, Instant, Keep, NoClock, NoOutbox, Outbox,
+    Outcome, Received, Resumption, Retry, SendError, Trid, TrustedLine,
 };
+use embedded_io::ErrorKind;
 
 use crate::world::{Demo, Note, Ping, Pong, Stream, World};
 
@@ -24,6 +27,10 @@ pub(crate) enum Seen {
     Connected(Trid),
     Pong(i64),
     Note(String),
+    /// An acked note.
+    Acked(String, Received),
+    Outcome(u64, Outcome),
+    Delivered(Delivered),
     /// A message that was not decoded.
     Refused,
     GoingAway(Code),
@@ -40,6 +47,11 @@ pub(crate) trait Agent {
     fn close(&mut self, within: Duration);
     fn unreachable(&mut self) -> Retry;
     fn retry(&self) -> Retry;
+    /// Sends a ping acked; its number.
+    fn acked(&mut self, id: i64, resend: bool) -> Result<u64, SendError>;
+    fn session(&self) -> State;
+    fn skip_oldest(&mut self) -> Option<u64>;
+    fn is_busy(&self) -> bool;
     fn trid(&self) -> Option<Trid>;
     fn treat(&mut self, notes: Treat);
     /// The next event but [`Event::Room`]; `None` when there is none until then.
@@ -71,6 +83,54 @@ pub(crate) trait Agent {
     }
 }
 
+/// How acked delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct State {
+    pub(crate) delivered: Delivered,
+    pub(crate) stored: usize,
+    pub(crate) resumption: Option<Resumption>,
+}
+
+/// What a client with, or without, an outbox can do.
+pub(crate) trait Acks: Keep + Sized {
+    fn acked<C, T>(client: &mut Client<'_, Demo, C, T, Self>, id: i64, resend: bool) -> Result<u64, SendError>;
+    fn state<C, T>(client: &Client<'_, Demo, C, T, Self>) -> State;
+    fn skip_oldest<C, T>(client: &mut Client<'_, Demo, C, T, Self>) -> Option<u64>;
+}
+
+impl Acks for NoOutbox {
+    fn acked<C, T>(_: &mut Client<'_, Demo, C, T, Self>, _: i64, _: bool) -> Result<u64, SendError> {
+        Err(SendError::NoSession)
+    }
+    fn state<C, T>(_: &Client<'_, Demo, C, T, Self>) -> State {
+        panic!("there is no session")
+    }
+    fn skip_oldest<C, T>(_: &mut Client<'_, Demo, C, T, Self>) -> Option<u64> {
+        None
+    }
+}
+
+impl<const N: usize> Acks for Outbox<N> {
+    fn acked<C, T>(client: &mut Client<'_, Demo, C, T, Self>, id: i64, resend: bool) -> Result<u64, SendError> {
+        let ping = Ping { id };
+        if resend {
+            client.send_acked_or_resend(&ping)
+        } else {
+            client.send_acked(&ping)
+        }
+    }
+    fn state<C, T>(client: &Client<'_, Demo, C, T, Self>) -> State {
+        State {
+            delivered: client.delivered(),
+            stored: client.stored(),
+            resumption: client.resumption(),
+        }
+    }
+    fn skip_oldest<C, T>(client: &mut Client<'_, Demo, C, T, Self>) -> Option<u64> {
+        client.skip_oldest()
+    }
+}
+
 /// What is done with the next notes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Treat {
@@ -79,16 +139,25 @@ pub(crate) enum Treat {
     Echo,
     Drop,
     Reject,
+    /// Decoded, and rejected while it is held.
+    Fail,
     /// Decoded as another message of the service.
     Mistake,
 }
 
-fn see(event: Event<'_, '_, Demo>, treat: Treat) -> Option<Seen> {
+fn see<K: Keep>(event: Event<'_, '_, Demo, K>, treat: Treat) -> Option<Seen> {
     Some(match event {
         Event::Connected(trid) => Seen::Connected(trid),
         Event::Message(message) => match (message.number(), treat) {
             (<Pong as MessageOf<Demo>>::NUMBER, _) => Seen::Pong(message.decode::<Pong>().expect("valid").id),
-            (_, Treat::Decode) => Seen::Note(message.decode::<Note<'_>>().expect("valid").text.to_owned()),
+            (_, Treat::Decode) => {
+                let received = message.received();
+                let text = message.decode::<Note<'_>>().expect("valid").text.to_owned();
+                match received {
+                    None => Seen::Note(text),
+                    Some(received) => Seen::Acked(text, received),
+                }
+            }
             (_, Treat::Echo) => {
                 let (note, mut reply) = message.decode_with_reply::<Note<'_>>().expect("valid");
                 reply.send(&Note { text: note.text }).expect("room");
@@ -99,12 +168,19 @@ fn see(event: Event<'_, '_, Demo>, treat: Treat) -> Option<Seen> {
                 message.reject("I will not");
                 Seen::Refused
             }
+            (_, Treat::Fail) => {
+                let (_, reply) = message.decode_with_reply::<Note<'_>>().expect("valid");
+                reply.reject("I cannot");
+                Seen::Refused
+            }
             (_, Treat::Mistake) => {
                 message.decode::<Pong>().expect_err("it is a Note");
                 Seen::Refused
             }
         },
         Event::GoingAway(notice) => Seen::GoingAway(notice.code()),
+        Event::Outcome { number, outcome } => Seen::Outcome(number, outcome),
+        Event::Delivered(delivered) => Seen::Delivered(delivered),
         Event::Dropped(dropped) => Seen::Dropped(dropped),
         _ => return None,
     })
@@ -134,20 +210,35 @@ macro_rules! shared {
         fn treat(&mut self, notes: Treat) {
             self.treat = notes;
         }
+        fn acked(&mut self, id: i64, resend: bool) -> Result<u64, SendError> {
+            K::acked(&mut self.client, id, resend)
+        }
+        fn is_busy(&self) -> bool {
+            self.client.is_busy()
+        }
+        fn session(&self) -> State {
+            K::state(&self.client)
+        }
+        fn skip_oldest(&mut self) -> Option<u64> {
+            K::skip_oldest(&mut self.client)
+        }
     };
 }
 
-struct Polled<'b> {
+struct Polled<'b, K: Keep> {
     world: World,
-    client: Client<'b, Demo, TrustedLine<Stream>>,
+    client: Client<'b, Demo, Line, NoClock, K>,
     treat: Treat,
 }
 
-impl Agent for Polled<'_> {
+impl<K: Acks> Agent for Polled<'_, K> {
     shared!();
 
     fn dial(&mut self) -> bool {
-        let line = TrustedLine::new(self.world.dial()).ending_with(Stream::end);
+        let line = Line(
+            TrustedLine::new(self.world.dial()).ending_with(Stream::end),
+            self.world.clone(),
+        );
         self.client.connect(line, self.world.now()).is_ok()
     }
 
@@ -179,19 +270,22 @@ impl Agent for Polled<'_> {
     }
 }
 
-struct Awaited<'b> {
+struct Awaited<'b, K: Keep> {
     world: World,
-    client: Client<'b, Demo, TrustedLine<Stream>, World>,
+    client: Client<'b, Demo, Line, World, K>,
     treat: Treat,
-    /// Every future that waits is dropped.
-    cancels: bool,
+    /// Every future that waits is dropped after so many polls.
+    cancels: usize,
 }
 
-impl Agent for Awaited<'_> {
+impl<K: Acks> Agent for Awaited<'_, K> {
     shared!();
 
     fn dial(&mut self) -> bool {
-        let line = TrustedLine::new(self.world.dial()).ending_with(Stream::end);
+        let line = Line(
+            TrustedLine::new(self.world.dial()).ending_with(Stream::end),
+            self.world.clone(),
+        );
         let connecting = pin!(self.client.connect(line));
         match connecting.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(connected) => connected.is_ok(),
@@ -212,15 +306,17 @@ impl Agent for Awaited<'_> {
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..TURNS {
             let mut next = pin!(self.client.next());
+            let mut polls = 0;
             let event = loop {
                 if let Poll::Ready(event) = next.as_mut().poll(&mut cx) {
-                    break Some(event.expect("connected"));
+                    break Some(event?);
                 }
                 if until.is_some_and(|until| self.world.now() >= until) {
                     return None;
                 }
                 self.world.turn(None, until);
-                if self.cancels {
+                polls += 1;
+                if polls == self.cancels {
                     break None;
                 }
             };
@@ -234,35 +330,126 @@ impl Agent for Awaited<'_> {
 
 /// Runs a scenario with each client, bytes in large and small pieces.
 pub(crate) fn with_each(scenario: impl Fn(&mut dyn Agent)) {
-    let mut config = Config::new(IDENTITY, 7);
-    config.args = ARGS;
     for chunk in [usize::MAX, 7, 1] {
-        let world = World::new(chunk);
-        let mut buffers: Buffers = Buffers::new();
-        let client = Client::blocking(Demo, config, &mut buffers).expect("settings");
-        println!("polled, pieces of {chunk}");
-        scenario(&mut Polled {
-            world,
-            client,
-            treat: Treat::Decode,
-        });
-        for cancels in [false, true] {
-            let world = World::new(chunk);
-            let mut buffers: Buffers = Buffers::new();
-            let client = Client::new(Demo, config, world.clone(), &mut buffers).expect("settings");
-            println!("async, pieces of {chunk}, futures dropped: {cancels}");
-            scenario(&mut Awaited {
-                world,
-                client,
-                treat: Treat::Decode,
-                cancels,
-            });
-        }
+        with_pieces::<NoOutbox>(chunk, &scenario, |client| client, |client| client);
     }
 }
+
+/// The same with clients that keep a session, and `N` bytes of acked messages.
+pub(crate) fn with_each_acked<const N: usize>(chunks: &[usize], scenario: impl Fn(&mut dyn Agent)) {
+    for &chunk in chunks {
+        let outboxes = || Box::leak(Box::new(Outbox::<N>::new()));
+        with_pieces(
+            chunk,
+            &scenario,
+            |client| client.with_outbox(outboxes()).expect("settings"),
+            |client| client.with_outbox(outboxes()).expect("settings"),
+        );
+    }
+}
+
+fn with_pieces<K: Acks>(
+    chunk: usize,
+    scenario: &impl Fn(&mut dyn Agent),
+    polled: impl Fn(Client<'static, Demo, Line>) -> Client<'static, Demo, Line, NoClock, K>,
+    awaited: impl Fn(Client<'static, Demo, Line, World>) -> Client<'static, Demo, Line, World, K>,
+) {
+    let mut config = Config::new(IDENTITY, 7);
+    config.args = ARGS;
+    let buffers = || Box::leak(Box::new(<Buffers>::new()));
+    println!("polled, pieces of {chunk}");
+    let client = Client::blocking(Demo, config, buffers()).expect("settings");
+    scenario(&mut Polled {
+        world: World::new(chunk),
+        client: polled(client),
+        treat: Treat::Decode,
+    });
+    for cancels in [0, 1, 2] {
+        println!("async, pieces of {chunk}, futures dropped after {cancels} polls");
+        let world = World::new(chunk);
+        let client = Client::new(Demo, config, world.clone(), buffers()).expect("settings");
+        scenario(&mut Awaited {
+            world,
+            client: awaited(client),
+            treat: Treat::Decode,
+            cancels,
+        });
+    }
+}
+
+/// A trusted line that counts as the world says.
+pub(crate) struct Line(TrustedLine<Stream>, World);
 
 /// Both traits of a channel fit one line.
 const _: fn() = || {
     fn both<L: blocking::Channel + diset_embedded::Channel>() {}
     both::<TrustedLine<Stream>>();
 };
+
+impl embedded_io::ErrorType for Line {
+    type Error = ErrorKind;
+}
+
+impl blocking::Open for Line {
+    type Channel = Self;
+    type Error = Infallible;
+    fn open(self) -> Result<Self, Infallible> {
+        Ok(self)
+    }
+}
+
+impl blocking::Channel for Line {
+    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
+        blocking::Channel::read_ready(&mut self.0)
+    }
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        blocking::Channel::read(&mut self.0, buffer)
+    }
+    fn write_ready(&mut self) -> Result<bool, ErrorKind> {
+        blocking::Channel::write_ready(&mut self.0)
+    }
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        blocking::Channel::write(&mut self.0, bytes)
+    }
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        blocking::Channel::flush(&mut self.0)
+    }
+    fn close(&mut self) -> Result<(), ErrorKind> {
+        blocking::Channel::close(&mut self.0)
+    }
+    fn max_records(&self) -> Option<u32> {
+        self.1.max_records()
+    }
+    fn is_worn(&self) -> bool {
+        self.1.is_worn()
+    }
+}
+
+impl diset_embedded::Open for Line {
+    type Channel = Self;
+    type Error = Infallible;
+    async fn open(self) -> Result<Self, Infallible> {
+        Ok(self)
+    }
+}
+
+impl diset_embedded::Channel for Line {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        diset_embedded::Channel::read(&mut self.0, buffer).await
+    }
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        diset_embedded::Channel::write(&mut self.0, bytes).await
+    }
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        diset_embedded::Channel::flush(&mut self.0).await
+    }
+    async fn close(&mut self) -> Result<(), ErrorKind> {
+        diset_embedded::Channel::close(&mut self.0).await
+    }
+    fn max_records(&self) -> Option<u32> {
+        self.1.max_records()
+    }
+    fn is_worn(&self) -> bool {
+        self.1.is_worn()
+    }
+}

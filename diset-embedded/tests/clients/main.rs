@@ -1,5 +1,6 @@
 //! The blocking and the async client against a service on the bare engine: one story each, told by both.
 
+mod acked;
 mod agent;
 mod world;
 

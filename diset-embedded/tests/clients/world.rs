@@ -8,8 +8,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use diset_embedded::diset_proto::limits::MAX_HANDSHAKE_FRAME;
-use diset_embedded::diset_proto::{Admission, Connection, Deframer, Event, GrowBuf, MessageOf, Progress};
-use diset_embedded::{Cause, Clock, Identity, Instant, Limits, Notice, Schema, ServiceDef, Trid, define_service};
+use diset_embedded::diset_proto::store::{HeapReplay, Unsure, Volatile};
+use diset_embedded::diset_proto::{
+    Admission, Connection, Deframer, Event, GrowBuf, MessageOf, Progress, Session, Token,
+};
+use diset_embedded::{
+    Cause, Clock, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Schema, ServiceDef, Trid, define_service,
+};
 use embedded_io::ErrorKind;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +38,12 @@ define_service! {
     both: [Note<'a>],
 }
 
+type Engine = Connection<GrowBuf, Option<Box<FarSession>>>;
+type FarSession = Session<HeapReplay, Volatile>;
+const NOTE: u8 = <Note<'_> as MessageOf<Demo>>::NUMBER;
+/// The service's handler fails for this one.
+pub(crate) const POISON: i64 = -13;
+
 /// Handed round by clones.
 #[derive(Clone)]
 pub(crate) struct World(pub(crate) Rc<RefCell<Inside>>);
@@ -55,6 +66,20 @@ pub(crate) struct Inside {
     pub(crate) limits: Limits,
     trids: u64,
     alarm: Option<Instant>,
+    /// The line is cut when so many more bytes have passed, in whatever direction.
+    pub(crate) cut_after: Option<usize>,
+    pub(crate) cuts: usize,
+    /// The session of the client while it is not connected.
+    session: Option<Box<FarSession>>,
+    /// The service keeps no sessions.
+    pub(crate) keeps_none: bool,
+    /// Outcomes of acked notes, but Ok.
+    pub(crate) told: Vec<(u64, Outcome)>,
+    pub(crate) records: Option<u32>,
+    /// What the last proposal said of them.
+    pub(crate) stated: Option<u32>,
+    /// Reads and writes of the stream that is open.
+    used: u32,
     pub(crate) log: Vec<Log>,
 }
 
@@ -64,13 +89,15 @@ pub(crate) enum Log {
     Proposed(Identity, Option<String>),
     Ping(i64),
     Note(String),
+    /// An acked Ping, and whether it may have come before.
+    Acked(i64, bool),
     GoingAway(Notice),
     Dropped(Cause),
 }
 
 /// The service's end of one connection.
 pub(crate) struct Far {
-    pub(crate) conn: Connection<GrowBuf>,
+    pub(crate) conn: Engine,
     rx: Deframer<GrowBuf>,
 }
 
@@ -90,6 +117,14 @@ impl World {
             limits: Limits::CHIP.with_max_frame(MAX_HANDSHAKE_FRAME),
             trids: 0,
             alarm: None,
+            cut_after: None,
+            cuts: 0,
+            session: None,
+            keeps_none: false,
+            told: Vec::new(),
+            records: None,
+            stated: None,
+            used: 0,
             log: Vec::new(),
         })))
     }
@@ -98,12 +133,15 @@ impl World {
     pub(crate) fn dial(&self) -> Stream {
         let mut inside = self.0.borrow_mut();
         let limits = inside.limits;
+        inside.take_back();
         let conn = Connection::service(inside.now, Demo::CATALOG, limits, GrowBuf::new(4096)).expect("limits");
+        let conn = conn.with_sessions(None);
         let rx = Deframer::new(GrowBuf::new(limits.max_frame() as usize + 4));
         inside.service = Some(Far { conn, rx });
         inside.to_service.clear();
         inside.to_client.clear();
         (inside.ended, inside.writes_fail) = (false, false);
+        inside.used = 0;
         Stream(self.clone())
     }
 
@@ -112,13 +150,55 @@ impl World {
     }
 
     /// Does something as the service.
-    pub(crate) fn service<R>(&self, work: impl FnOnce(&mut Connection<GrowBuf>) -> R) -> R {
+    pub(crate) fn service<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> R {
         work(&mut self.0.borrow_mut().service.as_mut().expect("dialled").conn)
     }
 
     pub(crate) fn push(&self, text: &str) {
-        self.service(|conn| conn.send(<Note<'_> as MessageOf<Demo>>::NUMBER, &Note { text }))
-            .expect("room");
+        self.service(|conn| conn.send(NOTE, &Note { text })).expect("room");
+    }
+
+    /// Sends an acked note, now or when the client comes; its number.
+    pub(crate) fn push_acked(&self, text: &str, unsure: Unsure) -> u64 {
+        let inside = &mut *self.0.borrow_mut();
+        let note = Note { text };
+        let stored = match (&mut inside.session, &mut inside.service) {
+            (Some(session), _) => session.store(Demo::CATALOG, NOTE, &note, unsure),
+            (None, Some(far)) => far.conn.send_acked(NOTE, &note, unsure),
+            (None, None) => panic!("nobody has been here"),
+        };
+        stored.expect("room")
+    }
+
+    /// The service is started anew: all that it had was in its memory.
+    pub(crate) fn restart(&self) {
+        let mut inside = self.0.borrow_mut();
+        inside.cut();
+        (inside.service, inside.session) = (None, None);
+    }
+
+    pub(crate) fn max_records(&self) -> Option<u32> {
+        self.0.borrow().records
+    }
+
+    /// As a channel that counts its records, here its reads and writes.
+    pub(crate) fn is_worn(&self) -> bool {
+        let inside = self.0.borrow();
+        inside.records.is_some_and(|most| inside.used >= most / 10 * 9)
+    }
+
+    pub(crate) fn cut(&self) {
+        self.0.borrow_mut().cut();
+    }
+
+    /// The acked pings that were handled.
+    pub(crate) fn acked(&self) -> Vec<i64> {
+        let log = self.log().into_iter();
+        log.filter_map(|entry| match entry {
+            Log::Acked(id, _) => Some(id),
+            _ => None,
+        })
+        .collect()
     }
 
     pub(crate) fn log(&self) -> Vec<Log> {
@@ -135,7 +215,7 @@ impl World {
         let service = inside.service.as_ref().filter(|_| !inside.frozen);
         let service = service.and_then(|far| far.conn.wake());
         let next = [wake, alarm, service, until].into_iter().flatten().min();
-        let next = next.expect("nothing will ever happen");
+        let next = next.unwrap_or_else(|| panic!("nothing will ever happen: {:?}", inside.log));
         inside.now = inside.now.max(next);
     }
 }
@@ -164,6 +244,9 @@ impl Inside {
             let event = far.conn.handle_frame(now, frame);
             self.note(&mut far.conn, event);
         }
+        while let Some(told) = far.conn.take_outcome() {
+            self.told.push(told);
+        }
         let outgoing = far.conn.transmit().to_vec();
         far.conn.transmitted(outgoing.len());
         busy |= !outgoing.is_empty();
@@ -176,19 +259,87 @@ impl Inside {
         busy
     }
 
-    fn note(&mut self, conn: &mut Connection<GrowBuf>, event: Option<Event<'_>>) {
+    /// Takes the session out of the connection before.
+    fn take_back(&mut self) {
+        if let Some(session) = self.service.take().and_then(|mut far| far.conn.take_session()) {
+            self.session = Some(session);
+        }
+    }
+
+    /// Nothing gets through any more.
+    fn cut(&mut self) {
+        self.to_client.clear();
+        self.to_service.clear();
+        (self.ended, self.writes_fail) = (true, true);
+        self.cut_after = None;
+        self.cuts += 1;
+        if let Some(mut far) = self.service.take() {
+            let event = far.conn.handle_eof();
+            self.note(&mut far.conn, event);
+            self.service = Some(far);
+        }
+    }
+
+    /// So many bytes want to pass; as many do.
+    fn pass(&mut self, count: usize) -> usize {
+        self.used += 1;
+        let Some(left) = &mut self.cut_after else { return count };
+        let count = count.min(*left);
+        *left -= count;
+        count
+    }
+
+    /// Admits the client, with its session if it keeps one.
+    fn admit(&mut self, conn: &mut Engine, trid: Trid) {
+        let admission = Admission::new(trid);
+        let Some(request) = conn.resume_request().filter(|_| !self.keeps_none).cloned() else {
+            conn.accept(self.now, admission).expect("asked");
+            return;
+        };
+        let token = Token::from_bytes([u8::try_from(trid.number() % 250).expect("small") + 1; 16]);
+        let mut session = self.session.take().unwrap_or_else(|| {
+            let mut session = Box::new(Session::new(HeapReplay::new(16, 4096), Volatile));
+            let why = if request.is_return() {
+                NewReason::Forgotten
+            } else {
+                NewReason::First
+            };
+            session.begin_with(&request, trid, why, Some(token));
+            session
+        });
+        if session.began() != trid {
+            session.welcome(&request, trid, true, token).expect("its own client");
+        }
+        assert!(
+            conn.accept_in_session(self.now, admission, Some(session)).is_ok(),
+            "asked"
+        );
+    }
+
+    fn note(&mut self, conn: &mut Engine, event: Option<Event<'_>>) {
         let entry = match event {
             None => return,
             Some(Event::Proposed(proposal)) => {
                 let site = proposal.args().value("site").map(|value| format!("{value:?}"));
+                self.stated = proposal.records();
                 self.log.push(Log::Proposed(proposal.identity(), site));
                 self.trids += 1;
                 let trid = Trid::new(self.trids);
                 match self.refuse.take() {
                     Some(notice) => conn.refuse(notice).expect("asked"),
-                    None => drop(conn.accept(self.now, Admission::new(trid)).expect("asked")),
+                    None => self.admit(conn, trid),
                 }
                 return;
+            }
+            Some(Event::Message(message)) if message.name() == "Ping" && message.number_in_session().is_some() => {
+                let repeated = message.maybe_repeated();
+                let tag = message.tag();
+                let (ping, held) = conn.decode_held::<Ping>(message).expect("valid");
+                if ping.id == POISON {
+                    conn.fail(tag, Code::HandlerFailed, "poison");
+                }
+                conn.release(held);
+                Log::Acked(ping.id, repeated)
             }
             Some(Event::Message(message)) if message.name() == "Ping" => {
                 let ping: Ping = conn.decode(message).expect("valid");
@@ -211,7 +362,11 @@ impl Inside {
         if self.to_client.is_empty() {
             return self.ended.then_some(0);
         }
-        let count = buffer.len().min(self.chunk).min(self.to_client.len());
+        let count = self.pass(buffer.len().min(self.chunk).min(self.to_client.len()));
+        if count == 0 {
+            self.cut();
+            return Some(0);
+        }
         for (place, byte) in buffer.iter_mut().zip(self.to_client.drain(..count)) {
             *place = byte;
         }
@@ -225,6 +380,11 @@ impl Inside {
         let count = bytes.len().min(self.chunk).min(self.room);
         if count == 0 {
             return None;
+        }
+        let count = self.pass(count);
+        if count == 0 {
+            self.cut();
+            return Some(Err(ErrorKind::BrokenPipe));
         }
         self.room -= count;
         self.to_service.extend(&bytes[..count]);

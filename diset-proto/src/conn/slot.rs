@@ -2,12 +2,13 @@
 
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
+use core::cell::RefMut;
 
 use crate::session::Session;
 use crate::store::{FixedReplay, Inbox, Replay, Volatile};
 
-/// Where a connection has its session: [`NoSession`], a [`Session`] itself, or a box that is
-/// filled when a client was admitted.
+/// Where a connection has its session: [`NoSession`], a [`Session`] itself, one that is lent to it, or a box
+/// that is filled when a client was admitted.
 pub trait SessionSlot {
     /// What keeps the messages of this side.
     type Replay: Replay;
@@ -47,6 +48,20 @@ impl<R: Replay, I: Inbox> SessionSlot for Session<R, I> {
     }
 
     fn session_mut(&mut self) -> Option<&mut Self> {
+        Some(self)
+    }
+}
+
+/// A session that stays where it is, lent to one connection after the other.
+impl<R: Replay, I: Inbox> SessionSlot for RefMut<'_, Session<R, I>> {
+    type Replay = R;
+    type Inbox = I;
+
+    fn session(&self) -> Option<&Session<R, I>> {
+        Some(self)
+    }
+
+    fn session_mut(&mut self) -> Option<&mut Session<R, I>> {
         Some(self)
     }
 }

@@ -12,8 +12,9 @@ mod record;
 mod sending;
 #[cfg(feature = "record")]
 mod state;
-#[cfg(test)]
+#[cfg(all(test, feature = "alloc"))]
 mod tests;
+#[cfg(feature = "alloc")]
 mod welcome;
 
 use serde::Serialize;
@@ -48,20 +49,48 @@ pub struct Session<R, I> {
     receiving: Receiving<I>,
     /// The connection with which it began.
     began: Trid,
-    /// Service: the newest connection that it was on.
-    newest: Trid,
     /// Service: what the client must show. Client: what it shows.
     token: Option<Token>,
-    /// Service: what it may show as long as it may not have read the newer one.
-    former: Option<Token>,
-    /// Service: the client may not have read that it began.
-    is_unread: bool,
-    /// Service: what it may have read instead of the newest: acceptances arrive in any order.
-    spare: heapless::Vec<Token, 2>,
-    /// Service: what a client shows that has not read that its session has begun anew.
-    replaced: Option<Token>,
+    /// Service: what else it may show. Without `alloc` there are only clients.
+    #[cfg(feature = "alloc")]
+    shown: Shown,
     resumption: Option<Resumption>,
     pub(crate) link: Link,
+}
+
+/// What a service knows of what its client may show: a client has none of it.
+#[derive(Debug, Clone, Hash)]
+struct Shown {
+    /// The newest connection that the session was on.
+    #[cfg(feature = "alloc")]
+    newest: Trid,
+    /// What it may show as long as it may not have read the newer token.
+    former: Option<Token>,
+    /// It may not have read that the session began.
+    is_unread: bool,
+    /// What it may have read instead of the newest: acceptances arrive in any order.
+    spare: heapless::Vec<Token, 2>,
+    /// What it shows when it has not read that its session has begun anew.
+    replaced: Option<Token>,
+}
+
+impl Shown {
+    const NOTHING: Self = Self {
+        #[cfg(feature = "alloc")]
+        newest: Trid::new(0),
+        former: None,
+        is_unread: false,
+        spare: heapless::Vec::new(),
+        replaced: None,
+    };
+
+    /// Nothing but the token is shown.
+    #[cfg(feature = "alloc")]
+    fn forget(&mut self) {
+        self.former = None;
+        self.spare.clear();
+        self.replaced = None;
+    }
 }
 
 impl<R: Replay, I: Inbox> Session<R, I> {
@@ -71,12 +100,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending: Sending::new(replay),
             receiving: Receiving::new(inbox),
             began: Trid::new(0),
-            newest: Trid::new(0),
             token: None,
-            former: None,
-            is_unread: false,
-            spare: heapless::Vec::new(),
-            replaced: None,
+            #[cfg(feature = "alloc")]
+            shown: Shown::NOTHING,
             resumption: None,
             link: Link::IDLE,
         }
@@ -84,13 +110,17 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// What must be kept of it, apart from the messages, so that it goes on after a restart.
     pub fn record(&self) -> SessionRecord {
+        #[cfg(feature = "alloc")]
+        let shown = &self.shown;
+        #[cfg(not(feature = "alloc"))]
+        let shown = &Shown::NOTHING;
         SessionRecord {
             began: self.began.number(),
             token: self.token.map(|token| *token.as_bytes()),
-            former: self.former.map(|token| *token.as_bytes()),
-            is_unread: self.is_unread,
-            spare: self.spare.iter().map(|token| *token.as_bytes()).collect(),
-            replaced: self.replaced.map(|token| *token.as_bytes()),
+            former: shown.former.map(|token| *token.as_bytes()),
+            is_unread: shown.is_unread,
+            spare: shown.spare.iter().map(|token| *token.as_bytes()).collect(),
+            replaced: shown.replaced.map(|token| *token.as_bytes()),
             next: self.sending.next,
             base: self.sending.base,
             settled: self.sending.processed,
@@ -121,13 +151,16 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending: Sending::restored(replay, record),
             receiving: Receiving::restored(inbox, record.received, record.processed, failed),
             began: Trid::new(record.began),
-            // No transport of before the restart is left.
-            newest: Trid::new(0),
             token: record.token.map(Token::from_bytes),
-            former: record.former.map(Token::from_bytes),
-            is_unread: record.is_unread,
-            spare: record.spare.iter().copied().map(Token::from_bytes).collect(),
-            replaced: record.replaced.map(Token::from_bytes),
+            #[cfg(feature = "alloc")]
+            shown: Shown {
+                // No transport of before the restart is left.
+                newest: Trid::new(0),
+                former: record.former.map(Token::from_bytes),
+                is_unread: record.is_unread,
+                spare: record.spare.iter().copied().map(Token::from_bytes).collect(),
+                replaced: record.replaced.map(Token::from_bytes),
+            },
             resumption: None,
             link: Link::IDLE,
         })
@@ -302,9 +335,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// It begins, for this reason, on this connection.
     fn begin_anew(&mut self, trid: Trid, why: NewReason, peer_durable: bool) {
         self.began = trid;
-        self.former = None;
-        self.spare.clear();
-        self.replaced = None;
+        #[cfg(feature = "alloc")]
+        self.shown.forget();
         self.sending.start_anew(peer_durable);
         self.receiving.start_anew(trid);
         self.receiving.claim();
@@ -363,10 +395,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// (PROTOCOL N-4).
     pub(crate) fn confirm_handshake(&mut self) {
         self.link.is_fresh = false;
-        self.former = None;
-        self.is_unread = false;
-        self.spare.clear();
-        self.replaced = None;
+        #[cfg(feature = "alloc")]
+        {
+            self.shown.is_unread = false;
+            self.shown.forget();
+        }
         self.receiving.confirm_handshake();
     }
 

@@ -289,6 +289,7 @@ impl<R: Replay> Sending<R> {
     }
 
     /// The peer has read nothing of this session: nothing of it has left, as far as it matters.
+    #[cfg(feature = "alloc")]
     pub(super) const fn was_not_read(&mut self) {
         self.sent = self.base;
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::link::Link;
 use super::receiving::Receiving;
 use super::sending::Sending;
-use super::{BadRecord, NewReason, Outcome, Resumption, Session};
+use super::{BadRecord, NewReason, Outcome, Resumption, Session, Shown};
 use crate::definition::Verdict;
 use crate::id::{Token, Trid};
 use crate::limits::MAX_FAILURES;
@@ -105,12 +105,15 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending,
             receiving,
             began,
-            newest,
             token,
-            former,
-            spare,
-            replaced,
-            is_unread,
+            shown:
+                Shown {
+                    newest,
+                    former,
+                    is_unread,
+                    spare,
+                    replaced,
+                },
             resumption,
             link,
         } = self;
@@ -138,12 +141,14 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             sending: Sending::with_state(&state.sending, replay)?,
             receiving: Receiving::with_state(&state.receiving, inbox)?,
             began: Trid::new(state.began),
-            newest: Trid::new(state.newest),
             token: state.token.map(Token::from_bytes),
-            former: state.former.map(Token::from_bytes),
-            spare: state.spare.iter().copied().map(Token::from_bytes).collect(),
-            replaced: state.replaced.map(Token::from_bytes),
-            is_unread: state.is_unread,
+            shown: Shown {
+                newest: Trid::new(state.newest),
+                former: state.former.map(Token::from_bytes),
+                is_unread: state.is_unread,
+                spare: state.spare.iter().copied().map(Token::from_bytes).collect(),
+                replaced: state.replaced.map(Token::from_bytes),
+            },
             resumption: state.resumption.map(|resumption| match resumption {
                 Ok(replayed) => Resumption::Resumed { replayed },
                 Err(why) => Resumption::New {

@@ -19,7 +19,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         let fits = match &request.known {
             // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4). A
             // session whose beginning nobody has read was for whoever has this identity.
-            None => proven || (self.is_unread && self.replaced.is_none()),
+            None => proven || (self.shown.is_unread && self.shown.replaced.is_none()),
             Some((shown, _)) if self.has_not_read(shown) || self.is_open_to(shown, proven) => true,
             Some((shown, claim)) => self.is_valid(shown) && self.agrees(claim),
         };
@@ -29,24 +29,24 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// Service: whether a connection with this trid was opened before the newest one that the session was
     /// on: its client has given it up (PROTOCOL N-9). Trids ascend as transports open.
     pub fn is_late(&self, trid: Trid) -> bool {
-        trid < self.newest
+        trid < self.shown.newest
     }
 
     /// Whether who shows this token has not read that the session it is for was forgotten, and
     /// this one began.
     fn has_not_read(&self, shown: &Token) -> bool {
-        self.replaced.as_ref() == Some(shown)
+        self.shown.replaced.as_ref() == Some(shown)
     }
 
     fn is_valid(&self, shown: &Token) -> bool {
-        let mut valid = self.token.iter().chain(&self.former).chain(&self.spare);
+        let mut valid = self.token.iter().chain(&self.shown.former).chain(&self.shown.spare);
         valid.any(|token| token == shown)
     }
 
     /// Nothing is to be protected yet of a session whose beginning nobody has read: a late proposal may
     /// have begun it. Who proves who it is could come without a token as well (PROTOCOL N-4).
     fn is_open_to(&self, shown: &Token, proven: bool) -> bool {
-        proven && self.is_unread && *shown != IN_CONFLICT && !self.is_valid(shown)
+        proven && self.shown.is_unread && *shown != IN_CONFLICT && !self.is_valid(shown)
     }
 
     /// Service: a client of this session's principal and identity comes, on the connection `trid`. Trids
@@ -64,7 +64,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         let Some((shown, claim)) = &request.known else {
             let replaced = self.token;
             self.begin_with(request, trid, NewReason::First, Some(token));
-            self.replaced = replaced;
+            self.shown.replaced = replaced;
             return Ok(());
         };
         let not_read = self.has_not_read(shown);
@@ -76,21 +76,21 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             self.begin_with(request, trid, NewReason::Forgotten, Some(token));
             return Ok(());
         }
-        let again = self.former.as_ref() == Some(shown);
+        let again = self.shown.former.as_ref() == Some(shown);
         self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
-        self.newest = trid;
+        self.shown.newest = trid;
         // Whoever shows its token has read that it began.
-        self.is_unread = false;
-        self.replaced = None;
+        self.shown.is_unread = false;
+        self.shown.replaced = None;
         // Also when the newest one never reached it: it may be lost again.
-        self.former = Some(*shown);
+        self.shown.former = Some(*shown);
         if let Some(unread) = self.token.filter(|_| again) {
-            if self.spare.is_full() {
-                self.spare.remove(0);
+            if self.shown.spare.is_full() {
+                self.shown.spare.remove(0);
             }
-            let _ = self.spare.push(unread);
+            let _ = self.shown.spare.push(unread);
         } else {
-            self.spare.clear();
+            self.shown.spare.clear();
         }
         self.token = Some(token);
         Ok(())
@@ -100,11 +100,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// Without a token it ends with the connection.
     pub fn begin_with(&mut self, request: &Resume, trid: Trid, why: NewReason, token: Option<Token>) {
         self.begin_anew(trid, why, request.durable);
-        self.newest = trid;
+        self.shown.newest = trid;
         self.token = token;
         // As it may not read the newer one (PROTOCOL N-4).
         let shown = request.known.as_ref().map(|(shown, _)| *shown);
-        self.replaced = shown.filter(|_| token.is_some());
-        self.is_unread = token.is_some();
+        self.shown.replaced = shown.filter(|_| token.is_some());
+        self.shown.is_unread = token.is_some();
     }
 }

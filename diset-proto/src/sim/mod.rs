@@ -207,6 +207,7 @@ impl Setup {
                     identity,
                     limits,
                     args,
+                    records: None,
                 };
                 Connection::client(self.start, &config, output)
             }

@@ -97,6 +97,7 @@ impl Settings {
                     identity,
                     limits,
                     args: &args,
+                    records: None,
                 };
                 Connection::client_in_session(now, &config, output, session)
             }

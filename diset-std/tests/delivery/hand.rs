@@ -80,6 +80,7 @@ impl Hand {
             identity: IDENTITY,
             limits: Limits::SERVER,
             args: &[],
+            records: None,
         };
         let conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)
             .map_err(|(misuse, _)| misuse)?;
