@@ -390,7 +390,6 @@ fn client_engine() -> Result<Engine, Box<dyn Error>> {
         identity: Identity::from_bytes(*b"sensor 000000017"),
         limits: LIMITS,
         args: &[],
-        records: None,
     };
     Ok(Connection::client(now(), &config, [0; 1024])?)
 }

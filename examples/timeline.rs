@@ -299,7 +299,6 @@ mod tests {
             identity: Identity::from_bytes([0x77; 16]),
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         let now = Instant::from_millis(5000);
         let mut client = Connection::client(now, &config, GrowBuf::new(10_000)).expect("a client");

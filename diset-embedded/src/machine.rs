@@ -181,7 +181,6 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
                 None => self.limits,
             },
             args: self.args,
-            records,
         };
         let news = News::of(&session);
         let conn = Connection::client_in_session(now, &config, output, session)?;

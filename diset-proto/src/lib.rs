@@ -61,7 +61,6 @@
 //!     identity: Identity::from_bytes([7; 16]),
 //!     limits: Limits::CHIP,
 //!     args: &[("site", "CERN".into())],
-//!     records: None,
 //! };
 //! let mut client = Connection::client(now, &config, [0; 768])?;
 //! let mut client_rx = Deframer::new([0; 512 + 4]);

@@ -23,7 +23,6 @@ fn client(session: Session<FixedReplay<[u8; 2048]>, Volatile>) -> Client {
         identity: Identity::from_bytes([1; 16]),
         limits: Limits::SERVER,
         args: &[],
-        records: None,
     };
     Connection::client_in_session(Instant::from_millis(0), &config, GrowBuf::new(100_000), session).unwrap()
 }

@@ -115,7 +115,6 @@ fn client(origin: Origin, session: Option<Box<Memory>>) -> Conn {
         identity,
         limits: limits(),
         args,
-        records: None,
     };
     Connection::client_in_session(start(), &config, [0; OUTPUT], session).unwrap()
 }

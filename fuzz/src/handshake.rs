@@ -184,7 +184,6 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
                 identity,
                 limits,
                 args: &args,
-                records: None,
             };
             let keeps_session = session.is_some();
             match Connection::client_in_session(Instant::ZERO, &config, room, session) {

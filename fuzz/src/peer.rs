@@ -40,7 +40,6 @@ impl Peer {
             identity: Identity::from_bytes([1; 16]),
             limits,
             args: &[],
-            records: None,
         };
         Self::new(Connection::client_in_session(Instant::ZERO, &config, GrowBuf::new(ROOM), session).unwrap())
     }

@@ -77,7 +77,6 @@ pub fn recorded() -> [Vec<u8>; 2] {
         identity: Identity::from_bytes([3; 16]),
         limits: Limits::CHIP,
         args: &[],
-        records: None,
     };
     let mut client = Connection::client_in_session(now, &config, output(), session()).expect("a client");
     let service = Connection::service(now, Fuzzed::CATALOG, Limits::SERVER, output());

@@ -64,7 +64,6 @@ impl World {
             identity: Identity::from_bytes([1; 16]),
             limits: Self::limits(),
             args: &[],
-            records: None,
         };
         let client = Connection::client_in_session(self.now, &config, [0; OUTPUT], Some(session)).unwrap();
         let service = Connection::service(self.now, Counted::CATALOG, Self::limits(), [0; OUTPUT]).unwrap();

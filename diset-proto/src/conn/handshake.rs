@@ -44,9 +44,6 @@ pub struct ClientConfig<'a> {
     /// Connect arguments: names, each once, with values; at most 16, and at most about
     /// 850 bytes in all, 740 with a session.
     pub args: &'a [(&'a str, Arg<'a>)],
-    /// How many records each direction may carry before the client must come back on a new transport, when its
-    /// TLS cannot renew its keys.
-    pub records: Option<u32>,
 }
 
 /// What a service gives a client that it admits.

@@ -207,7 +207,6 @@ impl Setup {
                     identity,
                     limits,
                     args,
-                    records: None,
                 };
                 Connection::client(self.start, &config, output)
             }

@@ -123,7 +123,6 @@ pub(crate) fn client_with(session: Option<Box<State>>) -> End {
         identity: Identity::from_bytes([1; 16]),
         limits: Limits::SERVER,
         args: &[],
-        records: None,
     };
     End {
         conn: Connection::client_in_session(at(0), &config, GrowBuf::new(10_000), session).unwrap(),

@@ -26,7 +26,6 @@ impl World {
             identity: Identity::from_bytes([1; 16]),
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         let session = self.away[0].take().map(Shared::take);
         let conn = Connection::client_in_session(NOW, &config, GrowBuf::new(10_000), session).unwrap();

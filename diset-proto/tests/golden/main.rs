@@ -100,7 +100,6 @@ fn client_with(limits: Limits, args: &[(&str, Arg<'_>)]) -> Conn {
         identity: IDENTITY,
         limits,
         args,
-        records: None,
     };
     Connection::client(NOW, &config, vec![0; 1024].into()).unwrap()
 }

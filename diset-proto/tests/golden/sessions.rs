@@ -24,7 +24,6 @@ fn client(session: Slot) -> Conn<Slot> {
         identity: IDENTITY,
         limits: Limits::CHIP,
         args: &[],
-        records: None,
     };
     Connection::client_in_session(NOW, &config, vec![0; 1024].into(), session).unwrap()
 }

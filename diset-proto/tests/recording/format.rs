@@ -34,7 +34,6 @@ fn a_log_is_what_is_written_down() {
         identity: Identity::from_bytes([7; 16]),
         limits: Limits::CHIP,
         args: &[],
-        records: None,
     };
     let now = Instant::from_millis(300);
     let mut client = Connection::client(now, &config, GrowBuf::new(2000)).unwrap();

@@ -155,7 +155,6 @@ fn client(now: u64, session: Option<Box<Kept>>) -> Conn {
         identity: Identity::from_bytes([1; 16]),
         limits: Limits::SERVER,
         args: &[],
-        records: None,
     };
     let now = Instant::from_millis(now);
     Connection::client_in_session(now, &config, GrowBuf::new(3000), session).unwrap()

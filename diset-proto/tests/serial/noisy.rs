@@ -218,7 +218,6 @@ fn client_engine(now: Instant) -> Connection<[u8; 1024]> {
         identity: Identity::from_bytes([7; 16]),
         limits: LIMITS,
         args: &[],
-        records: None,
     };
     Connection::client(now, &config, [0; 1024]).unwrap()
 }

@@ -153,7 +153,6 @@ fn says_next(side: Side) -> Vec<u8> {
         identity: diset_proto::Identity::from_bytes([1; 16]),
         limits: diset_proto::Limits::SERVER,
         args: &[],
-        records: None,
     };
     let output = diset_proto::GrowBuf::new(10_000);
     let mut next: Conn = Conn::client_in_session(side.now, &config, output, session).unwrap();

@@ -225,7 +225,6 @@ fn nothing_passes_what_is_not_kept_yet() {
         identity: Identity::from_bytes([1; 16]),
         limits: Limits::SERVER,
         args: &[],
-        records: None,
     };
     let slow = Slow {
         messages: HeapReplay::new(10, 100),
@@ -276,7 +275,6 @@ fn nothing_is_told_before_it_is_kept() {
         identity: Identity::from_bytes([1; 16]),
         limits: Limits::SERVER,
         args: &[],
-        records: None,
     };
     let (mut now, output) = (Instant::from_millis(1), GrowBuf::new(10_000));
     let session = Session::new(HeapReplay::new(10, 100), Lagging::default());

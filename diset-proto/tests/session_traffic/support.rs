@@ -194,7 +194,6 @@ impl Side {
             identity: Identity::from_bytes([1; 16]),
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         let output = GrowBuf::new(100_000);
         let conn = Connection::client_in_session(Instant::from_millis(1000), &config, output, session).unwrap();

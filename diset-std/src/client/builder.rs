@@ -97,7 +97,6 @@ impl Settings {
                     identity,
                     limits,
                     args: &args,
-                    records: None,
                 };
                 Connection::client_in_session(now, &config, output, session)
             }

@@ -109,7 +109,6 @@ fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Futu
         identity: Identity::from_bytes([0; 16]),
         limits: Limits::SERVER,
         args: &[],
-        records: None,
     };
     let engine = Connection::client(clock::now(), &config, PooledOutput::new(128 * 1024)).expect("a client");
     let link = Link::new(Some(engine.with_sessions(None)), SlowPolicy::Fail);

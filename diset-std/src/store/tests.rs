@@ -288,7 +288,6 @@ impl Pair {
             identity: Identity::from_bytes([1; 16]),
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         let replay = Session::new(HeapReplay::new(100, 10_000), Volatile);
         let (start, room) = (Instant::from_millis(0), || GrowBuf::new(1 << 20));

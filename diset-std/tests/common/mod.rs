@@ -367,7 +367,6 @@ impl Engine {
             identity: Identity::from_bytes([3; 16]),
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         Ok(Self {
             conn: Connection::client(Instant::ZERO, &config, GrowBuf::new(1 << 20))?,

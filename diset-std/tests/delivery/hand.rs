@@ -80,7 +80,6 @@ impl Hand {
             identity: IDENTITY,
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         let conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)
             .map_err(|(misuse, _)| misuse)?;

@@ -328,7 +328,6 @@ impl ClientEnd {
             identity: Identity::from_bytes([self.client; 16]),
             limits: Limits::SERVER,
             args: &[],
-            records: None,
         };
         let mut conn = Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), session)
             .map_err(|(misuse, _)| misuse)?;

@@ -109,7 +109,6 @@ impl<A: App> World<A> {
             identity: Identity::from_bytes(name),
             limits: self.setup.client,
             args: &[],
-            records: None,
         };
         let output = GrowBuf::new(self.setup.output);
         let conn = match Connection::client_in_session(self.now, &config, output, Some(session)) {
