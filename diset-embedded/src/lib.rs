@@ -126,6 +126,8 @@ mod line;
 mod machine;
 #[cfg(any(test, target_pointer_width = "32"))]
 mod memory;
+#[cfg(feature = "embedded-tls")]
+pub mod tls;
 
 pub use asynch::{Channel, Clock, Open};
 pub use buffers::Buffers;

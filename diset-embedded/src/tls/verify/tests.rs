@@ -1,0 +1,1 @@
+//! The form of certificates: times, and what is not DER.
