@@ -1,0 +1,1 @@
+//! Servers that are what they say.
