@@ -74,7 +74,9 @@ fn no_impostor_gets_a_channel_or_sees_anything_of_the_client() {
     let world = World::new();
     for &crime in Impostor::ALL {
         for rule in [Rule::Authority, Rule::Key] {
-            for way in WAYS {
+            // The rules differ in the certificate, the ways in what is below it.
+            let ways = if rule == Rule::Authority { &WAYS[..] } else { &WAYS[..1] };
+            for &way in ways {
                 let (error, loot) = meet(&world, crime, rule, way);
                 assert_eq!(
                     error.map(rounded),
