@@ -22,7 +22,9 @@ use crate::{Rule, WAYS, Way, close, opened, read, with_channel, write};
 fn rustls_server(world: &World, end: End) -> StreamOwned<ServerConnection, End> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(world.authority.certificate.clone())).expect("an authority");
+    roots
+        .add(CertificateDer::from(world.authority.certificate.clone()))
+        .expect("an authority");
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     let key = PrivatePkcs8KeyDer::from(world.service.pkcs8.clone());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -67,7 +69,11 @@ fn pattern(length: usize) -> Vec<u8> {
 #[test]
 fn data_go_both_ways_and_both_end_in_order() {
     let world = World::new();
-    for (rule, way) in [Rule::Authority, Rule::Key].into_iter().zip([Way::Blocking, Way::Async]).chain([(Rule::Authority, Way::Trickling)]) {
+    for (rule, way) in [Rule::Authority, Rule::Key]
+        .into_iter()
+        .zip([Way::Blocking, Way::Async])
+        .chain([(Rule::Authority, Way::Trickling)])
+    {
         let (client, server) = line();
         let sent = pattern(9000);
         let got = std::thread::scope(|scope| {

@@ -8,6 +8,7 @@ mod honest;
 mod impostor;
 mod impostors;
 mod line;
+mod upstream;
 
 use diset_embedded::tls::{
     MAX_RECORDS, PinnedAuthority, PinnedKey, SecretKey, Tls, TlsBuffers, TlsChannel, TlsConfig, TlsError, Validity,
