@@ -14,6 +14,9 @@ const _: () = {
     assert!(size_of::<crate::Buffers>() <= BUFFERS);
     assert!(size_of::<crate::Client<'static, Any, ()>>() <= CLIENT);
     assert!(size_of::<crate::Event<'static, 'static, Any>>() <= EVENT);
+    // The documentation of `tls` says so.
+    #[cfg(feature = "embedded-tls")]
+    assert!(size_of::<crate::tls::TlsChannel<'static, ()>>() <= 150);
 };
 
 #[cfg(test)]

@@ -29,8 +29,8 @@
 //! client's session goes on. **An end without close_notify** is [`TlsError::Ended`], and 0 bytes are read after one only
 //! (PROTOCOL X-4).
 //!
-//! Memory: [`TlsBuffers`], a channel of about 150 bytes, and 25 to 30 KiB of stack (of the async client: where its
-//! future is polled) while a handshake lasts.
+//! Memory: [`TlsBuffers`], a channel of less than 150 bytes on a 32-bit chip, and while a handshake lasts about 30 KiB
+//! of stack, for an async client where its future is polled.
 //!
 //! # Blocking
 //!
