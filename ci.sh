@@ -133,7 +133,7 @@ check_nostd() {
   }
   for crate in "${NO_STD_CRATES[@]}"; do
     for target in "${NO_STD_TARGETS[@]}"; do
-      for feature in "" $(features_of "$crate" | grep -xE 'defmt|log'); do
+      for feature in "" $(features_of "$crate" | grep -xE 'defmt|log|embedded-tls'); do
         run env CARGO_TARGET_DIR="$TARGET_DIR/bare-metal" "$cargo" build "${locked[@]}" --lib -p "$crate" \
           --target "$target" --no-default-features --features "$feature"
       done

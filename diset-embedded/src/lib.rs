@@ -163,8 +163,8 @@
 //!
 //! # Security
 //!
-//! [`TrustedLine`] authenticates nobody. TLS by embedded-tls is not in this release yet; until then bring a
-//! [`Channel`] of your own where the line cannot be trusted.
+//! [`TrustedLine`] authenticates nobody. With the feature `embedded-tls` the module `tls` has mutual TLS 1.3; with
+//! another stack bring a [`Channel`] of your own.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -192,6 +192,8 @@ mod machine;
 #[cfg(any(test, target_pointer_width = "32"))]
 mod memory;
 mod outbox;
+#[cfg(feature = "embedded-tls")]
+pub mod tls;
 
 pub use asynch::{Channel, Clock, Open};
 pub use buffers::Buffers;

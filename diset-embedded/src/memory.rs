@@ -20,6 +20,9 @@ const _: () = {
     assert!(size_of::<crate::Client<'static, Any, (), crate::NoClock, crate::Outbox<64>>>() <= ACKED);
     assert!(size_of::<crate::Outbox<64>>() <= OUTBOX + 64);
     assert!(size_of::<crate::Event<'static, 'static, Any>>() <= EVENT);
+    // The documentation of `tls` says so.
+    #[cfg(feature = "embedded-tls")]
+    assert!(size_of::<crate::tls::TlsChannel<'static, ()>>() <= 150);
 };
 
 #[cfg(test)]
