@@ -400,3 +400,6 @@ fn token() -> Option<Token> {
     getrandom::fill(&mut bytes).ok()?;
     Some(Token::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;
