@@ -26,7 +26,7 @@ use tokio::net::ToSocketAddrs;
 
 pub use self::conn::{Conn, SessionId};
 pub use self::counters::{Counter, Counters, TlsFailure};
-pub use self::handle::{Broadcast, ServiceHandle};
+pub use self::handle::{Broadcast, LeftBehind, ServiceHandle};
 pub use self::listener::{BindError, BoundService};
 use self::listener::{Listener, Security};
 pub use self::rule::Rule;

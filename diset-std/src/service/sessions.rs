@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use diset_proto::{Admission, Catalog, Event, Instant, Key, NewReason, Outcome, Resume, Token, Trid};
 
 use super::conn::SessionId;
+use super::handle::LeftBehind;
 use super::registry::shrink;
 use crate::link::Link;
 use crate::session::{Budget, Engine, SessionCell, SessionSettings, StdSession, in_memory};
@@ -244,7 +245,10 @@ impl Sessions {
     pub(super) fn count(&self) -> (usize, usize) {
         let known = self.lock();
         let now = crate::clock::now();
-        let absent = known.by_id.values().filter(|entry| entry.cell.absent_for(now).is_some());
+        let absent = known
+            .by_id
+            .values()
+            .filter(|entry| entry.cell.absent_for(now).is_some());
         (known.by_id.len(), absent.count())
     }
 
@@ -266,7 +270,7 @@ impl Sessions {
             away.map(|(id, _)| *id).collect()
         };
         over.into_iter()
-            .map(|id| (id, self.forget(id).unwrap_or_default()))
+            .map(|id| (id, self.forget(id, false).unwrap_or_default()))
             .collect()
     }
 
@@ -275,12 +279,28 @@ impl Sessions {
         (self.settings.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60))
     }
 
-    /// Forgets a session that has no connection, and has received nothing that is still to be handled; the
-    /// outcomes of what it stored. `None` when there is no such one.
-    pub(super) fn forget(&self, id: SessionId) -> Option<Vec<(u64, Outcome)>> {
+    /// Those that have no connection, and have received what is still to be handled.
+    pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
+        let now = crate::clock::now();
+        let known = self.lock();
+        let found = known.by_id.iter().filter_map(|(id, entry)| {
+            let (messages, bytes, away) = entry.cell.left_behind(now)?;
+            Some(LeftBehind {
+                session: *id,
+                messages,
+                bytes,
+                away,
+            })
+        });
+        found.collect()
+    }
+
+    /// Forgets a session that has no connection, and has received nothing that is still to be handled, or
+    /// `insist`; the outcomes of what it stored. `None` when there is no such one.
+    pub(super) fn forget(&self, id: SessionId, insist: bool) -> Option<Vec<(u64, Outcome)>> {
         let mut known = self.lock();
         // Under both locks, or a client could come in between.
-        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(|session| {
+        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(insist, |session| {
             #[cfg(feature = "durable")]
             kept::forget(session);
             #[cfg(not(feature = "durable"))]

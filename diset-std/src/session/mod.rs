@@ -15,13 +15,13 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::store::{HeapReplay, Inbox as _, Replay};
+use diset_proto::store::{Inbox as _, Replay};
 use diset_proto::{Catalog, Connection, Delivered, Instant, Kept, Outcome, Session, Trid};
 use tokio::sync::Notify;
 
 pub use self::receipt::{Receipt, WaitError};
 pub use self::settings::{SessionSettings, WhenFull};
-pub(crate) use self::stores::{Budget, Incoming, Outgoing};
+pub(crate) use self::stores::{Budget, Incoming, Outgoing, in_memory, keep};
 use crate::buffers::PooledOutput;
 use crate::clock;
 use crate::link::Link;
@@ -203,6 +203,16 @@ impl SessionCell {
         !self.lock().aside.is_empty()
     }
 
+    /// How many messages, and how many bytes of payload, wait to be handled by the next connection, and for how
+    /// long there has been none; `None` while there is one, or when nothing waits.
+    pub(crate) fn left_behind(&self, now: Instant) -> Option<(usize, usize, Duration)> {
+        let away = self.absent_for(now)?;
+        let mut cell = self.lock();
+        let messages = Some(cell.aside.len()).filter(|messages| *messages > 0)?;
+        let bytes = cell.with_session(|session| session.inbox().bytes())?;
+        Some((messages, bytes, away))
+    }
+
     /// The next message that was set aside, when the session is in this connection; its handler begins.
     pub(crate) fn take_aside(&self, link: &Arc<Link>) -> Result<Option<Aside>, TooManyFailures> {
         let mut cell = self.lock();
@@ -330,13 +340,18 @@ impl SessionCell {
         outcomes
     }
 
-    /// As [`end`](Self::end), if the session is in no connection, and has nothing set aside; `last` looks at it
-    /// before.
-    pub(crate) fn end_if_absent(&self, last: impl FnOnce(&mut StdSession)) -> Option<Vec<(u64, Outcome)>> {
+    /// As [`end`](Self::end), if the session is in no connection, and has nothing set aside or `insist`: then
+    /// that is lost. `last` looks at it before.
+    pub(crate) fn end_if_absent(
+        &self,
+        insist: bool,
+        last: impl FnOnce(&mut StdSession),
+    ) -> Option<Vec<(u64, Outcome)>> {
         let mut cell = self.lock();
-        if !matches!(cell.place, Place::Here(_)) || !cell.aside.is_empty() {
+        if !matches!(cell.place, Place::Here(_)) || (!cell.aside.is_empty() && !insist) {
             return None;
         }
+        cell.aside.clear();
         if let Place::Here(session) = &mut cell.place {
             last(session);
         }
@@ -482,21 +497,4 @@ impl Cell {
         };
         self.with_session(has_one).unwrap_or(false)
     }
-}
-
-/// What has happened to a session is kept, if it is kept in a file. Never waits.
-#[inline]
-pub(crate) fn keep(session: &StdSession) {
-    #[cfg(feature = "durable")]
-    if let Some(book) = session.inbox().book() {
-        book.keep(session.record());
-    }
-    #[cfg(not(feature = "durable"))]
-    let _ = session;
-}
-
-/// A store in memory for the messages of this side.
-pub(crate) fn in_memory(settings: &SessionSettings, budget: Option<Arc<Budget>>) -> Box<StdSession> {
-    let store = HeapReplay::new(settings.messages, settings.bytes);
-    Box::new(Session::new(Outgoing::new(store, budget), Incoming::default()))
 }
