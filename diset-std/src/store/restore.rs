@@ -12,7 +12,9 @@ use super::error::StoreError;
 use super::file::Opener;
 use super::journal::{Cell, Shared};
 use super::kept::{KeptInbox, KeptReplay};
-use super::layout::{self, FORMAT, Head, INBOX, META, META_FORMAT, META_SERVICE, META_TRID, META_UPTIME, REPLAY, Row, SESSIONS};
+use super::layout::{
+    self, FORMAT, Head, INBOX, META, META_FORMAT, META_SERVICE, META_TRID, META_UPTIME, REPLAY, Row, SESSIONS,
+};
 use super::{RestoredSession, StoreBounds, Unhandled};
 use crate::service::SessionId;
 use crate::tls::Principal;
