@@ -1,10 +1,10 @@
 //! A service whose disk fails: nothing is told before it is kept, connections live on, and all goes on when the
 //! disk is well again.
 
+use core::error::Error;
 use core::future::Future;
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
-use std::error::Error;
 use std::sync::Arc;
 
 use diset_proto::Limits;
