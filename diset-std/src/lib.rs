@@ -101,7 +101,8 @@ pub use link::SlowPolicy;
 pub use recordings::Recordings;
 pub use rustls;
 pub use service::{
-    BindError, BoundService, Broadcast, Conn, Counter, Counters, Rule, Service, ServiceHandle, SessionId, TlsFailure,
+    BindError, BoundService, Broadcast, Conn, Counter, Counters, LeftBehind, Rule, Service, ServiceHandle, SessionId,
+    TlsFailure,
 };
 pub use session::{Receipt, Received, SessionSettings, WaitError, WhenFull};
 

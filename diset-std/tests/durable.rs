@@ -6,9 +6,11 @@ use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use common::{LIMIT, Ping, PingPong, QUICK, TestResult, World, run, within};
+use common::{
+    LIMIT, Ping, PingPong, Pong, QUICK, Running, TestResult, World, answering, conn_of, log, run, until, within,
+};
 use diset_std::store::TransactError;
-use diset_std::{Client, Conn, Outcome, Resumption, Service};
+use diset_std::{Client, Conn, Limits, Outcome, Resumption, Service, SessionSettings};
 use tokio::sync::{Semaphore, oneshot};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,5 +254,156 @@ async fn what_was_received_has_no_outcome_before_it_is_handled() -> TestResult {
     );
     assert_eq!(client.stored(), 0);
     running.abort();
+    Ok(())
+}
+
+/// The same service again, when the one before has let go of its file.
+async fn again(world: &World, service: impl Fn() -> Service<PingPong>) -> Running<PingPong> {
+    let served = async {
+        loop {
+            if let Ok(running) = world.serve(service()).await {
+                return running;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("served again", served).await
+}
+
+/// A client that has left as much as a connection may send, and comes back: its messages wait, nothing else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acks_are_read_while_the_inbox_is_crowded() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let gate = Arc::new(Semaphore::new(0));
+    let (handled, mut seen) = log();
+    let waits = Arc::clone(&gate);
+    let silence = Duration::from_secs(1);
+    let service = Service::new(PingPong)
+        .durable(folder.path().join("sessions.redb"))
+        .limits(Limits::SERVER.with_credit(1 << 16, 4).with_max_silence(silence))
+        .on(move |_, ping: Ping| {
+            let (log, gate) = (handled.clone(), Arc::clone(&waits));
+            async move {
+                gate.acquire().await?.forget();
+                log.add(ping.id);
+                Ok(())
+            }
+        });
+    let running = world.serve(service).await?;
+    let (got, mut pongs) = log();
+    let client = world
+        .client(PingPong, &running, "alice")?
+        .on(move |_, pong: Pong| {
+            got.add(pong.id);
+            async { Ok(()) }
+        })
+        .connect()
+        .await?;
+    let session = conn_of(&running, &client).await.session();
+    let mut receipts = Vec::new();
+    for id in 0..20 {
+        receipts.push(client.send_acked(&Ping { id }).await?);
+    }
+    within("received", receipts[3].received()).await?;
+    let before = client.trid();
+    client.cut();
+    until(&client, "back", |_| client.trid().is_some() && client.trid() != before).await;
+    let back = client.trid();
+    within("received", receipts[4].received()).await?;
+    // The crowd stays for longer than one and a half times the longest silence.
+    tokio::time::sleep(silence * 3).await;
+    running.handle.send_acked(session, &Pong { id: 1 }).await?;
+    assert_eq!(pongs.next().await, 1);
+    within("PROTOCOL L-1: the ack is read", async {
+        while running.handle.stored(session) != Some(0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(client.trid(), back, "PROTOCOL L-1: keep-alives are read");
+    gate.add_permits(100);
+    for receipt in &receipts {
+        assert_eq!(within("dealt with", receipt.processed()).await?, Outcome::Ok);
+    }
+    for id in 0..20 {
+        assert_eq!(seen.next().await, id, "once, in order");
+    }
+    assert_eq!(client.trid(), back);
+    client.close().await;
+    running.stop().await;
+    Ok(())
+}
+
+/// Each service runs for less than the retention time, all of them for longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_counts_across_restarts() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sessions.redb");
+    let settings = SessionSettings::default().retention(Duration::from_secs(2));
+    let service = || {
+        let service = answering().sessions(settings).durable(&file);
+        service.drain_time(Duration::ZERO)
+    };
+    let running = world.serve(service()).await?;
+    let client = world
+        .client(PingPong, &running, "alice")?
+        .on(|_, _: Pong| async { Ok(()) })
+        .connect()
+        .await?;
+    let receipt = client.send_acked(&Ping { id: 1 }).await?;
+    within("dealt with", receipt.processed()).await?;
+    client.close().await;
+    running.stop().await;
+    let mut there = Vec::new();
+    for _ in 0..4 {
+        let running = again(&world, service).await;
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        there.push(running.handle.sessions().0);
+        running.stop().await;
+    }
+    assert_eq!((there[0], there[3]), (1, 0), "{there:?}: PROTOCOL N-7");
+    Ok(())
+}
+
+/// A client that never comes back for what it has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_behind_is_forgotten_on_demand() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sessions.redb");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (began, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let service = || gated(&file, &seen, &began, &gate);
+    let running = world.serve(service()).await?;
+    let client = world
+        .client(PingPong, &running, "alice")?
+        .drain_time(Duration::ZERO)
+        .connect()
+        .await?;
+    let session = conn_of(&running, &client).await.session();
+    for id in 0..3 {
+        let receipt = client.send_acked(&Ping { id }).await?;
+        assert_eq!(within("received", receipt.received()).await?, Outcome::Ok);
+    }
+    assert_eq!(running.handle.left_behind(), [], "it is connected");
+    client.close().await;
+    running.stop().await;
+
+    let running = again(&world, service).await;
+    let left = running.handle.left_behind();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].session, left[0].messages, left[0].bytes), (session, 3, 3));
+    assert!(!running.handle.forget_session(session), "something is to be handled");
+    assert!(running.handle.forget_session_and_received(session));
+    assert_eq!(running.handle.left_behind(), []);
+    assert_eq!(running.handle.sessions(), (0, 0));
+    running.stop().await;
+
+    let running = again(&world, service).await;
+    assert_eq!(running.handle.sessions(), (0, 0), "nor in the file");
+    running.stop().await;
+    assert!(seen.lock().expect("a log").is_empty());
     Ok(())
 }

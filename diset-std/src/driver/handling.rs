@@ -169,6 +169,10 @@ fn without_frame(event: Event<'_>) -> Option<Event<'static>> {
     }
 }
 
+pub(super) fn going_away(notice: &Notice) {
+    tracing::debug!(reason = notice.to_string(), "the peer says go-away");
+}
+
 /// Ends the connection for a message that is not to be handled.
 #[cold]
 fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {

@@ -9,7 +9,7 @@ use diset_proto::{
     Cause, Connection, Deframer, Event, Frame, GrowBuf, Instant, Limits, MessageRef, MessageSet, Notice, Progress, Trid,
 };
 
-use super::handling::{failed, settle_failed};
+use super::handling::{failed, going_away, settle_failed};
 use super::held::{KeyAnswer, Waiting};
 use super::lane::Lane;
 use super::wire::Wire;
@@ -497,10 +497,6 @@ fn take_messages<'i>(
         count += 1;
     }
     (count, None)
-}
-
-fn going_away(notice: &Notice) {
-    tracing::debug!(reason = notice.to_string(), "the peer says go-away");
 }
 
 /// A callback that panics is done.

@@ -2,6 +2,7 @@
 //! send somebody away.
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::store::Unsure;
@@ -28,6 +29,20 @@ pub struct Broadcast {
     pub forbidden: usize,
     /// Connections that do not share its definition, or were about to end.
     pub not_sent: usize,
+}
+
+/// A session whose client is away and has left messages that are still to be handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// Whose it is.
+    pub session: SessionId,
+    /// How many messages.
+    pub messages: usize,
+    /// How many bytes of payload they have.
+    pub bytes: usize,
+    /// For how long its client has been away while a service ran.
+    pub away: Duration,
 }
 
 impl<S: ServiceDef> ServiceHandle<S> {
@@ -125,10 +140,33 @@ impl<S: ServiceDef> ServiceHandle<S> {
 
     /// Forgets the session of a client that is not connected: what it stored comes to its end, and the client
     /// begins anew. False when there is none, the client is connected, or messages of it were received that are
-    /// still to be handled. Settles a
+    /// still to be handled: see [`forget_session_and_received`](Self::forget_session_and_received). Settles a
     /// [`StateConflict`](crate::NewReason::StateConflict) for the client that is left.
     pub fn forget_session(&self, session: SessionId) -> bool {
-        let Some(outcomes) = self.0.sessions.forget(session) else {
+        self.forget(session, false)
+    }
+
+    /// As [`forget_session`](Self::forget_session), also when messages of the client were received that are
+    /// still to be handled. **These are lost**: their sender was told that they were received, they are never
+    /// handled, and nobody is told so but a client that comes back with its state: it learns
+    /// [`New`](crate::Resumption::New), and for each of them that nobody knows what became of it.
+    ///
+    /// For clients that will never come again: what they sent is handled when they do, is kept for ever
+    /// else, and takes their place in the bounds meanwhile. [`left_behind`](Self::left_behind) lists them.
+    pub fn forget_session_and_received(&self, session: SessionId) -> bool {
+        self.forget(session, true)
+    }
+
+    /// The sessions whose clients are away, and that have received messages that are still to be handled. They
+    /// are kept however long that takes. Looks through all sessions.
+    ///
+    /// Only a service with a durable store has such: without one the client keeps what is not handled.
+    pub fn left_behind(&self) -> Vec<LeftBehind> {
+        self.0.sessions.left_behind()
+    }
+
+    fn forget(&self, session: SessionId, insist: bool) -> bool {
+        let Some(outcomes) = self.0.sessions.forget(session, insist) else {
             return false;
         };
         for (number, outcome) in outcomes {

@@ -26,7 +26,7 @@ use tokio::net::ToSocketAddrs;
 
 pub use self::conn::{Conn, SessionId};
 pub use self::counters::{Counter, Counters, TlsFailure};
-pub use self::handle::{Broadcast, ServiceHandle};
+pub use self::handle::{Broadcast, LeftBehind, ServiceHandle};
 pub use self::listener::{BindError, BoundService};
 use self::listener::{Listener, Security};
 pub use self::rule::Rule;
@@ -37,6 +37,8 @@ use crate::driver::Dropped;
 use crate::handler::{Any, Borrowed, HandlerResult, Handlers, Owned, Refusal};
 use crate::link::SlowPolicy;
 use crate::session::SessionSettings;
+#[cfg(feature = "durable")]
+use crate::store::Place;
 use crate::tls::ServerTls;
 
 /// A service that is being put together: callbacks first, then one of the `bind` methods.
@@ -188,7 +190,14 @@ impl<S: ServiceDef> Service<S> {
     /// handlers whose effect is to be there exactly once.
     #[cfg(feature = "durable")]
     pub fn durable(mut self, path: impl AsRef<Path>) -> Self {
-        self.settings.durable = Some(path.as_ref().to_owned());
+        self.settings.durable = Some(Place::File(path.as_ref().to_owned()));
+        self
+    }
+
+    /// As [`durable`](Self::durable), on a disk of a test.
+    #[cfg(all(test, feature = "durable"))]
+    pub(crate) fn durable_on(mut self, place: Place) -> Self {
+        self.settings.durable = Some(place);
         self
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use diset_proto::{Admission, Catalog, Event, Instant, Key, NewReason, Outcome, Resume, Token, Trid};
 
 use super::conn::SessionId;
+use super::handle::LeftBehind;
 use super::registry::shrink;
 use crate::link::Link;
 use crate::session::{Budget, Engine, SessionCell, SessionSettings, StdSession, in_memory};
@@ -274,7 +275,7 @@ impl Sessions {
         };
         // It may have been here meanwhile.
         over.into_iter()
-            .filter_map(|id| Some((id, self.forget_if(id, too_long)?)))
+            .filter_map(|id| Some((id, self.forget_if(id, |away, aside| too_long(away) && aside == 0)?)))
             .collect()
     }
 
@@ -283,17 +284,34 @@ impl Sessions {
         (self.settings.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60))
     }
 
-    /// Forgets a session that has no connection, and has received nothing that is still to be handled; the
-    /// outcomes of what it stored. `None` when there is no such one.
-    pub(super) fn forget(&self, id: SessionId) -> Option<Vec<(u64, Outcome)>> {
-        self.forget_if(id, |_| true)
+    /// Those that have no connection, and have received what is still to be handled.
+    pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
+        let now = crate::clock::now();
+        let known = self.lock();
+        let found = known.by_id.iter().filter_map(|(id, entry)| {
+            let (messages, bytes, away) = entry.cell.left_behind(now)?;
+            Some(LeftBehind {
+                session: *id,
+                messages,
+                bytes,
+                away,
+            })
+        });
+        found.collect()
     }
 
-    /// As [`forget`](Self::forget), if it has been away for `long_enough`.
-    fn forget_if(&self, id: SessionId, long_enough: impl FnOnce(Duration) -> bool) -> Option<Vec<(u64, Outcome)>> {
+    /// Forgets a session that has no connection, and has received nothing that is still to be handled, or
+    /// `insist`; the outcomes of what it stored. `None` when there is no such one.
+    pub(super) fn forget(&self, id: SessionId, insist: bool) -> Option<Vec<(u64, Outcome)>> {
+        self.forget_if(id, |_, aside| insist || aside == 0)
+    }
+
+    /// Forgets a session that `may` go, by how long it has had no connection and how many messages it has received
+    /// that are still to be handled.
+    fn forget_if(&self, id: SessionId, may: impl FnOnce(Duration, usize) -> bool) -> Option<Vec<(u64, Outcome)>> {
         let mut known = self.lock();
         // Under both locks, or a client could come in between.
-        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(long_enough, |session| {
+        let outcomes = known.by_id.get(&id)?.cell.end_if_absent(may, |session| {
             #[cfg(feature = "durable")]
             kept::forget(session);
             #[cfg(not(feature = "durable"))]
@@ -424,3 +442,6 @@ fn token() -> Option<Token> {
     getrandom::fill(&mut bytes).ok()?;
     Some(Token::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub(super) struct Settings {
     pub(super) sessions: SessionSettings,
     /// The file of the sessions.
     #[cfg(feature = "durable")]
-    pub(super) durable: Option<std::path::PathBuf>,
+    pub(super) durable: Option<crate::store::Place>,
     pub(super) send_buffer: usize,
     pub(super) max_connections: usize,
     pub(super) max_per_principal: Option<usize>,
@@ -76,16 +76,14 @@ pub(super) struct Settings {
 #[cfg(feature = "durable")]
 impl Settings {
     /// The sessions of the file, if there is one; and a first trid that is above all of theirs.
-    fn open_store<S: ServiceDef>(&self, mut sessions: Sessions, first: u64) -> Result<(Sessions, u64), BindError> {
-        let Some(path) = &self.durable else {
+    fn open_store<S: ServiceDef>(&mut self, mut sessions: Sessions, first: u64) -> Result<(Sessions, u64), BindError> {
+        let Some(place) = self.durable.take() else {
             return Ok((sessions, first));
         };
         let bounds = super::sessions::kept::bounds(&self.sessions, &self.limits);
-        let opened = crate::store::DurableStore::open(path, S::CATALOG.service(), bounds);
-        let (store, restored) = opened.map_err(|source| BindError::Store {
-            path: path.display().to_string(),
-            source,
-        })?;
+        let path = place.name();
+        let opened = place.open(S::CATALOG.service(), bounds);
+        let (store, restored) = opened.map_err(|source| BindError::Store { path, source })?;
         let newest = store.newest_trid().number();
         sessions.restore(store, restored, crate::clock::now());
         Ok((sessions, first.max(newest.saturating_add(1))))
@@ -97,7 +95,7 @@ impl<S: ServiceDef> Shared<S> {
         handlers: Handlers<Conn<S>>,
         callbacks: Callbacks<S>,
         rules: Rules<S>,
-        settings: Settings,
+        #[cfg_attr(not(feature = "durable"), expect(unused_mut))] mut settings: Settings,
     ) -> Result<Arc<Self>, BindError> {
         let most = Most {
             connections: settings.max_connections,

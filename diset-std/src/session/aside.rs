@@ -1,10 +1,11 @@
 //! What was received and told so, and whose handler has not begun: the next connection handles it first
 //! (PROTOCOL ).
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::store::Inbox as _;
-use diset_proto::{Kept, Outcome, Trid};
+use diset_proto::{Instant, Kept, Outcome, Trid};
 
 use super::{Place, SessionCell};
 use crate::link::Link;
@@ -37,6 +38,16 @@ impl SessionCell {
     /// Whether messages wait to be handled by the next connection.
     pub(crate) fn has_aside(&self) -> bool {
         !self.lock().aside.is_empty()
+    }
+
+    /// How many messages, and how many bytes of payload, wait to be handled by the next connection, and for how
+    /// long there has been none; `None` while there is one, or when nothing waits.
+    pub(crate) fn left_behind(&self, now: Instant) -> Option<(usize, usize, Duration)> {
+        let mut cell = self.lock();
+        let away = cell.absent_for(now)?;
+        let messages = Some(cell.aside.len()).filter(|messages| *messages > 0)?;
+        let bytes = cell.with_session(|session| session.inbox().bytes())?;
+        Some((messages, bytes, away))
     }
 
     /// The next message that was set aside, when the session is in this connection; its handler begins.

@@ -16,14 +16,14 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::store::{HeapReplay, Replay};
+use diset_proto::store::Replay;
 use diset_proto::{Catalog, Connection, Delivered, Instant, Outcome, Session, Trid};
 use tokio::sync::Notify;
 
 pub(crate) use self::aside::{Aside, TooManyFailures};
 pub use self::receipt::{Receipt, WaitError};
 pub use self::settings::{SessionSettings, WhenFull};
-pub(crate) use self::stores::{Budget, Incoming, Outgoing};
+pub(crate) use self::stores::{Budget, Incoming, Outgoing, in_memory, keep};
 use crate::buffers::PooledOutput;
 use crate::clock;
 use crate::link::Link;
@@ -286,18 +286,19 @@ impl SessionCell {
         outcomes
     }
 
-    /// As [`end`](Self::end), if the session is in no connection, since a time that is `long_enough` ago, and has
-    /// nothing set aside; `last` looks at it before.
+    /// As [`end`](Self::end), if the session is in no connection, and `may` end: it is given for how long there has
+    /// been none, and how many messages are set aside, which are lost. `last` looks at it before.
     pub(crate) fn end_if_absent(
         &self,
-        long_enough: impl FnOnce(Duration) -> bool,
+        may: impl FnOnce(Duration, usize) -> bool,
         last: impl FnOnce(&mut StdSession),
     ) -> Option<Vec<(u64, Outcome)>> {
         let mut cell = self.lock();
-        let away = cell.absent_for(clock::now());
-        if !away.is_some_and(long_enough) || !cell.aside.is_empty() {
+        let away = cell.absent_for(clock::now())?;
+        if !may(away, cell.aside.len()) {
             return None;
         }
+        cell.aside.clear();
         if let Place::Here(session) = &mut cell.place {
             last(session);
         }
@@ -441,21 +442,4 @@ impl Cell {
         };
         self.with_session(has_one).unwrap_or(false)
     }
-}
-
-/// What has happened to a session is kept, if it is kept in a file. Never waits.
-#[inline]
-pub(crate) fn keep(session: &StdSession) {
-    #[cfg(feature = "durable")]
-    if let Some(book) = session.inbox().book() {
-        book.keep(session.record());
-    }
-    #[cfg(not(feature = "durable"))]
-    let _ = session;
-}
-
-/// A store in memory for the messages of this side.
-pub(crate) fn in_memory(settings: &SessionSettings, budget: Option<Arc<Budget>>) -> Box<StdSession> {
-    let store = HeapReplay::new(settings.messages, settings.bytes);
-    Box::new(Session::new(Outgoing::new(store, budget), Incoming::default()))
 }

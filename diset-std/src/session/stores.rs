@@ -3,9 +3,10 @@
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 
-use diset_proto::Trid;
 use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Volatile};
+use diset_proto::{Session, Trid};
 
+use super::{SessionSettings, StdSession};
 use crate::handler::BoxFuture;
 #[cfg(feature = "durable")]
 use crate::store::{KeptInbox, KeptReplay, SessionBook};
@@ -272,6 +273,15 @@ impl Incoming {
         }
     }
 
+    /// How many bytes of payload are in the file and not handled.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Memory => 0,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.bytes(),
+        }
+    }
+
     /// Whether no more is to be taken from the client until something has been handled.
     pub(crate) fn is_crowded(&self) -> bool {
         match self {
@@ -362,4 +372,21 @@ impl Inbox for Incoming {
     fn is_durable(&self) -> bool {
         self.inner().is_durable()
     }
+}
+
+/// What has happened to a session is kept, if it is kept in a file. Never waits.
+#[inline]
+pub(crate) fn keep(session: &StdSession) {
+    #[cfg(feature = "durable")]
+    if let Some(book) = session.inbox().book() {
+        book.keep(session.record());
+    }
+    #[cfg(not(feature = "durable"))]
+    let _ = session;
+}
+
+/// A store in memory for the messages of this side.
+pub(crate) fn in_memory(settings: &SessionSettings, budget: Option<Arc<Budget>>) -> Box<StdSession> {
+    let store = HeapReplay::new(settings.messages, settings.bytes);
+    Box::new(Session::new(Outgoing::new(store, budget), Incoming::default()))
 }

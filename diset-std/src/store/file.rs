@@ -7,16 +7,56 @@ use std::io;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use diset_proto::ServiceName;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::error::StoreError;
-use super::restore;
+use super::{DurableStore, RestoredSession, StoreBounds, restore};
+
+/// Where a service keeps its sessions.
+pub(crate) enum Place {
+    File(PathBuf),
+    /// A disk of a test, and how many bytes may wait to be written.
+    #[cfg(test)]
+    Disk(Opener, usize),
+}
+
+impl Place {
+    /// As [`DurableStore::open`].
+    pub(crate) fn open(
+        self,
+        service: ServiceName<'_>,
+        bounds: StoreBounds,
+    ) -> Result<(DurableStore, Vec<RestoredSession>), StoreError> {
+        match self {
+            Self::File(path) => DurableStore::open(path, service, bounds),
+            #[cfg(test)]
+            Self::Disk(opener, journal_bytes) => DurableStore::open_by(
+                opener,
+                service,
+                StoreBounds {
+                    journal_bytes,
+                    ..bounds
+                },
+            ),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            #[cfg(test)]
+            Self::Disk(..) => "a disk in memory".into(),
+        }
+    }
+}
 
 /// How the database is opened, the first time and after a failure.
-pub(super) struct Opener {
+pub(crate) struct Opener {
     /// Its argument: whether it may be made if it is not there.
-    open: Box<dyn Fn(bool) -> Result<Database, StoreError> + Send>,
+    open: Box<dyn Fn(bool) -> Result<Database, StoreError> + Send + Sync>,
 }
 
 impl Opener {
@@ -46,7 +86,7 @@ impl Opener {
 
     /// Something else, for tests.
     #[cfg(test)]
-    pub(super) fn by(open: impl Fn(bool) -> Result<Database, StoreError> + Send + 'static) -> Self {
+    pub(super) fn by(open: impl Fn(bool) -> Result<Database, StoreError> + Send + Sync + 'static) -> Self {
         Self { open: Box::new(open) }
     }
 

@@ -61,6 +61,7 @@ use tokio::sync::watch;
 pub use self::book::SessionBook;
 pub use self::error::{StoreError, TransactError};
 use self::file::Opener;
+pub(crate) use self::file::Place;
 use self::journal::{Cell, Journal, Progress, Shared, lock};
 use self::keeper::{Job, Keeper};
 pub use self::kept::{KeptInbox, KeptReplay};

@@ -1,5 +1,8 @@
 //! A disk that fails: nothing counts as kept, it is told, and all of it is written when the disk is well again.
 
+#[cfg(feature = "throwaway")]
+mod service;
+
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::io;
 use std::sync::Arc;
@@ -40,18 +43,21 @@ impl Disk {
         Ok(())
     }
 
-    fn open(&self, bounds: StoreBounds) -> (DurableStore, Vec<RestoredSession>) {
+    fn opener(&self) -> Opener {
         let disk = self.clone();
-        let opener = Opener::by(move |make| {
+        Opener::by(move |make| {
             let is_new = disk.memory.len()? == 0;
             let database = open_backend(disk.clone(), 1 << 20)?;
             if is_new && make {
                 restore::make_tables(&database)?;
             }
             Ok(database)
-        });
+        })
+    }
+
+    fn open(&self, bounds: StoreBounds) -> (DurableStore, Vec<RestoredSession>) {
         let name = ServiceName::parse("Test/Disk").expect("a name");
-        DurableStore::open_by(opener, name, bounds).expect("opened")
+        DurableStore::open_by(self.opener(), name, bounds).expect("opened")
     }
 }
 

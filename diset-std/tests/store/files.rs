@@ -73,7 +73,7 @@ fn other_formats_are_refused() -> TestResult {
         .insert("format", 9u32.to_le_bytes().as_slice())?;
     transaction.commit()?;
     drop(database);
-    assert_eq!(open(&path), Err(StoreError::OtherFormat { found: 9, expected: 1 }));
+    assert_eq!(open(&path), Err(StoreError::OtherFormat { found: 9, expected: 2 }));
     Ok(())
 }
 
