@@ -126,8 +126,8 @@ impl<'b, S: ServiceDef, C, T> Client<'b, S, C, T> {
     /// in there from an earlier client of the same identity goes on.
     ///
     /// # Errors
-    /// [`SetupError::Misuse`]: with a session the arguments do not fit the proposal or the output buffer any more, by
-    /// at most 120 bytes; or the client is connected.
+    /// [`SetupError::Misuse`]: with a session the arguments do not fit the proposal or the output buffer any more, and
+    /// by how many bytes; or the client is connected.
     pub fn with_outbox<const N: usize>(
         self,
         outbox: &'b mut Outbox<N>,

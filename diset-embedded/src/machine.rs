@@ -5,7 +5,7 @@ use core::cell::RefCell;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use diset_proto::limits::{LINGER, LINGER_BYTES, MAX_HANDSHAKE_FRAME as MAX_PROPOSAL};
+use diset_proto::limits::{LINGER, LINGER_BYTES};
 use diset_proto::{
     Arg, Cause, ClientConfig, Code, Connection, Deframer, Event as EngineEvent, Identity, Instant, Limits, Misuse,
     Notice, Phase, Progress, Reconnect, Retry, ServiceDef,
@@ -19,8 +19,6 @@ use crate::outbox::{Keep, News, NoOutbox};
 
 /// A length of at most four bytes stands before a frame.
 const MAX_LENGTH_BYTES: usize = 4;
-/// What a session adds to a proposal at most (PROTOCOL, part N), and to the length of its frame.
-const MAX_SESSION_FIELD: usize = 112;
 /// How long what is under way may take when a channel is worn out.
 const REPLACE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -145,15 +143,8 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         machine
             .begin(Instant::ZERO, Some(u32::MAX))
             .map_err(SetupError::Misuse)?;
-        // The longest proposal must fit that this client may ever make.
-        let proposal = machine.link.as_mut().map_or(0, |link| link.conn.transmit().len());
         // What an earlier client has left connected is not any more.
         machine.unlink();
-        let room = machine.output.try_borrow().map_or(0, |output| output.len());
-        let longest = usize::try_from(MAX_PROPOSAL).unwrap_or(usize::MAX);
-        if proposal.saturating_add(MAX_SESSION_FIELD) > room.min(longest) {
-            return Err(SetupError::Misuse(Misuse::ProposalTooLong));
-        }
         Ok(machine)
     }
 }
@@ -183,7 +174,7 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             args: self.args,
         };
         let news = News::of(&session);
-        let conn = Connection::client_in_session(now, &config, output, session)?;
+        let conn = Connection::client_in_session(now, &config, output, session).map_err(|(misuse, _)| misuse)?;
         (self.input.at, self.input.end) = (0, 0);
         self.link = Some(Link {
             conn,

@@ -25,10 +25,11 @@ impl<T> TlsChannel<'_, T> {
         Some(self.max_records)
     }
 
-    /// As many records have passed in one of the directions. All goes on, up to 2^24 records, so that there is time to
-    /// end in order; then there is [`TlsError::Worn`].
+    /// Nine in ten of these have passed in one of the directions (PROTOCOL G-6). All goes on, up to 2^24 records, so
+    /// that there is time to end in order; then there is [`TlsError::Worn`].
     pub const fn is_worn(&self) -> bool {
-        self.incoming.key.count() >= self.max_records || self.outgoing.key.count() >= self.max_records
+        let worn = self.max_records - self.max_records / 10;
+        self.incoming.key.count() >= worn || self.outgoing.key.count() >= worn
     }
 
     /// The transport.
@@ -72,6 +73,14 @@ fn got<E: embedded_io::Error>(incoming: &mut Incoming<'_>, read: Result<usize, E
 }
 
 impl<T: embedded_io_async::Read + embedded_io_async::Write> asynch::Channel for TlsChannel<'_, T> {
+    fn max_records(&self) -> Option<u32> {
+        Self::max_records(self)
+    }
+
+    fn is_worn(&self) -> bool {
+        Self::is_worn(self)
+    }
+
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TlsError> {
         loop {
             if let Some(taken) = self.incoming.take(buffer) {
@@ -119,6 +128,14 @@ impl<T: Read + Write> TlsChannel<'_, T> {
 }
 
 impl<T: Read + Write + ReadReady + WriteReady> blocking::Channel for TlsChannel<'_, T> {
+    fn max_records(&self) -> Option<u32> {
+        Self::max_records(self)
+    }
+
+    fn is_worn(&self) -> bool {
+        Self::is_worn(self)
+    }
+
     /// Takes in what is there. Something to give is a whole record.
     fn read_ready(&mut self) -> Result<bool, TlsError> {
         while !self.incoming.is_ready() {

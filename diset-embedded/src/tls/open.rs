@@ -38,7 +38,8 @@ pub struct TlsConfig<'c> {
     pub key: &'c mut dyn ClientKey,
     /// Random numbers that nobody can guess; all security rests on them. See `rand_core` 0.6.
     pub random: &'c mut dyn CryptoRngCore,
-    /// When [`is_worn`](TlsChannel::is_worn) says so: [`MAX_RECORDS`], or less in tests.
+    /// How many records each direction may carry; at nine in ten [`is_worn`](TlsChannel::is_worn) says so:
+    /// [`MAX_RECORDS`], or less in tests.
     pub max_records: u32,
 }
 
