@@ -324,6 +324,14 @@ impl Link {
         });
     }
 
+    /// The connection is over: its engine goes into a link of its own, and this one is free for the next.
+    pub(crate) fn split_off(&self) -> Arc<Self> {
+        let aside = Self::new(self.lock().conn.take(), self.policy);
+        aside.ended.store(self.is_ended(), Relaxed);
+        self.unplug();
+        aside
+    }
+
     /// Looks at the engine of a connection that is, or was, open.
     pub(crate) fn opened<R>(&self, look: impl FnOnce(&Engine) -> R) -> Option<R> {
         let state = self.lock();

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::{Cause, Code, Event, Instant, MessageSet, Outcome, Proposal, ServiceDef, Trid};
+use tokio::sync::SetOnce;
 
 use super::Client;
 use super::builder::Callbacks;
@@ -18,16 +19,64 @@ pub(super) struct ClientApp<S: ServiceDef> {
     handlers: Arc<Handlers<Client<S>>>,
     callbacks: Arc<Callbacks<S>>,
     open: Option<Trid>,
+    /// The connections before it that were not over when it began.
+    older: Vec<Lane>,
+    lane: Lane,
 }
 
 impl<S: ServiceDef> ClientApp<S> {
-    pub(super) fn new(client: Client<S>, handlers: Arc<Handlers<Client<S>>>, callbacks: Arc<Callbacks<S>>) -> Self {
+    /// A connection whose handlers wait until all `older` lanes are over.
+    pub(super) fn new(
+        client: Client<S>,
+        handlers: Arc<Handlers<Client<S>>>,
+        callbacks: Arc<Callbacks<S>>,
+        older: Vec<Lane>,
+    ) -> Self {
         Self {
             client,
             handlers,
             callbacks,
             open: None,
+            older,
+            lane: Lane::default(),
         }
+    }
+
+    /// For those that come after it.
+    pub(super) fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// The older lanes that are not over yet.
+    fn waits_for(&mut self) -> Vec<Lane> {
+        self.older.retain(|lane| !lane.is_over());
+        self.older.clone()
+    }
+}
+
+/// Where the callbacks of one connection run: its turn comes when those before it are over, so that there is
+/// one lane for the session (PROTOCOL D-2).
+#[derive(Clone, Default)]
+pub(super) struct Lane(Arc<SetOnce<()>>);
+
+impl Lane {
+    pub(super) fn is_over(&self) -> bool {
+        self.0.initialized()
+    }
+}
+
+/// Each of them ends: a handler and a drop callback have 30 s each after the end of their connection.
+async fn all_over(lanes: Vec<Lane>) {
+    for lane in lanes {
+        lane.0.wait().await;
+    }
+}
+
+/// The last handler and the drop callback have finished, or the task was aborted.
+impl<S: ServiceDef> Drop for ClientApp<S> {
+    fn drop(&mut self) {
+        // Set once: here.
+        let _ = self.lane.0.set(());
     }
 }
 
@@ -59,9 +108,17 @@ impl<S: ServiceDef> App for ClientApp<S> {
             *self.client.lock_catalog() = Some(learned);
         }
         self.callbacks.report(&self.client, ClientState::Connected(trid));
-        let client = self.client.clone();
-        let on_connected = self.callbacks.on_connected.as_ref();
-        on_connected.map(|call| in_lane("on_connected", || call(client)))
+        let (client, callbacks, older) = (self.client.clone(), Arc::clone(&self.callbacks), self.waits_for());
+        if callbacks.on_connected.is_none() && older.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            all_over(older).await;
+            match &callbacks.on_connected {
+                Some(call) => in_lane("on_connected", || call(client, trid)).await,
+                None => Ok(()),
+            }
+        }))
     }
 
     fn peer(&self) -> Option<&Client<S>> {
@@ -94,10 +151,15 @@ impl<S: ServiceDef> App for ClientApp<S> {
                 "disconnected"
             );
         }
-        let client = self.client.clone();
-        self.callbacks
-            .on_drop
-            .as_ref()
-            .and_then(|call| guarded("on_drop", || call(client, dropped.clone())))
+        self.callbacks.on_drop.as_ref()?;
+        let (client, callbacks, older) = (self.client.clone(), Arc::clone(&self.callbacks), self.waits_for());
+        let dropped = dropped.clone();
+        Some(Box::pin(async move {
+            all_over(older).await;
+            let call = callbacks.on_drop.as_ref();
+            if let Some(callback) = call.and_then(|call| guarded("on_drop", || call(client, dropped))) {
+                callback.await;
+            }
+        }))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use diset_proto::{
     AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, Limits, Outcome, ReconnectPolicy, ServiceDef,
-    ServiceName,
+    ServiceName, Trid,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -31,7 +31,7 @@ use crate::link::{Link, SlowPolicy};
 use crate::session::{Engine, SessionCell, SessionSettings, Slot, in_memory};
 use crate::tls::ClientTls;
 
-type OnConnected<S> = Box<dyn Fn(Client<S>) -> BoxFuture<HandlerResult> + Send + Sync>;
+type OnConnected<S> = Box<dyn Fn(Client<S>, Trid) -> BoxFuture<HandlerResult> + Send + Sync>;
 type OnDrop<S> = Box<dyn Fn(Client<S>, Dropped) -> BoxFuture<()> + Send + Sync>;
 type OnOutcome<S> = Box<dyn Fn(&Client<S>, u64, Outcome) + Send + Sync>;
 type OnState<S> = Box<dyn Fn(&Client<S>, &ClientState) + Send + Sync>;
@@ -164,8 +164,10 @@ enum Security {
 ///
 /// Callbacks run one after the other, messages in the order in which they came. A connection is
 /// over only when its last handler and then its drop callback have finished, each at most 30 s
-/// after the end: a slow one delays the next connection by as long. What takes time belongs in
-/// a task of its own.
+/// after the end. Meanwhile a client that keeps a session connects again, so that a handler can
+/// wait for what it has sent; but the next connection calls nothing back before. One
+/// [without a session](Self::without_session) connects again after that. What takes time belongs
+/// in a task of its own.
 #[must_use = "a client does nothing before `connect` or `start`"]
 pub struct ClientBuilder<S: ServiceDef> {
     address: Address,
@@ -289,18 +291,19 @@ impl<S: ServiceDef> ClientBuilder<S> {
         self
     }
 
-    /// Runs when a connection has opened, before its first message is handled.
+    /// Runs when a connection has opened and the one before it is over, before its first message is
+    /// handled. By then it may have ended again.
     pub fn on_connected<F, R>(mut self, callback: F) -> Self
     where
         F: Fn(Client<S>) -> R + Send + Sync + 'static,
         R: Future<Output = HandlerResult> + Send + 'static,
     {
-        self.callbacks.on_connected = Some(Box::new(move |client| Box::pin(callback(client))));
+        self.callbacks.on_connected = Some(Box::new(move |client, _| Box::pin(callback(client))));
         self
     }
 
-    /// Runs once when a connection that had opened has ended and its last handler has finished.
-    /// The client connects again after it, or after 30 s.
+    /// Runs once when a connection that had opened has ended and its last handler has finished,
+    /// for at most 30 s.
     pub fn on_drop<F, R>(mut self, callback: F) -> Self
     where
         F: Fn(Client<S>, Dropped) -> R + Send + Sync + 'static,
@@ -445,19 +448,14 @@ impl<S: ServiceDef> ClientBuilder<S> {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn events(self, capacity: usize) -> Result<(Client<S>, Events<S>), BadSettings> {
+    pub fn events(mut self, capacity: usize) -> Result<(Client<S>, Events<S>), BadSettings> {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
         let (connected, dropped) = (sender.clone(), sender.clone());
+        self.callbacks.on_connected = Some(Box::new(move |_, trid| {
+            let sender = connected.clone();
+            Box::pin(async move { pass(&sender, ClientEvent::Connected(trid)).await })
+        }));
         let client = self
-            .on_connected(move |client| {
-                let (sender, trid) = (connected.clone(), client.trid());
-                async move {
-                    match trid {
-                        Some(trid) => pass(&sender, ClientEvent::Connected(trid)).await,
-                        None => Ok(()),
-                    }
-                }
-            })
             .on_any(move |client, message| {
                 let sender = sender.clone();
                 async move {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use diset_proto::limits::LINGER;
 use diset_proto::{Code, Instant, Limits, Notice, Reconnect, Retry, ServiceDef};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::Client;
-use super::app::ClientApp;
+use super::app::{ClientApp, Lane};
 use super::builder::{Callbacks, Settings};
 use super::state::{BadSettings, ClientState, Ended};
 use super::target::Target;
@@ -15,6 +16,9 @@ use crate::clock;
 use crate::driver::{Driver, Ending};
 use crate::handler::Handlers;
 use crate::session::{Engine, Slot};
+
+/// Most connections that have ended while callbacks of them run, or wait for their turn.
+const MAX_OLDER: usize = 4;
 
 pub(super) struct Supervisor<S: ServiceDef> {
     client: Client<S>,
@@ -24,6 +28,12 @@ pub(super) struct Supervisor<S: ServiceDef> {
     settings: Settings,
     reconnect: Reconnect,
     stop: watch::Receiver<bool>,
+    /// Connections that have ended, and whose handlers and drop callbacks have not.
+    older: JoinSet<Ending>,
+    /// Where those run.
+    lanes: Vec<Lane>,
+    /// Until when a stop lets things finish, once it was asked for.
+    until: Option<tokio::time::Instant>,
     /// Why it ended, when it did so in order.
     last: Option<Ended>,
 }
@@ -46,6 +56,9 @@ impl<S: ServiceDef> Supervisor<S> {
             settings,
             reconnect,
             stop,
+            older: JoinSet::new(),
+            lanes: Vec::new(),
+            until: None,
             last: None,
         }
     }
@@ -79,6 +92,36 @@ impl<S: ServiceDef> Supervisor<S> {
             }
         };
         self.last = Some(last);
+        self.finish().await;
+    }
+
+    /// Waits for the callbacks of connections that have ended; a stop limits the time.
+    async fn finish(&mut self) {
+        while !self.older.is_empty() && !*self.stop.borrow() {
+            tokio::select! {
+                _ = self.older.join_next() => {}
+                _ = self.stop.wait_for(|stop| *stop) => {}
+            }
+        }
+        let now = tokio::time::Instant::now();
+        let until = *self.until.get_or_insert(now + self.settings.drain) + LINGER;
+        let finished = async { while self.older.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(until, finished).await.is_err() {
+            self.older.shutdown().await;
+        }
+    }
+
+    /// Waits until there is room for one more connection with callbacks; false at a stop.
+    async fn has_room(&mut self) -> bool {
+        while self.older.try_join_next().is_some() {}
+        while self.older.len() >= MAX_OLDER {
+            tokio::select! {
+                _ = self.older.join_next() => {}
+                _ = self.stop.wait_for(|stop| *stop) => return false,
+            }
+        }
+        self.lanes.retain(|lane| !lane.is_over());
+        true
     }
 
     /// One line for an attempt that failed. They are as few as the back-off lets there be attempts.
@@ -93,8 +136,11 @@ impl<S: ServiceDef> Supervisor<S> {
 
     /// One connection from the dialling to its end; when it was open, since when. Dialling
     /// and handshake have a time limit each (PROTOCOL H-9). The next attempt comes after the
-    /// end, also when the service said go-away (PROTOCOL G-3).
+    /// end, also when the service said go-away (PROTOCOL G-3). In a session callbacks may run on.
     async fn attempt(&mut self) -> (Ended, Option<Instant>) {
+        if !self.has_room().await {
+            return (Ended::Closed, None);
+        }
         let dialled = tokio::select! {
             dialled = tokio::time::timeout(self.limits().handshake(), self.target.dial()) => dialled,
             _ = self.stop.wait_for(|stop| *stop) => return (Ended::Closed, None),
@@ -128,35 +174,51 @@ impl<S: ServiceDef> Supervisor<S> {
             self.client.clone(),
             Arc::clone(&self.handlers),
             Arc::clone(&self.callbacks),
+            self.lanes.clone(),
         );
-        let driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
+        self.lanes.push(app.lane());
+        let mut driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
         let mut opened = Opened(self.client.inner.state.subscribe(), None);
-        let outcome = self.drive(driver, &mut opened).await;
+        let outcome = self.drive(&mut driver, &mut opened).await;
+        if outcome.is_some() && !driver.is_finished() {
+            driver.step_aside();
+            self.older.spawn(driver);
+        }
         (self.ended(outcome), opened.since())
     }
 
-    /// Drives the connection; a stop drains it.
-    async fn drive(&mut self, driver: Driver<ClientApp<S>>, opened: &mut Opened) -> Option<Ending> {
-        tokio::pin!(driver);
+    /// Drives the connection until it has ended; a stop drains it.
+    async fn drive(&mut self, driver: &mut Driver<ClientApp<S>>, opened: &mut Opened) -> Option<Ending> {
+        let in_session = self.client.inner.session.is_some();
+        let over = async {
+            if in_session {
+                driver.until_over().await
+            } else {
+                // The definitions of the next connection may be others: nothing of this one may run on.
+                driver.await
+            }
+        };
+        tokio::pin!(over);
         loop {
             tokio::select! {
-                outcome = &mut driver => return Some(outcome),
+                outcome = &mut over => return Some(outcome),
                 () = opened.wait() => {}
                 _ = self.stop.wait_for(|stop| *stop) => break,
             }
         }
         let until = tokio::time::Instant::now() + self.settings.drain;
+        self.until = Some(until);
         if let Some(cell) = &self.client.inner.session {
             // What is stored and what is sent have this time together.
             tokio::select! {
-                outcome = &mut driver => return Some(outcome),
+                outcome = &mut over => return Some(outcome),
                 _ = tokio::time::timeout_at(until, cell.emptied()) => {}
             }
         }
         let drain = until.saturating_duration_since(tokio::time::Instant::now());
         self.client.inner.link.leave(Notice::new(Code::Done), drain);
         // At the deadline the connection ends by itself; it needs a moment to say so.
-        tokio::time::timeout(drain.saturating_add(LINGER), driver).await.ok()
+        tokio::time::timeout(drain.saturating_add(LINGER), over).await.ok()
     }
 
     /// The engine of the next connection.

@@ -244,6 +244,49 @@ impl<A: App> Driver<A> {
         lingered || (self.wire.is_read_done() && self.wire.is_write_done())
     }
 
+    /// Until the connection has ended. Its handlers and its drop callback may still run, as long as this is
+    /// driven on, as a future.
+    pub(crate) async fn until_over(&mut self) -> Ending {
+        let dropped = core::future::poll_fn(|cx| self.poll_until(cx, |session| session.dropped().cloned())).await;
+        let channel = self.wire.take_failure();
+        Ending { dropped, channel }
+    }
+
+    /// Whether nothing runs any more.
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.session.is_done()
+    }
+
+    /// After [`until_over`](Self::until_over): leaves its link to the next connection.
+    pub(crate) fn step_aside(&mut self) {
+        self.session.step_aside();
+    }
+
+    /// Goes on until the transport is done with and the session has come to where `reached` says so.
+    fn poll_until<T>(&mut self, cx: &mut Context<'_>, reached: impl Fn(&Session<A>) -> Option<T>) -> Poll<T> {
+        self.session.wake_up();
+        with_scratch(|scratch| {
+            for _ in 0..TURNS {
+                let busy = self.turn(scratch, cx);
+                let done = self.is_io_done();
+                if done {
+                    self.wire.give_up();
+                    self.session.poll_finish(clock::now(), cx);
+                    if let Some(reached) = reached(&self.session) {
+                        return Poll::Ready(reached);
+                    }
+                }
+                if !busy && self.sleep(cx, done) {
+                    return Poll::Pending;
+                }
+            }
+            // The buffers go to other connections now: nothing of this one may stay in them.
+            self.wire.poll_flush(scratch, cx);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
     /// Goes to sleep unless there is something to do after all.
     /// `done`: the transport is, only handlers are waited for.
     fn sleep(&mut self, cx: &mut Context<'_>, done: bool) -> bool {
@@ -280,27 +323,8 @@ impl<A: App> Future for Driver<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
         let driver = self.get_mut();
-        driver.session.wake_up();
-        let result = with_scratch(|scratch| {
-            for _ in 0..TURNS {
-                let busy = driver.turn(scratch, cx);
-                let done = driver.is_io_done();
-                if done {
-                    driver.wire.give_up();
-                    if let Some(dropped) = driver.session.poll_finished(clock::now(), cx) {
-                        return Poll::Ready(dropped);
-                    }
-                }
-                if !busy && driver.sleep(cx, done) {
-                    return Poll::Pending;
-                }
-            }
-            // The buffers go to other connections now: nothing of this one may stay in them.
-            driver.wire.poll_flush(scratch, cx);
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        });
-        result.map(|dropped| {
+        let finished = |session: &Session<A>| session.dropped().filter(|_| session.is_done()).cloned();
+        driver.poll_until(cx, finished).map(|dropped| {
             let channel = driver.wire.take_failure();
             driver.session.app.finished(&dropped, channel.as_ref());
             Ending { dropped, channel }

@@ -414,14 +414,32 @@ impl<A: App> Session<A> {
         }
     }
 
-    /// How the connection ended, when nothing runs any more.
-    pub(super) fn poll_finished(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Dropped> {
+    /// The transport is done with: only handlers run on.
+    pub(super) fn poll_finish(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.transport_ended();
         while self.poll_lane(now, cx) {}
+    }
+
+    /// How the connection ended, if it has; handlers may still run.
+    pub(super) fn dropped(&self) -> Option<&Dropped> {
         match &self.end {
-            End::Done(dropped) => Some((**dropped).clone()),
-            _ => None,
+            End::NotYet => None,
+            End::Dropped(dropped, _) | End::CallingBack(dropped, _, _) | End::Done(dropped) => Some(dropped),
         }
+    }
+
+    /// Whether nothing runs any more.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.end, End::Done(_))
+    }
+
+    /// The connection is over and handlers still run: leaves its link to the next one. The session stays with
+    /// this one until that takes it over (PROTOCOL Q-8).
+    pub(super) fn step_aside(&mut self) {
+        self.link = match self.app.cell() {
+            Some(cell) => cell.step_aside(&self.link),
+            None => self.link.split_off(),
+        };
     }
 }
 

@@ -202,6 +202,16 @@ impl SessionCell {
         }
     }
 
+    /// Client: what is in this link goes into one of its own, which is given.
+    pub(crate) fn step_aside(&self, link: &Arc<Link>) -> Arc<Link> {
+        let mut cell = self.lock();
+        let aside = link.split_off();
+        if matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link)) {
+            cell.place = Place::In(Arc::clone(&aside));
+        }
+        aside
+    }
+
     /// Does something with the session, wherever it is.
     pub(crate) fn with_session<T>(&self, work: impl FnOnce(&mut StdSession) -> T) -> Option<T> {
         self.lock().with_session(work)

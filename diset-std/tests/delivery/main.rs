@@ -14,6 +14,7 @@ mod keys;
 mod late;
 mod lost;
 mod many;
+mod meanwhile;
 mod outcomes;
 mod strangers;
 mod takeover;
