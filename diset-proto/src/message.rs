@@ -162,7 +162,7 @@ impl<'f> MessageRef<'f> {
 
 /// A message that was taken out of the input to wait for its turn, not looked into yet.
 #[cfg(feature = "alloc")]
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Kept {
     def: &'static MessageDef,
     number: u8,
@@ -171,6 +171,14 @@ pub struct Kept {
     acked: u64,
     repeated: bool,
     payload: Box<[u8]>,
+}
+
+/// As that of [`MessageRef`]: the payload does not show.
+#[cfg(feature = "alloc")]
+impl core::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.message().fmt(f)
+    }
 }
 
 #[cfg(feature = "alloc")]

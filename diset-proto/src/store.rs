@@ -143,7 +143,7 @@ const REPEATED: u8 = 2;
 
 /// A replay store in a buffer of the caller's: an array or slice on a chip, or one that grows
 /// (`GrowBuf`). A message takes 29 bytes and its payload.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FixedReplay<B> {
     buffer: B,
     /// Where the first message begins.
@@ -153,6 +153,16 @@ pub struct FixedReplay<B> {
     /// Where the one ends that is being written.
     reserved: usize,
     count: usize,
+}
+
+/// How much there is; payloads do not show.
+impl<B> core::fmt::Debug for FixedReplay<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("FixedReplay")
+            .field("messages", &self.count)
+            .field("taken", &(self.end - self.start))
+            .finish_non_exhaustive()
+    }
 }
 
 impl<B: Storage> FixedReplay<B> {

@@ -59,10 +59,16 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 /// An engine's output buffer: borrowed from the thread's pool while it holds something.
-#[derive(Debug)]
 pub(crate) struct PooledOutput {
     bytes: Box<[u8]>,
     max: usize,
+}
+
+/// Its size; the bytes are those of messages, and do not show.
+impl core::fmt::Debug for PooledOutput {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} of {} bytes", self.bytes.len(), self.max)
+    }
 }
 
 impl PooledOutput {

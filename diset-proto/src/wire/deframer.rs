@@ -14,11 +14,20 @@ const MAX_LENGTH_BYTES: usize = 4;
 /// Any split of the bytes gives the same frames. `B` keeps a frame that came in pieces,
 /// header included; it must hold four bytes more than the frame limit, and may be empty
 /// the rest of the time (see [`Storage`]).
-#[derive(Debug)]
 pub struct Deframer<B> {
     storage: B,
     kept: usize,
     state: State,
+}
+
+/// How much it keeps; the bytes are those of messages, and do not show.
+impl<B> core::fmt::Debug for Deframer<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Deframer")
+            .field("kept", &self.kept)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

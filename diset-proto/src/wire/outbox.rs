@@ -25,7 +25,6 @@ pub(crate) enum BodyError<E> {
 
 /// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
 /// `sent..end` of the storage.
-#[derive(Debug)]
 #[cfg_attr(feature = "sim", derive(Clone))]
 pub(crate) struct Outbox<B> {
     storage: B,
@@ -34,6 +33,13 @@ pub(crate) struct Outbox<B> {
     /// How many bytes the length of the last frame took. Frames of a stream are alike, so
     /// a body seldom has to move to make room for its length.
     prefix: usize,
+}
+
+/// How much waits; the bytes are those of messages, and do not show.
+impl<B> core::fmt::Debug for Outbox<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} bytes", self.end - self.sent)
+    }
 }
 
 /// What waits, and nothing else: where in the storage it lies, and the guess for the next length, do

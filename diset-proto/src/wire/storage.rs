@@ -64,10 +64,18 @@ impl Storage for Box<[u8]> {
 /// A buffer on the heap that grows as bytes arrive, never beyond its bound, and is given
 /// back when it is empty.
 #[cfg(feature = "alloc")]
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GrowBuf {
     bytes: Vec<u8>,
     max: usize,
+}
+
+/// Its size; what it keeps may be of messages, and does not show.
+#[cfg(feature = "alloc")]
+impl core::fmt::Debug for GrowBuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} of {} bytes", self.bytes.len(), self.max)
+    }
 }
 
 #[cfg(feature = "alloc")]

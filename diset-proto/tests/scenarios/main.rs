@@ -8,4 +8,5 @@ mod endings;
 mod liveness;
 mod malformed;
 mod messages;
+mod shown;
 mod support;

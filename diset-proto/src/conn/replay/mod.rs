@@ -90,13 +90,22 @@ pub struct Replayed {
 }
 
 /// One entry that was applied.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Step<'r, 'l> {
     /// The entry.
     pub logged: Logged<'l>,
     /// The bytes that left with it: those of a `Transmitted`.
     pub left: &'r [u8],
+}
+
+/// The bytes that left do not show.
+impl core::fmt::Debug for Step<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Step")
+            .field("logged", &self.logged)
+            .field("left", &self.left.len())
+            .finish()
+    }
 }
 
 /// A connection that does what a log says.
