@@ -4,8 +4,12 @@
 //! *inbox* what was received and is not handled yet. Both may keep more than memory does, such as
 //! on a disk or in flash: then nothing is told to the peer before it is kept (PROTOCOL Q-6).
 
+mod inbox;
+
 #[cfg(feature = "alloc")]
 use alloc::{boxed::Box, collections::VecDeque};
+
+pub use self::inbox::{StoredInbox, Waiting};
 
 use crate::definition::Key;
 use crate::id::Trid;
@@ -130,7 +134,8 @@ pub trait Inbox {
     }
 }
 
-/// An inbox that keeps nothing: what was not handled when a connection ends the peer sends again.
+/// An inbox that keeps nothing: what was not handled when a connection ends the peer sends again. One that
+/// keeps what it was given is [`StoredInbox`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Volatile;
 

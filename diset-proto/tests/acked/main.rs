@@ -3,6 +3,7 @@
 //! loses nothing; here each rule is shown by itself.
 
 mod delivery;
+mod kept;
 mod outcomes;
 mod resume;
 mod support;

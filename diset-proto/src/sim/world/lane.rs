@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::link::End;
-use super::store::{SimSession, Waiting};
+use super::store::SimSession;
 use super::{App, Arrived, Handling, What, Who, World};
 use crate::definition::Key;
 use crate::id::Trid;
@@ -26,6 +26,15 @@ struct Running {
     began: Trid,
     /// The connection it came on, and what it took of its credit.
     from: Option<(u64, Tag, Held)>,
+}
+
+/// A message in an inbox.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    key: Key,
+    repeated: bool,
+    payload: Vec<u8>,
 }
 
 /// A message of an inbox that no connection will hand over.
@@ -71,13 +80,15 @@ impl Lane {
         {
             last = last.max(left.message.number);
         }
-        for message in session.inbox().messages.iter().filter(|message| message.number > last) {
+        for message in session.inbox().waiting().filter(|message| message.number > last) {
             self.left.push_back(Left {
                 session: id,
                 began,
                 message: Waiting {
+                    number: message.number,
+                    key: message.key,
                     repeated: message.repeated || restarted,
-                    ..message.clone()
+                    payload: message.payload.to_vec(),
                 },
             });
         }

@@ -4,13 +4,10 @@
 //! one a kill loses, so nothing of it may have been told to the peer (PROTOCOL Q-6).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
-use crate::definition::Key;
 use crate::id::Trid;
 use crate::session::{Session, SessionRecord};
-use crate::store::{FixedReplay, HeapReplay, Inbox, Replay, Stored};
+use crate::store::{FixedReplay, HeapReplay, Inbox, Replay, Stored, StoredInbox};
 
 /// A simulated session.
 pub type SimSession = Session<SimReplay, SimInbox>;
@@ -70,9 +67,7 @@ impl Stores {
             kept: late.then_some(0),
         };
         let inbox = SimInbox {
-            is_durable: self.keeps == Keeps::All,
-            most: self.inbox,
-            messages: VecDeque::new(),
+            messages: (self.keeps == Keeps::All).then(|| inbox(self.inbox)),
             put: 0,
             done: 0,
             kept: late.then_some((0, 0)),
@@ -163,39 +158,36 @@ impl Replay for SimReplay {
     }
 }
 
-/// A message in an inbox.
-#[derive(Debug, Clone)]
-pub(super) struct Waiting {
-    pub(super) number: u64,
-    pub(super) key: Key,
-    pub(super) repeated: bool,
-    pub(super) payload: Vec<u8>,
+/// One for so many messages.
+const fn inbox(messages: usize) -> StoredInbox<HeapReplay> {
+    StoredInbox::new(HeapReplay::new(messages, usize::MAX))
 }
 
 /// Keeps what was received.
 #[derive(Debug, Clone)]
 pub struct SimInbox {
-    is_durable: bool,
-    most: usize,
-    pub(super) messages: VecDeque<Waiting>,
+    /// `None`: it is not durable.
+    messages: Option<StoredInbox<HeapReplay>>,
     put: u64,
     done: u64,
     /// What the disk has; `None`: all.
     kept: Option<(u64, u64)>,
 }
 
+impl SimInbox {
+    /// What is not handled.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Stored<'_>> {
+        let waiting = self.messages.iter().flat_map(StoredInbox::waiting);
+        waiting.map(|waiting| waiting.message)
+    }
+}
+
 impl Inbox for SimInbox {
     fn put(&mut self, message: Stored<'_>) -> bool {
-        if self.is_durable {
-            if self.messages.len() >= self.most {
-                return false;
-            }
-            self.messages.push_back(Waiting {
-                number: message.number,
-                key: message.key,
-                repeated: message.repeated,
-                payload: message.payload.to_vec(),
-            });
+        if let Some(messages) = &mut self.messages
+            && !messages.put(message)
+        {
+            return false;
         }
         self.put = message.number;
         true
@@ -203,12 +195,17 @@ impl Inbox for SimInbox {
 
     fn done_through(&mut self, number: u64) {
         self.done = number;
-        self.messages.retain(|message| message.number > number);
+        if let Some(messages) = &mut self.messages {
+            messages.done_through(number);
+        }
     }
 
-    fn begin_anew(&mut self, _began: Trid) {
-        // What is left is handled by the lane, which has it by now.
-        self.messages.clear();
+    fn begin_anew(&mut self, began: Trid) {
+        if let Some(messages) = &mut self.messages {
+            // What is left is handled by the lane, which has it by now.
+            *messages = inbox(messages.store().bounds().0);
+            messages.begin_anew(began);
+        }
         (self.put, self.done) = (0, 0);
         self.kept = self.kept.map(|_| (0, 0));
     }
@@ -218,7 +215,7 @@ impl Inbox for SimInbox {
     }
 
     fn is_durable(&self) -> bool {
-        self.is_durable
+        self.messages.is_some()
     }
 }
 
