@@ -7,7 +7,7 @@ use diset_proto::{Cause, Code, Event, Instant, MessageSet, Outcome, Proposal, Se
 use tokio::sync::SetOnce;
 
 use super::Client;
-use super::builder::Callbacks;
+use super::callbacks::Callbacks;
 use super::state::ClientState;
 use crate::channel::Established;
 use crate::driver::{App, Dropped};

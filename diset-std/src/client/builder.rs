@@ -15,6 +15,7 @@ use diset_proto::{
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use super::callbacks::Callbacks;
 use super::chance::{chance, chance_identity};
 use super::events::{ClientEvent, Events};
 use super::state::{BadSettings, ClientState, Ended};
@@ -26,40 +27,10 @@ use crate::args::Value;
 use crate::buffers::PooledOutput;
 use crate::clock;
 use crate::driver::Dropped;
-use crate::handler::{Any, Borrowed, BoxFuture, Failure, HandlerResult, Handlers, Owned, guarded};
+use crate::handler::{Any, Borrowed, Failure, HandlerResult, Handlers, Owned};
 use crate::link::{Link, SlowPolicy};
 use crate::session::{Engine, SessionCell, SessionSettings, Slot, in_memory};
 use crate::tls::ClientTls;
-
-type OnConnected<S> = Box<dyn Fn(Client<S>, Trid) -> BoxFuture<HandlerResult> + Send + Sync>;
-type OnDrop<S> = Box<dyn Fn(Client<S>, Dropped) -> BoxFuture<()> + Send + Sync>;
-type OnOutcome<S> = Box<dyn Fn(&Client<S>, u64, Outcome) + Send + Sync>;
-type OnState<S> = Box<dyn Fn(&Client<S>, &ClientState) + Send + Sync>;
-
-/// What the program wants to know of connections.
-pub(super) struct Callbacks<S: ServiceDef> {
-    pub(super) on_connected: Option<OnConnected<S>>,
-    pub(super) on_drop: Option<OnDrop<S>>,
-    on_state: Option<OnState<S>>,
-    on_outcome: Option<OnOutcome<S>>,
-}
-
-impl<S: ServiceDef> Callbacks<S> {
-    /// An acked message came to this end, which is not Ok.
-    pub(super) fn outcome(&self, client: &Client<S>, number: u64, outcome: Outcome) {
-        if let Some(on_outcome) = &self.on_outcome {
-            guarded("on_outcome", || on_outcome(client, number, outcome));
-        }
-    }
-
-    /// A change of state: kept for those who watch, told to the callback.
-    pub(super) fn report(&self, client: &Client<S>, state: ClientState) {
-        client.inner.state.send_replace(state.clone());
-        if let Some(on_state) = &self.on_state {
-            guarded("on_state", || on_state(client, &state));
-        }
-    }
-}
 
 /// Numbers, names and policies.
 pub(super) struct Settings {

@@ -2,6 +2,7 @@
 
 mod app;
 mod builder;
+mod callbacks;
 mod chance;
 mod events;
 mod generic;
@@ -17,8 +18,8 @@ use diset_proto::store::Unsure;
 use diset_proto::{FromClient, Identity, LearnedCatalog, MessageOf, Resumption, SendError, ServiceDef, Trid, Verdict};
 use tokio::sync::watch;
 
-use self::builder::Callbacks;
 pub use self::builder::ClientBuilder;
+use self::callbacks::Callbacks;
 pub use self::events::{ClientEvent, Events};
 pub use self::generic::{BadValue, Generic};
 pub use self::state::{BadSettings, ClientState, Ended};

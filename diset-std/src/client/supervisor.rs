@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 
 use super::Client;
 use super::app::{ClientApp, Lane};
-use super::builder::{Callbacks, Settings};
+use super::builder::Settings;
+use super::callbacks::Callbacks;
 use super::state::{BadSettings, ClientState, Ended};
 use super::target::Target;
 use crate::clock;

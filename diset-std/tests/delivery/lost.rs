@@ -1,12 +1,32 @@
 //! A side that has lost its sessions: what nobody knows is reported, or sent again and marked
 //! (PROTOCOL N-6, Q-3).
 
+use core::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use diset_std::{NewReason, Outcome, Resumption, Service};
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::common::*;
+
+/// What a client runs in whose process is killed: nothing of it goes on, and nothing says so. Left alone when a
+/// test fails: a runtime cannot be dropped within another.
+struct Process(ManuallyDrop<Runtime>);
+
+impl Process {
+    fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        Ok(Self(ManuallyDrop::new(runtime)))
+    }
+
+    fn kill(self) {
+        ManuallyDrop::into_inner(self.0).shutdown_background();
+    }
+}
 
 /// Handlers wait for a permit, and tell what they are called for.
 fn gated(gate: &Arc<Semaphore>) -> (Service<PingPong>, Seen<(i64, bool)>) {
@@ -104,6 +124,7 @@ async fn a_client_that_lost_its_session_begins_anew_as_first() -> TestResult {
     let gate = Arc::new(Semaphore::new(0));
     let (log, mut seen) = log();
     let handlers = log.clone();
+    let process = Process::start()?;
     let before = device()
         .on(move |_, pong: Pong| {
             handlers.add((pong.id, false));
@@ -113,15 +134,16 @@ async fn a_client_that_lost_its_session_begins_anew_as_first() -> TestResult {
                 Ok(())
             }
         })
-        .connect()
-        .await?;
+        .connect();
+    let before = process.0.spawn(before).await??;
     let conn = conn_of(&running, &before).await;
     let session = conn.session();
     let report = conn.send_acked(&Pong { id: 1 }).await?;
     let resend = conn.send_acked_or_resend(&Pong { id: 2 }).await?;
     assert_eq!(seen.next().await, (1, false));
     within("received", resend.received()).await?;
-    // Its process ends and starts again: another object under the same key and identity.
+    // Its process ends and starts again, under the same key and identity.
+    process.kill();
     let after = device()
         .on(move |client: diset_std::Client<PingPong>, pong: Pong| {
             let repeated = client.received().is_some_and(|received| received.maybe_repeated);
