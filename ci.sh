@@ -144,19 +144,19 @@ check_nostd() {
 #: sessions under faults: SIM_SEEDS (20000) simulated worlds; one that fails prints how to replay it
 check_sim() {
   SEEDS=$SIM_SEEDS run timeout 600 \
-    cargo run "${locked[@]}" --release -p diset-proto --features sim --example simulate
+    cargo run "${locked[@]}" --profile checked -p diset-proto --features sim --example simulate
 }
 
 #: sessions exhaustively: every interleaving of a few messages, cuts and failures, each state once
 check_explore() {
-  run timeout 600 cargo test "${locked[@]}" --release -p diset-proto --features sim --test exploration -- \
+  run timeout 900 cargo test "${locked[@]}" --profile checked -p diset-proto --features sim --test exploration -- \
     --include-ignored --nocapture
 }
 
 # Not in the list, as it has no end. Other seeds each time.
 check_soak() {
   SEEDS=0 FIRST=${FIRST:-$(date +%s)000} run \
-    cargo run "${locked[@]}" --release -p diset-proto --features sim --example simulate
+    cargo run "${locked[@]}" --profile checked -p diset-proto --features sim --example simulate
 }
 
 #: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one

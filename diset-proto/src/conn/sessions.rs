@@ -115,6 +115,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         })
     }
 
+    /// What waits to be written, without adding to it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn output(&self) -> &[u8] {
+        self.out.bytes()
+    }
+
     /// The session, for a look at it; `None` when it is not here.
     pub fn session(&self) -> Option<&Session<S::Replay, S::Inbox>> {
         self.slot.session()

@@ -29,6 +29,7 @@ pub struct Pipe {
     ended: bool,
     stalled: bool,
     cut_at: Option<usize>,
+    cut_short: bool,
     carried: usize,
 }
 
@@ -43,6 +44,7 @@ impl Pipe {
             ended: false,
             stalled: false,
             cut_at: None,
+            cut_short: false,
             carried: 0,
         }
     }
@@ -51,6 +53,11 @@ impl Pipe {
     /// all, and ends there.
     pub fn cut_at(&mut self, position: usize) {
         self.cut_at = Some(position);
+    }
+
+    /// Whether bytes were lost by that.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// Nothing arrives while it is stalled; nothing is lost.
@@ -88,6 +95,7 @@ impl Pipe {
             let room = position.saturating_sub(self.carried);
             if room < bytes.len() {
                 bytes = bytes.split_at(room).0;
+                self.cut_short = true;
                 self.end(now);
             }
         }

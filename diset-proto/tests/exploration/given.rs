@@ -45,6 +45,9 @@ pub(crate) enum Action {
     Cut(usize, Side),
     /// This side sees the end.
     End(usize, Side),
+    /// This side has heard nothing for too long: it says so and gives the connection up, in which the
+    /// other still believes.
+    TimeOut(usize, Side),
     Begin(Side),
     Finish(Side),
     Fail(Side),
@@ -64,7 +67,8 @@ impl Action {
             | Self::Deliver(_, side)
             | Self::Timer(_, side)
             | Self::Cut(_, side)
-            | Self::End(_, side) => side,
+            | Self::End(_, side)
+            | Self::TimeOut(_, side) => side,
         }
     }
 }
@@ -79,6 +83,7 @@ impl fmt::Display for Action {
             Self::Timer(link, side) => write!(f, "connection {link}: {side} must tell what it has"),
             Self::Cut(link, side) => write!(f, "connection {link} breaks, {side} sees it"),
             Self::End(link, side) => write!(f, "connection {link}: {side} sees the end"),
+            Self::TimeOut(link, side) => write!(f, "connection {link}: {side} has heard nothing for too long"),
             Self::Begin(side) => write!(f, "{side} begins to handle"),
             Self::Finish(side) => write!(f, "{side} has handled"),
             Self::Fail(side) => write!(f, "{side} fails to handle"),
@@ -107,6 +112,8 @@ pub(crate) struct Bounds {
     /// Acked messages of each side.
     pub(crate) messages: [usize; 2],
     pub(crate) cuts: u8,
+    /// How often a side hears nothing for too long, or waits in vain for the handshake.
+    pub(crate) time_outs: u8,
     /// Handlers of each side that fail.
     pub(crate) failures: [u8; 2],
     pub(crate) go_aways: [u8; 2],
@@ -124,6 +131,8 @@ pub(crate) struct Bounds {
     /// Whether a new connection may come to the service before it has seen the end of the older one,
     /// which then is displaced.
     pub(crate) overtaking: bool,
+    /// Whether runs are left out that end as others do.
+    pub(crate) reduced: bool,
     pub(crate) broken: Option<Broken>,
 }
 
@@ -132,6 +141,8 @@ impl fmt::Display for Bounds {
         let [client, service] = self.messages;
         write!(f, "{client}+{service} messages, {} cuts", self.cuts)?;
         let more = [
+            ("time-out", self.time_outs == 1),
+            ("two time-outs", self.time_outs > 1),
             ("failures", self.failures != [0, 0]),
             ("go-aways", self.go_aways != [0, 0]),
             ("forgetting", self.forgets > 0),
@@ -141,6 +152,7 @@ impl fmt::Display for Bounds {
             ("lazy", self.lazy),
             ("brisk", self.brisk),
             ("tame", !self.overtaking),
+            ("not reduced", !self.reduced),
         ];
         let mut named = more.iter().filter(|(_, is_so)| *is_so);
         named.try_for_each(|(name, _)| write!(f, ", {name}"))

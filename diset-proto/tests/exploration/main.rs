@@ -1,5 +1,5 @@
 //! Sessions, exhaustively: every interleaving of sending, delivering, handling, acknowledging,
-//! breaking and coming back, frame by frame, each state once. Handled in order, never twice,
+//! breaking, timing out and coming back, frame by frame, each state once. Handled in order, never twice,
 //! exactly one outcome for each, nothing stuck, and each side knows how its session stands before any
 //! message (PROTOCOL N-4, N-6, N-9, Q-1, Q-2, Q-5, Q-8, D-2).
 //!
@@ -25,6 +25,7 @@ use self::world::World;
 const FREE: Bounds = Bounds {
     messages: [0, 0],
     cuts: 0,
+    time_outs: 0,
     failures: [0, 0],
     go_aways: [0, 0],
     forgets: 0,
@@ -33,10 +34,11 @@ const FREE: Bounds = Bounds {
     lazy: false,
     brisk: false,
     overtaking: true,
+    reduced: true,
     broken: None,
 };
 
-/// With fewer of those that hardly matter, for more messages and cuts.
+/// Without some that hardly matter (docs/DELIVERY.md lists which runs do without), for more messages and cuts.
 const BRISK: Bounds = Bounds { brisk: true, ..FREE };
 
 /// The service sees the end of a connection before the next one comes.
@@ -46,21 +48,23 @@ const TAME: Bounds = Bounds {
 };
 
 /// Visits all, and says how many there were.
-fn visit(bounds: Bounds) {
+fn visit(bounds: Bounds) -> Found {
     let began = std::time::Instant::now();
     match explore(&World::new(bounds)) {
         Ok(found) => {
             let Found {
                 states,
                 transitions,
-                ends,
+                ref ends,
                 depth,
             } = found;
+            let ends = ends.len();
             let seconds = began.elapsed().as_secs_f32();
             println!(
                 "{bounds}: {states} states, {transitions} transitions, {ends} ends, longest way {depth}, {seconds:.1} s"
             );
             assert!(ends > 0, "{bounds}: no way comes to an end");
+            found
         }
         Err(wrong) => panic!("{bounds}: {wrong}"),
     }
@@ -123,6 +127,53 @@ fn what_nobody_knows_is_reported_or_sent_again() {
     }
 }
 
+#[test]
+fn a_side_that_hears_nothing_loses_nothing() {
+    let time_outs = 1;
+    visit(with([1, 1], 0, Bounds { time_outs, ..FREE }));
+    visit(with([1, 0], 1, Bounds { time_outs, ..BRISK }));
+    visit(with([0, 1], 1, Bounds { time_outs, ..BRISK }));
+}
+
+/// Runs are left out because they end as others do: so with them nothing else can be the end.
+fn compare(bounds: Bounds) {
+    let some = visit(bounds);
+    let all = visit(Bounds {
+        reduced: false,
+        ..bounds
+    });
+    assert!(some.states < all.states, "{bounds}: nothing is left out");
+    assert_eq!(some.ends, all.ends, "{bounds}: other ends");
+}
+
+#[test]
+fn all_ends_are_reached() {
+    compare(with([1, 1], 1, BRISK));
+    compare(with([1, 1], 1, Bounds { brisk: true, ..TAME }));
+    compare(with([1, 1], 0, FREE));
+    let others = Bounds {
+        time_outs: 1,
+        go_aways: [1, 0],
+        ..BRISK
+    };
+    compare(with([1, 0], 0, others));
+    let others = Bounds {
+        failures: [1, 0],
+        time_outs: 1,
+        ..BRISK
+    };
+    compare(with([0, 1], 0, others));
+}
+
+#[test]
+#[ignore = "takes a minute: ./ci.sh explore"]
+fn all_ends_are_reached_by_any_interleaving() {
+    compare(with([1, 1], 1, FREE));
+    compare(with([1, 1], 1, TAME));
+    let time_outs = 1;
+    compare(with([1, 1], 0, Bounds { time_outs, ..FREE }));
+}
+
 /// Applications that break a rule are found, so the engine would be.
 #[test]
 fn what_is_broken_is_found() {
@@ -151,7 +202,21 @@ fn all_with_three_messages() {
     visit(with([3, 0], 2, FREE));
     visit(with([0, 3], 2, FREE));
     visit(with([3, 3], 2, Bounds { brisk: true, ..TAME }));
-    visit(with([3, 2], 1, BRISK));
+    visit(with([3, 3], 1, BRISK));
+}
+
+#[test]
+#[ignore = "takes a minute: ./ci.sh explore"]
+fn all_with_time_outs() {
+    let time_outs = 1;
+    visit(with([1, 1], 1, Bounds { time_outs, ..FREE }));
+    visit(with([2, 2], 0, Bounds { time_outs, ..FREE }));
+    visit(with([2, 1], 1, Bounds { time_outs, ..BRISK }));
+    visit(with([1, 2], 1, Bounds { time_outs, ..BRISK }));
+    let time_outs = 2;
+    visit(with([1, 1], 1, Bounds { time_outs, ..BRISK }));
+    visit(with([2, 1], 0, Bounds { time_outs, ..BRISK }));
+    visit(with([1, 2], 0, Bounds { time_outs, ..BRISK }));
 }
 
 #[test]

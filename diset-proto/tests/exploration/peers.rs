@@ -15,6 +15,8 @@ use super::world::{End, Meter, NOW, READING, Reading, State, Task, World};
 
 /// More connections than this are only made by two sides that never come to an end.
 const MAX_CONNECTIONS: usize = 12;
+/// Longer than any silence and any deadline.
+const LONG: Duration = Duration::from_secs(10_000);
 
 impl World {
     pub(crate) fn connect(&mut self) {
@@ -188,6 +190,22 @@ impl World {
         if let Some(Event::Dropped(cause)) = self.ends[place].conn.handle_eof() {
             Self::check_cause(side, &cause)?;
         }
+        self.leave(place);
+        Ok(())
+    }
+
+    /// This side has heard nothing for too long, or waits in vain for the handshake. It tells the other, and does
+    /// not wait for what that says: the line is as good as dead.
+    pub(crate) fn time_out(&mut self, link: usize, side: Side) -> Result<(), String> {
+        self.bounds.time_outs -= 1;
+        let place = self.end(link, side);
+        match self.ends[place].conn.handle_time(NOW.after(LONG)) {
+            Some(Event::Dropped(cause)) => Self::check_cause(side, &cause)?,
+            // It was over before.
+            None => {}
+            Some(other) => return Err(format!("the {side} hears nothing, and is told {other:?}")),
+        }
+        self.transmit(link, side);
         self.leave(place);
         Ok(())
     }

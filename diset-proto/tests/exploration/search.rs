@@ -8,18 +8,18 @@
 //! a good end, however its actions are interleaved.
 
 use core::hash::{Hash, Hasher};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::given::Action;
 use super::world::World;
 
 /// What was found.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) states: usize,
     pub(crate) transitions: usize,
     /// States in which nothing more can happen.
-    pub(crate) ends: usize,
+    pub(crate) ends: HashSet<u128, Through>,
     /// The longest way to an end.
     pub(crate) depth: usize,
 }
@@ -71,7 +71,7 @@ pub(crate) fn explore(start: &World) -> Result<Found, String> {
         if let Some(world) = last
             && world.is_at_end()
         {
-            found.ends += 1;
+            found.ends.insert(key);
             if let Err(wrong) = world.check_end() {
                 path.pop();
                 return Err(report(start, &path, action, &wrong));
@@ -84,7 +84,7 @@ pub(crate) fn explore(start: &World) -> Result<Found, String> {
 
 impl Step {
     fn at(world: World, action: Option<Action>, key: u128) -> Self {
-        let next = world.enough_actions();
+        let next = world.tried();
         Self {
             world,
             action,
@@ -205,8 +205,8 @@ impl Hasher for Mix {
 }
 
 /// Keys are hashes already.
-#[derive(Default, Clone, Copy)]
-struct Through;
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Through;
 
 impl core::hash::BuildHasher for Through {
     type Hasher = Last;
@@ -216,7 +216,7 @@ impl core::hash::BuildHasher for Through {
     }
 }
 
-struct Last(u64);
+pub(crate) struct Last(u64);
 
 impl Hasher for Last {
     fn finish(&self) -> u64 {

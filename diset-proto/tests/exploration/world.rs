@@ -126,6 +126,7 @@ impl Hash for World {
         let Bounds {
             messages: _,
             cuts,
+            time_outs,
             failures,
             go_aways,
             forgets,
@@ -134,9 +135,10 @@ impl Hash for World {
             lazy: _,
             brisk: _,
             overtaking: _,
+            reduced: _,
             broken: _,
         } = bounds;
-        (cuts, failures, go_aways, forgets).hash(state);
+        (cuts, time_outs, failures, go_aways, forgets).hash(state);
         (ends, links, away, apps).hash(state);
         (told, has_token, lost, admitted).hash(state);
     }
@@ -208,6 +210,9 @@ impl World {
             } else if way.is_whole() && bounds.cuts > 0 {
                 actions.push(Action::Cut(link, side));
             }
+            if way.is_whole() && bounds.time_outs > 0 {
+                actions.push(Action::TimeOut(link, side));
+            }
             if bounds.go_aways[side as usize] > 0 && conn.phase() == Phase::Open {
                 actions.push(Action::GoAway(side));
             }
@@ -216,6 +221,15 @@ impl World {
             actions.push(Action::Forget);
         }
         actions
+    }
+
+    /// What is tried from here.
+    pub(crate) fn tried(&self) -> Vec<Action> {
+        if self.bounds.reduced {
+            self.enough_actions()
+        } else {
+            self.actions()
+        }
     }
 
     /// Enough of what can happen now: each run that is left out has the same actions at each side as
@@ -227,8 +241,9 @@ impl World {
     /// client, nothing that the service does makes anything more possible for the client: then the actions
     /// of the client will do, those of the service can follow. For the service that holds
     /// only when the client cannot leave, or a new connection could overtake what is under way.
-    /// (A cut is as if each side saw it by itself; only the first to see it pays.)
-    pub(crate) fn enough_actions(&self) -> Vec<Action> {
+    /// (A cut is as if each side saw it by itself; only the first to see it pays.) `all_ends_are_reached` holds
+    /// it against all actions.
+    fn enough_actions(&self) -> Vec<Action> {
         let mut actions = self.actions();
         let bounds = &self.bounds;
         let client = self.ends.iter().find(|end| end.side == Side::Client);
@@ -238,7 +253,7 @@ impl World {
             return actions;
         }
         let stays = client.is_some_and(|client| client.conn.phase() == Phase::Open) && bounds.cuts == 0;
-        let stays = stays && bounds.failures == [0, 0] && bounds.go_aways == [0, 0];
+        let stays = stays && bounds.time_outs == 0 && bounds.failures == [0, 0] && bounds.go_aways == [0, 0];
         let oldest = self.ends.iter().find(|end| end.side == Side::Service);
         let comes = match oldest {
             Some(end) if !bounds.overtaking => self.links[end.link].has_input(Side::Service),
@@ -259,7 +274,7 @@ impl World {
     /// Whether nothing can happen any more, unless something breaks.
     pub(crate) fn is_at_end(&self) -> bool {
         self.actions().iter().all(|action| match action {
-            Action::Cut(..) | Action::GoAway(_) | Action::Forget => true,
+            Action::Cut(..) | Action::TimeOut(..) | Action::GoAway(_) | Action::Forget => true,
             // It writes what a deadline needs, or nothing.
             Action::Transmit(link, side) => {
                 let mut world = self.clone();
@@ -294,6 +309,7 @@ impl World {
                 self.ended(link, side)?;
             }
             Action::End(link, side) => self.ended(link, side)?,
+            Action::TimeOut(link, side) => self.time_out(link, side)?,
             Action::Begin(side) => self.begin(side)?,
             Action::Finish(side) => self.finish(side, Outcome::Ok),
             Action::Fail(side) => {
@@ -383,10 +399,13 @@ impl World {
 
     pub(crate) fn check_cause(side: Side, cause: &Cause) -> Result<(), String> {
         match cause {
-            Cause::Lost | Cause::WentAway(_) => return Ok(()),
+            Cause::Lost | Cause::WentAway(_) | Cause::Silent | Cause::HandshakeTimeout => return Ok(()),
             Cause::PeerError(notice) | Cause::OurError(notice)
                 if matches!(notice.code(), Code::HandlerFailed | Code::Displaced) =>
             {
+                return Ok(());
+            }
+            Cause::PeerError(notice) if matches!(notice.code(), Code::Silent | Code::HandshakeTimeout) => {
                 return Ok(());
             }
             _ => {}

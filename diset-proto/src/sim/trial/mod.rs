@@ -1,16 +1,21 @@
 //! Proof of sessions by faults: a [`World`] whose faults are drawn from a seed, and an oracle that
 //! knows nothing of the engine's counters.
 //!
-//! [`run`] plays one seed. `cargo run --release -p diset-proto --features sim --example simulate`
+//! [`run`] plays one seed. `cargo run --profile checked -p diset-proto --features sim --example simulate`
 //! plays many, and shows one with `SEED=123`.
 
+mod lines;
+mod message;
 mod notes;
 mod oracle;
+mod order;
 mod story;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::sim::world::World;
 
@@ -23,7 +28,7 @@ pub struct Tally(BTreeMap<&'static str, u64>);
 
 impl Tally {
     /// All that a trial must have shown when many were played.
-    pub const MUST: [&'static str; 45] = [
+    pub const MUST: [&'static str; 49] = [
         "fault: cut",
         "fault: cut at a byte",
         "fault: delay",
@@ -36,6 +41,8 @@ impl Tally {
         "fault: service killed",
         "fault: service killed, with store",
         "fault: clone",
+        "fault: thief",
+        "fault: connects out of order",
         "fault: retention over",
         "fault: go-away",
         "fault: disconnect",
@@ -57,6 +64,8 @@ impl Tally {
         "opened: new, state conflict",
         "opened: new, no room",
         "handled: plain",
+        "lost: plain, reported",
+        "at last: connected",
         "handled: first time",
         "handled: repeated, marked",
         "handled: marked, first time",
@@ -102,18 +111,37 @@ pub struct Report {
     pub tally: Tally,
     /// The rule that was broken, if any.
     pub broken: Option<String>,
-    /// What happened, line by line, when asked for.
-    pub trace: Vec<String>,
 }
 
-/// Plays one seed. With `traced` each event is a line of the report.
+/// Where the lines go that say what happens.
+struct Trace(Box<dyn FnMut(String)>);
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trace")
+    }
+}
+
+/// Plays one seed.
 ///
 /// # Panics
-/// When the world never comes to rest.
-pub fn run(seed: u64, traced: bool) -> Report {
+/// When the world never comes to rest, or the engine breaks a promise of its own.
+pub fn run(seed: u64) -> Report {
+    play(seed, None)
+}
+
+/// Plays one seed, and gives each event to `line` as it happens.
+///
+/// # Panics
+/// As [`run`]; the lines before have been given by then.
+pub fn run_traced(seed: u64, line: impl FnMut(String) + 'static) -> Report {
+    play(seed, Some(Trace(Box::new(line))))
+}
+
+fn play(seed: u64, trace: Option<Trace>) -> Report {
     let mut story = Story::new(seed);
     let setup = story.setup();
-    let oracle = Oracle::new(seed, setup.proven, traced);
+    let oracle = Oracle::new(&setup, trace);
     let mut world = World::of::<notes::Notes>(setup, oracle);
     story.play(&mut world);
     world.app.report()

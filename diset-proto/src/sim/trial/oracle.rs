@@ -6,77 +6,80 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::lines::Line;
+use super::message::{Known, Message};
 use super::notes::{Fate, index_of};
-use super::{Report, Tally};
-use crate::session::{Outcome, Resumption};
+use super::{Report, Tally, Trace};
+use crate::session::{Delivered, Outcome, Resumption};
 use crate::sim::random::Random;
-use crate::sim::world::{App, Arrived, Delivery, Fault, Handling, Sent, What, Who};
+use crate::sim::world::{App, Arrived, Delivery, Fault, Handling, Keeps, Sent, Setup, Stores, What, Who};
 use crate::status::Code;
 use crate::store::Unsure;
 use crate::time::Instant;
 use crate::wire::session::NewReason;
 
-#[derive(Debug)]
-struct Message {
-    who: Who,
-    delivery: Delivery,
-    fate: Fate,
-    /// Not every peer takes it.
-    secret: bool,
-    sent: Sent,
-    /// How often its session had begun when it was sent.
-    begun: u32,
-    told: Option<Outcome>,
-    /// Its sender has lost it, or was killed before it was kept.
-    lost: bool,
-    unkept: bool,
-    /// Its sender was cloned, or killed after it had been told: nothing is held against it.
-    lax: bool,
-    /// In which processes it was handled.
-    handlings: Vec<u64>,
-    results: Vec<Result<(), Code>>,
-}
-
 /// Judges, and handles messages.
 #[derive(Debug)]
 pub(super) struct Oracle {
     random: Random,
-    messages: Vec<Message>,
+    pub(super) messages: Vec<Message>,
     /// Acked messages by session and number.
-    numbers: BTreeMap<(u64, u64), usize>,
+    pub(super) numbers: BTreeMap<(u64, u64), usize>,
     /// Those without an outcome.
-    open: BTreeSet<(u64, u64)>,
+    pub(super) open: BTreeSet<(u64, u64)>,
     begun: BTreeMap<u64, u32>,
     /// Services of clients of which there are two.
-    cloned: BTreeSet<Who>,
+    pub(super) cloned: BTreeSet<Who>,
     /// A client has lost its session.
     forgets: bool,
     /// The last message of each session that was handled for the first time.
-    last_first: BTreeMap<u64, usize>,
-    last_plain: BTreeMap<(u64, Who), usize>,
+    pub(super) last_first: BTreeMap<u64, usize>,
+    /// The last one that this process has handled, repeated or not, of this session of its since that began.
+    pub(super) last_of: BTreeMap<(Who, u64, u64, u64), usize>,
+    pub(super) last_plain: BTreeMap<(u64, Who), usize>,
     pub(super) tally: Tally,
+    /// Connections, as each side has them.
+    pub(super) lines: BTreeMap<(Who, u64), Line>,
+    /// The last message of a session that its peer was said to have.
+    received: BTreeMap<u64, u64>,
+    /// Whether clients, and the service, have durable inboxes.
+    durable: [bool; 2],
+    /// There were peers that take no secrets.
+    forbade: bool,
+    /// Which service each client talks to.
+    pub(super) services: BTreeMap<Who, Who>,
+    /// Clients that came with a stolen token, and what the service has of them.
+    thieves: BTreeSet<Who>,
     broken: Option<String>,
-    trace: Option<Vec<String>>,
+    trace: Option<Trace>,
     now: Instant,
     pub(super) slow: u64,
 }
 
 impl Oracle {
-    pub(super) fn new(seed: u64, proven: bool, traced: bool) -> Self {
+    pub(super) fn new(setup: &Setup, trace: Option<Trace>) -> Self {
+        let durable = |stores: Stores| stores.keeps == Keeps::All;
         Self {
-            random: Random::new(!seed),
+            random: Random::new(!setup.seed),
             messages: Vec::new(),
             numbers: BTreeMap::new(),
             open: BTreeSet::new(),
             begun: BTreeMap::new(),
             cloned: BTreeSet::new(),
             // Without a proof a lost first acceptance is as bad (PROTOCOL N-4).
-            forgets: !proven,
+            forgets: !setup.proven,
             last_first: BTreeMap::new(),
+            last_of: BTreeMap::new(),
             last_plain: BTreeMap::new(),
             tally: Tally::default(),
+            lines: BTreeMap::new(),
+            received: BTreeMap::new(),
+            durable: [durable(setup.client_stores), durable(setup.service_stores)],
+            forbade: false,
+            services: BTreeMap::new(),
+            thieves: BTreeSet::new(),
             broken: None,
-            trace: traced.then(Vec::new),
+            trace,
             now: Instant::ZERO,
             slow: 0,
         }
@@ -86,7 +89,6 @@ impl Oracle {
         Report {
             tally: self.tally,
             broken: self.broken,
-            trace: self.trace.unwrap_or_default(),
         }
     }
 
@@ -105,8 +107,8 @@ impl Oracle {
 
     pub(super) fn log(&mut self, line: impl FnOnce() -> String) {
         let now = self.now;
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>9} ms  {}", now.as_millis(), line()));
+        if let Some(Trace(tell)) = &mut self.trace {
+            tell(format!("{:>9} ms  {}", now.as_millis(), line()));
         }
     }
 
@@ -136,21 +138,50 @@ impl Oracle {
             }
             self.open.insert(name);
         }
-        let begun = self.begun.get(&sent.session).copied().unwrap_or(0);
-        self.messages.push(Message {
-            who,
-            delivery,
-            fate,
-            secret,
-            sent,
-            begun,
-            told: None,
-            lost: false,
-            unkept: false,
-            lax: false,
-            handlings: Vec::new(),
-            results: Vec::new(),
-        });
+        if let (None, Some(link)) = (sent.number, sent.link) {
+            self.lines.entry((who, link)).or_default().plain.push(index);
+        }
+        let begun = self.begun(sent.session);
+        self.messages
+            .push(Message::new(who, delivery, (fate, secret), sent, begun));
+    }
+
+    /// How often this session has begun.
+    pub(super) fn begun(&self, session: u64) -> u32 {
+        self.begun.get(&session).copied().unwrap_or(0)
+    }
+
+    /// Whether all that is to be sent again is: nothing of it is refused, or somebody else's.
+    pub(super) fn is_exact(&self, who: Who) -> bool {
+        self.cloned.is_empty() && !self.forbade && !self.is_thief(who)
+    }
+
+    /// Connections that begin from now on may be with peers that take no secrets.
+    pub(super) const fn forbids(&mut self) {
+        self.forbade = true;
+    }
+
+    /// This client comes from now on.
+    pub(super) fn comes(&mut self, client: Who, service: Who) {
+        self.services.insert(client, service);
+    }
+
+    /// This client comes with the token of another one, of another principal.
+    pub(super) fn steals(&mut self, thief: Who, service: Who) {
+        self.tally.count("fault: thief");
+        self.comes(thief, service);
+        self.thieves.extend([thief, service]);
+    }
+
+    /// What a thief has copied with the token: handled from the inbox, or sent in a session of its own,
+    /// which is between it and the service.
+    fn is_loot(&self, to: Who, message: &Message) -> bool {
+        self.thieves.contains(&to) && !self.thieves.contains(&message.who)
+    }
+
+    /// Whether this side has what it has not sent: a client that came with a copy.
+    pub(super) fn is_thief(&self, who: Who) -> bool {
+        matches!(who, Who::Client(_)) && self.thieves.contains(&who)
     }
 
     /// A copy of this client begins: what it has not been told of may come from either, and what
@@ -174,7 +205,12 @@ impl Oracle {
 
     pub(super) fn outcome(&mut self, session: u64, number: u64, outcome: Outcome) {
         let name = (session, number);
-        let begun = self.begun.get(&session).copied().unwrap_or(0);
+        let mut known = Known {
+            begun: self.begun(session),
+            freed: self.received.get(&session).is_some_and(|received| number <= *received),
+            forbade: self.forbade,
+        };
+        let [clients, service] = self.durable;
         let Some(message) = self.numbers.get(&name).and_then(|index| self.messages.get_mut(*index)) else {
             // A copy is told of what its origin sent.
             return;
@@ -193,89 +229,16 @@ impl Oracle {
         if message.lax {
             return;
         }
-        let fits = match outcome {
-            Outcome::Ok => message.results.contains(&Ok(())),
-            Outcome::Failed(code) => message.results.contains(&Err(code)),
-            Outcome::NotAgreed(_) | Outcome::TooLong | Outcome::Skipped => message.handlings.is_empty(),
-            Outcome::Unknown => begun > message.begun || message.secret,
+        known.freed &= match message.who {
+            Who::Client(_) => service,
+            Who::Service(_) => clients,
         };
+        let fits = message.fits(outcome, known);
         let text = format!("{message:?}");
         if told.is_some() {
             self.breaks("Q-5", format!("second outcome {outcome:?}: {text}"));
         } else if !fits {
             self.breaks("Q-5", format!("outcome {outcome:?} is wrong: {text}"));
-        }
-    }
-
-    fn begin_plain(&mut self, index: usize, link: Option<u64>, to: Who) {
-        let Some(message) = self.messages.get(index) else {
-            return;
-        };
-        let (sent, from) = (message.sent, message.who);
-        if !message.handlings.is_empty() {
-            self.breaks("M-3", format!("plain m{index} is handled twice"));
-        }
-        if sent.link != link {
-            self.breaks("M-3", format!("plain m{index} comes on another connection"));
-        }
-        let last = self.last_plain.insert((link.unwrap_or(0), to), index);
-        if last.is_some_and(|last| last >= index) {
-            self.breaks("M-3", format!("plain m{index} comes after m{last:?}"));
-        }
-        let before = self.messages.iter().take(index).filter(|before| before.who == from);
-        let passed = before
-            .filter(|before| before.sent.session == sent.session && before.sent.number.is_some())
-            .find(|before| before.handlings.is_empty() && before.told.is_none() && !before.lost && !before.lax);
-        if let Some(passed) = passed {
-            let text = format!("plain m{index} passes {:?}", passed.sent);
-            self.breaks("Q-7", text);
-        }
-    }
-
-    fn begin_acked(&mut self, index: usize, arrived: &Arrived<'_>, unsure: Unsure) {
-        let Some(message) = self.messages.get(index) else {
-            return;
-        };
-        if message.lax {
-            return;
-        }
-        let (session, from) = (message.sent.session, message.who);
-        let begun = self.begun.get(&session).copied().unwrap_or(0);
-        let never = matches!(
-            message.told,
-            Some(Outcome::Skipped | Outcome::NotAgreed(_) | Outcome::TooLong)
-        );
-        let failed = matches!(message.told, Some(Outcome::Failed(_)));
-        let copied = self.cloned.contains(&message.who);
-        if never || (failed && !copied) || message.unkept {
-            let text = format!("m{index} is handled: {message:?}");
-            return self.breaks(if message.unkept { "Q-6" } else { "Q-5" }, text);
-        }
-        match message.handlings.last() {
-            None => {
-                self.tally.count(if arrived.maybe_repeated {
-                    "handled: marked, first time"
-                } else {
-                    "handled: first time"
-                });
-                let last = self.last_first.insert(session, index);
-                if last.is_some_and(|last| last > index) && !self.cloned.contains(&from) {
-                    self.breaks("Q-1", format!("m{index} is handled after {last:?}"));
-                }
-            }
-            Some(life) => {
-                self.tally.count("handled: repeated, marked");
-                // By this process once more each time that the session begins anew.
-                let here = message.handlings.iter().filter(|life| **life == arrived.life).count();
-                let resent = unsure == Unsure::Resend && here <= (begun - message.begun) as usize;
-                let again = here == 0 || resent;
-                let by_copy = *life != arrived.life && copied;
-                if !by_copy && (!again || !arrived.maybe_repeated) {
-                    let marked = if arrived.maybe_repeated { "marked" } else { "not marked" };
-                    let text = format!("m{index} is handled again, {marked}: {message:?}");
-                    self.breaks("Q-3", text);
-                }
-            }
         }
     }
 
@@ -289,6 +252,7 @@ impl Oracle {
     }
 
     fn restored(&mut self, session: u64, stored: u64) {
+        let begun = self.begun(session);
         let unkept = self.numbers.split_off(&(session, stored + 1));
         for (name, index) in unkept {
             if name.0 != session {
@@ -314,11 +278,14 @@ impl Oracle {
             if let Some(message) = self.messages.get_mut(index) {
                 // Whoever was told is dead; the next process may be told again.
                 message.lax |= message.told.is_some();
+                message.left = Some(begun);
             }
         }
     }
 
-    fn delivered(&mut self, session: u64, processed: u64) {
+    fn delivered(&mut self, session: u64, Delivered { received, processed }: Delivered) {
+        let most = self.received.entry(session).or_default();
+        *most = received.max(*most);
         let done: Vec<_> = self.open.range((session, 0)..=(session, processed)).copied().collect();
         for (session, number) in done {
             self.outcome(session, number, Outcome::Ok);
@@ -334,10 +301,17 @@ impl Oracle {
         }
     }
 
-    fn opened(&mut self, who: Who, session: u64, resumption: Option<Resumption>) {
+    fn opened(&mut self, who: Who, link: u64, session: u64, resumption: Option<Resumption>) {
         let Some(resumption) = resumption else {
             return self.breaks("N-6", format!("session {session} opened without a word"));
         };
+        if let Resumption::Resumed { .. } = resumption
+            && self.thieves.contains(&who)
+            && self.begun(session) == 0
+        {
+            self.breaks("N-1", format!("{who:?} goes on with the session of another principal"));
+        }
+        self.line_opens(who, link, session, resumption);
         if let Resumption::New { .. } = resumption {
             *self.begun.entry(session).or_default() += 1;
         }
@@ -358,11 +332,18 @@ impl Oracle {
         self.tally.count(what);
     }
 
-    fn handled(&mut self, payload: &[u8], result: Result<(), Code>, counted: bool) {
-        let Some(message) = index_of(payload).and_then(|index| self.messages.get_mut(index)) else {
+    fn handled(&mut self, who: Who, payload: &[u8], result: Result<(), Code>, counted: bool) {
+        let index = index_of(payload).unwrap_or(usize::MAX);
+        if self
+            .messages
+            .get(index)
+            .is_none_or(|message| self.is_loot(who, message))
+        {
             return;
-        };
-        message.results.push(result);
+        }
+        if let Some(message) = self.messages.get_mut(index) {
+            message.results.push(result);
+        }
         if !counted {
             self.tally.count("handled: session gone meanwhile");
         }
@@ -378,10 +359,20 @@ impl App for Oracle {
         self.log(|| {
             format!("{who:?} handles m{index} link {link:?} session {session} number {number:?} repeated {repeated}")
         });
-        let Some((delivery, fate)) = self.messages.get(index).map(|message| (message.delivery, message.fate)) else {
+        let Some(message) = self.messages.get(index) else {
             self.breaks("M-2", format!("m{index} was never sent"));
             return Handling::Refuse(Code::NoHandler);
         };
+        let (delivery, fate) = (message.delivery, message.fate);
+        let may_have = link.is_none() || matches!(who, Who::Service(_));
+        if may_have && self.is_loot(who, message) {
+            self.tally.count("handled: from a thief");
+            return Handling::Run {
+                takes: Duration::ZERO,
+                result: Ok(()),
+            };
+        }
+        self.check_peer(index, who);
         match delivery {
             Delivery::Plain => {
                 self.tally.count("handled: plain");
@@ -391,7 +382,7 @@ impl App for Oracle {
                 if link.is_none() {
                     self.tally.count("handled: from the inbox");
                 }
-                self.begin_acked(index, arrived, unsure);
+                self.begin_acked(index, arrived, who, unsure);
             }
         }
         if let Some(message) = self.messages.get_mut(index) {
@@ -416,20 +407,28 @@ impl App for Oracle {
         self.log(|| format!("{who:?} {what:?}"));
         match what {
             What::Opened {
-                session, resumption, ..
-            } => self.opened(who, *session, *resumption),
+                link,
+                session,
+                resumption,
+            } => self.opened(who, *link, *session, *resumption),
+            What::Left {
+                link,
+                session,
+                acked,
+                payload,
+            } => self.left(who, (*link, *session), *acked, payload),
             What::Outcome {
                 session,
                 number,
                 outcome,
             } => self.outcome(*session, *number, *outcome),
-            What::Delivered { session, delivered } => self.delivered(*session, delivered.processed),
+            What::Delivered { session, delivered } => self.delivered(*session, *delivered),
             What::Handled {
                 payload,
                 result,
                 counted,
                 ..
-            } => self.handled(payload, *result, *counted),
+            } => self.handled(who, payload, *result, *counted),
             What::Gone { session } => {
                 self.forgets |= matches!(who, Who::Client(_));
                 self.gone(*session);
@@ -442,7 +441,7 @@ impl App for Oracle {
                 self.restored(*session, *stored);
             }
             What::Fault(fault) => self.tally.count(name_of(*fault)),
-            What::Dropped { .. } => {}
+            What::Dropped { link, unconfirmed, .. } => self.line_drops(who, *link, *unconfirmed),
         }
     }
 }
@@ -462,5 +461,6 @@ const fn name_of(fault: Fault) -> &'static str {
         Fault::GoAway => "fault: go-away",
         Fault::Disconnect => "fault: disconnect",
         Fault::Sync => "fault: late disk keeps",
+        Fault::Overtaken => "fault: connects out of order",
     }
 }

@@ -21,6 +21,9 @@ const SMALL: u8 = <Small as MessageOf<Notes>>::NUMBER;
 const LARGE: u8 = <Large as MessageOf<Notes>>::NUMBER;
 const SECRET: u8 = <Secret as MessageOf<Notes>>::NUMBER;
 
+/// The principal of a thief.
+const THIEF: u8 = 9;
+
 type Play = World<Oracle>;
 
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(super) struct Story {
     seed: u64,
     clients: usize,
     clones: Vec<usize>,
+    /// A client of another principal that has come with a stolen token.
+    thief: Option<usize>,
     /// How many messages of a hundred fail in some way.
     bad: u64,
 }
@@ -40,6 +45,7 @@ impl Story {
             seed,
             clients: 0,
             clones: Vec::new(),
+            thief: None,
             bad: 0,
         }
     }
@@ -93,7 +99,8 @@ impl Story {
         self.clients = 1 + self.random.index(3);
         for client in 0..self.clients {
             // Two of one principal, one with the same identity under another.
-            let _ = world.client(u8::from(client == 2), u8::from(client == 1));
+            let who = world.client(u8::from(client == 2), u8::from(client == 1));
+            world.app.comes(who, world.service_of(client));
         }
         let steps = 30 + self.random.below(60);
         for _ in 0..steps {
@@ -116,8 +123,16 @@ impl Story {
         self.calm(world);
     }
 
+    /// One of the clients, the thief included.
+    fn client(&mut self) -> usize {
+        match self.thief {
+            Some(thief) if self.random.once_in(6) => thief,
+            _ => self.random.index(self.clients),
+        }
+    }
+
     fn talk(&mut self, world: &mut Play) {
-        let client = self.random.index(self.clients);
+        let client = self.client();
         let who = if self.random.once_in(2) {
             Who::Client(client)
         } else {
@@ -170,7 +185,7 @@ impl Story {
     }
 
     fn harm(&mut self, world: &mut Play) {
-        let client = self.random.index(self.clients);
+        let client = self.client();
         let side = if self.random.once_in(2) {
             Side::Client
         } else {
@@ -206,10 +221,12 @@ impl Story {
                 let mut forbidden = MessageSet::EMPTY;
                 if self.random.once_in(2) {
                     forbidden.insert(SECRET);
+                    world.app.forbids();
                 }
                 world.setup.forbidden = forbidden;
             }
             34 => world.run_for(self.random.millis(10_000)),
+            35 => self.steal(world, client),
             _ => world.sync(who),
         }
     }
@@ -219,7 +236,19 @@ impl Story {
             && let Some(Who::Client(copy)) = world.clone_client(client, None)
         {
             self.clones.push(copy);
+            let copy = Who::Client(copy);
+            world.app.comes(copy, world.service_of(client));
             world.app.cloned(Who::Client(client), world.service_of(client));
+        }
+    }
+
+    /// Another principal comes with a copy of what this client has, the token included.
+    fn steal(&mut self, world: &mut Play, client: usize) {
+        if self.thief.is_none()
+            && let Some(Who::Client(thief)) = world.clone_client(client, Some(THIEF))
+        {
+            self.thief = Some(thief);
+            world.app.steals(Who::Client(thief), world.service_of(thief));
         }
     }
 
@@ -246,11 +275,33 @@ impl Story {
             }
             let handling = world.sides().any(|who| world.is_handling(who));
             if world.app.is_settled() && !handling {
-                return;
+                return self.part(world);
             }
             span = (span * 5 / 4).min(Duration::from_secs(10));
         }
         world.app.stuck();
+    }
+
+    /// The last plain messages, on connections that stay whole.
+    fn part(&mut self, world: &mut Play) {
+        let sides: Vec<Who> = world.sides().collect();
+        for who in &sides {
+            let id = world.app.next_id();
+            if let Ok(sent) = world.send(*who, SMALL, &Small { id }, Delivery::Plain) {
+                world.app.sent(*who, Delivery::Plain, (Fate::Ok, false), sent);
+            }
+        }
+        for _ in 0..20 {
+            world.unstall();
+            world.sync_all();
+            world.run_for(Duration::from_millis(500));
+        }
+        for who in sides {
+            if let Some(link) = world.connection(who) {
+                world.app.tally.count("at last: connected");
+                world.app.line_is_quiet(who, link);
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::link::Side;
 use crate::error::Cause;
+use crate::id::Trid;
 use crate::session::{Delivered, Outcome, Resumption};
 use crate::status::Code;
 use crate::store::Unsure;
@@ -61,6 +62,8 @@ pub struct Arrived<'a> {
     pub link: Option<u64>,
     /// The session of its receiver.
     pub session: u64,
+    /// The connection with which that session began, as its receiver sees it.
+    pub began: Trid,
     /// Its number there, if it is an acked one.
     pub number: Option<u64>,
     /// It may have been handled before.
@@ -103,6 +106,20 @@ pub enum What {
         link: u64,
         /// Why.
         cause: Cause,
+        /// How many messages of this side may be lost with it, as it says.
+        unconfirmed: u32,
+    },
+    /// A message is in the bytes that this side has written, or has ready to be written. It is read from
+    /// the bytes: what the engine counts as sent plays no part.
+    Left {
+        /// The connection.
+        link: u64,
+        /// The session of this side.
+        session: u64,
+        /// It is an acked one.
+        acked: bool,
+        /// Its payload.
+        payload: Vec<u8>,
     },
     /// What became of a message that was sent.
     Outcome {
@@ -167,6 +184,8 @@ pub enum Fault {
     GoAway,
     Disconnect,
     Sync,
+    /// A proposal came behind that of a connection which the client opened later.
+    Overtaken,
 }
 
 /// What handles the messages of a [`World`](super::World).

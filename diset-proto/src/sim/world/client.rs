@@ -85,7 +85,7 @@ impl<A: App> World<A> {
         if let Some(older) = older
             && let Some(mut end) = self.links.get_mut(&older).and_then(|link| link.at_client.take())
         {
-            self.detach(who, &mut end);
+            self.detach(who, older, &mut end);
             if let Some(older) = self.links.get_mut(&older) {
                 older.at_client = Some(end);
             }

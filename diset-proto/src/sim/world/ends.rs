@@ -1,7 +1,9 @@
 //! What happens at one end of a connection: time, bytes out, bytes in, and what follows.
 
+use alloc::vec::Vec;
+
 use super::link::{End, Side};
-use super::{App, Party, What, Who, World};
+use super::{App, Fault, Party, What, Who, World};
 use crate::conn::event::{Event, Progress};
 use crate::time::Instant;
 
@@ -12,6 +14,8 @@ impl<A: App> World<A> {
             return false;
         };
         let mut busy = false;
+        let who = self.who(link, side);
+        self.hear(who, link, &mut end);
         if end.conn.wake().is_some_and(|wake| wake <= self.now) {
             busy = true;
             let event = end.conn.handle_time(self.now);
@@ -27,6 +31,10 @@ impl<A: App> World<A> {
         if let Some(link) = self.links.get_mut(&link) {
             *link.end(side) = Some(end);
         }
+        if busy {
+            // Before the next connection of this session changes what is known of it.
+            self.observe(who);
+        }
         busy
     }
 
@@ -38,18 +46,45 @@ impl<A: App> World<A> {
         let bytes = end.conn.transmit();
         // A transport that takes no more.
         let count = bytes.len().min(window.saturating_sub(pipe.under_way()));
+        let left = end.tap.hear(bytes);
+        let was_cut = pipe.is_cut_short();
         if let Some(bytes) = bytes.get(..count)
             && count > 0
         {
             let _ = pipe.write(now, bytes);
+            end.tap.written(count);
             end.conn.transmitted(count);
         }
+        let took_effect = pipe.is_cut_short() && !was_cut;
         let finish = end.conn.progress() != Progress::Running && !end.finished;
         if finish {
             end.finished = true;
             pipe.end(now);
         }
+        let who = self.who(link, side);
+        if took_effect {
+            self.tell(who, &What::Fault(Fault::CutAtByte));
+        }
+        self.left(who, link, end.session, left);
         count > 0 || finish
+    }
+
+    pub(super) fn left(&mut self, who: Who, link: u64, session: u64, messages: Vec<(bool, Vec<u8>)>) {
+        for (acked, payload) in messages {
+            let left = What::Left {
+                link,
+                session,
+                acked,
+                payload,
+            };
+            self.tell(who, &left);
+        }
+    }
+
+    /// What an end has ready to be written counts as if it had left: it may be written at any moment.
+    pub(super) fn hear(&mut self, who: Who, link: u64, end: &mut End) {
+        let left = end.tap.hear(end.conn.output());
+        self.left(who, link, end.session, left);
     }
 
     fn read(&mut self, link: u64, side: Side, end: &mut End) -> bool {
@@ -95,6 +130,7 @@ impl<A: App> World<A> {
                     &What::Dropped {
                         link,
                         cause: cause.clone(),
+                        unconfirmed: end.conn.unconfirmed(),
                     },
                 );
                 if side == Side::Client {
@@ -139,7 +175,7 @@ impl<A: App> World<A> {
         if let Some(link) = self.links.get_mut(&link) {
             link.out(side).end(now);
         }
-        self.detach(who, &mut end);
+        self.detach(who, link, &mut end);
         if let Some(party) = self.parties.get_mut(&who)
             && party.link == Some(link)
         {
@@ -148,8 +184,9 @@ impl<A: App> World<A> {
     }
 
     /// Takes the session out of a connection that counts no more.
-    pub(super) fn detach(&mut self, who: Who, end: &mut End) {
+    pub(super) fn detach(&mut self, who: Who, link: u64, end: &mut End) {
         end.queue.clear();
+        self.hear(who, link, end);
         let Some(session) = end.conn.take_session() else { return };
         if !end.is_kept {
             self.tell(who, &What::Gone { session: end.session });

@@ -27,10 +27,10 @@ impl<A: App> World<A> {
         }
     }
 
-    /// The connection of a client breaks when so many more bytes were written by this side.
+    /// The connection of a client breaks when so many more bytes were written by this side; that is told
+    /// then.
     pub fn cut_after(&mut self, client: usize, side: Side, bytes: usize) {
         let Some(id) = self.link_of(client) else { return };
-        self.fault(Who::Client(client), Fault::CutAtByte);
         if let Some(link) = self.links.get_mut(&id) {
             let pipe = link.out(side);
             pipe.cut_at(pipe.carried() + bytes);
@@ -76,7 +76,7 @@ impl<A: App> World<A> {
         if let Some(id) = self.link_of(client)
             && let Some(mut end) = self.links.get_mut(&id).and_then(|link| link.at_client.take())
         {
-            self.detach(Who::Client(client), &mut end);
+            self.detach(Who::Client(client), id, &mut end);
             if let Some(party) = self.parties.get_mut(&Who::Client(client)) {
                 party.link = None;
             }
@@ -108,8 +108,11 @@ impl<A: App> World<A> {
     pub fn disconnect(&mut self, who: Who) {
         self.fault(who, Fault::Disconnect);
         if let Some(end) = self.end_of(who) {
+            let (left, session) = (end.tap.hear(end.conn.output()), end.session);
             end.conn.disconnect(Notice::new(Code::Disconnected));
             end.queue.clear();
+            let link = self.parties.get(&who).and_then(|party| party.link).unwrap_or(0);
+            self.left(who, link, session, left);
         }
     }
 
@@ -209,10 +212,13 @@ impl<A: App> World<A> {
             (None, None) => self.session(who).map(|(id, session)| (id, Disk::keep(session))),
             (None, Some(_)) => None,
         };
-        if let Some(id) = self.parties.get_mut(&who).and_then(|party| party.link.take())
-            && let Some(link) = self.links.get_mut(&id)
-        {
-            link.lose(who.side(), silently);
+        if let Some(id) = self.parties.get_mut(&who).and_then(|party| party.link.take()) {
+            if let Some(mut end) = self.links.get_mut(&id).and_then(|link| link.end(who.side()).take()) {
+                self.hear(who, id, &mut end);
+            }
+            if let Some(link) = self.links.get_mut(&id) {
+                link.lose(who.side(), silently);
+            }
         }
         let now = self.now;
         let Some(party) = self.parties.get_mut(&who) else {

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::Conn;
+use super::tap::Tap;
 use crate::message::Kept;
 use crate::sim::pipe::Pipe;
 use crate::wire::deframer::Deframer;
@@ -34,6 +35,8 @@ impl Side {
 pub(super) struct End {
     pub(super) conn: Conn,
     pub(super) rx: Deframer<GrowBuf>,
+    /// What it writes.
+    pub(super) tap: Tap,
     /// Messages that wait for their handler.
     pub(super) queue: VecDeque<Kept>,
     /// Which session it has, or had.
@@ -46,10 +49,11 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) const fn new(conn: Conn, input: usize, session: u64) -> Self {
+    pub(super) fn new(conn: Conn, input: usize, session: u64) -> Self {
         Self {
             conn,
             rx: Deframer::new(GrowBuf::new(input)),
+            tap: Tap::default(),
             queue: VecDeque::new(),
             session,
             is_kept: true,

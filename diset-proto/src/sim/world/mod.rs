@@ -44,6 +44,7 @@ mod lane;
 mod link;
 mod service;
 mod store;
+mod tap;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -282,6 +283,14 @@ impl<A: App> World<A> {
         self.parties.keys().copied()
     }
 
+    /// The open connection of this side, when its peer has that open, too.
+    pub fn connection(&self, who: Who) -> Option<u64> {
+        let id = self.parties.get(&who)?.link?;
+        let link = self.links.get(&id)?;
+        let open = |end: Option<&End>| end.is_some_and(|end| end.opened && !end.conn.phase().is_over());
+        (open(link.look(Side::Client)) && open(link.look(Side::Service))).then_some(id)
+    }
+
     /// Whether a handler of this side runs.
     pub fn is_handling(&self, who: Who) -> bool {
         self.parties.get(&who).is_some_and(|party| party.lane.is_running())
@@ -293,10 +302,15 @@ impl<A: App> World<A> {
     /// When the world never comes to rest at one moment.
     pub fn run_for(&mut self, span: Duration) {
         let end = self.now.after(span);
+        let mut still = 0;
         loop {
             self.settle();
             match self.next() {
-                Some(next) if next <= end => self.now = next.max(self.now),
+                Some(next) if next <= end => {
+                    still = if next > self.now { 0 } else { still + 1 };
+                    assert!(still < MAX_TURNS, "the world never comes to rest");
+                    self.now = next.max(self.now);
+                }
                 _ => break,
             }
         }

@@ -21,6 +21,7 @@ impl<A: App> World<A> {
         let party = self.parties.entry(who).or_default();
         let absent = party.absent.as_ref();
         if party.link > Some(link) || absent.is_some_and(|(_, session)| session.is_late(trid)) {
+            self.tell(who, &What::Fault(Fault::Overtaken));
             // Its client has given it up (PROTOCOL N-9), or it is a copy.
             let retry = RetryAfter::new(Duration::from_millis(50), Duration::from_millis(200));
             if let Err(misuse) = end.conn.refuse(Notice::new(Code::Displaced).with_retry(retry)) {
@@ -32,7 +33,7 @@ impl<A: App> World<A> {
         if let Some(older) = older.filter(|older| *older != link)
             && let Some(mut old) = self.links.get_mut(&older).and_then(|link| link.at_service.take())
         {
-            self.detach(who, &mut old);
+            self.detach(who, older, &mut old);
             old.conn.disconnect(Notice::new(Code::Displaced));
             if let Some(older) = self.links.get_mut(&older) {
                 older.at_service = Some(old);
