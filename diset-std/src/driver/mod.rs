@@ -257,7 +257,7 @@ impl<A: App> Driver<A> {
     /// Until the connection has ended. Its handlers and its drop callback may still run, as long as this is
     /// driven on, as a future.
     pub(crate) async fn until_over(&mut self) -> Ending {
-        let dropped = core::future::poll_fn(|cx| self.poll_until(cx, |session| session.dropped().cloned())).await;
+        let dropped = poll_fn(|cx| self.poll_until(cx, |session| session.dropped().cloned())).await;
         let channel = self.wire.take_failure();
         Ending { dropped, channel }
     }
