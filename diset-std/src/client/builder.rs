@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use diset_proto::{
     AdoptConfig, Arg, ClientConfig, Connection, FromService, Identity, Limits, Outcome, ReconnectPolicy, ServiceDef,
-    ServiceName, Trid,
+    ServiceName,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};

@@ -6,6 +6,7 @@
 //! handler waits. Buffers are the worker's ([`crate::buffers`]).
 
 mod credentials;
+mod ending;
 mod handling;
 mod held;
 mod lane;

@@ -134,7 +134,7 @@ fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Futu
     let mut driver = Driver::new(socket, security(&peer), Arc::clone(&link), &Limits::SERVER, app);
     let polls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&polls);
-    let counted = core::future::poll_fn(move |cx| {
+    let counted = poll_fn(move |cx| {
         counter.fetch_add(1, Ordering::SeqCst);
         Pin::new(&mut driver).poll(cx)
     });
