@@ -75,11 +75,13 @@ check_shell() {
   if command -v shellcheck >/dev/null; then run shellcheck ci.sh .ci/run scripts/*.sh; fi
 }
 
-#: rustfmt on the workspace and fuzz/
+#: rustfmt on the workspace, fuzz/ and the firmware
 check_fmt() {
   cargo fmt --version >/dev/null 2>&1 || skip "rustfmt is not installed"
   run cargo fmt --all --check
   if [[ -f fuzz/Cargo.toml ]]; then run cargo fmt --manifest-path fuzz/Cargo.toml --check; fi
+  # From its folder, or the host's toolchain would look for the members elsewhere.
+  (cd examples/firmware && run cargo fmt --all --check)
 }
 
 #: clippy without warnings: default features, all, and each of diset-proto alone
@@ -139,6 +141,22 @@ check_nostd() {
       done
     done
   done
+}
+
+#: the firmware runs in QEMU against the real service: readings, commands, cuts, kills, an end in order
+check_firmware() {
+  run scripts/firmware.sh || {
+    [[ $? -ne 3 ]] || skip "no cargo for the firmware, or no QEMU"
+    return 1
+  }
+}
+
+#: the firmware is no larger than examples/firmware/budgets.toml says
+check_size() {
+  run scripts/size.sh || {
+    [[ $? -ne 3 ]] || skip "no cargo for the firmware, or no QEMU"
+    return 1
+  }
 }
 
 #: sessions under faults: SIM_SEEDS (20000) simulated worlds; one that fails prints how to replay it

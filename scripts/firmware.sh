@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Builds the firmware of examples/firmware and plays its story in QEMU, against the real service.
+#
+#   scripts/firmware.sh          build the images and the programs of the host, then play
+#   scripts/firmware.sh build    build the images only, and print the folder they are in
+#
+# DISET_BARE_CARGO names another cargo for the images, see scripts/bare-metal.sh. defmt-print, which makes the logs of
+# the firmware readable, is installed below the target folder when it is missing.
+# Exit code 3: a tool is not to be had on a system like this one.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target_dir=${CARGO_TARGET_DIR:-target}
+[[ $target_dir == /* ]] || target_dir=$PWD/$target_dir
+images=$target_dir/firmware
+locked=()
+[[ ${CI:-} == true ]] && locked=(--locked)
+
+build() {
+  local cargo
+  cargo=$(scripts/bare-metal.sh cargo) || exit
+  # From its folder: cargo takes target and linker script from the .cargo/config.toml there.
+  (cd examples/firmware && CARGO_TARGET_DIR=$images "$cargo" build --release "${locked[@]}" >&2)
+}
+
+case ${1:-play} in
+  build)
+    build
+    echo "$images/thumbv7em-none-eabi/release"
+    ;;
+  play)
+    QEMU=$(scripts/bare-metal.sh qemu) || exit
+    build
+    export PATH=$target_dir/tools/bin:$PATH
+    command -v defmt-print >/dev/null || cargo install --locked --root "$target_dir/tools" defmt-print
+    DEFMT_PRINT=$(command -v defmt-print)
+    cargo build "${locked[@]}" -p diset-examples --examples
+    cargo test "${locked[@]}" -p diset-examples --test firmware --no-run
+    export QEMU DEFMT_PRINT FIRMWARE=$images/thumbv7em-none-eabi/release PROGRAMS=$target_dir/debug/examples
+    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture
+    ;;
+  -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" ;;
+  *) echo "unknown argument: $1 (build or nothing)" >&2; exit 2 ;;
+esac
