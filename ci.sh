@@ -167,6 +167,7 @@ check_sim() {
 
 #: sessions exhaustively: every interleaving of a few messages, cuts and failures, each state once
 check_explore() {
+  run cargo test "${locked[@]}" --profile checked -p diset-proto --features sim --test exploration --no-run
   run timeout 900 cargo test "${locked[@]}" --profile checked -p diset-proto --features sim --test exploration -- \
     --include-ignored --nocapture
 }

@@ -210,7 +210,8 @@ fn all_with_three_messages() {
 fn all_with_time_outs() {
     let time_outs = 1;
     visit(with([1, 1], 1, Bounds { time_outs, ..FREE }));
-    visit(with([2, 2], 0, Bounds { time_outs, ..FREE }));
+    visit(with([2, 1], 0, Bounds { time_outs, ..FREE }));
+    visit(with([1, 2], 0, Bounds { time_outs, ..FREE }));
     visit(with([2, 1], 1, Bounds { time_outs, ..BRISK }));
     visit(with([1, 2], 1, Bounds { time_outs, ..BRISK }));
     let time_outs = 2;
