@@ -119,7 +119,8 @@ impl Agent {
         };
         let mut agent = Self {
             stream: tls(world, made, tap).await?,
-            conn: Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), Some(session))?,
+            conn: Connection::client_in_session(now(), &config, GrowBuf::new(1 << 20), Some(session))
+                .map_err(|(misuse, _)| misuse)?,
             rx: Deframer::new(GrowBuf::new(1 << 17)),
             pongs: Vec::new(),
             blobs: Vec::new(),
