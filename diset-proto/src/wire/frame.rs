@@ -6,6 +6,9 @@
 //! head 1 i n n n n n n   control: ignorable when unknown; number
 //! ```
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
 /// Head bit: a control frame.
 const CONTROL: u8 = 0x80;
 /// Head bit of control frames: may be skipped by a receiver that does not know it.
@@ -181,7 +184,7 @@ impl Frame<'_> {
 #[cfg(feature = "alloc")]
 pub struct KeptFrame {
     head: u8,
-    body: alloc::boxed::Box<[u8]>,
+    body: Box<[u8]>,
 }
 
 #[cfg(feature = "alloc")]
