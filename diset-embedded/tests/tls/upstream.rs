@@ -1,7 +1,8 @@
 //! What embedded-tls does when it is left alone. When one of these fails a release has mended it: then see
 //! `docs/upstream/embedded-tls.md` what can go.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use embedded_tls::blocking::TlsConnection;
 use embedded_tls::{

@@ -169,7 +169,7 @@ async fn a_session_may_be_looked_at_while_it_is_taken_over() -> TestResult {
             let (handle, over) = (running.handle.clone(), Arc::clone(&over));
             std::thread::spawn(move || {
                 while over.load(SeqCst) == 0 {
-                    std::hint::black_box(handle.stored(id));
+                    core::hint::black_box(handle.stored(id));
                 }
             })
         })
