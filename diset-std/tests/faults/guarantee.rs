@@ -115,7 +115,10 @@ async fn run(seed: u64, count: usize) -> TestResult {
     let world = World::new()?;
     let (up, down) = (Tally::default(), Tally::default());
     let resumptions = Arc::new(Resumptions::default());
-    let limits = Limits::SERVER.with_max_silence(Duration::from_millis(400));
+    // A handshake that stalls is given up soon: a few in a row must not take as long as a sender waits for room.
+    let limits = Limits::SERVER
+        .with_max_silence(Duration::from_millis(400))
+        .with_handshake(Duration::from_secs(2));
     let settings = SessionSettings::default().store(128, 1 << 20);
     let handled = up.clone();
     let service = Service::new(PingPong).limits(limits).sessions(settings).on(
