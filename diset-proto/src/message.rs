@@ -20,7 +20,6 @@ use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{MessageDef, digest};
 #[cfg(feature = "alloc")]
 use crate::store::Stored;
-use crate::wire::outbox::BodyError;
 #[cfg(feature = "alloc")]
 use serde::ser::SerializeTuple as _;
 
@@ -349,26 +348,59 @@ impl Serialize for Encoded<'_> {
     }
 }
 
-/// How many bytes the payload of `message` takes.
+/// Where a message is encoded to. What does not fit is counted.
+struct Place<'b> {
+    bytes: &'b mut [u8],
+    len: usize,
+}
+
+impl postcard::ser_flavors::Flavor for Place<'_> {
+    /// How many bytes it takes, whether they fit or not.
+    type Output = usize;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> Result<(), Postcard> {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), Postcard> {
+        let end = self.len + bytes.len();
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            place.copy_from_slice(bytes);
+        }
+        self.len = end;
+        Ok(())
+    }
+
+    fn finalize(self) -> Result<usize, Postcard> {
+        Ok(self.len)
+    }
+}
+
+/// How many bytes the payload of `message` takes; `None` when it cannot be encoded.
 pub(crate) fn size<T: Serialize + ?Sized>(message: &T) -> Option<usize> {
-    postcard::experimental::serialized_size(message).ok()
+    let place = Place { bytes: &mut [], len: 0 };
+    postcard::serialize_with_flavor(message, place).ok()
 }
 
 /// Encodes `message` into `place`, which is as long as it takes.
-pub(crate) fn encode_whole<T: Serialize + ?Sized>(message: &T, place: &mut [u8]) -> bool {
-    let len = place.len();
-    postcard::to_slice(message, place).is_ok_and(|used| used.len() == len)
+pub(crate) fn encode_whole<T: Serialize + ?Sized>(message: &T, bytes: &mut [u8]) -> bool {
+    let len = bytes.len();
+    postcard::serialize_with_flavor(message, Place { bytes, len: 0 }) == Ok(len)
 }
 
-/// Encodes `message` behind its number into `place`.
-pub(crate) fn encode<T: Serialize + ?Sized>(wire: u8, message: &T, place: &mut [u8]) -> Result<usize, BodyError<()>> {
-    let (number, body) = place.split_first_mut().ok_or(BodyError::NoRoom)?;
-    *number = wire;
-    match postcard::to_slice(message, body) {
-        Ok(used) => Ok(used.len() + 1),
-        Err(Postcard::SerializeBufferFull) => Err(BodyError::NoRoom),
-        Err(_) => Err(BodyError::Failed(())),
+/// Encodes `message` behind its number; how many bytes that takes, which may be more than there are.
+#[inline]
+pub(crate) fn encode<T: Serialize + ?Sized>(wire: u8, message: &T, bytes: &mut [u8]) -> Option<usize> {
+    if let Some(number) = bytes.first_mut() {
+        *number = wire;
     }
+    postcard::serialize_with_flavor(message, Place { bytes, len: 1 }).ok()
 }
 
 fn reason(error: &Postcard) -> Invalid {

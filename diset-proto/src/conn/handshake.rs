@@ -21,14 +21,14 @@ use crate::schema::agree::Agreement;
 use crate::session::Objection;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
-use crate::wire::args::Arg;
+use crate::wire::args::{self, Arg};
 use crate::wire::frame::Kind;
-use crate::wire::outbox::{BodyError, Outbox};
+use crate::wire::outbox::Outbox;
 use crate::wire::packet::{Acceptance, Definitions, Proposal};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{Cursor, NoRoom, Writer};
+use crate::wire::tlv::{Cursor, Writer};
 use crate::wire::varint;
 
 /// What a client connects with.
@@ -146,7 +146,7 @@ impl<'a> From<&AdoptConfig<'a>> for Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn write(&self, session: Option<&Resume>, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+    fn write(&self, session: Option<&Resume>, out: &mut Writer<'_>) {
         Proposal::write(
             out,
             self.service,
@@ -155,17 +155,15 @@ impl Wish<'_> {
             &self.limits,
             session,
             self.args,
-        )
+        );
     }
 
     /// By how many bytes the proposal is longer than a frame or the output takes. What the client says of its
     /// session grows with time: one that gets in now must be able to come back.
     fn excess<B: Storage>(&self, session: Option<&Resume>, out: &Outbox<B>) -> usize {
-        let longest = session.map(|_| Resume::longest());
         let mut counting = Writer::counting();
-        // One that counts always has room.
-        let _ = self.write(longest.as_ref(), &mut counting);
-        let length = 1 + counting.len();
+        self.write(None, &mut counting);
+        let length = 1 + counting.len() + session.map_or(0, |_| Resume::MAX_FIELD);
         let too_long = length.saturating_sub(MAX_HANDSHAKE_FRAME as usize);
         let no_room = (PREAMBLE.len() + varint::len(length as u64) + length).saturating_sub(out.bound());
         too_long.max(no_room)
@@ -182,20 +180,14 @@ pub(super) fn propose<B: Storage>(
     if excess > 0 {
         return Err(Misuse::ProposalTooLong(excess));
     }
+    if !args::may_be_sent(wish.args) {
+        return Err(Misuse::BadArguments);
+    }
     if !out.raw(&PREAMBLE) {
         return Err(Misuse::OutputTooSmall);
     }
-    let mut valid = true;
-    out.frame(Kind::Proposal.head(), 0, MAX_HANDSHAKE_FRAME, |place| {
-        let mut writer = Writer::new(place);
-        wish.write(session, &mut writer).map_err(|_| BodyError::<()>::NoRoom)?;
-        let len = writer.len();
-        valid = place.get(..len).is_some_and(|body| Proposal::read(body).is_ok());
-        Ok(len)
-    })
-    .map_err(|_| Misuse::OutputTooSmall)?;
-    // Reading it back finds arguments without a name, twice, or too many.
-    if valid { Ok(()) } else { Err(Misuse::BadArguments) }
+    out.control(Kind::Proposal, MAX_HANDSHAKE_FRAME, &mut |out| wish.write(session, out))
+        .map_err(|_| Misuse::OutputTooSmall)
 }
 
 impl Core {

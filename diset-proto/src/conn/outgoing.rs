@@ -1,6 +1,8 @@
 //! Messages that leave: the plain ones straight into the output, the acked ones from the store of
 //! the session (PROTOCOL, parts L and Q).
 
+use core::convert::Infallible;
+
 use serde::Serialize;
 
 use super::recording::when_recorded;
@@ -16,10 +18,10 @@ use crate::schema::learned::LearnedMessage;
 use crate::session::{Outcome, Refused};
 use crate::store::Unsure;
 use crate::wire::frame::Kind;
-use crate::wire::outbox::{BodyError, Outbox, PutError};
+use crate::wire::outbox::{Outbox, PutError};
 use crate::wire::session::Next;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{NoRoom, Writer};
+use crate::wire::tlv::Writer;
 
 /// Why a stored message does not leave now.
 enum Stuck {
@@ -40,6 +42,22 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// The message was not taken, nothing changed: see [`SendError`].
     pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
         when_recorded!(self.note_send(number, message));
+        let wire = self.way_for_message(number)?;
+        let mut size = 0;
+        let put = self.out.frame(
+            Kind::Message.head(),
+            CONTROL_RESERVE,
+            self.core.theirs.max_frame,
+            |place| {
+                size = message::encode(wire, message, place).ok_or(())?;
+                Ok(size)
+            },
+        );
+        self.sent(put, size)
+    }
+
+    /// Whether a message may follow now on what leaves; its number on the wire.
+    fn way_for_message(&mut self, number: u8) -> Result<u8, SendError> {
         let wire = self.core.may_send(number)?;
         if self.is_due() {
             // An acceptance must leave before the first message.
@@ -53,21 +71,21 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             // PROTOCOL Q-7: what is stored waits for credit or room, and so does this.
             return Err(SendError::Full(Bound::Credit));
         }
-        let put = self.out.frame(
-            Kind::Message.head(),
-            CONTROL_RESERVE,
-            self.core.theirs.max_frame,
-            |place| message::encode(wire, message, place),
-        );
+        Ok(wire)
+    }
+
+    /// A message of this size, its number included, was put in, or was not.
+    fn sent(&mut self, put: Result<u32, PutError<()>>, size: usize) -> Result<(), SendError> {
         match put {
             Ok(cost) if self.core.flow.sent(cost) => Ok(()),
             Ok(cost) => {
                 self.out.undo(cost);
                 Err(SendError::Full(Bound::Credit))
             }
-            Err(PutError::Full) if self.could_send(message) => Err(SendError::Full(Bound::Output)),
-            Err(PutError::Full) => Err(SendError::TooLong),
-            Err(PutError::TooLong) => Err(SendError::TooLong),
+            Err(PutError::Full) if takes(&self.core, &self.out, size.saturating_sub(1)) => {
+                Err(SendError::Full(Bound::Output))
+            }
+            Err(PutError::Full | PutError::TooLong) => Err(SendError::TooLong),
             Err(PutError::Body(())) => Err(SendError::Encode),
         }
     }
@@ -116,12 +134,6 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let number = self.core.number_of(message).map_err(SendError::NotAgreed)?;
         message.structure().check(payload).map_err(|_| SendError::Encode)?;
         self.send(number, &message::Encoded(payload))
-    }
-
-    /// Whether a message that does not fit now would fit an empty outbox, and the peer.
-    fn could_send<T: Serialize + ?Sized>(&self, message: &T) -> bool {
-        // What cannot be measured cannot be sent.
-        message::size(message).is_some_and(|size| takes(&self.core, &self.out, size))
     }
 
     /// Whether a stored message could leave now.
@@ -210,18 +222,16 @@ fn put_stored<B: Storage>(
     if next.skipped > 0 || next.repeated {
         let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, |place| {
             let mut writer = Writer::new(place);
-            next.write(&mut writer).map_err(|NoRoom| BodyError::<()>::NoRoom)?;
-            Ok(writer.len())
+            next.write(&mut writer);
+            Ok::<_, Infallible>(writer.len())
         });
         mark = Some(put.map_err(|_| Stuck::NoRoom)?);
     }
     let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
-        let (number, body) = place.split_first_mut().ok_or(BodyError::<()>::NoRoom)?;
-        *number = wire;
-        body.get_mut(..payload.len())
-            .ok_or(BodyError::NoRoom)?
-            .copy_from_slice(payload);
-        Ok(payload.len() + 1)
+        let mut writer = Writer::new(place);
+        writer.byte(wire);
+        writer.raw(payload);
+        Ok::<_, Infallible>(writer.len())
     });
     match put {
         Ok(cost) if core.flow.sent(cost) => return Ok(()),

@@ -2,6 +2,7 @@
 //! written when bytes are wanted and there is room: so control needs no credit, cannot
 //! pile up and cannot be lost (PROTOCOL L-1).
 
+use core::convert::Infallible;
 use core::time::Duration;
 
 use super::Role;
@@ -16,11 +17,14 @@ use crate::session::Session;
 use crate::status::{Code, Notice};
 use crate::store::Inbox as _;
 use crate::wire::frame::Kind;
-use crate::wire::outbox::{BodyError, Outbox, PutError};
+use crate::wire::outbox::{Outbox, PutError};
 use crate::wire::packet::{Acceptance, Definition, Definitions};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{NoRoom, Writer};
+use crate::wire::tlv::Writer;
+
+/// Whether a control frame was written.
+type Written = Result<(), PutError<Infallible>>;
 
 /// What is to be sent, in the order in which it is.
 #[derive(Debug)]
@@ -208,11 +212,7 @@ impl Core {
         let _ = self.try_write_pending(out, slot);
     }
 
-    fn try_write_pending<B: Storage, S: SessionSlot>(
-        &mut self,
-        out: &mut Outbox<B>,
-        slot: &mut S,
-    ) -> Result<(), PutError<()>> {
+    fn try_write_pending<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) -> Written {
         if self.pending.preamble {
             if !out.raw(&PREAMBLE) {
                 return Err(PutError::Full);
@@ -220,7 +220,7 @@ impl Core {
             self.pending.preamble = false;
         }
         if self.pending.describe {
-            put(out, Kind::Describe, |_| Ok(()))?;
+            put(out, Kind::Describe, |_| ())?;
             self.pending.describe = false;
         }
         self.write_definitions(out)?;
@@ -230,7 +230,7 @@ impl Core {
         // One that waits answers them all (PROTOCOL K-5): a peer that asks and never reads
         // must not fill the buffer.
         if self.pending.answer && self.pending.answer_waits == 0 {
-            put(out, Kind::KeepAliveAnswer, |_| Ok(()))?;
+            put(out, Kind::KeepAliveAnswer, |_| ())?;
             self.pending.answer = false;
             self.pending.answer_waits = out.bytes().len();
         }
@@ -249,17 +249,13 @@ impl Core {
             self.pending.grant = false;
         }
         if self.pending.keep_alive {
-            put(out, Kind::KeepAlive, |_| Ok(()))?;
+            put(out, Kind::KeepAlive, |_| ())?;
             self.pending.keep_alive = false;
         }
         self.write_endings(out)
     }
 
-    fn write_acceptance<B: Storage, S: SessionSlot>(
-        &mut self,
-        out: &mut Outbox<B>,
-        slot: &mut S,
-    ) -> Result<(), PutError<()>> {
+    fn write_acceptance<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) -> Written {
         if !self.pending.acceptance {
             return Ok(());
         }
@@ -270,7 +266,7 @@ impl Core {
         let digest = self.pending.adopts().then(|| self.catalog.digest());
         let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
         put(out, Kind::Acceptance, |out| {
-            Acceptance::write(out, trid, limits, agreement.exceptions(), session.as_ref(), digest)
+            Acceptance::write(out, trid, limits, agreement.exceptions(), session.as_ref(), digest);
         })?;
         self.pending.acceptance = false;
         Ok(())
@@ -278,7 +274,7 @@ impl Core {
 
     /// What was received and dealt with: by itself, and before whatever confirms the same in
     /// another way, or is the last word (PROTOCOL Q-2).
-    fn write_ack<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) -> Result<(), PutError<()>> {
+    fn write_ack<B: Storage, S: SessionSlot>(&mut self, out: &mut Outbox<B>, slot: &mut S) -> Written {
         let Some(session) = agreed(slot) else { return Ok(()) };
         let pending = &self.pending;
         // What must not pass it takes room as well; by itself one waits at most.
@@ -301,7 +297,7 @@ impl Core {
     }
 
     /// Go-away, refusal, error.
-    fn write_endings<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+    fn write_endings<B: Storage>(&mut self, out: &mut Outbox<B>) -> Written {
         if self.pending.go_away
             && let Some(notice) = &self.pending.going
         {
@@ -322,7 +318,7 @@ impl Core {
     }
 
     /// As many frames of definitions as there is room for.
-    fn write_definitions<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+    fn write_definitions<B: Storage>(&mut self, out: &mut Outbox<B>) -> Written {
         let catalog = self.catalog;
         while let Some(first) = self.pending.definitions {
             let mut next = first;
@@ -332,8 +328,7 @@ impl Core {
                     key: def.key(),
                     direction: def.direction(),
                 });
-                next = Definitions::write(out, first, catalog.count(), entries)?;
-                Ok(())
+                next = Definitions::write(out, first, catalog.count(), entries);
             })?;
             self.pending.definitions = (next < catalog.count()).then_some(next);
         }
@@ -342,7 +337,7 @@ impl Core {
 
     /// As many parts of the catalog as there is room for (PROTOCOL H-11).
     #[cfg(feature = "alloc")]
-    fn write_catalog<B: Storage>(&mut self, out: &mut Outbox<B>) -> Result<(), PutError<()>> {
+    fn write_catalog<B: Storage>(&mut self, out: &mut Outbox<B>) -> Written {
         let told = self.told.as_ref().map_or(&[][..], Descriptions::as_bytes);
         let most = self.theirs.max_frame.min(MAX_HANDSHAKE_FRAME);
         while let Some(offset) = self.pending.catalog {
@@ -352,9 +347,12 @@ impl Core {
                 break;
             }
             let mut taken = 0;
-            put_within(out, Kind::Catalog, most, |out| {
+            out.control(Kind::Catalog, most, &mut |out| {
                 taken = out.fill(rest);
-                if taken > 0 { Ok(()) } else { Err(NoRoom) }
+                if taken == 0 {
+                    // It shows in the length that there is no room.
+                    out.raw(rest);
+                }
             })?;
             self.pending.catalog = Some(offset + taken);
         }
@@ -368,27 +366,6 @@ pub(super) fn is_held<S: SessionSlot>(slot: &S) -> bool {
 }
 
 /// Puts one control frame into the outbox.
-fn put<B: Storage>(
-    out: &mut Outbox<B>,
-    kind: Kind,
-    write: impl FnMut(&mut Writer<'_>) -> Result<(), NoRoom>,
-) -> Result<(), PutError<()>> {
-    put_within(out, kind, MAX_HANDSHAKE_FRAME, write)
-}
-
-/// Puts one control frame of at most this length into the outbox.
-fn put_within<B: Storage>(
-    out: &mut Outbox<B>,
-    kind: Kind,
-    max: u32,
-    mut write: impl FnMut(&mut Writer<'_>) -> Result<(), NoRoom>,
-) -> Result<(), PutError<()>> {
-    out.frame(kind.head(), 0, max, |place| {
-        // A body is at most a frame less its head.
-        let size = place.len().min(max as usize - 1);
-        let mut writer = Writer::new(place.get_mut(..size).unwrap_or_default());
-        write(&mut writer).map_err(|NoRoom| BodyError::NoRoom)?;
-        Ok(writer.len())
-    })
-    .map(|_| ())
+fn put<B: Storage>(out: &mut Outbox<B>, kind: Kind, mut write: impl FnMut(&mut Writer<'_>)) -> Written {
+    out.control(kind, MAX_HANDSHAKE_FRAME, &mut write)
 }

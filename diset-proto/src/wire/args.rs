@@ -1,6 +1,6 @@
 //! Connect arguments: what a client tells a service about itself when it connects.
 
-use super::tlv::{BadPacket, Cursor, NoRoom, Writer};
+use super::tlv::{BadPacket, Cursor, Writer};
 use crate::limits::MAX_ARGS;
 
 /// The value of a connect argument.
@@ -107,31 +107,42 @@ fn read<'f>(cursor: &mut Cursor<'f>) -> Result<(&'f str, Arg<'f>), BadPacket> {
     Ok((name, value))
 }
 
+/// Whether a service would take the pairs: what [`Args::parse`] checks, but for what their types say already.
+pub(crate) fn may_be_sent(args: &[(&str, Arg<'_>)]) -> bool {
+    let mut rest = args;
+    while let Some(((name, _), behind)) = rest.split_first() {
+        if name.is_empty() || behind.iter().any(|(other, _)| other == name) {
+            return false;
+        }
+        rest = behind;
+    }
+    args.len() <= MAX_ARGS
+}
+
 /// Writes the pairs one after the other.
-pub(crate) fn write(args: &[(&str, Arg<'_>)], out: &mut Writer<'_>) -> Result<(), NoRoom> {
+pub(crate) fn write(args: &[(&str, Arg<'_>)], out: &mut Writer<'_>) {
     for (name, value) in args {
-        out.counted(name.as_bytes())?;
+        out.counted(name.as_bytes());
         match value {
-            Arg::Bool(value) => out.raw(&[0, u8::from(*value)])?,
+            Arg::Bool(value) => out.raw(&[0, u8::from(*value)]),
             Arg::Int(value) => {
-                out.byte(1)?;
-                out.raw(&value.to_le_bytes())?;
+                out.byte(1);
+                out.raw(&value.to_le_bytes());
             }
             Arg::Float(value) => {
-                out.byte(2)?;
-                out.raw(&value.to_le_bytes())?;
+                out.byte(2);
+                out.raw(&value.to_le_bytes());
             }
             Arg::Text(value) => {
-                out.byte(3)?;
-                out.counted(value.as_bytes())?;
+                out.byte(3);
+                out.counted(value.as_bytes());
             }
             Arg::Bytes(value) => {
-                out.byte(4)?;
-                out.counted(value)?;
+                out.byte(4);
+                out.counted(value);
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -141,9 +152,11 @@ mod tests {
     fn round_trip(args: &[(&str, Arg<'_>)]) -> Result<usize, BadPacket> {
         let mut bytes = [0; 2048];
         let mut writer = Writer::new(&mut bytes);
-        write(args, &mut writer).unwrap();
+        write(args, &mut writer);
         let len = writer.len();
-        let parsed = Args::parse(Cursor::new(&bytes[..len], 7))?;
+        let parsed = Args::parse(Cursor::new(&bytes[..len], 7));
+        assert_eq!(may_be_sent(args), parsed.is_ok(), "PROTOCOL H-5");
+        let parsed = parsed?;
         assert!(parsed.iter().eq(args.iter().copied()));
         Ok(len)
     }
@@ -178,7 +191,7 @@ mod tests {
     fn debug_shows_names_and_no_values() {
         let mut bytes = [0; 64];
         let mut writer = Writer::new(&mut bytes);
-        write(&[("token", Arg::Text("hush"))], &mut writer).unwrap();
+        write(&[("token", Arg::Text("hush"))], &mut writer);
         let len = writer.len();
         let text = format!("{:?}", Args::parse(Cursor::new(&bytes[..len], 7)).unwrap());
         assert_eq!(text, r#"{"token"}"#);

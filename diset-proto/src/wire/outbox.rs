@@ -1,6 +1,10 @@
 //! Frames that wait to leave, encoded in place. A frame is whole or not there.
 
+use core::convert::Infallible;
+
+use super::frame::Kind;
 use super::storage::Storage;
+use super::tlv::{Writer, shift};
 use super::varint;
 
 /// Why a frame was not put in.
@@ -14,13 +18,16 @@ pub(crate) enum PutError<E> {
     Body(E),
 }
 
-/// What the writer of a body answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyError<E> {
-    /// The place is too small.
-    NoRoom,
-    /// It will never work.
-    Failed(E),
+/// What became of a body.
+enum Put {
+    /// It is in, as a frame of this length.
+    In(u32),
+    /// It must be written again: there is more room now.
+    Again,
+    /// As [`PutError::Full`].
+    Full,
+    /// As [`PutError::TooLong`].
+    TooLong,
 }
 
 /// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
@@ -111,39 +118,54 @@ impl<B: Storage> Outbox<B> {
         true
     }
 
-    /// Appends a frame whose body `write` encodes in place and whose length is at most
-    /// `max`; `reserve` bytes stay free behind it. Gives the frame's length, head and body.
+    /// Appends a frame whose body `write` encodes in place, and whose length is at most `max`; `reserve` bytes stay free
+    /// behind it. Gives the frame's length, head and body.
+    ///
+    /// `write` answers how long the body is. When that is more than the place it was given, nothing of it counts, and
+    /// `write` may be asked again with a longer one.
     pub(crate) fn frame<E>(
         &mut self,
         head: u8,
         reserve: usize,
         max: u32,
-        mut write: impl FnMut(&mut [u8]) -> Result<usize, BodyError<E>>,
+        mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
     ) -> Result<u32, PutError<E>> {
+        if self.storage.bytes().is_empty() {
+            self.make_room(max);
+        }
         loop {
-            match self.try_frame(head, reserve, &mut write) {
-                Ok(length) if length > max => {
-                    self.give_back();
-                    return Err(PutError::TooLong);
-                }
-                Ok(length) => {
-                    self.end += varint::len(length.into()) + length as usize;
-                    return Ok(length);
-                }
-                Err(BodyError::Failed(error)) => {
+            let (place, space) = self.place(head, reserve);
+            let put = match write(place) {
+                Ok(size) => self.put(size, space, max),
+                Err(error) => {
                     self.give_back();
                     return Err(PutError::Body(error));
                 }
-                Err(BodyError::NoRoom) if self.make_room(max) => {}
-                // A guess that was too long wastes bytes; one byte is never too long.
-                Err(BodyError::NoRoom) if self.prefix > 1 => self.prefix = 1,
-                Err(BodyError::NoRoom) if self.is_empty() => {
-                    self.give_back();
-                    return Err(PutError::TooLong);
-                }
-                Err(BodyError::NoRoom) => return Err(PutError::Full),
+            };
+            match put {
+                Put::In(length) => return Ok(length),
+                Put::Again => {}
+                Put::Full => return Err(PutError::Full),
+                Put::TooLong => return Err(PutError::TooLong),
             }
         }
+    }
+
+    /// Appends a control frame of at most this length. They need not leave anything free.
+    pub(crate) fn control(
+        &mut self,
+        kind: Kind,
+        max: u32,
+        write: &mut dyn FnMut(&mut Writer<'_>),
+    ) -> Result<(), PutError<Infallible>> {
+        let put = self.frame(kind.head(), 0, max, |place| {
+            // A body is at most a frame less its head.
+            let size = place.len().min(max as usize - 1);
+            let mut writer = Writer::new(place.get_mut(..size).unwrap_or_default());
+            write(&mut writer);
+            Ok(writer.len())
+        });
+        put.map(|_| ())
     }
 
     /// Takes back the frame that was put in last, of this length.
@@ -159,44 +181,61 @@ impl<B: Storage> Outbox<B> {
         }
     }
 
-    /// Writes a frame behind the end without moving the end.
-    fn try_frame<E>(
-        &mut self,
-        head: u8,
-        reserve: usize,
-        write: &mut impl FnMut(&mut [u8]) -> Result<usize, BodyError<E>>,
-    ) -> Result<u32, BodyError<E>> {
-        let guess = self.prefix;
-        let usable = self.storage.bytes().len().saturating_sub(reserve);
-        let place = self
-            .storage
-            .bytes_mut()
-            .get_mut(self.end..usable)
-            .ok_or(BodyError::NoRoom)?;
-        let (head_place, body_place) = place
-            .get_mut(guess..)
-            .and_then(<[u8]>::split_first_mut)
-            .ok_or(BodyError::NoRoom)?;
-        *head_place = head;
-        let size = write(body_place)? + 1;
-        let length = u32::try_from(size).map_err(|_| BodyError::NoRoom)?;
-        let prefix = varint::len(length.into());
-        if prefix != guess {
-            if place.len() < prefix + size {
-                return Err(BodyError::NoRoom);
+    /// Where a body may be written, behind its head and a length of the guessed size; and how much space there is for
+    /// the frame, length and head included.
+    fn place(&mut self, head: u8, reserve: usize) -> (&mut [u8], usize) {
+        let (guess, end) = (self.prefix, self.end);
+        let bytes = self.storage.bytes_mut();
+        let usable = bytes.len().saturating_sub(reserve);
+        let space = usable.saturating_sub(end);
+        let frame = bytes.get_mut(end.saturating_add(guess)..usable).unwrap_or_default();
+        match frame.split_first_mut() {
+            Some((first, body)) => {
+                *first = head;
+                (body, space)
             }
-            place.copy_within(guess..guess + size, prefix);
-            self.prefix = prefix;
+            None => (&mut [], space),
         }
-        varint::write(length.into(), place).ok_or(BodyError::NoRoom)?;
-        Ok(length)
+    }
+
+    /// Takes in what was written to [`place`](Self::place), or makes room for it.
+    fn put(&mut self, size: usize, space: usize, max: u32) -> Put {
+        let length = size.saturating_add(1);
+        let frame = u32::try_from(length).unwrap_or(u32::MAX);
+        if frame > max {
+            self.give_back();
+            return Put::TooLong;
+        }
+        let (guess, prefix) = (self.prefix, varint::len(frame.into()));
+        if length.saturating_add(prefix.max(guess)) <= space {
+            let place = self.storage.bytes_mut().get_mut(self.end..).unwrap_or_default();
+            shift(place, guess, prefix, length);
+            varint::write(frame.into(), place);
+            self.prefix = prefix;
+            self.end += prefix + length;
+            return Put::In(frame);
+        }
+        if self.make_room(max) {
+            return Put::Again;
+        }
+        if guess > 1 {
+            // A guess that was too long wastes bytes; one byte is never too long.
+            self.prefix = 1;
+            return Put::Again;
+        }
+        if self.is_empty() {
+            self.give_back();
+            return Put::TooLong;
+        }
+        Put::Full
     }
 
     /// Moves what waits to the front, or grows the storage; false when neither helps.
     fn make_room(&mut self, max: u32) -> bool {
         if self.sent > 0 {
-            self.storage.bytes_mut().copy_within(self.sent..self.end, 0);
-            self.end -= self.sent;
+            let waiting = self.end.saturating_sub(self.sent);
+            shift(self.storage.bytes_mut(), self.sent, 0, waiting);
+            self.end = waiting;
             self.sent = 0;
             return true;
         }
@@ -221,7 +260,9 @@ mod tests {
     /// Appends a frame whose body is `size` bytes of `fill`.
     fn put<B: Storage>(out: &mut Outbox<B>, size: usize, fill: u8, reserve: usize) -> Result<u32, PutError<()>> {
         out.frame(0x00, reserve, 1 << 20, |place| {
-            place.get_mut(..size).ok_or(BodyError::NoRoom)?.fill(fill);
+            if let Some(place) = place.get_mut(..size) {
+                place.fill(fill);
+            }
             Ok(size)
         })
     }

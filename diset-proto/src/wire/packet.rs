@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::args::{self, Arg, Args};
 use super::session::{Answer, Resume};
-use super::tlv::{BadPacket, Cursor, Fields, NoRoom, Writer, unknown};
+use super::tlv::{BadPacket, Cursor, Fields, Writer, unknown};
 use crate::definition::{Digest, Direction, Key, Verdict};
 use crate::id::{Identity, ServiceName, Token, Trid};
 use crate::limits::{
@@ -50,11 +50,11 @@ impl PeerLimits {
         if fits { Ok(limits) } else { Err(bad) }
     }
 
-    fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.varint(self.max_frame.into())?;
-        out.varint(self.credit_bytes.into())?;
-        out.varint(self.credit_messages.into())?;
-        out.varint(millis(self.max_silence))
+    fn write(&self, out: &mut Writer<'_>) {
+        out.varint(self.max_frame.into());
+        out.varint(self.credit_bytes.into());
+        out.varint(self.credit_messages.into());
+        out.varint(millis(self.max_silence));
     }
 }
 
@@ -175,26 +175,25 @@ impl<'f> Proposal<'f> {
         limits: &Limits,
         session: Option<&Resume>,
         pairs: &[(&str, Arg<'_>)],
-    ) -> Result<(), NoRoom> {
-        out.field(0x81, service.as_str().as_bytes())?;
-        out.field(0x82, identity.as_bytes())?;
+    ) {
+        out.field(0x81, service.as_str().as_bytes());
+        out.field(0x82, identity.as_bytes());
         if let Some(digest) = digest {
-            out.field(0x83, &digest.0)?;
+            out.field(0x83, &digest.0);
         }
-        out.field_with(0x84, |out| PeerLimits::of(limits).write(out))?;
+        out.field_with(0x84, |out| PeerLimits::of(limits).write(out));
         if let Some(records) = limits.records {
-            out.field_with(0x05, |out| out.varint(records.into()))?;
+            out.number(0x05, records.into());
         }
         if let Some(session) = session {
-            out.field_with(0x06, |out| session.write(out))?;
+            out.field_with(0x06, |out| session.write(out));
         }
         if !pairs.is_empty() {
-            out.field_with(0x07, |out| args::write(pairs, out))?;
+            out.field_with(0x07, |out| args::write(pairs, out));
         }
         if digest.is_none() {
-            out.field(0x88, &[])?;
+            out.field(0x88, &[]);
         }
-        Ok(())
     }
 }
 
@@ -264,25 +263,24 @@ impl<'f> Acceptance<'f> {
         verdicts: impl Iterator<Item = (u8, Verdict)>,
         session: Option<&(Answer, Option<Token>)>,
         digest: Option<Digest>,
-    ) -> Result<(), NoRoom> {
-        out.field_with(0x81, |out| out.varint(trid.number()))?;
-        out.field_with(0x82, |out| PeerLimits::of(limits).write(out))?;
+    ) {
+        out.number(0x81, trid.number());
+        out.field_with(0x82, |out| PeerLimits::of(limits).write(out));
         let mut verdicts = verdicts.peekable();
         if verdicts.peek().is_some() {
             out.field_with(0x83, |out| {
-                verdicts.try_for_each(|(number, verdict)| out.raw(&[number, verdict.number()]))
-            })?;
+                verdicts.for_each(|(number, verdict)| out.raw(&[number, verdict.number()]));
+            });
         }
         if let Some((answer, token)) = session {
-            out.field_with(0x04, |out| answer.write(out))?;
+            out.field_with(0x04, |out| answer.write(out));
             if let Some(token) = token {
-                out.field(0x05, token.as_bytes())?;
+                out.field(0x05, token.as_bytes());
             }
         }
         if let Some(digest) = digest {
-            out.field(0x87, &digest.0)?;
+            out.field(0x87, &digest.0);
         }
-        Ok(())
     }
 }
 
@@ -344,31 +342,28 @@ impl<'f> Definitions<'f> {
         Ok(Some(Definition { name, key, direction }))
     }
 
-    /// Writes as many entries as fit, from number `first` on; gives the next number.
+    /// Writes as many entries as fit, from number `first` on; gives the next number. An entry for which there is no room
+    /// at all shows in the writer.
     pub(crate) fn write<'d>(
         out: &mut Writer<'_>,
         first: u8,
         total: u8,
         entries: impl Iterator<Item = Definition<'d>>,
-    ) -> Result<u8, NoRoom> {
-        out.raw(&[first, total])?;
+    ) -> u8 {
+        out.raw(&[first, total]);
         let mut next = first;
         for entry in entries.skip(usize::from(first)) {
-            let written = out.undo_unless(|out| {
-                out.byte(entry.direction.number())?;
-                out.counted(entry.name.as_bytes())?;
-                out.raw(&entry.key.0)
-            });
-            if written.is_err() {
+            let before = out.len();
+            out.byte(entry.direction.number());
+            out.counted(entry.name.as_bytes());
+            out.raw(&entry.key.0);
+            if next > first && !out.fits() {
+                out.truncate(before);
                 break;
             }
-            next += 1;
+            next = next.saturating_add(1);
         }
-        if next == first && first < total {
-            Err(NoRoom)
-        } else {
-            Ok(next)
-        }
+        next
     }
 }
 
@@ -414,24 +409,23 @@ impl Notice {
         Ok((notice, deadline))
     }
 
-    pub(crate) fn write(&self, deadline: Option<Duration>, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.field_with(0x81, |out| out.varint(self.code.number().into()))?;
+    pub(crate) fn write(&self, deadline: Option<Duration>, out: &mut Writer<'_>) {
+        out.number(0x81, self.code.number().into());
         if !self.text().is_empty() {
-            out.field(0x02, self.text().as_bytes())?;
+            out.field(0x02, self.text().as_bytes());
         }
         if let Some(retry) = self.retry {
             out.field_with(0x03, |out| {
-                out.varint(retry.min_ms.into())?;
-                out.varint(retry.spread_ms.into())
-            })?;
+                out.varint(retry.min_ms.into());
+                out.varint(retry.spread_ms.into());
+            });
         }
         if let Some(number) = self.message {
-            out.field(0x04, &[number])?;
+            out.field(0x04, &[number]);
         }
         if let Some(deadline) = deadline {
-            out.field_with(0x05, |out| out.varint(millis(deadline).min(u32::MAX.into())))?;
+            out.number(0x05, millis(deadline).min(u32::MAX.into()));
         }
-        Ok(())
     }
 }
 
@@ -453,8 +447,8 @@ impl Grant {
         Ok(grant)
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.varint(self.bytes.into())?;
-        out.varint(self.messages.into())
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
+        out.varint(self.bytes.into());
+        out.varint(self.messages.into());
     }
 }

@@ -1,7 +1,7 @@
 //! What the two sides tell each other about a session: fields of the handshake, acknowledgements.
 //! The layouts are in PROTOCOL.md, parts N and Q.
 
-use super::tlv::{BadPacket, Cursor, NoRoom, Writer};
+use super::tlv::{BadPacket, Cursor, Writer};
 use crate::id::Token;
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
@@ -48,39 +48,44 @@ impl Claim {
             processed: value.varint()?,
             failed: Failures::new(),
         };
-        let mut last = 0;
-        while !value.is_empty() {
-            let number = value.varint()?;
-            let code = read_code(value)?;
-            if number <= last || number > claim.processed {
-                return Err(bad);
-            }
-            last = number;
-            claim.failed.push(Failure { number, code }).map_err(|_| bad)?;
-        }
+        claim.failed = read_failures(value, claim.processed)?;
         if claim.settled > claim.sent || claim.processed > claim.received {
             return Err(bad);
         }
         Ok(claim)
     }
 
-    fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.varint(self.settled)?;
-        out.varint(self.sent)?;
-        out.varint(self.received)?;
-        out.varint(self.processed)?;
-        self.failed.iter().try_for_each(|failure| {
-            out.varint(failure.number)?;
-            out.varint(failure.code.number().into())
-        })
+    fn write(&self, out: &mut Writer<'_>) {
+        out.varint(self.settled);
+        out.varint(self.sent);
+        out.varint(self.received);
+        out.varint(self.processed);
+        write_failures(&self.failed, out);
     }
 }
 
-fn read_code(value: &mut Cursor<'_>) -> Result<Code, BadPacket> {
+/// Reads pairs of number and code up to the end. The numbers ascend and none is above `last`.
+fn read_failures(value: &mut Cursor<'_>, last: u64) -> Result<Failures, BadPacket> {
     let bad = value.bad();
-    match u16::try_from(value.varint()?) {
-        Ok(0) | Err(_) => Err(bad),
-        Ok(code) => Ok(Code::from_number(code)),
+    let mut failures = Failures::new();
+    let mut before = 0;
+    while !value.is_empty() {
+        let number = value.varint()?;
+        let code = u16::try_from(value.varint()?).map_err(|_| bad)?;
+        if number <= before || number > last || code == 0 {
+            return Err(bad);
+        }
+        before = number;
+        let code = Code::from_number(code);
+        failures.push(Failure { number, code }).map_err(|_| bad)?;
+    }
+    Ok(failures)
+}
+
+fn write_failures(failures: &Failures, out: &mut Writer<'_>) {
+    for failure in failures {
+        out.varint(failure.number);
+        out.varint(failure.code.number().into());
     }
 }
 
@@ -99,24 +104,8 @@ impl Resume {
         self.known.is_some()
     }
 
-    /// What takes the most bytes of all that a client may ever have to say.
-    pub(crate) fn longest() -> Self {
-        let failure = Failure {
-            number: u64::MAX,
-            code: Code::from_number(u16::MAX),
-        };
-        let claim = Claim {
-            settled: u64::MAX,
-            sent: u64::MAX,
-            received: u64::MAX,
-            processed: u64::MAX,
-            failed: core::iter::repeat_n(failure, MAX_FAILURES).collect(),
-        };
-        Self {
-            known: Some((Token::from_bytes([0; 16]), claim)),
-            durable: true,
-        }
-    }
+    /// What a client may ever have to say takes at most so many bytes, with tag and length.
+    pub(crate) const MAX_FIELD: usize = 111;
 
     pub(crate) fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
         let bad = value.bad();
@@ -136,14 +125,14 @@ impl Resume {
         })
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
         let durable = if self.durable { IS_DURABLE } else { 0 };
         match &self.known {
             None => out.byte(durable),
             Some((token, claim)) => {
-                out.byte(durable | HAS_TOKEN)?;
-                out.raw(token.as_bytes())?;
-                claim.write(out)
+                out.byte(durable | HAS_TOKEN);
+                out.raw(token.as_bytes());
+                claim.write(out);
             }
         }
     }
@@ -234,12 +223,12 @@ impl Answer {
         })
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
         let durable = if self.durable { IS_DURABLE } else { 0 };
         match &self.resumed {
             Ok(claim) => {
-                out.raw(&[0, durable])?;
-                claim.write(out)
+                out.raw(&[0, durable]);
+                claim.write(out);
             }
             Err(why) => out.raw(&[why.number(), durable]),
         }
@@ -258,32 +247,19 @@ pub(crate) struct Ack {
 impl Ack {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
-        let bad = value.bad();
         let mut ack = Self {
             received: value.varint()?,
             processed: value.varint()?,
             failed: Failures::new(),
         };
-        let mut last = 0;
-        while !value.is_empty() {
-            let number = value.varint()?;
-            let code = read_code(&mut value)?;
-            if number <= last || number > ack.processed {
-                return Err(bad);
-            }
-            last = number;
-            ack.failed.push(Failure { number, code }).map_err(|_| bad)?;
-        }
+        ack.failed = read_failures(&mut value, ack.processed)?;
         Ok(ack)
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.varint(self.received)?;
-        out.varint(self.processed)?;
-        self.failed.iter().try_for_each(|failure| {
-            out.varint(failure.number)?;
-            out.varint(failure.code.number().into())
-        })
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
+        out.varint(self.received);
+        out.varint(self.processed);
+        write_failures(&self.failed, out);
     }
 }
 
@@ -312,9 +288,9 @@ impl Next {
         })
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.varint(self.skipped)?;
-        out.byte(u8::from(self.repeated) * REPEATED)
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
+        out.varint(self.skipped);
+        out.byte(u8::from(self.repeated) * REPEATED);
     }
 }
 
@@ -338,9 +314,9 @@ impl NextKey {
         Ok(next)
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.raw(&self.hash)?;
-        out.varint(self.seconds.into())
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
+        out.raw(&self.hash);
+        out.varint(self.seconds.into());
     }
 }
 
@@ -375,8 +351,8 @@ mod tests {
             known: Some((Token::from_bytes([0; 16]), longest())),
             durable: true,
         };
-        out.field_with(6, |out| resume.write(out)).unwrap();
-        assert_eq!(out.len(), 111, "what stands below N-8");
+        out.field_with(6, |out| resume.write(out));
+        assert_eq!(out.len(), Resume::MAX_FIELD, "what stands below N-8");
 
         let answer = Answer {
             resumed: Ok(longest()),
@@ -390,7 +366,7 @@ mod tests {
         let session = (answer, Some(Token::from_bytes([0; 16])));
         let mut out = Writer::new(&mut bytes);
         let digest = Some(Digest([0; 16]));
-        Acceptance::write(&mut out, Trid::new(u64::MAX), &limits, verdicts, Some(&session), digest).unwrap();
+        Acceptance::write(&mut out, Trid::new(u64::MAX), &limits, verdicts, Some(&session), digest);
         assert!(out.len() < 512, "{} bytes and a head", out.len());
     }
 
@@ -402,6 +378,8 @@ mod tests {
             processed: u64::MAX,
             failed: longest().failed,
         };
-        assert_eq!(ack.write(&mut Writer::new(&mut bytes)), Ok(()), "PROTOCOL L-1");
+        let mut out = Writer::new(&mut bytes);
+        ack.write(&mut out);
+        assert!(out.fits(), "PROTOCOL L-1");
     }
 }

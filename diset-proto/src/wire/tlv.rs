@@ -137,116 +137,109 @@ impl<'f> Cursor<'f> {
     }
 }
 
-/// The output has no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoRoom;
-
-/// Writes control frames front to back into a slice, or only counts how long they would be.
+/// Writes control frames front to back into a slice, and counts on when it is full: whether all of it is there shows at
+/// the end.
 #[derive(Debug)]
 pub(crate) struct Writer<'b> {
-    /// `None`: it counts.
-    bytes: Option<&'b mut [u8]>,
+    bytes: &'b mut [u8],
     len: usize,
 }
 
 impl<'b> Writer<'b> {
     pub(crate) const fn new(bytes: &'b mut [u8]) -> Self {
-        Self {
-            bytes: Some(bytes),
-            len: 0,
-        }
+        Self { bytes, len: 0 }
     }
 
-    /// One that writes nothing, and always has room.
+    /// One that only counts.
     pub(crate) const fn counting() -> Self {
-        Self { bytes: None, len: 0 }
+        Self::new(&mut [])
     }
 
+    /// How many bytes it takes, whether they fit or not.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn byte(&mut self, byte: u8) -> Result<(), NoRoom> {
-        self.raw(&[byte])
+    /// Whether all of it is there.
+    pub(crate) const fn fits(&self) -> bool {
+        self.len <= self.bytes.len()
     }
 
-    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+    /// Back to where it was before.
+    pub(crate) const fn truncate(&mut self, len: usize) {
+        self.len = len;
+    }
+
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.raw(&[byte]);
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
-        if let Some(place) = &mut self.bytes {
-            place.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            place.copy_from_slice(bytes);
         }
         self.len = end;
-        Ok(())
     }
 
-    pub(crate) fn varint(&mut self, value: u64) -> Result<(), NoRoom> {
-        self.len += match &mut self.bytes {
-            Some(bytes) => {
-                let place = bytes.get_mut(self.len..).ok_or(NoRoom)?;
-                varint::write(value, place).ok_or(NoRoom)?
-            }
-            None => varint::len(value),
-        };
-        Ok(())
-    }
-
-    pub(crate) fn counted(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        self.varint(bytes.len() as u64)?;
-        self.raw(bytes)
-    }
-
-    /// What `write` does, or nothing when it does not fit.
-    pub(crate) fn undo_unless(&mut self, write: impl FnOnce(&mut Self) -> Result<(), NoRoom>) -> Result<(), NoRoom> {
-        let before = self.len;
-        let written = write(self);
-        if written.is_err() {
-            self.len = before;
+    pub(crate) fn varint(&mut self, value: u64) {
+        if let Some(place) = self.bytes.get_mut(self.len..) {
+            varint::write(value, place);
         }
-        written
+        self.len += varint::len(value);
+    }
+
+    pub(crate) fn counted(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
+        self.raw(bytes);
     }
 
     /// As many of the bytes as there is room for; how many.
     #[cfg(feature = "alloc")]
     pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
-        let place = self.bytes.as_mut().and_then(|bytes| bytes.get_mut(self.len..));
-        let place = place.unwrap_or_default();
-        let mut taken = 0;
-        for (slot, byte) in place.iter_mut().zip(bytes) {
-            *slot = *byte;
-            taken += 1;
-        }
-        self.len += taken;
-        taken
+        let room = self.bytes.len().saturating_sub(self.len);
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.raw(taken);
+        taken.len()
     }
 
     /// A field of bytes that exist already.
-    pub(crate) fn field(&mut self, tag: u8, value: &[u8]) -> Result<(), NoRoom> {
-        self.byte(tag)?;
-        self.counted(value)
+    pub(crate) fn field(&mut self, tag: u8, value: &[u8]) {
+        self.byte(tag);
+        self.counted(value);
     }
 
-    /// A field that `write` fills. Its length is known afterwards and put before it.
-    pub(crate) fn field_with(
-        &mut self,
-        tag: u8,
-        write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoRoom>,
-    ) -> Result<(), NoRoom> {
-        self.byte(tag)?;
+    /// A field of one number.
+    pub(crate) fn number(&mut self, tag: u8, value: u64) {
+        self.field_with(tag, |out| out.varint(value));
+    }
+
+    /// A field that `write` fills.
+    pub(crate) fn field_with(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
+        // Most are so short that their length takes one byte.
+        self.raw(&[tag, 0]);
         let start = self.len;
-        let mut inner = match &mut self.bytes {
-            Some(bytes) => Writer::new(bytes.get_mut(start..).ok_or(NoRoom)?),
-            None => Writer::counting(),
-        };
-        write(&mut inner)?;
-        let size = inner.len;
-        let prefix = varint::len(size as u64);
-        if let Some(bytes) = &mut self.bytes {
-            let place = bytes.get_mut(start..start + prefix + size).ok_or(NoRoom)?;
-            place.copy_within(..size, prefix);
-            varint::write(size as u64, place).ok_or(NoRoom)?;
+        write(self);
+        self.put_length(start);
+    }
+
+    /// Puts the length of what was written since `start` into the byte before it, or more.
+    fn put_length(&mut self, start: usize) {
+        let size = self.len.saturating_sub(start);
+        let length = varint::len(size as u64);
+        self.len += length - 1;
+        if let Some(place) = self.bytes.get_mut(start.saturating_sub(1)..self.len) {
+            shift(place, 1, length, size);
+            varint::write(size as u64, place);
         }
-        self.len = start + prefix + size;
-        Ok(())
+    }
+}
+
+/// Moves `count` bytes of `bytes` from one place to another, which may overlap; nothing when one of them is not inside.
+pub(crate) fn shift(bytes: &mut [u8], from: usize, to: usize, count: usize) {
+    let room = bytes.len().saturating_sub(count);
+    if from != to && count <= bytes.len() && from <= room && to <= room {
+        bytes.copy_within(from..from + count, to);
     }
 }
 
@@ -282,7 +275,7 @@ mod tests {
     fn a_field_written_in_place_reads_back() {
         let mut bytes = [0; 256];
         let mut writer = Writer::new(&mut bytes);
-        writer.field_with(0x81, |w| w.raw(&[7; 200])).unwrap();
+        writer.field_with(0x81, |w| w.raw(&[7; 200]));
         let len = writer.len();
         assert_eq!(len, 1 + 2 + 200);
         let (tag, value) = Fields::new(&bytes[..len]).next().unwrap().unwrap();
@@ -291,18 +284,19 @@ mod tests {
 
     #[test]
     fn counting_gives_the_length_that_writing_takes() {
-        fn fields(out: &mut Writer<'_>, size: usize) -> Result<(), NoRoom> {
-            out.field(0x81, &[1; 130][..size])?;
+        fn fields(out: &mut Writer<'_>, size: usize) {
+            out.field(0x81, &[1; 130][..size]);
             out.field_with(0x02, |out| {
-                out.varint(size as u64)?;
-                out.counted(&[2; 130][..size])
-            })
+                out.varint(size as u64);
+                out.counted(&[2; 130][..size]);
+            });
         }
         for size in [0, 1, 126, 127, 128, 130] {
             let (mut bytes, mut counting) = ([0; 300], Writer::counting());
             let mut writer = Writer::new(&mut bytes);
-            fields(&mut writer, size).unwrap();
-            fields(&mut counting, size).unwrap();
+            fields(&mut writer, size);
+            fields(&mut counting, size);
+            assert!(writer.fits() && !counting.fits());
             assert_eq!(counting.len(), writer.len());
         }
     }
