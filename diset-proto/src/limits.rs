@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use crate::time::millis;
+use crate::time::Millis;
 
 /// Most messages a service may define (PROTOCOL S-2). A message number is one byte on the wire.
 pub const MAX_MESSAGES: usize = 128;
@@ -66,8 +66,8 @@ pub struct Limits {
     pub(crate) max_frame: u32,
     pub(crate) credit_bytes: u32,
     pub(crate) credit_messages: u32,
-    pub(crate) max_silence: Duration,
-    pub(crate) handshake: Duration,
+    pub(crate) max_silence: Millis,
+    pub(crate) handshake: Millis,
     pub(crate) records: Option<u32>,
 }
 
@@ -81,8 +81,8 @@ impl Limits {
         max_frame: 64 * 1024,
         credit_bytes: 512 * 1024,
         credit_messages: 16384,
-        max_silence: Duration::from_secs(60),
-        handshake: Duration::from_secs(10),
+        max_silence: Millis::of(Duration::from_secs(60)),
+        handshake: Millis::of(Duration::from_secs(10)),
         records: None,
     };
 
@@ -92,8 +92,8 @@ impl Limits {
         max_frame: MIN_FRAME,
         credit_bytes: 1024,
         credit_messages: 16,
-        max_silence: Duration::from_secs(60),
-        handshake: Duration::from_secs(30),
+        max_silence: Millis::of(Duration::from_secs(60)),
+        handshake: Millis::of(Duration::from_secs(30)),
         records: None,
     };
 
@@ -114,18 +114,18 @@ impl Limits {
     }
 
     /// How long the connection may be silent; it counts as dead after one and a half
-    /// times the shorter span of the two sides.
+    /// times the shorter span of the two sides. In whole milliseconds.
     #[must_use]
     pub const fn with_max_silence(mut self, span: Duration) -> Self {
-        self.max_silence = span;
+        self.max_silence = Millis::of(span);
         self
     }
 
     /// How long the handshake may take as a whole; on a service also how long the
-    /// admission may take.
+    /// admission may take. In whole milliseconds, at most 49 days.
     #[must_use]
     pub const fn with_handshake(mut self, span: Duration) -> Self {
-        self.handshake = span;
+        self.handshake = Millis::of(span);
         self
     }
 
@@ -156,12 +156,12 @@ impl Limits {
 
     /// The longest silence this side states.
     pub const fn max_silence(&self) -> Duration {
-        self.max_silence
+        self.max_silence.duration()
     }
 
     /// How long the handshake may take.
     pub const fn handshake(&self) -> Duration {
-        self.handshake
+        self.handshake.duration()
     }
 
     /// Whether these limits can work together.
@@ -179,12 +179,16 @@ impl Limits {
         if self.credit_messages == 0 || self.credit_messages > MAX_CREDIT {
             return Err(BadLimits::CreditMessages);
         }
-        let silence = millis(self.max_silence);
-        if silence < millis(MIN_SILENCE) || silence > millis(MAX_SILENCE) {
+        if !is_silence(self.max_silence) {
             return Err(BadLimits::Silence);
         }
         Ok(())
     }
+}
+
+/// Whether a peer may state it (PROTOCOL K-1).
+pub(crate) const fn is_silence(span: Millis) -> bool {
+    Millis::of(MIN_SILENCE).0 <= span.0 && span.0 <= Millis::of(MAX_SILENCE).0
 }
 
 /// Which of the [`Limits`] cannot be.

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use crate::error::Cause;
-use crate::status::{Code, RetryAfter};
-use crate::time::{Instant, millis};
+use crate::status::Code;
+use crate::time::{Instant, Millis};
 
 /// How a client waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,43 +50,23 @@ pub enum Retry {
     Never,
 }
 
-/// A policy in whole milliseconds: a quarter of the memory, which counts on a chip.
+/// A policy as it is kept.
 #[derive(Debug, Clone, Copy)]
 struct Waits {
-    base: u32,
-    max: u32,
-    useful: u32,
-    max_asked: u32,
+    base: Millis,
+    max: Millis,
+    useful: Millis,
+    max_asked: Millis,
 }
 
 impl Waits {
     const fn of(policy: ReconnectPolicy) -> Self {
         Self {
-            base: short(policy.base),
-            max: short(policy.max),
-            useful: short(policy.useful),
-            max_asked: short(policy.max_asked),
+            base: Millis::of(policy.base),
+            max: Millis::of(policy.max),
+            useful: Millis::of(policy.useful),
+            max_asked: Millis::of(policy.max_asked),
         }
-    }
-
-    const fn policy(self) -> ReconnectPolicy {
-        ReconnectPolicy {
-            base: Duration::from_millis(self.base as u64),
-            max: Duration::from_millis(self.max as u64),
-            useful: Duration::from_millis(self.useful as u64),
-            max_asked: Duration::from_millis(self.max_asked as u64),
-        }
-    }
-}
-
-/// Milliseconds, up to 49 days.
-#[expect(clippy::cast_possible_truncation, reason = "what does not fit is cut before")]
-const fn short(span: Duration) -> u32 {
-    let millis = span.as_millis();
-    if millis > u32::MAX as u128 {
-        u32::MAX
-    } else {
-        millis as u32
     }
 }
 
@@ -97,7 +77,7 @@ pub struct Reconnect {
     random: u64,
     attempts: u32,
     /// The least wait, raised each time a newer connection displaces this one.
-    floor: Duration,
+    floor: Millis,
     opened: Option<Instant>,
 }
 
@@ -109,7 +89,7 @@ impl Reconnect {
             waits: Waits::of(policy),
             random: seed,
             attempts: 0,
-            floor: Duration::ZERO,
+            floor: Millis::ZERO,
             opened: None,
         }
     }
@@ -129,29 +109,32 @@ impl Reconnect {
         if cause.is_permanent() {
             return Retry::Never;
         }
-        let policy = self.waits.policy();
-        let useful = self
-            .opened
-            .take()
-            .is_some_and(|opened| now.since(opened) >= policy.useful);
-        let displaced = cause.code() == Some(Code::Displaced);
-        if displaced {
+        let waits = self.waits;
+        let opened = self.opened.take();
+        if cause.code() == Some(Code::Displaced) {
             // PROTOCOL R-5
-            self.floor = (self.floor * 2).max(policy.base).min(policy.max);
-        } else if useful {
+            let floor = Millis(self.floor.0.saturating_mul(2));
+            self.floor = floor.max(waits.base).min(waits.max);
+        } else if opened.is_some_and(|opened| now.is_past(opened, waits.useful)) {
             self.attempts = 0;
-            self.floor = Duration::ZERO;
+            self.floor = Millis::ZERO;
         }
-        let wait = match cause.retry() {
-            Some(asked) => self.floor.saturating_add(self.asked(asked)).min(policy.max_asked),
+        let (span, most) = match cause.retry() {
+            // PROTOCOL R-3: what a service asks for is drawn from and clamped.
+            Some(asked) => (Millis(asked.spread_ms), waits.max_asked),
             None => {
-                let factor = 1u32.checked_shl(self.attempts.min(31)).unwrap_or(u32::MAX);
-                let span = policy.base.saturating_mul(factor).min(policy.max);
-                self.floor.saturating_add(self.draw(span))
+                let factor = 1u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
+                let span = Millis(waits.base.0.saturating_mul(factor));
+                (span.min(waits.max), Millis(u32::MAX))
             }
         };
+        let least = cause
+            .retry()
+            .map_or(0, |asked| asked.min_ms)
+            .saturating_add(self.floor.0);
+        let wait = Millis(least.saturating_add(self.draw(span)));
         self.attempts = self.attempts.saturating_add(1);
-        Retry::At(now.after(wait))
+        Retry::At(now.plus(wait.min(most)))
     }
 
     /// This side has ended the connection to go on with a new one at once, as before its channel is worn out: no
@@ -161,32 +144,24 @@ impl Reconnect {
         Retry::At(now)
     }
 
-    /// PROTOCOL R-3: what a service asks for is drawn from and clamped.
-    fn asked(&mut self, asked: RetryAfter) -> Duration {
-        let drawn = self.draw(asked.spread());
-        asked
-            .min()
-            .saturating_add(drawn)
-            .min(Duration::from_millis(self.waits.max_asked.into()))
-    }
-
     /// Full jitter (PROTOCOL R-1): anything from nothing to `span`, in milliseconds.
-    fn draw(&mut self, span: Duration) -> Duration {
+    fn draw(&mut self, span: Millis) -> u32 {
         // SplitMix64: one addition and a mix, any seed will do.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        let scaled = (u128::from(mixed) * u128::from(millis(span).saturating_add(1))) >> 64;
-        Duration::from_millis(u64::try_from(scaled).unwrap_or(u64::MAX))
+        // The upper half of it is as good as all.
+        let scaled = ((mixed >> 32) * (u64::from(span.0) + 1)) >> 32;
+        u32::try_from(scaled).unwrap_or(span.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Notice;
+    use crate::status::{Notice, RetryAfter};
 
     const NOW: Instant = Instant::from_millis(1_000_000);
 

@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::limits::MAX_TEXT;
+use crate::time::Millis;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
@@ -137,13 +138,33 @@ pub struct Text(heapless::String<MAX_TEXT>);
 impl Text {
     /// As much of `text` as fits.
     pub fn new(text: &str) -> Self {
-        let mut kept = heapless::String::new();
-        for character in text.chars() {
-            if kept.push(character).is_err() {
+        let mut kept = Self::default();
+        kept.push(text);
+        kept
+    }
+
+    /// Appends as much of `text` as fits.
+    pub(crate) fn push(&mut self, text: &str) {
+        let room = MAX_TEXT.saturating_sub(self.0.len());
+        let fitting = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
+        // It fits.
+        let _ = self.0.push_str(fitting);
+    }
+
+    /// Appends a number. By hand: `core::fmt` is large on a chip.
+    pub(crate) fn push_number(&mut self, number: u32) {
+        let (mut digits, mut rest) = ([0u8; 10], number);
+        let mut first = digits.len();
+        for (at, digit) in digits.iter_mut().enumerate().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            first = at;
+            if rest == 0 {
                 break;
             }
         }
-        Self(kept)
+        let shown = digits.get(first..).and_then(|digits| core::str::from_utf8(digits).ok());
+        self.push(shown.unwrap_or_default());
     }
 
     /// The text as it came; `Display` escapes what could steer a terminal.
@@ -194,11 +215,7 @@ impl fmt::Debug for Text {
 /// Formats into a [`Text`], cutting what does not fit.
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            if self.0.push(character).is_err() {
-                break;
-            }
-        }
+        self.push(text);
         Ok(())
     }
 }
@@ -215,10 +232,9 @@ pub struct RetryAfter {
 impl RetryAfter {
     /// Not before `min`, then within `spread`; both in whole milliseconds, at most 49 days.
     pub fn new(min: Duration, spread: Duration) -> Self {
-        let clamp = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
         Self {
-            min_ms: clamp(min),
-            spread_ms: clamp(spread),
+            min_ms: Millis::of(min).0,
+            spread_ms: Millis::of(spread).0,
         }
     }
 
@@ -265,13 +281,6 @@ impl Notice {
     #[must_use]
     pub const fn with_retry(mut self, retry: RetryAfter) -> Self {
         self.retry = Some(retry);
-        self
-    }
-
-    /// About the message with this number on the wire.
-    #[must_use]
-    pub(crate) const fn about(mut self, message: u8) -> Self {
-        self.message = Some(message);
         self
     }
 
@@ -370,7 +379,8 @@ mod tests {
 
     #[test]
     fn a_notice_reads_well() {
-        let notice = Notice::new(Code::Invalid).about(3).with_text("2 bytes left over");
+        let mut notice = Notice::new(Code::Invalid).with_text("2 bytes left over");
+        notice.message = Some(3);
         assert_eq!(
             notice.to_string(),
             "the message does not fit its definition (33), message number 3: 2 bytes left over"

@@ -40,6 +40,43 @@ impl Instant {
     }
 }
 
+impl Instant {
+    /// The point `span` later.
+    pub(crate) const fn plus(self, span: Millis) -> Self {
+        Self(self.0.saturating_add(span.0 as u64))
+    }
+
+    /// Whether at least this span has gone by since `earlier`.
+    pub(crate) const fn is_past(self, earlier: Self, span: Millis) -> bool {
+        self.0.saturating_sub(earlier.0) >= span.0 as u64
+    }
+}
+
+/// A span as the engine keeps it: whole milliseconds, up to 49 days. A `Duration` takes four times the memory, and
+/// divisions of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) struct Millis(pub(crate) u32);
+
+impl Millis {
+    pub(crate) const ZERO: Self = Self(0);
+
+    /// Rounded down; the longest when it does not fit.
+    #[expect(clippy::cast_possible_truncation, reason = "what does not fit is cut before")]
+    pub(crate) const fn of(span: Duration) -> Self {
+        let millis = millis(span);
+        if millis > u32::MAX as u64 {
+            Self(u32::MAX)
+        } else {
+            Self(millis as u32)
+        }
+    }
+
+    pub(crate) const fn duration(self) -> Duration {
+        Duration::from_millis(self.0 as u64)
+    }
+}
+
 /// Whole milliseconds of a span, saturating at `u64::MAX`.
 pub(crate) const fn millis(span: Duration) -> u64 {
     span.as_secs()

@@ -4,7 +4,8 @@
 #[cfg(feature = "alloc")]
 use alloc::{boxed::Box, sync::Arc};
 
-use super::core::{Core, bad_packet};
+use super::core::Core;
+use super::fault::{Fault, bad_packet};
 #[cfg(feature = "alloc")]
 use super::{AdoptConfig, Role, learner::Learner, state::Phase};
 #[cfg(feature = "alloc")]
@@ -20,7 +21,6 @@ use crate::schema::{
     Catalog,
     learned::{LearnedCatalog, LearnedMessage},
 };
-use crate::status::Notice;
 #[cfg(feature = "alloc")]
 use crate::time::Instant;
 use crate::wire::frame::Kind;
@@ -52,7 +52,7 @@ impl Core {
 
     /// Client: a part of the catalog came.
     #[cfg_attr(not(feature = "alloc"), expect(unused_variables, reason = "nobody adopts"))]
-    pub(super) fn learn(&mut self, body: &[u8]) -> Result<(), Notice> {
+    pub(super) fn learn(&mut self, body: &[u8]) -> Result<(), Fault<'static>> {
         match &mut self.adopted {
             #[cfg(feature = "alloc")]
             Adopted::Learning(learner) => learner.add(body),
@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// Client: the service has accepted, and told its catalog to one that adopts it.
-    pub(super) fn adopt(&mut self, digest: Option<Digest>) -> Result<(), Notice> {
+    pub(super) fn adopt(&mut self, digest: Option<Digest>) -> Result<(), Fault<'static>> {
         match (core::mem::replace(&mut self.adopted, Adopted::No), digest) {
             (Adopted::No, None) => Ok(()),
             #[cfg(feature = "alloc")]

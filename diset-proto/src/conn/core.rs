@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use super::Role;
 use super::adopt::Adopted;
 use super::event::Event;
+use super::fault::{Fault, bad_packet};
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
@@ -21,14 +22,12 @@ use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
-use crate::status::{Code, Notice, RetryAfter, Text};
-use crate::time::Instant;
+use crate::status::{Code, Notice, RetryAfter};
+use crate::time::{Instant, Millis};
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
 use crate::wire::packet::{Grant, PeerLimits};
-use crate::wire::preamble::MAJOR;
 #[cfg(feature = "alloc")]
 use crate::wire::session::Resume;
-use crate::wire::tlv::BadPacket;
 
 /// When a client comes back whose admission took too long.
 const ADMISSION_RETRY: RetryAfter = RetryAfter {
@@ -93,7 +92,7 @@ impl Core {
             trid: Trid::new(0),
             flow: Flow::new(&limits),
             liveness: None,
-            deadline: Some(now.after(limits.handshake())),
+            deadline: Some(now.plus(limits.handshake)),
             pending: Pending::new(role),
             unsettled: None,
             #[cfg(feature = "alloc")]
@@ -117,7 +116,7 @@ impl Core {
                 self.confirm_handshake(kind, slot);
                 match step(self.phase, Input::Frame(kind)) {
                     Step::Take | Step::To(_) => self.take(now, kind, raw, slot),
-                    Step::Fault(code) => Err(Notice::new(code).with_text(kind.name())),
+                    Step::Fault(code) => Err(Fault::text(code, kind.name())),
                     Step::Skip | Step::Misuse => Ok(None),
                 }
             }
@@ -126,7 +125,7 @@ impl Core {
         match taken {
             Ok(Some(event)) => return Some(event),
             Ok(None) => {}
-            Err(notice) => self.end(Cause::OurError(notice)),
+            Err(fault) => self.fault(fault),
         }
         self.announce()
     }
@@ -138,7 +137,7 @@ impl Core {
         kind: Kind,
         raw: RawFrame<'f>,
         slot: &mut S,
-    ) -> Result<Option<Event<'f>>, Notice> {
+    ) -> Result<Option<Event<'f>>, Fault<'static>> {
         match kind {
             Kind::Message => self.take_plain(&raw, slot),
             Kind::Acked => self.take_acked(&raw, slot),
@@ -150,7 +149,7 @@ impl Core {
                 if self.flow.granted(grant, &self.theirs) {
                     Ok(None)
                 } else {
-                    Err(Notice::new(Code::PacketMalformed).with_text("more credit than is under way"))
+                    Err(Fault::text(Code::PacketMalformed, "more credit than is under way"))
                 }
             }
             Kind::KeepAlive => {
@@ -161,7 +160,8 @@ impl Core {
             Kind::GoAway => {
                 let (notice, deadline) = Notice::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
                 self.enter(Phase::Draining);
-                self.end_by(now.after(deadline.unwrap_or(LINGER).min(MAX_DRAIN)));
+                let deadline = deadline.unwrap_or(Millis::of(LINGER));
+                self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
                 self.pending.drain(notice.clone());
                 self.confirm();
                 // What was queued since the last transmission still leaves (PROTOCOL G-2).
@@ -190,28 +190,17 @@ impl Core {
         }
     }
 
-    fn handle_malformed(&mut self, malformed: Malformed) -> Result<Option<Event<'static>>, Notice> {
+    fn handle_malformed(&mut self, malformed: Malformed) -> Result<Option<Event<'static>>, Fault<'static>> {
         let Step::Fault(_) = step(self.phase, Input::Malformed) else {
             return Ok(None);
         };
-        let notice = match malformed {
-            Malformed::NotDiset => Notice::new(Code::NotDiset),
-            Malformed::Version(theirs) => {
-                let mut text = Text::default();
-                let _ =
-                    core::fmt::Write::write_fmt(&mut text, format_args!("they speak {theirs}, this side {}", MAJOR));
-                Notice {
-                    text,
-                    ..Notice::new(Code::Version)
-                }
-            }
-            Malformed::TooLong => Notice::new(Code::FrameTooLong),
-            Malformed::Header => Notice::new(Code::FrameMalformed),
-            Malformed::NoRoom => {
-                Notice::new(Code::Internal).with_text("the input storage is smaller than the frame limit")
-            }
-        };
-        Err(notice)
+        Err(match malformed {
+            Malformed::NotDiset => Fault::new(Code::NotDiset),
+            Malformed::Version(theirs) => Fault::version(theirs),
+            Malformed::TooLong => Fault::new(Code::FrameTooLong),
+            Malformed::Header => Fault::new(Code::FrameMalformed),
+            Malformed::NoRoom => Fault::text(Code::Internal, "the input storage is smaller than the frame limit"),
+        })
     }
 
     /// What was sent and has not been granted again.
@@ -246,7 +235,7 @@ impl Core {
             self.end(self.went_away());
         }
         if self.phase == Phase::Closing && self.deadline.is_none() {
-            self.deadline = Some(now.after(LINGER));
+            self.deadline = Some(now.plus(Millis::of(LINGER)));
         }
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.deadline_passed();
@@ -271,7 +260,10 @@ impl Core {
         if self.owes_ack(slot)
             && let Some(session) = slot.session_mut()
         {
-            let at = *session.link.ack_at.get_or_insert_with(|| now.after(ACK_DELAY));
+            let at = *session
+                .link
+                .ack_at
+                .get_or_insert_with(|| now.plus(Millis::of(ACK_DELAY)));
             session.link.ack |= now >= at;
         }
     }
@@ -325,6 +317,11 @@ impl Core {
         self.pending
             .going()
             .map_or(Cause::Lost, |notice| Cause::WentAway(notice.clone()))
+    }
+
+    /// The peer, or a handler, is at fault: tells it, and ends the connection.
+    pub(super) fn fault(&mut self, fault: Fault<'_>) {
+        self.end(Cause::OurError(fault.notice()));
     }
 
     /// Ends the connection for this reason, unless it is over already. The next
@@ -412,18 +409,5 @@ impl Core {
             .filter(|_| !self.phase.is_over())
             .map(Liveness::wake);
         [self.deadline, silence, ack_at.flatten()].into_iter().flatten().min()
-    }
-}
-
-pub(super) fn bad_packet(kind: Kind, bad: BadPacket) -> Notice {
-    let (code, field) = match bad {
-        BadPacket::Field(tag) => (Code::PacketMalformed, tag),
-        BadPacket::Critical(tag) => (Code::UnknownField, tag),
-    };
-    let mut text = Text::default();
-    let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{}, field {field}", kind.name()));
-    Notice {
-        text,
-        ..Notice::new(code)
     }
 }

@@ -5,8 +5,9 @@
 use alloc::boxed::Box;
 
 use super::Role;
-use super::core::{Core, bad_packet};
+use super::core::Core;
 use super::event::Event;
+use super::fault::{Fault, bad_packet};
 use super::incoming::untaken;
 use super::liveness::Liveness;
 use super::slot::SessionSlot;
@@ -192,7 +193,7 @@ pub(super) fn propose<B: Storage>(
 
 impl Core {
     /// Service: a proposal came (PROTOCOL H-3 to H-6).
-    pub(super) fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Notice> {
+    pub(super) fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Fault<'static>> {
         let proposal = Proposal::read(body).map_err(|bad| bad_packet(Kind::Proposal, bad))?;
         self.theirs = proposal.limits;
         self.pending.remember_digest(proposal.digest);
@@ -200,7 +201,7 @@ impl Core {
         {
             self.request = proposal.resume().map(Box::new);
         }
-        self.deadline = Some(now.after(self.limits.handshake()));
+        self.deadline = Some(now.plus(self.limits.handshake));
         self.enter(Phase::Admitting);
         if proposal.service.as_str() != self.catalog.service().as_str() {
             let notice = Notice::new(Code::UnknownService).with_text(proposal.service.as_str());
@@ -234,7 +235,7 @@ impl Core {
         self.agreement.forbid(admission.forbidden);
         if asks {
             self.pending.ask();
-            self.deadline = Some(now.after(self.limits.handshake()));
+            self.deadline = Some(now.plus(self.limits.handshake));
             self.enter(Phase::Asking);
             return Ok(None);
         }
@@ -242,7 +243,7 @@ impl Core {
     }
 
     /// Service: a part of the definitions came (PROTOCOL H-8).
-    pub(super) fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Notice> {
+    pub(super) fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Fault<'static>> {
         let malformed = |bad| bad_packet(Kind::Definitions, bad);
         let mut part = Definitions::read(body).map_err(malformed)?;
         if part.first == 0 && self.agreement.filled() == 0 {
@@ -278,7 +279,7 @@ impl Core {
         now: Instant,
         body: &[u8],
         slot: &mut S,
-    ) -> Result<Option<Event<'static>>, Notice> {
+    ) -> Result<Option<Event<'static>>, Fault<'static>> {
         let malformed = |bad| bad_packet(Kind::Acceptance, bad);
         let acceptance = Acceptance::read(body).map_err(malformed)?;
         self.adopt(acceptance.digest)?;
@@ -287,7 +288,7 @@ impl Core {
                 .answered(acceptance.session.as_ref(), acceptance.token, acceptance.trid)
                 .map_err(|objection| match objection {
                     Objection::Contradiction => {
-                        Notice::new(Code::StateConflict).with_text("the claim of the service does not fit")
+                        Fault::text(Code::StateConflict, "the claim of the service does not fit")
                     }
                     Objection::Untaken => untaken(),
                 })?;
@@ -307,7 +308,7 @@ impl Core {
         self.flow.start(&self.theirs);
         self.liveness = Some(Liveness::start(
             now,
-            self.limits.max_silence(),
+            self.limits.max_silence,
             self.theirs.max_silence,
             client,
         ));

@@ -2,16 +2,16 @@
 //! the acked ones (PROTOCOL, parts M and Q).
 
 use super::Role;
-use super::core::{Core, bad_packet};
+use super::core::Core;
 use super::event::Event;
+use super::fault::{Fault, bad_packet};
 use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
 use crate::definition::{Direction, Key, Verdict};
-use crate::error::Cause;
 use crate::message::{DecodeError, Held, MessageRef, Payload, Tag};
 use crate::schema::walk::Invalid;
 use crate::session::{Arrival, Objection, Outcome};
-use crate::status::{Code, Notice, Text};
+use crate::status::Code;
 use crate::store::{Stored, Unsure};
 use crate::wire::frame::{Frame, Kind, RawFrame};
 use crate::wire::session::{Ack, Next};
@@ -22,7 +22,7 @@ impl Core {
         &mut self,
         raw: &RawFrame<'f>,
         slot: &mut S,
-    ) -> Result<Option<Event<'f>>, Notice> {
+    ) -> Result<Option<Event<'f>>, Fault<'static>> {
         let message = self.message(raw).ok_or_else(|| self.objection(raw))?;
         self.unsettled = Some(message.wire);
         if let Some(session) = slot.session_mut() {
@@ -36,14 +36,14 @@ impl Core {
         &mut self,
         raw: &RawFrame<'f>,
         slot: &mut S,
-    ) -> Result<Option<Event<'f>>, Notice> {
+    ) -> Result<Option<Event<'f>>, Fault<'static>> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let Some(message) = self.message(raw) else {
-            let notice = self.objection(raw);
-            if notice.code() != Code::CreditExceeded {
-                session.refuse_arrival(stored(Key::from_bytes([0; 16]), &[]), notice.code());
+            let fault = self.objection(raw);
+            if fault.code() != Code::CreditExceeded {
+                session.refuse_arrival(stored(Key::from_bytes([0; 16]), &[]), fault.code());
             }
-            return Err(notice);
+            return Err(fault);
         };
         match session.arrive(stored(message.def.key(), message.payload.0)) {
             Arrival::New { number, repeated } => {
@@ -60,7 +60,7 @@ impl Core {
                 self.give_credit_back(&message.held());
                 Ok(None)
             }
-            Arrival::NoRoom => Err(Notice::new(Code::Busy).with_text("the inbox takes no more")),
+            Arrival::NoRoom => Err(Fault::text(Code::Busy, "the inbox takes no more")),
         }
     }
 
@@ -69,23 +69,23 @@ impl Core {
         &mut self,
         body: &[u8],
         slot: &mut S,
-    ) -> Result<Option<Event<'static>>, Notice> {
+    ) -> Result<Option<Event<'static>>, Fault<'static>> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let ack = Ack::read(body).map_err(|bad| bad_packet(Kind::Ack, bad))?;
         session.acked(&ack).map_err(|objection| match objection {
-            Objection::Contradiction => Notice::new(Code::PacketMalformed).with_text("ack of what was not sent"),
+            Objection::Contradiction => Fault::text(Code::PacketMalformed, "ack of what was not sent"),
             Objection::Untaken => untaken(),
         })?;
         Ok(Some(Event::Acknowledged))
     }
 
     /// What is to be known of the next acked message.
-    pub(super) fn take_next<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Result<(), Notice> {
+    pub(super) fn take_next<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Result<(), Fault<'static>> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let next = Next::read(body).map_err(|bad| bad_packet(Kind::Next, bad))?;
         session
             .skip(next)
-            .map_err(|_| Notice::new(Code::PacketMalformed).with_text("more is skipped than there are numbers"))
+            .map_err(|_| Fault::text(Code::PacketMalformed, "more is skipped than there are numbers"))
     }
 
     /// See [`Connection::take_message`](super::Connection::take_message).
@@ -113,8 +113,8 @@ impl Core {
                     head: Kind::KeepAliveAnswer.head(),
                     body: &[],
                 }))),
-                Err(notice) => {
-                    self.end(Cause::OurError(notice));
+                Err(fault) => {
+                    self.fault(fault);
                     Err(frame)
                 }
             },
@@ -165,20 +165,20 @@ impl Core {
     }
 
     /// What is wrong with a message frame.
-    fn objection(&self, raw: &RawFrame<'_>) -> Notice {
+    fn objection(&self, raw: &RawFrame<'_>) -> Fault<'static> {
         let Some(&wire) = raw.body.first() else {
-            return Notice::new(Code::PacketMalformed).with_text("a message without a number");
+            return Fault::text(Code::PacketMalformed, "a message without a number");
         };
         if !self.flow.may_receive(raw.cost()) {
-            return Notice::new(Code::CreditExceeded).about(wire);
+            return Fault::new(Code::CreditExceeded).about(wire);
         }
         let known = self
             .agreement
             .own(wire)
             .and_then(|number| self.def(number).ok_or(Verdict::Unknown));
         match known {
-            Ok((def, _)) => Notice::new(Code::WrongDirection).about(wire).with_text(def.name()),
-            Err(verdict) => Notice::new(code_of(verdict)).about(wire),
+            Ok((def, _)) => Fault::text(Code::WrongDirection, def.name()).about(wire),
+            Err(verdict) => Fault::new(code_of(verdict)).about(wire),
         }
     }
 
@@ -186,7 +186,7 @@ impl Core {
     pub(super) fn check_settled<S: SessionSlot>(&mut self, slot: &mut S) {
         if let Some(wire) = self.unsettled.take() {
             let acked = slot.session().map_or(0, |session| session.link.lent);
-            self.fail(Tag { wire, acked }, Notice::new(Code::NoHandler), slot);
+            self.fail(Tag { wire, acked }, Fault::new(Code::NoHandler), slot);
         }
     }
 
@@ -216,21 +216,15 @@ impl Core {
 
     /// A message does not fit its definition.
     pub(super) fn invalid<S: SessionSlot>(&mut self, tag: Tag, invalid: Invalid, slot: &mut S) {
-        let mut text = Text::default();
-        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{invalid}"));
-        let notice = Notice {
-            text,
-            ..Notice::new(Code::Invalid)
-        };
-        self.fail(tag, notice, slot);
+        self.fail(tag, Fault::invalid(invalid), slot);
     }
 
     /// A message is not handled, and never will be: that is its outcome (PROTOCOL Q-5), and the end.
-    pub(super) fn fail<S: SessionSlot>(&mut self, tag: Tag, notice: Notice, slot: &mut S) {
+    pub(super) fn fail<S: SessionSlot>(&mut self, tag: Tag, fault: Fault<'_>, slot: &mut S) {
         if let Some(session) = slot.session_mut() {
-            session.settle(tag.acked, Outcome::Failed(notice.code()));
+            session.settle(tag.acked, Outcome::Failed(fault.code()));
         }
-        self.end(Cause::OurError(notice.about(tag.wire)));
+        self.fault(fault.about(tag.wire));
     }
 
     /// A message was dealt with.
@@ -265,13 +259,13 @@ const fn stored(key: Key, payload: &[u8]) -> Stored<'_> {
 }
 
 /// This side's user is in arrears: the outcomes will be told again.
-pub(super) fn untaken() -> Notice {
-    Notice::new(Code::Busy).with_text("there are outcomes that nobody takes")
+pub(super) fn untaken() -> Fault<'static> {
+    Fault::text(Code::Busy, "there are outcomes that nobody takes")
 }
 
 /// PROTOCOL N-1.
-fn no_session() -> Notice {
-    Notice::new(Code::Unexpected).with_text("there is no session")
+pub(super) fn no_session() -> Fault<'static> {
+    Fault::text(Code::Unexpected, "there is no session")
 }
 
 /// What a receiver says about a message it does not share.

@@ -3,12 +3,12 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::core::bad_packet;
+use super::fault::{Fault, bad_packet};
 use crate::definition::Digest;
 use crate::id::ServiceName;
 use crate::limits::MAX_CATALOG;
 use crate::schema::learned::LearnedCatalog;
-use crate::status::{Code, Notice, Text};
+use crate::status::{Code, Text};
 use crate::wire::frame::Kind;
 use crate::wire::tlv::BadPacket;
 
@@ -34,7 +34,7 @@ impl Learner {
     }
 
     /// The next part.
-    pub(super) fn add(&mut self, part: &[u8]) -> Result<(), Notice> {
+    pub(super) fn add(&mut self, part: &[u8]) -> Result<(), Fault<'static>> {
         if part.is_empty() || self.descriptions.len() + part.len() > MAX_CATALOG {
             return Err(bad_packet(Kind::Catalog, BadPacket::Field(0)));
         }
@@ -43,7 +43,7 @@ impl Learner {
     }
 
     /// All has come that the service has.
-    pub(super) fn finish(self, digest: Digest) -> Result<LearnedCatalog, Notice> {
+    pub(super) fn finish(self, digest: Digest) -> Result<LearnedCatalog, Fault<'static>> {
         let service = ServiceName::parse(&self.service).ok_or_else(|| bad_catalog("no name"))?;
         let catalog = LearnedCatalog::decode(service, &self.descriptions).map_err(bad_catalog)?;
         if catalog.digest() == digest {
@@ -54,11 +54,8 @@ impl Learner {
     }
 }
 
-fn bad_catalog(why: impl core::fmt::Display) -> Notice {
+fn bad_catalog(why: impl core::fmt::Display) -> Fault<'static> {
     let mut text = Text::default();
     let _ = core::fmt::Write::write_fmt(&mut text, format_args!("catalog: {why}"));
-    Notice {
-        text,
-        ..Notice::new(Code::PacketMalformed)
-    }
+    Fault::whole(Code::PacketMalformed, text)
 }

@@ -1,9 +1,7 @@
 //! Is the peer still there? Any received byte proves life, written ones never do
 //! (PROTOCOL, part K).
 
-use core::time::Duration;
-
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 
 /// What the time demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +19,7 @@ pub(crate) enum Due {
 #[cfg_attr(feature = "sim", derive(Clone, Hash))]
 pub(crate) struct Liveness {
     /// The agreed longest silence.
-    silence: Duration,
+    silence: Millis,
     last_received: Instant,
     /// When to look next whether a keep-alive is needed.
     next_look: Instant,
@@ -33,7 +31,7 @@ pub(crate) struct Liveness {
 
 impl Liveness {
     /// Begins to watch: the shorter of the two stated silences counts (PROTOCOL K-1).
-    pub(crate) fn start(now: Instant, ours: Duration, theirs: Duration, client: bool) -> Self {
+    pub(crate) fn start(now: Instant, ours: Millis, theirs: Millis, client: bool) -> Self {
         let silence = ours.min(theirs);
         let mut watch = Self {
             silence,
@@ -42,7 +40,7 @@ impl Liveness {
             sent: true,
             client,
         };
-        watch.next_look = now.after(watch.look_interval());
+        watch.next_look = now.plus(watch.look_interval());
         watch
     }
 
@@ -54,12 +52,16 @@ impl Liveness {
         self.sent = true;
     }
 
-    fn look_interval(&self) -> Duration {
-        if self.client { self.silence / 2 } else { self.silence }
+    fn look_interval(&self) -> Millis {
+        if self.client {
+            Millis(self.silence.0 / 2)
+        } else {
+            self.silence
+        }
     }
 
     fn death(&self) -> Instant {
-        self.last_received.after(self.silence + self.silence / 2)
+        self.last_received.plus(self.silence).plus(Millis(self.silence.0 / 2))
     }
 
     /// When to call [`Liveness::due`] next.
@@ -76,16 +78,18 @@ impl Liveness {
             return Due::Nothing;
         }
         let interval = self.look_interval();
-        let heard = now.since(self.last_received) < interval;
+        let heard = !now.is_past(self.last_received, interval);
         let quiet = self.client && !self.sent;
         self.sent = false;
-        self.next_look = now.after(interval);
+        self.next_look = now.plus(interval);
         if heard && !quiet { Due::Nothing } else { Due::KeepAlive }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -93,8 +97,8 @@ mod tests {
     #[test]
     fn a_client_asks_before_the_service_does_and_silence_kills() {
         let start = Instant::ZERO;
-        let mut client = Liveness::start(start, 10 * SECOND, 60 * SECOND, true);
-        let mut service = Liveness::start(start, 60 * SECOND, 10 * SECOND, false);
+        let mut client = Liveness::start(start, Millis(10_000), Millis(60_000), true);
+        let mut service = Liveness::start(start, Millis(60_000), Millis(10_000), false);
         assert_eq!(client.wake(), start.after(5 * SECOND), "PROTOCOL K-2");
         assert_eq!(client.due(client.wake()), Due::KeepAlive);
         assert_eq!(service.wake(), start.after(10 * SECOND), "PROTOCOL K-3");
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_client_that_only_listens_still_speaks() {
-        let mut client = Liveness::start(Instant::ZERO, 10 * SECOND, 10 * SECOND, true);
+        let mut client = Liveness::start(Instant::ZERO, Millis(10_000), Millis(10_000), true);
         let mut asked = 0;
         for second in 1..=20 {
             let now = Instant::ZERO.after(second * SECOND);

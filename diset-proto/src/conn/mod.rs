@@ -12,6 +12,7 @@ mod adopt;
 mod copy;
 mod core;
 pub(crate) mod event;
+mod fault;
 mod flow;
 mod handshake;
 mod incoming;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use self::core::Core;
 use self::event::{Event, Progress};
+use self::fault::Fault;
 use self::recording::{note, when_recorded};
 use self::slot::{NoSession, SessionSlot};
 use self::state::{Input, Phase, Step, step};
@@ -57,7 +59,7 @@ use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{Catalog, digest};
 use crate::session::Session;
 use crate::status::{Code, Notice};
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 use crate::wire::frame::Frame;
 use crate::wire::outbox::Outbox;
 use crate::wire::storage::Storage;
@@ -324,10 +326,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// failed. Release what it holds afterwards, if at all. Acked messages that were taken before
     /// must have been released; those behind it come again, and are not to be handled now.
     pub fn fail(&mut self, tag: Tag, code: Code, text: &str) {
-        let notice = Notice::new(code).with_text(text);
-        note!(self, = recording::failed(tag, &notice));
+        note!(self, = recording::failed(tag, &Notice::new(code).with_text(text)));
         self.core.unsettled = None;
-        self.core.fail(tag, notice, &mut self.slot);
+        self.core.fail(tag, Fault::text(code, text), &mut self.slot);
     }
 
     /// A message from [`take_message`](Self::take_message) was not decoded: the peer gets the
@@ -350,16 +351,17 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// [`Misuse::WrongPhase`] unless the connection is open.
     pub fn go_away(&mut self, now: Instant, notice: Notice, deadline: Duration) -> Result<(), Misuse> {
         note!(self, at now, = recording::going(&notice, deadline));
+        let deadline = Millis::of(deadline);
         match step(self.core.phase, Input::GoAway) {
             Step::To(next) => {
                 self.core.enter(next);
-                self.core.end_by(now.after(deadline));
+                self.core.end_by(now.plus(deadline));
                 self.core.pending.say_go_away(notice, deadline);
                 self.core.confirm();
                 Ok(())
             }
             Step::Take => {
-                self.core.end_by(now.after(deadline));
+                self.core.end_by(now.plus(deadline));
                 Ok(())
             }
             _ => Err(Misuse::WrongPhase),

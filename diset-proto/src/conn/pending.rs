@@ -3,7 +3,6 @@
 //! pile up and cannot be lost (PROTOCOL L-1).
 
 use core::convert::Infallible;
-use core::time::Duration;
 
 use super::Role;
 use super::core::Core;
@@ -16,6 +15,7 @@ use crate::schema::told::Descriptions;
 use crate::session::Session;
 use crate::status::{Code, Notice};
 use crate::store::Inbox as _;
+use crate::time::Millis;
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{Outbox, PutError};
 use crate::wire::packet::{Acceptance, Definition, Definitions};
@@ -48,7 +48,7 @@ pub(super) struct Pending {
     last: Option<Kind>,
     /// The go-away that either side said.
     going: Option<Notice>,
-    going_deadline: Duration,
+    going_deadline: Millis,
     /// The digest of the proposal that waits for its admission.
     digest: Option<Digest>,
 }
@@ -70,7 +70,7 @@ impl Pending {
             go_away: false,
             last: None,
             going: None,
-            going_deadline: Duration::ZERO,
+            going_deadline: Millis::ZERO,
             digest: None,
         }
     }
@@ -143,7 +143,7 @@ impl Pending {
     }
 
     /// PROTOCOL G-1: nothing new may be sent after this call; what was sent leaves before it.
-    pub(super) fn say_go_away(&mut self, notice: Notice, deadline: Duration) {
+    pub(super) fn say_go_away(&mut self, notice: Notice, deadline: Millis) {
         self.go_away = true;
         self.going_deadline = deadline;
         self.going = Some(notice);

@@ -3,18 +3,19 @@
 
 use core::time::Duration;
 
-use super::core::{Core, bad_packet};
+use super::core::Core;
 use super::event::Event;
+use super::fault::{Fault, bad_packet};
 #[cfg(feature = "alloc")]
 use super::handshake::Admission;
 use super::handshake::{self, ClientConfig};
+use super::incoming::no_session;
 use super::recording::{note, when_recorded};
 use super::slot::{NoSession, SessionSlot, agreed};
 use super::state::{Input, Step, step};
 use super::{Connection, Role, checked_output};
 use crate::error::Misuse;
 use crate::session::{Delivered, Outcome, Resumption, Session};
-use crate::status::Notice;
 use crate::time::Instant;
 use crate::wire::frame::Kind;
 use crate::wire::outbox::Outbox;
@@ -235,10 +236,10 @@ impl Core {
         &mut self,
         body: &[u8],
         slot: &S,
-    ) -> Result<Option<Event<'static>>, Notice> {
+    ) -> Result<Option<Event<'static>>, Fault<'static>> {
         let NextKey { hash, seconds } = NextKey::read(body).map_err(|bad| bad_packet(Kind::NextKey, bad))?;
         if slot.session().and_then(Session::resumption).is_none() {
-            return Err(Notice::new(crate::status::Code::Unexpected).with_text("there is no session"));
+            return Err(no_session());
         }
         let lasts = Duration::from_secs(seconds.into());
         Ok(Some(match self.role {

@@ -39,21 +39,37 @@ pub enum Invalid {
     TooMuchWork,
 }
 
+impl Invalid {
+    /// What it says: words, a number, words.
+    pub(crate) fn parts(self) -> (&'static str, Option<u32>, &'static str) {
+        let text = match self {
+            Self::TooShort => "the message is too short",
+            Self::LeftOver(count) => {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                return ("", Some(count), " bytes left over");
+            }
+            Self::Number => "a number is over-long or does not fit",
+            Self::Bool => "a boolean is neither 0 nor 1",
+            Self::Text => "a text is not UTF-8",
+            Self::Variant(number) => return ("there is no variant ", Some(number), ""),
+            Self::NotCanonical => "not in canonical form",
+            Self::Depth => "nested too deep",
+            Self::Refused => "an attribute was refused by its type",
+            #[cfg(feature = "alloc")]
+            Self::TooMuchWork => "the message shows too many parts and names for its length",
+        };
+        (text, None, "")
+    }
+}
+
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort => f.write_str("the message is too short"),
-            Self::LeftOver(count) => write!(f, "{count} bytes left over"),
-            Self::Number => f.write_str("a number is over-long or does not fit"),
-            Self::Bool => f.write_str("a boolean is neither 0 nor 1"),
-            Self::Text => f.write_str("a text is not UTF-8"),
-            Self::Variant(number) => write!(f, "there is no variant {number}"),
-            Self::NotCanonical => f.write_str("not in canonical form"),
-            Self::Depth => f.write_str("nested too deep"),
-            Self::Refused => f.write_str("an attribute was refused by its type"),
-            #[cfg(feature = "alloc")]
-            Self::TooMuchWork => f.write_str("the message shows too many parts and names for its length"),
+        let (before, number, behind) = self.parts();
+        f.write_str(before)?;
+        if let Some(number) = number {
+            write!(f, "{number}")?;
         }
+        f.write_str(behind)
     }
 }
 

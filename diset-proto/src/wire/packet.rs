@@ -1,18 +1,14 @@
 //! Control frames with meaning: each has a type, a reader and a writer. The layouts are in
 //! PROTOCOL.md, parts H, L and E, with an example of each.
 
-use core::time::Duration;
-
 use super::args::{self, Arg, Args};
 use super::session::{Answer, Resume};
 use super::tlv::{BadPacket, Cursor, Fields, Writer, unknown};
 use crate::definition::{Digest, Direction, Key, Verdict};
 use crate::id::{Identity, ServiceName, Token, Trid};
-use crate::limits::{
-    Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGE_NAME, MAX_MESSAGES, MAX_SILENCE, MAX_TEXT, MIN_FRAME, MIN_SILENCE,
-};
+use crate::limits::{Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGE_NAME, MAX_MESSAGES, MAX_TEXT, MIN_FRAME, is_silence};
 use crate::status::{Code, Notice, RetryAfter, Text};
-use crate::time::millis;
+use crate::time::Millis;
 
 /// The limits a peer stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +17,7 @@ pub(crate) struct PeerLimits {
     pub(crate) max_frame: u32,
     pub(crate) credit_bytes: u32,
     pub(crate) credit_messages: u32,
-    pub(crate) max_silence: Duration,
+    pub(crate) max_silence: Millis,
 }
 
 impl PeerLimits {
@@ -40,13 +36,13 @@ impl PeerLimits {
             max_frame: value.u32()?,
             credit_bytes: value.u32()?,
             credit_messages: value.u32()?,
-            max_silence: Duration::from_millis(value.varint()?),
+            max_silence: Millis(value.u32()?),
         };
         value.end()?;
         let fits = (MIN_FRAME..=MAX_FRAME).contains(&limits.max_frame)
             && (limits.max_frame..=MAX_CREDIT).contains(&limits.credit_bytes)
             && (1..=MAX_CREDIT).contains(&limits.credit_messages)
-            && (MIN_SILENCE..=MAX_SILENCE).contains(&limits.max_silence);
+            && is_silence(limits.max_silence);
         if fits { Ok(limits) } else { Err(bad) }
     }
 
@@ -54,7 +50,7 @@ impl PeerLimits {
         out.varint(self.max_frame.into());
         out.varint(self.credit_bytes.into());
         out.varint(self.credit_messages.into());
-        out.varint(millis(self.max_silence));
+        out.varint(self.max_silence.0.into());
     }
 }
 
@@ -368,7 +364,7 @@ impl<'f> Definitions<'f> {
 }
 
 impl Notice {
-    pub(crate) fn read(body: &[u8]) -> Result<(Self, Option<Duration>), BadPacket> {
+    pub(crate) fn read(body: &[u8]) -> Result<(Self, Option<Millis>), BadPacket> {
         let mut code = None;
         let mut notice = Self::new(Code::Internal);
         let mut deadline = None;
@@ -399,7 +395,7 @@ impl Notice {
                     value.end()?;
                 }
                 5 => {
-                    deadline = Some(Duration::from_millis(value.u32()?.into()));
+                    deadline = Some(Millis(value.u32()?));
                     value.end()?;
                 }
                 _ => unknown(tag)?,
@@ -409,7 +405,7 @@ impl Notice {
         Ok((notice, deadline))
     }
 
-    pub(crate) fn write(&self, deadline: Option<Duration>, out: &mut Writer<'_>) {
+    pub(crate) fn write(&self, deadline: Option<Millis>, out: &mut Writer<'_>) {
         out.number(0x81, self.code.number().into());
         if !self.text().is_empty() {
             out.field(0x02, self.text().as_bytes());
@@ -424,7 +420,7 @@ impl Notice {
             out.field(0x04, &[number]);
         }
         if let Some(deadline) = deadline {
-            out.number(0x05, millis(deadline).min(u32::MAX.into()));
+            out.number(0x05, deadline.0.into());
         }
     }
 }

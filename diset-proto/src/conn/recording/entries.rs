@@ -55,7 +55,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                 service,
                 digest: *self.core.catalog.digest().as_bytes(),
                 limits: (limits.max_frame, limits.credit_bytes, limits.credit_messages),
-                spans: (millis(limits.max_silence), millis(limits.handshake)),
+                spans: (limits.max_silence.0.into(), limits.handshake.0.into()),
                 records: limits.records,
                 deadline: deadline.as_millis(),
                 output_bound: self.out.bound() as u64,

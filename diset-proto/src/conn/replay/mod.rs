@@ -22,7 +22,7 @@ use crate::schema::told::Descriptions;
 use crate::schema::{Catalog, ServiceDef};
 use crate::session::Session;
 use crate::store::Replay as _;
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 use crate::wire::storage::GrowBuf;
 
 /// Why a log was not replayed to its end.
@@ -239,8 +239,8 @@ fn begun(begin: &Begin<'_>, catalog: &'static Catalog) -> Option<Connection<Grow
         max_frame,
         credit_bytes,
         credit_messages,
-        max_silence: Duration::from_millis(begin.spans.0),
-        handshake: Duration::from_millis(begin.spans.1),
+        max_silence: Millis::of(Duration::from_millis(begin.spans.0)),
+        handshake: Millis::of(Duration::from_millis(begin.spans.1)),
         records: begin.records,
     };
     let role = match begin.role {
