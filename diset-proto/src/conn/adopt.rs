@@ -7,7 +7,7 @@ use alloc::{boxed::Box, sync::Arc};
 use super::core::Core;
 use super::fault::{Fault, bad_packet};
 #[cfg(feature = "alloc")]
-use super::{AdoptConfig, Role, learner::Learner, state::Phase};
+use super::{AdoptConfig, learner::Learner, role::Role, state::Phase};
 #[cfg(feature = "alloc")]
 use crate::definition::Verdict;
 use crate::definition::{Digest, Direction};

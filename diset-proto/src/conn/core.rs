@@ -4,13 +4,13 @@
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
-use super::Role;
 use super::adopt::Adopted;
 use super::event::Event;
 use super::fault::{Fault, bad_packet};
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
+use super::role::Role;
 use super::slot::SessionSlot;
 use super::state::{Input, Phase, Step, step};
 use crate::definition::{Direction, Verdict};
@@ -74,7 +74,7 @@ impl Core {
         limits.check().map_err(Misuse::Limits)?;
         let phase = match role {
             Role::Client => Phase::Proposing,
-            Role::Service => Phase::Awaiting,
+            Role::Service(_) => Phase::Awaiting,
         };
         Ok(Self {
             role,
@@ -178,13 +178,15 @@ impl Core {
                 self.end(Cause::Refused(notice));
                 Ok(None)
             }
-            Kind::Proposal => self.proposed(now, raw.body),
             Kind::Acceptance => self.accepted(now, raw.body, slot),
             Kind::Describe => {
                 self.describe();
                 Ok(None)
             }
-            Kind::Definitions => self.defined(now, raw.body),
+            Kind::Proposal | Kind::Definitions => match self.role {
+                Role::Service(duties) => (duties.take)(self, now, kind, raw.body),
+                Role::Client => Ok(None),
+            },
             Kind::Catalog => self.learn(raw.body).map(|()| None),
             Kind::KeepAliveAnswer | Kind::Ignorable | Kind::Unknown => Ok(None),
         }
@@ -362,9 +364,10 @@ impl Core {
     }
 
     pub(super) const fn may_go(&self, direction: Direction) -> bool {
-        match self.role {
-            Role::Client => direction.allows_client(),
-            Role::Service => direction.allows_service(),
+        if self.role.is_client() {
+            direction.allows_client()
+        } else {
+            direction.allows_service()
         }
     }
 

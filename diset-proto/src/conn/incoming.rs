@@ -1,7 +1,6 @@
 //! Messages that come: number, direction, credit, what is wrong with them, and what becomes of
 //! the acked ones (PROTOCOL, parts M and Q).
 
-use super::Role;
 use super::core::Core;
 use super::event::Event;
 use super::fault::{Fault, bad_packet};
@@ -158,9 +157,10 @@ impl Core {
     }
 
     const fn may_come(&self, direction: Direction) -> bool {
-        match self.role {
-            Role::Client => direction.allows_service(),
-            Role::Service => direction.allows_client(),
+        if self.role.is_client() {
+            direction.allows_service()
+        } else {
+            direction.allows_client()
         }
     }
 

@@ -24,6 +24,8 @@ mod pending;
 mod recording;
 #[cfg(feature = "record")]
 pub(crate) mod replay;
+mod role;
+mod service;
 mod sessions;
 pub(crate) mod slot;
 pub(crate) mod state;
@@ -42,6 +44,7 @@ use self::core::Core;
 use self::event::{Event, Progress};
 use self::fault::Fault;
 use self::recording::{note, when_recorded};
+use self::service::SERVICE;
 use self::slot::{NoSession, SessionSlot};
 use self::state::{Input, Phase, Step, step};
 use crate::definition::Verdict;
@@ -66,14 +69,8 @@ use crate::wire::storage::Storage;
 
 #[cfg(feature = "alloc")]
 pub use self::handshake::AdoptConfig;
-pub use self::handshake::{Admission, ClientConfig};
-
-/// Which side of the connection this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
-    Client,
-    Service,
-}
+pub use self::handshake::ClientConfig;
+pub use self::service::Admission;
 
 /// The state machine of one connection. It does no IO and reads no clock.
 ///
@@ -105,7 +102,7 @@ impl<B: Storage> Connection<B> {
         if limits.max_frame() < MAX_HANDSHAKE_FRAME {
             return Err(Misuse::Limits(BadLimits::Frame));
         }
-        let core = Core::new(now, Role::Service, catalog, limits)?;
+        let core = Core::new(now, SERVICE, catalog, limits)?;
         Ok(Self::of(core, checked_output(output)?, NoSession))
     }
 

@@ -4,8 +4,8 @@
 
 use core::convert::Infallible;
 
-use super::Role;
 use super::core::Core;
+use super::role::Role;
 use super::slot::{SessionSlot, agreed};
 use crate::definition::Digest;
 use crate::error::Cause;
@@ -18,7 +18,7 @@ use crate::store::Inbox as _;
 use crate::time::Millis;
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{Outbox, PutError};
-use crate::wire::packet::{Acceptance, Definition, Definitions};
+use crate::wire::packet::{Definition, Definitions};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::storage::Storage;
 use crate::wire::tlv::Writer;
@@ -57,7 +57,7 @@ impl Pending {
     pub(super) const fn new(role: Role) -> Self {
         Self {
             // A client's preamble leaves with its proposal.
-            preamble: matches!(role, Role::Service),
+            preamble: !role.is_client(),
             describe: false,
             definitions: None,
             #[cfg(feature = "alloc")]
@@ -262,11 +262,12 @@ impl Core {
         if is_held(slot) {
             return Err(PutError::Full);
         }
+        let Role::Service(duties) = self.role else {
+            return Ok(());
+        };
         let session = slot.session_mut().and_then(Session::answer);
-        let digest = self.pending.adopts().then(|| self.catalog.digest());
-        let (trid, limits, agreement) = (self.trid, &self.limits, &self.agreement);
         put(out, Kind::Acceptance, |out| {
-            Acceptance::write(out, trid, limits, agreement.exceptions(), session.as_ref(), digest);
+            (duties.accept)(self, session.as_ref(), out)
         })?;
         self.pending.acceptance = false;
         Ok(())

@@ -6,14 +6,15 @@ use core::time::Duration;
 use super::core::Core;
 use super::event::Event;
 use super::fault::{Fault, bad_packet};
-#[cfg(feature = "alloc")]
-use super::handshake::Admission;
 use super::handshake::{self, ClientConfig};
 use super::incoming::no_session;
 use super::recording::{note, when_recorded};
+use super::role::Role;
+#[cfg(feature = "alloc")]
+use super::service::Admission;
 use super::slot::{NoSession, SessionSlot, agreed};
 use super::state::{Input, Step, step};
-use super::{Connection, Role, checked_output};
+use super::{Connection, checked_output};
 use crate::error::Misuse;
 use crate::session::{Delivered, Outcome, Resumption, Session};
 use crate::time::Instant;
@@ -201,7 +202,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// [`Misuse::WrongPhase`] unless the connection is open and keeps a session.
     pub fn announce_next_key(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
-        self.tell_key(Role::Client, hash, lasts)
+        self.tell_key(true, hash, lasts)
     }
 
     /// Service: the next public key of the client is remembered.
@@ -209,20 +210,20 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// As [`announce_next_key`](Self::announce_next_key).
     pub fn next_key_remembered(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
-        self.tell_key(Role::Service, hash, lasts)
+        self.tell_key(false, hash, lasts)
     }
 
-    fn tell_key(&mut self, role: Role, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+    fn tell_key(&mut self, is_client: bool, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
         note!(
             self,
             NextKey {
-                service: role == Role::Service,
+                service: !is_client,
                 hash,
                 seconds: lasts.as_secs()
             }
         );
         let open = matches!(step(self.core.phase, Input::Frame(Kind::NextKey)), Step::Take);
-        let session = agreed(&mut self.slot).filter(|_| self.core.role == role && open);
+        let session = agreed(&mut self.slot).filter(|_| self.core.role.is_client() == is_client && open);
         let session = session.ok_or(Misuse::WrongPhase)?;
         let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
         session.link.next_key = Some(NextKey { hash, seconds });
@@ -242,9 +243,10 @@ impl Core {
             return Err(no_session());
         }
         let lasts = Duration::from_secs(seconds.into());
-        Ok(Some(match self.role {
-            Role::Service => Event::NextKey(hash, lasts),
-            Role::Client => Event::NextKeyRemembered(hash, lasts),
+        Ok(Some(if self.role.is_client() {
+            Event::NextKeyRemembered(hash, lasts)
+        } else {
+            Event::NextKey(hash, lasts)
         }))
     }
 }

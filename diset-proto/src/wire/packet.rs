@@ -199,8 +199,8 @@ pub(crate) struct Acceptance<'f> {
     pub(crate) trid: Trid,
     pub(crate) limits: PeerLimits,
     verdicts: &'f [u8],
-    /// What the service says of the session, when it keeps one.
-    pub(crate) session: Option<Answer>,
+    /// What the service says of the session, when it keeps one: field 4.
+    session: Option<Cursor<'f>>,
     pub(crate) token: Option<Token>,
     /// That of the service's catalog, for a client that adopts it.
     pub(crate) digest: Option<Digest>,
@@ -213,6 +213,11 @@ impl<'f> Acceptance<'f> {
             [number, verdict] => Some((*number, Verdict::from_number(*verdict))),
             _ => None,
         })
+    }
+
+    /// What the service says of the session, when it keeps one. A client without one need not know.
+    pub(crate) fn answer(&self) -> Result<Option<Answer>, BadPacket> {
+        self.session.map(Answer::read).transpose()
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
@@ -230,7 +235,7 @@ impl<'f> Acceptance<'f> {
                     verdicts = value.rest();
                     check_verdicts(verdicts).ok_or_else(|| value.bad())?;
                 }
-                4 => session = Some(Answer::read(value)?),
+                4 => session = Some(value),
                 5 => {
                     token = Some(Token::from_bytes(value.array()?));
                     value.end()?;

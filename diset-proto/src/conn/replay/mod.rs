@@ -11,8 +11,10 @@ use self::stores::{Came, Sent, Slot, set_full};
 use super::adopt::Adopted;
 use super::core::Core;
 use super::learner::Learner;
+use super::role::Role;
+use super::service::SERVICE;
 use super::state::Phase;
-use super::{Connection, Role, checked_output};
+use super::{Connection, checked_output};
 use crate::definition::Digest;
 use crate::error::Cause;
 use crate::id::ServiceName;
@@ -244,7 +246,7 @@ fn begun(begin: &Begin<'_>, catalog: &'static Catalog) -> Option<Connection<Grow
         records: begin.records,
     };
     let role = match begin.role {
-        0 => Role::Service,
+        0 => SERVICE,
         1 | 2 => Role::Client,
         _ => return None,
     };

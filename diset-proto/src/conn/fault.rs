@@ -1,0 +1,117 @@
+//! What is wrong with what the peer did, in few bytes: it passes through many hands before a notice is made of it.
+
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
+use crate::schema::walk::Invalid;
+#[cfg(feature = "alloc")]
+use crate::status::Text;
+use crate::status::{Code, Notice};
+use crate::wire::frame::Kind;
+use crate::wire::preamble::MAJOR;
+use crate::wire::tlv::BadPacket;
+
+/// Why this side ends the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Fault<'s> {
+    code: Code,
+    /// The number on the wire of the message it is about.
+    message: Option<u8>,
+    said: Said<'s>,
+}
+
+/// What people are told.
+#[derive(Debug, Clone)]
+enum Said<'s> {
+    Text(&'s str),
+    /// Something about this field of a control frame.
+    Field(Kind, u8),
+    /// What is wrong with a message.
+    Invalid(Invalid),
+    /// The major version of the peer.
+    Version(u8),
+    /// A text that was made for this one.
+    #[cfg(feature = "alloc")]
+    Whole(Box<Text>),
+}
+
+impl<'s> Fault<'s> {
+    pub(super) const fn new(code: Code) -> Self {
+        Self::text(code, "")
+    }
+
+    pub(super) const fn text(code: Code, text: &'s str) -> Self {
+        Self::of(code, Said::Text(text))
+    }
+
+    const fn of(code: Code, said: Said<'s>) -> Self {
+        Self {
+            code,
+            message: None,
+            said,
+        }
+    }
+
+    pub(super) const fn invalid(invalid: Invalid) -> Self {
+        Self::of(Code::Invalid, Said::Invalid(invalid))
+    }
+
+    pub(super) const fn version(theirs: u8) -> Self {
+        Self::of(Code::Version, Said::Version(theirs))
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(super) fn whole(code: Code, text: Text) -> Self {
+        Self::of(code, Said::Whole(Box::new(text)))
+    }
+
+    pub(super) const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// It is about the message with this number on the wire.
+    pub(super) fn about(mut self, wire: u8) -> Self {
+        self.message = Some(wire);
+        self
+    }
+
+    /// As the peer and the user are told.
+    pub(super) fn notice(self) -> Notice {
+        let mut notice = Notice::new(self.code);
+        notice.message = self.message;
+        let text = &mut notice.text;
+        match self.said {
+            Said::Text(said) => text.push(said),
+            Said::Field(kind, field) => {
+                text.push(kind.name());
+                text.push(", field ");
+                text.push_number(field.into());
+            }
+            Said::Invalid(invalid) => {
+                let (before, number, behind) = invalid.parts();
+                text.push(before);
+                if let Some(number) = number {
+                    text.push_number(number);
+                }
+                text.push(behind);
+            }
+            Said::Version(theirs) => {
+                text.push("they speak ");
+                text.push_number(theirs.into());
+                text.push(", this side ");
+                text.push_number(MAJOR.into());
+            }
+            #[cfg(feature = "alloc")]
+            Said::Whole(whole) => *text = *whole,
+        }
+        notice
+    }
+}
+
+pub(super) fn bad_packet(kind: Kind, bad: BadPacket) -> Fault<'static> {
+    let (code, field) = match bad {
+        BadPacket::Field(tag) => (Code::PacketMalformed, tag),
+        BadPacket::Critical(tag) => (Code::UnknownField, tag),
+    };
+    Fault::of(code, Said::Field(kind, field))
+}

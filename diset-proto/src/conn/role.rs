@@ -1,0 +1,46 @@
+//! The two sides of a connection.
+
+use core::fmt;
+
+use super::core::Core;
+use super::event::Event;
+use super::fault::Fault;
+use crate::id::Token;
+use crate::time::Instant;
+use crate::wire::frame::Kind;
+use crate::wire::session::Answer;
+use crate::wire::tlv::Writer;
+
+/// Which side of the connection this is.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Client,
+    Service(&'static Duties),
+}
+
+impl Role {
+    pub(super) const fn is_client(self) -> bool {
+        matches!(self, Self::Client)
+    }
+}
+
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_client() { "Client" } else { "Service" })
+    }
+}
+
+#[cfg(feature = "sim")]
+impl core::hash::Hash for Role {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.is_client().hash(state);
+    }
+}
+
+/// What the core has a service do.
+pub(super) struct Duties {
+    /// Deals with a frame of the handshake.
+    pub(super) take: for<'f> fn(&mut Core, Instant, Kind, body: &'f [u8]) -> Result<Option<Event<'f>>, Fault<'static>>,
+    /// Writes the acceptance.
+    pub(super) accept: fn(&Core, session: Option<&(Answer, Option<Token>)>, &mut Writer<'_>),
+}
