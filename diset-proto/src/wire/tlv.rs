@@ -237,9 +237,18 @@ impl<'b> Writer<'b> {
 
 /// Moves `count` bytes of `bytes` from one place to another, which may overlap; nothing when one of them is not inside.
 pub(crate) fn shift(bytes: &mut [u8], from: usize, to: usize, count: usize) {
-    let room = bytes.len().saturating_sub(count);
-    if from != to && count <= bytes.len() && from <= room && to <= room {
-        bytes.copy_within(from..from + count, to);
+    let (low, high) = (from.min(to), from.max(to));
+    let Some(both) = bytes.get_mut(low..high.saturating_add(count)) else {
+        return;
+    };
+    let step = high - low;
+    // It is written so that the compiler sees that nothing here can panic.
+    if let Some(rest) = both.len().checked_sub(step) {
+        if to < from {
+            both.copy_within(step.., 0);
+        } else if from < to {
+            both.copy_within(..rest, step);
+        }
     }
 }
 
