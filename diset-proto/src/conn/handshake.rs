@@ -24,7 +24,7 @@ use crate::wire::packet::{Acceptance, Proposal};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
-use crate::wire::tlv::{Cursor, Writer};
+use crate::wire::tlv::{BadPacket, Writer};
 use crate::wire::varint;
 
 /// What a client connects with.
@@ -168,7 +168,7 @@ impl Core {
         }
         for (number, verdict) in acceptance.verdicts() {
             if !self.agreement.set(number, verdict) {
-                return Err(malformed(Cursor::new(&[], 3).bad()));
+                return Err(malformed(BadPacket::Field(3)));
             }
         }
         self.theirs = acceptance.limits;

@@ -21,7 +21,7 @@ use crate::time::Instant;
 use crate::wire::frame::Kind;
 use crate::wire::packet::{Acceptance, Definitions, Proposal};
 use crate::wire::session::Answer;
-use crate::wire::tlv::{Cursor, Writer};
+use crate::wire::tlv::{BadPacket, Writer};
 
 /// The role of a service.
 pub(super) const SERVICE: Role = Role::Service(&Duties {
@@ -142,11 +142,11 @@ impl Core {
         let expected = self.agreement.filled();
         let total = expected + self.agreement.missing();
         if part.first != expected || part.total != total {
-            return Err(malformed(Cursor::new(&[], 1).bad()));
+            return Err(malformed(BadPacket::Field(1)));
         }
         while let Some(definition) = part.next().map_err(malformed)? {
             if self.agreement.missing() == 0 {
-                return Err(malformed(Cursor::new(&[], 1).bad()));
+                return Err(malformed(BadPacket::Field(1)));
             }
             self.agreement
                 .add(self.catalog, definition.name, definition.key, definition.direction);

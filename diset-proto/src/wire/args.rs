@@ -52,7 +52,7 @@ impl<'f> Args<'f> {
     /// All arguments in the order the client gave them.
     pub fn iter(&self) -> impl Iterator<Item = (&'f str, Arg<'f>)> + use<'f> {
         let mut cursor = Cursor::new(self.0, 0);
-        core::iter::from_fn(move || read(&mut cursor).ok())
+        core::iter::from_fn(move || (!cursor.is_empty()).then(|| read(&mut cursor)).flatten())
     }
 
     /// The argument with this name.
@@ -66,15 +66,15 @@ impl<'f> Args<'f> {
     }
 
     /// Checks every argument, so that the others need no errors.
-    pub(crate) fn parse(cursor: Cursor<'f>) -> Result<Self, BadPacket> {
-        let args = Self(cursor.rest());
-        let mut rest = cursor;
+    pub(crate) fn parse(value: &mut Cursor<'f>) -> Result<Self, BadPacket> {
+        let mut whole = *value;
+        let args = Self(whole.rest());
         let mut count = 0;
-        while !rest.is_empty() {
-            let (name, _) = read(&mut rest)?;
+        while !value.is_empty() {
+            let (name, _) = read(value).ok_or(whole.bad())?;
             let twice = args.iter().take(count).any(|(earlier, _)| earlier == name);
             if count == MAX_ARGS || name.is_empty() || twice {
-                return Err(cursor.bad());
+                return Err(whole.bad());
             }
             count += 1;
         }
@@ -89,22 +89,21 @@ impl core::fmt::Debug for Args<'_> {
     }
 }
 
-fn read<'f>(cursor: &mut Cursor<'f>) -> Result<(&'f str, Arg<'f>), BadPacket> {
-    let name = cursor.text()?;
-    let bad = cursor.bad();
-    let value = match cursor.byte()? {
-        0 => match cursor.byte()? {
+fn read<'f>(cursor: &mut Cursor<'f>) -> Option<(&'f str, Arg<'f>)> {
+    let name = cursor.text();
+    let value = match cursor.byte() {
+        0 => match cursor.byte() {
             0 => Arg::Bool(false),
             1 => Arg::Bool(true),
-            _ => return Err(bad),
+            _ => return None,
         },
-        1 => Arg::Int(i64::from_le_bytes(cursor.array()?)),
-        2 => Arg::Float(f64::from_le_bytes(cursor.array()?)),
-        3 => Arg::Text(cursor.text()?),
-        4 => Arg::Bytes(cursor.counted()?),
-        _ => return Err(bad),
+        1 => Arg::Int(i64::from_le_bytes(cursor.array())),
+        2 => Arg::Float(f64::from_le_bytes(cursor.array())),
+        3 => Arg::Text(cursor.text()),
+        4 => Arg::Bytes(cursor.counted()),
+        _ => return None,
     };
-    Ok((name, value))
+    cursor.check().is_ok().then_some((name, value))
 }
 
 /// Whether a service would take the pairs: what [`Args::parse`] checks, but for what their types say already.
@@ -154,7 +153,7 @@ mod tests {
         let mut writer = Writer::new(&mut bytes);
         write(args, &mut writer);
         let len = writer.len();
-        let parsed = Args::parse(Cursor::new(&bytes[..len], 7));
+        let parsed = Args::parse(&mut Cursor::new(&bytes[..len], 7));
         assert_eq!(may_be_sent(args), parsed.is_ok(), "PROTOCOL H-5");
         let parsed = parsed?;
         assert!(parsed.iter().eq(args.iter().copied()));
@@ -193,7 +192,7 @@ mod tests {
         let mut writer = Writer::new(&mut bytes);
         write(&[("token", Arg::Text("hush"))], &mut writer);
         let len = writer.len();
-        let text = format!("{:?}", Args::parse(Cursor::new(&bytes[..len], 7)).unwrap());
+        let text = format!("{:?}", Args::parse(&mut Cursor::new(&bytes[..len], 7)).unwrap());
         assert_eq!(text, r#"{"token"}"#);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::args::{self, Arg, Args};
 use super::session::{Answer, Resume};
-use super::tlv::{BadPacket, Cursor, Fields, Writer, unknown};
+use super::tlv::{BadPacket, Cursor, Fields, Writer, skip};
 use crate::definition::{Digest, Direction, Key, Verdict};
 use crate::id::{Identity, ServiceName, Token, Trid};
 use crate::limits::{Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGE_NAME, MAX_MESSAGES, MAX_TEXT, MIN_FRAME, is_silence};
@@ -30,20 +30,18 @@ impl PeerLimits {
         }
     }
 
-    fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
-        let bad = value.bad();
+    fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
         let limits = Self {
-            max_frame: value.u32()?,
-            credit_bytes: value.u32()?,
-            credit_messages: value.u32()?,
-            max_silence: Millis(value.u32()?),
+            max_frame: value.u32(),
+            credit_bytes: value.u32(),
+            credit_messages: value.u32(),
+            max_silence: Millis(value.u32()),
         };
-        value.end()?;
         let fits = (MIN_FRAME..=MAX_FRAME).contains(&limits.max_frame)
             && (limits.max_frame..=MAX_CREDIT).contains(&limits.credit_bytes)
             && (1..=MAX_CREDIT).contains(&limits.credit_messages)
             && is_silence(limits.max_silence);
-        if fits { Ok(limits) } else { Err(bad) }
+        if fits { Ok(limits) } else { Err(value.bad()) }
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -73,7 +71,7 @@ impl<'f> Proposal<'f> {
     /// What it says of its session; `None` from a client that keeps none.
     #[cfg(feature = "alloc")]
     pub(crate) fn resume(&self) -> Option<Resume> {
-        self.session.and_then(|value| Resume::read(value).ok())
+        self.session.and_then(|mut value| Resume::read(&mut value).ok())
     }
 
     /// The service it wants to talk to.
@@ -111,37 +109,23 @@ impl<'f> Proposal<'f> {
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
-                1 => {
-                    let name = core::str::from_utf8(value.rest()).map_err(|_| value.bad())?;
-                    service = Some(ServiceName::parse(name).ok_or_else(|| value.bad())?);
-                }
-                2 => {
-                    identity = Some(Identity::from_bytes(value.array()?));
-                    value.end()?;
-                }
-                3 => {
-                    digest = Some(Digest(value.array()?));
-                    value.end()?;
-                }
-                4 => limits = Some(PeerLimits::read(value)?),
-                5 => {
-                    records = Some(value.u32()?);
-                    value.end()?;
-                }
+                1 => service = Some(ServiceName::parse(value.text_rest()).ok_or_else(|| value.bad())?),
+                2 => identity = Some(Identity::from_bytes(value.array())),
+                3 => digest = Some(Digest(value.array())),
+                4 => limits = Some(PeerLimits::read(&mut value)?),
+                5 => records = Some(value.u32()),
                 6 => {
-                    Resume::read(value)?;
                     #[cfg(feature = "alloc")]
                     {
                         session = Some(value);
                     }
+                    Resume::read(&mut value)?;
                 }
-                7 => args = Args::parse(value)?,
-                8 => {
-                    value.end()?;
-                    adopts = true;
-                }
-                _ => unknown(tag)?,
+                7 => args = Args::parse(&mut value)?,
+                8 => adopts = true,
+                _ => skip(tag, &mut value)?,
             }
+            value.end()?;
         }
         // PROTOCOL H-10: one or the other.
         match (digest, adopts) {
@@ -217,7 +201,9 @@ impl<'f> Acceptance<'f> {
 
     /// What the service says of the session, when it keeps one. A client without one need not know.
     pub(crate) fn answer(&self) -> Result<Option<Answer>, BadPacket> {
-        self.session.map(Answer::read).transpose()
+        let Some(mut value) = self.session else { return Ok(None) };
+        let answer = Answer::read(&mut value)?;
+        value.end().map(|()| Some(answer))
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
@@ -226,26 +212,21 @@ impl<'f> Acceptance<'f> {
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
-                1 => {
-                    trid = Some(Trid::new(value.varint()?));
-                    value.end()?;
-                }
-                2 => limits = Some(PeerLimits::read(value)?),
+                1 => trid = Some(Trid::new(value.varint())),
+                2 => limits = Some(PeerLimits::read(&mut value)?),
                 3 => {
                     verdicts = value.rest();
                     check_verdicts(verdicts).ok_or_else(|| value.bad())?;
                 }
-                4 => session = Some(value),
-                5 => {
-                    token = Some(Token::from_bytes(value.array()?));
-                    value.end()?;
+                4 => {
+                    session = Some(value);
+                    value.rest();
                 }
-                7 => {
-                    digest = Some(Digest(value.array()?));
-                    value.end()?;
-                }
-                _ => unknown(tag)?,
+                5 => token = Some(Token::from_bytes(value.array())),
+                7 => digest = Some(Digest(value.array())),
+                _ => skip(tag, &mut value)?,
             }
+            value.end()?;
         }
         Ok(Self {
             trid: trid.ok_or(BadPacket::Field(1))?,
@@ -321,7 +302,8 @@ pub(crate) struct Definitions<'f> {
 impl<'f> Definitions<'f> {
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let mut entries = Cursor::new(body, 1);
-        let (first, total) = (entries.byte()?, entries.byte()?);
+        let (first, total) = (entries.byte(), entries.byte());
+        entries.check()?;
         if usize::from(total) > MAX_MESSAGES || first > total || (entries.is_empty() && first != total) {
             return Err(entries.bad());
         }
@@ -333,13 +315,12 @@ impl<'f> Definitions<'f> {
         if self.entries.is_empty() {
             return Ok(None);
         }
-        let bad = self.entries.bad();
-        let direction = Direction::from_number(self.entries.byte()?).ok_or(bad)?;
-        let name = self.entries.text()?;
-        let key = Key(self.entries.array()?);
-        if name.is_empty() || name.len() > MAX_MESSAGE_NAME {
-            return Err(bad);
-        }
+        let direction = Direction::from_number(self.entries.byte());
+        let name = self.entries.text();
+        let key = Key(self.entries.array());
+        self.entries.check()?;
+        let is_name = (1..=MAX_MESSAGE_NAME).contains(&name.len());
+        let direction = direction.filter(|_| is_name).ok_or(self.entries.bad())?;
         Ok(Some(Definition { name, key, direction }))
     }
 
@@ -376,13 +357,9 @@ impl Notice {
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
-                1 => {
-                    let bad = value.bad();
-                    code = Some(u16::try_from(value.varint()?).map_err(|_| bad)?);
-                    value.end()?;
-                }
+                1 => code = Some(value.u16()),
                 2 => {
-                    let text = core::str::from_utf8(value.rest()).map_err(|_| value.bad())?;
+                    let text = value.text_rest();
                     if text.len() > MAX_TEXT {
                         return Err(value.bad());
                     }
@@ -390,21 +367,15 @@ impl Notice {
                 }
                 3 => {
                     notice.retry = Some(RetryAfter {
-                        min_ms: value.u32()?,
-                        spread_ms: value.u32()?,
+                        min_ms: value.u32(),
+                        spread_ms: value.u32(),
                     });
-                    value.end()?;
                 }
-                4 => {
-                    notice.message = Some(value.byte()?);
-                    value.end()?;
-                }
-                5 => {
-                    deadline = Some(Millis(value.u32()?));
-                    value.end()?;
-                }
-                _ => unknown(tag)?,
+                4 => notice.message = Some(value.byte()),
+                5 => deadline = Some(Millis(value.u32())),
+                _ => skip(tag, &mut value)?,
             }
+            value.end()?;
         }
         notice.code = Code::from_number(code.ok_or(BadPacket::Field(1))?);
         Ok((notice, deadline))
@@ -441,8 +412,8 @@ impl Grant {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
         let grant = Self {
-            bytes: value.u32()?,
-            messages: value.u32()?,
+            bytes: value.u32(),
+            messages: value.u32(),
         };
         value.end()?;
         Ok(grant)

@@ -40,17 +40,16 @@ pub(crate) struct Claim {
 
 impl Claim {
     fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
-        let bad = value.bad();
         let mut claim = Self {
-            settled: value.varint()?,
-            sent: value.varint()?,
-            received: value.varint()?,
-            processed: value.varint()?,
+            settled: value.varint(),
+            sent: value.varint(),
+            received: value.varint(),
+            processed: value.varint(),
             failed: Failures::new(),
         };
         claim.failed = read_failures(value, claim.processed)?;
         if claim.settled > claim.sent || claim.processed > claim.received {
-            return Err(bad);
+            return Err(value.bad());
         }
         Ok(claim)
     }
@@ -70,8 +69,7 @@ fn read_failures(value: &mut Cursor<'_>, last: u64) -> Result<Failures, BadPacke
     let mut failures = Failures::new();
     let mut before = 0;
     while !value.is_empty() {
-        let number = value.varint()?;
-        let code = u16::try_from(value.varint()?).map_err(|_| bad)?;
+        let (number, code) = (value.varint(), value.u16());
         if number <= before || number > last || code == 0 {
             return Err(bad);
         }
@@ -79,7 +77,7 @@ fn read_failures(value: &mut Cursor<'_>, last: u64) -> Result<Failures, BadPacke
         let code = Code::from_number(code);
         failures.push(Failure { number, code }).map_err(|_| bad)?;
     }
-    Ok(failures)
+    value.end().map(|()| failures)
 }
 
 fn write_failures(failures: &Failures, out: &mut Writer<'_>) {
@@ -107,17 +105,16 @@ impl Resume {
     /// What a client may ever have to say takes at most so many bytes, with tag and length.
     pub(crate) const MAX_FIELD: usize = 111;
 
-    pub(crate) fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
-        let bad = value.bad();
-        let flags = value.byte()?;
+    pub(crate) fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+        let flags = value.byte();
         if flags & !(HAS_TOKEN | IS_DURABLE) != 0 {
-            return Err(bad);
+            return Err(value.bad());
         }
         let known = if flags & HAS_TOKEN == 0 {
             value.end()?;
             None
         } else {
-            Some((Token::from_bytes(value.array()?), Claim::read(&mut value)?))
+            Some((Token::from_bytes(value.array()), Claim::read(value)?))
         };
         Ok(Self {
             known,
@@ -204,15 +201,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn read(mut value: Cursor<'_>) -> Result<Self, BadPacket> {
-        let bad = value.bad();
-        let verdict = value.byte()?;
-        let flags = value.byte()?;
+    pub(crate) fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+        let (verdict, flags) = (value.byte(), value.byte());
         if flags & !IS_DURABLE != 0 {
-            return Err(bad);
+            return Err(value.bad());
         }
         let resumed = if verdict == 0 {
-            Ok(Claim::read(&mut value)?)
+            value.check()?;
+            Ok(Claim::read(value)?)
         } else {
             value.end()?;
             Err(NewReason::from_number(verdict))
@@ -248,8 +244,8 @@ impl Ack {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
         let mut ack = Self {
-            received: value.varint()?,
-            processed: value.varint()?,
+            received: value.varint(),
+            processed: value.varint(),
             failed: Failures::new(),
         };
         ack.failed = read_failures(&mut value, ack.processed)?;
@@ -275,12 +271,10 @@ pub(crate) struct Next {
 impl Next {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
-        let bad = value.bad();
-        let skipped = value.varint()?;
-        let flags = value.byte()?;
+        let (skipped, flags) = (value.varint(), value.byte());
         value.end()?;
         if flags & !REPEATED != 0 {
-            return Err(bad);
+            return Err(value.bad());
         }
         Ok(Self {
             skipped,
@@ -307,8 +301,8 @@ impl NextKey {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
         let next = Self {
-            hash: value.array()?,
-            seconds: value.u32()?,
+            hash: value.array(),
+            seconds: value.u32(),
         };
         value.end()?;
         Ok(next)

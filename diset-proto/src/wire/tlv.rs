@@ -37,103 +37,138 @@ impl<'f> Fields<'f> {
         if number <= self.last {
             return Err(BadPacket::Field(number));
         }
-        let mut cursor = Cursor {
-            rest: after,
-            tag: number,
-        };
-        let value = cursor.counted()?;
+        let mut cursor = Cursor::new(after, number);
+        let value = cursor.counted();
+        cursor.check()?;
         self.rest = cursor.rest;
         self.last = number;
-        Ok(Some((
-            tag,
-            Cursor {
-                rest: value,
-                tag: number,
-            },
-        )))
+        Ok(Some((tag, Cursor::new(value, number))))
     }
 }
 
-/// What to do with a field that is not known here: skip it, or stop.
-pub(crate) const fn unknown(tag: u8) -> Result<(), BadPacket> {
+/// A field that is not known here is skipped, or is the end.
+pub(crate) const fn skip(tag: u8, value: &mut Cursor<'_>) -> Result<(), BadPacket> {
     if tag & CRITICAL == 0 {
+        value.rest();
         Ok(())
     } else {
         Err(BadPacket::Critical(tag & !CRITICAL))
     }
 }
 
-/// Reads the value of one field from front to end.
+/// Reads the value of one field from front to end. What is not there reads as nothing, and shows at the
+/// [`end`](Self::end).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor<'f> {
     rest: &'f [u8],
     tag: u8,
+    failed: bool,
 }
 
 impl<'f> Cursor<'f> {
     /// Over bytes that are no field; `tag` is what an error will name.
     pub(crate) const fn new(bytes: &'f [u8], tag: u8) -> Self {
-        Self { rest: bytes, tag }
+        Self {
+            rest: bytes,
+            tag,
+            failed: false,
+        }
     }
 
     pub(crate) const fn bad(&self) -> BadPacket {
         BadPacket::Field(self.tag)
     }
 
+    /// Nothing is left, also after something was not there.
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The value must be used up.
+    /// All that was read was there.
+    pub(crate) const fn check(&self) -> Result<(), BadPacket> {
+        if self.failed { Err(self.bad()) } else { Ok(()) }
+    }
+
+    /// All that was read was there, and the value is used up.
     pub(crate) const fn end(&self) -> Result<(), BadPacket> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.bad()) }
-    }
-
-    /// All that is left.
-    pub(crate) const fn rest(self) -> &'f [u8] {
-        self.rest
-    }
-
-    pub(crate) fn varint(&mut self) -> Result<u64, BadPacket> {
-        match varint::read(self.rest, varint::MAX_BYTES) {
-            Parsed::Value(value, size) => {
-                self.rest = self.rest.get(size..).unwrap_or_default();
-                Ok(value)
-            }
-            Parsed::Partial | Parsed::Malformed => Err(self.bad()),
+        if self.failed || !self.rest.is_empty() {
+            Err(self.bad())
+        } else {
+            Ok(())
         }
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, BadPacket> {
-        let bad = self.bad();
-        u32::try_from(self.varint()?).map_err(|_| bad)
+    /// All that is left.
+    pub(crate) const fn rest(&mut self) -> &'f [u8] {
+        core::mem::replace(&mut self.rest, &[])
     }
 
-    pub(crate) fn byte(&mut self) -> Result<u8, BadPacket> {
-        let (&byte, rest) = self.rest.split_first().ok_or(BadPacket::Field(self.tag))?;
-        self.rest = rest;
-        Ok(byte)
+    fn fail<T: Default>(&mut self) -> T {
+        self.failed = true;
+        self.rest = &[];
+        T::default()
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], BadPacket> {
-        let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(BadPacket::Field(self.tag))?;
-        self.rest = rest;
-        Ok(*array)
+    /// Does not fit what it is for.
+    fn wanted<T: Default>(&mut self, value: Option<T>) -> T {
+        value.unwrap_or_else(|| self.fail())
+    }
+
+    pub(crate) fn varint(&mut self) -> u64 {
+        match varint::read(self.rest, varint::MAX_BYTES) {
+            Parsed::Value(value, size) => {
+                self.rest = self.rest.get(size..).unwrap_or_default();
+                value
+            }
+            Parsed::Partial | Parsed::Malformed => self.fail(),
+        }
+    }
+
+    pub(crate) fn u32(&mut self) -> u32 {
+        let value = u32::try_from(self.varint());
+        self.wanted(value.ok())
+    }
+
+    pub(crate) fn u16(&mut self) -> u16 {
+        let value = u16::try_from(self.varint());
+        self.wanted(value.ok())
+    }
+
+    fn take(&mut self, count: usize) -> &'f [u8] {
+        match self.rest.split_at_checked(count) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                taken
+            }
+            None => self.fail(),
+        }
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
+        <[u8; N]>::try_from(self.take(N)).unwrap_or([0; N])
     }
 
     /// A length and as many bytes.
-    pub(crate) fn counted(&mut self) -> Result<&'f [u8], BadPacket> {
-        let bad = self.bad();
-        let length = usize::try_from(self.varint()?).map_err(|_| bad)?;
-        let (value, rest) = self.rest.split_at_checked(length).ok_or(bad)?;
-        self.rest = rest;
-        Ok(value)
+    pub(crate) fn counted(&mut self) -> &'f [u8] {
+        let length = usize::try_from(self.varint());
+        self.take(length.unwrap_or(usize::MAX))
     }
 
     /// A length and as many bytes of UTF-8.
-    pub(crate) fn text(&mut self) -> Result<&'f str, BadPacket> {
-        let bad = self.bad();
-        core::str::from_utf8(self.counted()?).map_err(|_| bad)
+    pub(crate) fn text(&mut self) -> &'f str {
+        let text = core::str::from_utf8(self.counted());
+        self.wanted(text.ok())
+    }
+
+    /// All that is left, as UTF-8.
+    pub(crate) fn text_rest(&mut self) -> &'f str {
+        let text = core::str::from_utf8(self.rest());
+        self.wanted(text.ok())
     }
 }
 
@@ -287,7 +322,7 @@ mod tests {
         writer.field_with(0x81, |w| w.raw(&[7; 200]));
         let len = writer.len();
         assert_eq!(len, 1 + 2 + 200);
-        let (tag, value) = Fields::new(&bytes[..len]).next().unwrap().unwrap();
+        let (tag, mut value) = Fields::new(&bytes[..len]).next().unwrap().unwrap();
         assert_eq!((tag, value.rest()), (0x81, &[7; 200][..]));
     }
 
