@@ -5,7 +5,7 @@
 use alloc::{boxed::Box, sync::Arc};
 
 use super::core::Core;
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 #[cfg(feature = "alloc")]
 use super::{AdoptConfig, learner::Learner, role::Role, state::Phase};
 #[cfg(feature = "alloc")]
@@ -23,7 +23,6 @@ use crate::schema::{
 };
 #[cfg(feature = "alloc")]
 use crate::time::Instant;
-use crate::wire::frame::Kind;
 use crate::wire::tlv::BadPacket;
 
 /// Where a side got its catalog.
@@ -56,7 +55,7 @@ impl Core {
         match &mut self.adopted {
             #[cfg(feature = "alloc")]
             Adopted::Learning(learner) => learner.add(body),
-            _ => Err(bad_packet(Kind::Catalog, BadPacket::Field(0))),
+            _ => Err(BadPacket::Field(0).into()),
         }
     }
 
@@ -71,7 +70,7 @@ impl Core {
                 self.adopted = Adopted::Learned(Arc::new(catalog));
                 Ok(())
             }
-            _ => Err(bad_packet(Kind::Acceptance, BadPacket::Field(7))),
+            _ => Err(BadPacket::Field(7).into()),
         }
     }
 

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use super::adopt::Adopted;
 use super::event::Event;
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
@@ -115,7 +115,7 @@ impl Core {
                 let kind = Kind::of(raw.head);
                 self.confirm_handshake(kind, slot);
                 match step(self.phase, Input::Frame(kind)) {
-                    Step::Take | Step::To(_) => self.take(now, kind, raw, slot),
+                    Step::Take | Step::To(_) => self.take(now, kind, raw, slot).map_err(|fault| fault.within(kind)),
                     Step::Fault(code) => Err(Fault::text(code, kind.name())),
                     Step::Skip | Step::Misuse => Ok(None),
                 }
@@ -145,7 +145,7 @@ impl Core {
             Kind::Next => self.take_next(raw.body, slot).map(|()| None),
             Kind::NextKey => self.take_next_key(raw.body, slot),
             Kind::Credit => {
-                let grant = Grant::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
+                let grant = Grant::read(raw.body)?;
                 if self.flow.granted(grant, &self.theirs) {
                     Ok(None)
                 } else {
@@ -157,27 +157,7 @@ impl Core {
                 self.confirm();
                 Ok(None)
             }
-            Kind::GoAway => {
-                let (notice, deadline) = Notice::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
-                self.enter(Phase::Draining);
-                let deadline = deadline.unwrap_or(Millis::of(LINGER));
-                self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
-                self.pending.drain(notice.clone());
-                self.confirm();
-                // What was queued since the last transmission still leaves (PROTOCOL G-2).
-                self.flushed = false;
-                Ok(Some(Event::GoingAway(notice)))
-            }
-            Kind::Error => {
-                let (notice, _) = Notice::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
-                self.end(Cause::PeerError(notice));
-                Ok(None)
-            }
-            Kind::Refusal => {
-                let (notice, _) = Notice::read(raw.body).map_err(|bad| bad_packet(kind, bad))?;
-                self.end(Cause::Refused(notice));
-                Ok(None)
-            }
+            Kind::GoAway | Kind::Error | Kind::Refusal => self.told(now, kind, raw.body),
             Kind::Acceptance => self.accepted(now, raw.body, slot),
             Kind::Describe => {
                 self.describe();
@@ -190,6 +170,26 @@ impl Core {
             Kind::Catalog => self.learn(raw.body).map(|()| None),
             Kind::KeepAliveAnswer | Kind::Ignorable | Kind::Unknown => Ok(None),
         }
+    }
+
+    /// The peer states why it ends, or is about to.
+    fn told(&mut self, now: Instant, kind: Kind, body: &[u8]) -> Result<Option<Event<'static>>, Fault<'static>> {
+        let (notice, deadline) = Notice::read(body)?;
+        self.end(match kind {
+            Kind::Error => Cause::PeerError(notice),
+            Kind::Refusal => Cause::Refused(notice),
+            _ => {
+                self.enter(Phase::Draining);
+                let deadline = deadline.unwrap_or(Millis::of(LINGER));
+                self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
+                self.pending.drain(notice.clone());
+                self.confirm();
+                // What was queued since the last transmission still leaves (PROTOCOL G-2).
+                self.flushed = false;
+                return Ok(Some(Event::GoingAway(notice)));
+            }
+        });
+        Ok(None)
     }
 
     fn handle_malformed(&mut self, malformed: Malformed) -> Result<Option<Event<'static>>, Fault<'static>> {

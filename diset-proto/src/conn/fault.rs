@@ -24,8 +24,8 @@ pub(super) struct Fault<'s> {
 #[derive(Debug, Clone)]
 enum Said<'s> {
     Text(&'s str),
-    /// Something about this field of a control frame.
-    Field(Kind, u8),
+    /// Something about this field of a control frame, which has this name.
+    Field(&'static str, u8),
     /// What is wrong with a message.
     Invalid(Invalid),
     /// The major version of the peer.
@@ -75,6 +75,14 @@ impl<'s> Fault<'s> {
         self
     }
 
+    /// The control frame that it is about is of this kind.
+    pub(super) const fn within(mut self, kind: Kind) -> Self {
+        if let Said::Field(name, _) = &mut self.said {
+            *name = kind.name();
+        }
+        self
+    }
+
     /// As the peer and the user are told.
     pub(super) fn notice(self) -> Notice {
         let mut notice = Notice::new(self.code);
@@ -83,7 +91,7 @@ impl<'s> Fault<'s> {
         match self.said {
             Said::Text(said) => text.push(said),
             Said::Field(kind, field) => {
-                text.push(kind.name());
+                text.push(kind);
                 text.push(", field ");
                 text.push_number(field.into());
             }
@@ -108,10 +116,12 @@ impl<'s> Fault<'s> {
     }
 }
 
-pub(super) fn bad_packet(kind: Kind, bad: BadPacket) -> Fault<'static> {
-    let (code, field) = match bad {
-        BadPacket::Field(tag) => (Code::PacketMalformed, tag),
-        BadPacket::Critical(tag) => (Code::UnknownField, tag),
-    };
-    Fault::of(code, Said::Field(kind, field))
+impl From<BadPacket> for Fault<'_> {
+    fn from(bad: BadPacket) -> Self {
+        let (code, field) = match bad {
+            BadPacket::Field(tag) => (Code::PacketMalformed, tag),
+            BadPacket::Critical(tag) => (Code::UnknownField, tag),
+        };
+        Self::of(code, Said::Field("", field))
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::event::Event;
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 use super::incoming::untaken;
 use super::liveness::Liveness;
 use super::slot::SessionSlot;
@@ -152,11 +152,10 @@ impl Core {
         body: &[u8],
         slot: &mut S,
     ) -> Result<Option<Event<'static>>, Fault<'static>> {
-        let malformed = |bad| bad_packet(Kind::Acceptance, bad);
-        let acceptance = Acceptance::read(body).map_err(malformed)?;
+        let acceptance = Acceptance::read(body)?;
         self.adopt(acceptance.digest)?;
         if let Some(session) = slot.session_mut() {
-            let answer = acceptance.answer().map_err(malformed)?;
+            let answer = acceptance.answer()?;
             session
                 .answered(answer.as_ref(), acceptance.token, acceptance.trid)
                 .map_err(|objection| match objection {
@@ -168,7 +167,7 @@ impl Core {
         }
         for (number, verdict) in acceptance.verdicts() {
             if !self.agreement.set(number, verdict) {
-                return Err(malformed(BadPacket::Field(3)));
+                return Err(BadPacket::Field(3).into());
             }
         }
         self.theirs = acceptance.limits;

@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::event::Event;
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
 use crate::definition::{Direction, Key, Verdict};
@@ -70,7 +70,7 @@ impl Core {
         slot: &mut S,
     ) -> Result<Option<Event<'static>>, Fault<'static>> {
         let session = agreed(slot).ok_or_else(no_session)?;
-        let ack = Ack::read(body).map_err(|bad| bad_packet(Kind::Ack, bad))?;
+        let ack = Ack::read(body)?;
         session.acked(&ack).map_err(|objection| match objection {
             Objection::Contradiction => Fault::text(Code::PacketMalformed, "ack of what was not sent"),
             Objection::Untaken => untaken(),
@@ -81,7 +81,7 @@ impl Core {
     /// What is to be known of the next acked message.
     pub(super) fn take_next<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Result<(), Fault<'static>> {
         let session = agreed(slot).ok_or_else(no_session)?;
-        let next = Next::read(body).map_err(|bad| bad_packet(Kind::Next, bad))?;
+        let next = Next::read(body)?;
         session
             .skip(next)
             .map_err(|_| Fault::text(Code::PacketMalformed, "more is skipped than there are numbers"))

@@ -3,13 +3,12 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 use crate::definition::Digest;
 use crate::id::ServiceName;
 use crate::limits::MAX_CATALOG;
 use crate::schema::learned::LearnedCatalog;
 use crate::status::{Code, Text};
-use crate::wire::frame::Kind;
 use crate::wire::tlv::BadPacket;
 
 /// The descriptions of all messages, as far as they have come.
@@ -36,7 +35,7 @@ impl Learner {
     /// The next part.
     pub(super) fn add(&mut self, part: &[u8]) -> Result<(), Fault<'static>> {
         if part.is_empty() || self.descriptions.len() + part.len() > MAX_CATALOG {
-            return Err(bad_packet(Kind::Catalog, BadPacket::Field(0)));
+            return Err(BadPacket::Field(0).into());
         }
         self.descriptions.extend_from_slice(part);
         Ok(())

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 
 use super::core::Core;
 use super::event::Event;
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 use super::role::{Duties, Role};
 use super::state::{Input, Phase, Step, step};
 use crate::definition::MessageSet;
@@ -84,7 +84,7 @@ impl Admission {
 impl Core {
     /// Service: a proposal came (PROTOCOL H-3 to H-6).
     fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Fault<'static>> {
-        let proposal = Proposal::read(body).map_err(|bad| bad_packet(Kind::Proposal, bad))?;
+        let proposal = Proposal::read(body)?;
         self.theirs = proposal.limits;
         self.pending.remember_digest(proposal.digest);
         #[cfg(feature = "alloc")]
@@ -134,19 +134,18 @@ impl Core {
 
     /// Service: a part of the definitions came (PROTOCOL H-8).
     fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Fault<'static>> {
-        let malformed = |bad| bad_packet(Kind::Definitions, bad);
-        let mut part = Definitions::read(body).map_err(malformed)?;
+        let mut part = Definitions::read(body)?;
         if part.first == 0 && self.agreement.filled() == 0 {
             self.agreement = self.agreement.emptied(part.total);
         }
         let expected = self.agreement.filled();
         let total = expected + self.agreement.missing();
         if part.first != expected || part.total != total {
-            return Err(malformed(BadPacket::Field(1)));
+            return Err(BadPacket::Field(1).into());
         }
-        while let Some(definition) = part.next().map_err(malformed)? {
+        while let Some(definition) = part.next()? {
             if self.agreement.missing() == 0 {
-                return Err(malformed(BadPacket::Field(1)));
+                return Err(BadPacket::Field(1).into());
             }
             self.agreement
                 .add(self.catalog, definition.name, definition.key, definition.direction);

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::core::Core;
 use super::event::Event;
-use super::fault::{Fault, bad_packet};
+use super::fault::Fault;
 use super::handshake::{self, ClientConfig};
 use super::incoming::no_session;
 use super::recording::{note, when_recorded};
@@ -238,7 +238,7 @@ impl Core {
         body: &[u8],
         slot: &S,
     ) -> Result<Option<Event<'static>>, Fault<'static>> {
-        let NextKey { hash, seconds } = NextKey::read(body).map_err(|bad| bad_packet(Kind::NextKey, bad))?;
+        let NextKey { hash, seconds } = NextKey::read(body)?;
         if slot.session().and_then(Session::resumption).is_none() {
             return Err(no_session());
         }
