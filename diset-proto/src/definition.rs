@@ -27,6 +27,7 @@ impl Direction {
         }
     }
 
+    #[cfg(feature = "alloc")]
     pub(crate) const fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::FromClient),

@@ -11,6 +11,8 @@ mod adopt;
 #[cfg(feature = "sim")]
 mod copy;
 mod core;
+#[cfg(feature = "alloc")]
+mod definitions;
 pub(crate) mod event;
 mod fault;
 mod flow;
@@ -208,7 +210,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// # Errors
     /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
     pub fn accept(&mut self, now: Instant, admission: Admission) -> Result<Option<Event<'static>>, Misuse> {
-        note!(self, at now, = admission.entry());
+        note!(self, at now, = admission.entry(admission.table().as_ref()));
         self.core.accept(now, admission)
     }
 

@@ -16,9 +16,9 @@ use crate::session::Session;
 use crate::status::{Code, Notice};
 use crate::store::Inbox as _;
 use crate::time::Millis;
+use crate::wire::definitions::{self, Definition};
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{Outbox, PutError};
-use crate::wire::packet::{Definition, Definitions};
 use crate::wire::preamble::PREAMBLE;
 use crate::wire::storage::Storage;
 use crate::wire::tlv::Writer;
@@ -95,6 +95,7 @@ impl Pending {
         self.preamble
     }
 
+    #[cfg(feature = "alloc")]
     pub(super) const fn ask(&mut self) {
         self.describe = true;
     }
@@ -329,7 +330,7 @@ impl Core {
                     key: def.key(),
                     direction: def.direction(),
                 });
-                next = Definitions::write(out, first, catalog.count(), entries);
+                next = definitions::write(out, first, catalog.count(), entries);
             })?;
             self.pending.definitions = (next < catalog.count()).then_some(next);
         }

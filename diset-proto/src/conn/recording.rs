@@ -56,4 +56,4 @@ pub(super) use {note, when_recorded};
 mod entries;
 
 #[cfg(feature = "record")]
-pub(super) use self::entries::{decoded, failed, going, invalid, invalid_from, released, said, table};
+pub(super) use self::entries::{GivenTable, decoded, failed, going, invalid, invalid_from, released, said};

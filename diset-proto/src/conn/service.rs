@@ -10,25 +10,30 @@ use alloc::boxed::Box;
 use super::core::Core;
 use super::event::Event;
 use super::fault::Fault;
+#[cfg(feature = "record")]
+use super::recording::GivenTable;
 use super::role::{Duties, Role};
 use super::state::{Input, Phase, Step, step};
 use crate::definition::MessageSet;
 use crate::error::{Cause, Misuse};
 use crate::id::{Token, Trid};
+#[cfg(feature = "alloc")]
 use crate::schema::agree::Agreement;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::frame::Kind;
-use crate::wire::packet::{Acceptance, Definitions, Proposal};
+use crate::wire::packet::{Acceptance, Proposal};
 use crate::wire::session::Answer;
-use crate::wire::tlv::{BadPacket, Writer};
+use crate::wire::tlv::Writer;
 
 /// The role of a service.
 pub(super) const SERVICE: Role = Role::Service(&Duties {
     take: |core, now, kind, body| match kind {
         Kind::Proposal => core.proposed(now, body),
-        // The table lets nothing else through.
-        _ => core.defined(now, body),
+        #[cfg(feature = "alloc")]
+        Kind::Definitions => core.defined(now, body),
+        // The table of phases lets nothing else through.
+        _ => Ok(None),
     },
     accept: Core::say_accepted,
 });
@@ -37,8 +42,9 @@ pub(super) const SERVICE: Role = Role::Service(&Duties {
 #[derive(Debug, Clone)]
 pub struct Admission {
     trid: Trid,
-    known: Option<Agreement>,
-    forbidden: MessageSet,
+    #[cfg(feature = "alloc")]
+    pub(super) known: Option<Agreement>,
+    pub(super) forbidden: MessageSet,
 }
 
 impl Admission {
@@ -46,6 +52,7 @@ impl Admission {
     pub const fn new(trid: Trid) -> Self {
         Self {
             trid,
+            #[cfg(feature = "alloc")]
             known: None,
             forbidden: MessageSet::EMPTY,
         }
@@ -54,6 +61,7 @@ impl Admission {
     /// The table for a client with an older catalog, made by [`Agreement::between`] for the
     /// catalog whose digest the proposal names. Without it such a client is asked for its
     /// definitions, which takes one round trip more.
+    #[cfg(feature = "alloc")]
     #[must_use]
     pub fn with_table(mut self, known: Agreement) -> Self {
         self.known = Some(known);
@@ -71,11 +79,16 @@ impl Admission {
 
 #[cfg(feature = "record")]
 impl Admission {
-    /// What it looks like in a log.
-    pub(super) fn entry(&self) -> crate::recording::Entry<'_> {
+    /// The table that goes with it, for a log.
+    pub(super) fn table(&self) -> Option<GivenTable> {
+        self.known.as_ref().map(GivenTable::of)
+    }
+
+    /// What it looks like in a log, with its table.
+    pub(super) fn entry<'t>(&self, table: Option<&'t GivenTable>) -> crate::recording::Entry<'t> {
         crate::recording::Entry::Accept {
             trid: self.trid.number(),
-            table: super::recording::table(self.known.as_ref()),
+            table: table.map(GivenTable::entry),
             forbidden: *self.forbidden.as_bytes(),
         }
     }
@@ -115,45 +128,19 @@ impl Core {
         self.trid = admission.trid;
         // PROTOCOL H-10: who has no catalog has that of the service.
         let same = self.pending.adopts() || self.pending.digest() == Some(self.catalog.digest());
-        let table = if same {
-            Some(Agreement::identical(self.catalog))
-        } else {
-            admission.known
-        };
-        let asks = table.is_none();
-        self.agreement = table.unwrap_or(Agreement::empty(0));
-        self.agreement.forbid(admission.forbidden);
-        if asks {
-            self.pending.ask();
-            self.deadline = Some(now.plus(self.limits.handshake));
-            self.enter(Phase::Asking);
+        if !same && !self.knows(now, &admission) {
             return Ok(None);
         }
+        self.agreement.forbid(admission.forbidden);
         Ok(Some(self.open(now)))
     }
 
-    /// Service: a part of the definitions came (PROTOCOL H-8).
-    fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Fault<'static>> {
-        let mut part = Definitions::read(body)?;
-        if part.first == 0 && self.agreement.filled() == 0 {
-            self.agreement = self.agreement.emptied(part.total);
-        }
-        let expected = self.agreement.filled();
-        let total = expected + self.agreement.missing();
-        if part.first != expected || part.total != total {
-            return Err(BadPacket::Field(1).into());
-        }
-        while let Some(definition) = part.next()? {
-            if self.agreement.missing() == 0 {
-                return Err(BadPacket::Field(1).into());
-            }
-            self.agreement
-                .add(self.catalog, definition.name, definition.key, definition.direction);
-        }
-        if self.agreement.missing() > 0 {
-            return Ok(None);
-        }
-        Ok(Some(self.open(now)))
+    /// Whether the definitions of the client are known. If not it is refused: there is no memory for a table of numbers.
+    #[cfg(not(feature = "alloc"))]
+    fn knows(&mut self, _now: Instant, _admission: &Admission) -> bool {
+        let notice = Notice::new(Code::UnknownField).with_text("the service knows no definitions but its own");
+        self.end(Cause::WeRefused(notice));
+        false
     }
 
     fn say_accepted(&self, session: Option<&(Answer, Option<Token>)>, out: &mut Writer<'_>) {

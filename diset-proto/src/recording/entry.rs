@@ -59,8 +59,8 @@ pub struct Said<'l> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VerdictTable<'l> {
-    /// For each message of the client: the number at the service, or 253 to 255 for one that is
-    /// forbidden, different, unknown.
+    /// For each message of the client: the number at the service, or 254 for one that is different, 255 for one that
+    /// is unknown.
     #[serde(borrow)]
     pub own: Bytes<'l>,
     /// The messages of the service that the client defines otherwise, a bit each.

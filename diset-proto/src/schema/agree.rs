@@ -1,163 +1,79 @@
 //! What two sides share: a table from the numbers on the wire (the client's) to the
 //! numbers of this side.
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
 use super::Catalog;
-use crate::definition::{Direction, Key, MessageSet, Verdict};
+#[cfg(feature = "alloc")]
+use crate::definition::{Direction, Key};
+use crate::definition::{MessageSet, Verdict};
+#[cfg(feature = "alloc")]
 use crate::limits::MAX_MESSAGES;
 
-/// Table entries from here on are verdicts, not numbers.
-const UNKNOWN: u8 = 0xff;
-const DIFFERS: u8 = 0xfe;
-const FORBIDDEN: u8 = 0xfd;
-
-/// The table of one connection (PROTOCOL S-4). On a client both numbers are the same.
+/// What the messages of one connection are to both sides (PROTOCOL S-4).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Agreement {
-    own: [u8; MAX_MESSAGES],
     /// How many messages the client has.
     total: u8,
-    /// How many entries are filled in; the table is complete at `total`.
-    filled: u8,
+    /// Client: the messages that the service does not have.
+    unknown: MessageSet,
     /// The messages of this side that the peer defines otherwise.
     differs: MessageSet,
     /// The messages of this side that the service's rules forbid to this client.
     forbidden: MessageSet,
+    /// Service: the numbers of a client with another catalog. Else both sides have the same.
+    #[cfg(feature = "alloc")]
+    numbers: Option<Box<Numbers>>,
 }
+
+/// This side's numbers, by those of the client.
+#[cfg(feature = "alloc")]
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Numbers {
+    /// Entries from [`DIFFERS`] on are verdicts.
+    own: [u8; MAX_MESSAGES],
+    /// How many are filled in.
+    filled: u8,
+}
+
+#[cfg(feature = "alloc")]
+const DIFFERS: u8 = 0xfe;
+#[cfg(feature = "alloc")]
+const UNKNOWN: u8 = 0xff;
 
 impl Agreement {
     /// Both sides have this catalog.
-    pub fn identical(catalog: &Catalog) -> Self {
+    pub const fn identical(catalog: &Catalog) -> Self {
         Self::all(catalog.count())
     }
 
     /// Both sides have the same messages, so many.
-    pub(crate) fn all(count: u8) -> Self {
-        let mut table = Self::empty(count);
-        for (number, entry) in (0..count).zip(&mut table.own) {
-            *entry = number;
-        }
-        table.filled = table.total;
-        table
-    }
-
-    /// What a service with `own` shares with a client that was built with `client`, an
-    /// older or newer form of it.
-    pub fn between(own: &Catalog, client: &Catalog) -> Self {
-        let mut table = Self::empty(client.count());
-        for def in client.messages() {
-            table.add(own, def.name(), def.key(), def.direction());
-        }
-        table
-    }
-
-    /// A table for a client with `total` messages, to be filled by [`Agreement::add`].
-    pub(crate) const fn empty(total: u8) -> Self {
+    pub(crate) const fn all(total: u8) -> Self {
         Self {
-            own: [UNKNOWN; MAX_MESSAGES],
             total,
-            filled: 0,
+            unknown: MessageSet::EMPTY,
             differs: MessageSet::EMPTY,
             forbidden: MessageSet::EMPTY,
+            #[cfg(feature = "alloc")]
+            numbers: None,
         }
-    }
-
-    /// As [`empty`](Self::empty), with the same messages forbidden.
-    pub(crate) const fn emptied(&self, total: u8) -> Self {
-        Self {
-            forbidden: self.forbidden,
-            ..Self::empty(total)
-        }
-    }
-
-    /// The table as it is logged: the numbers or verdicts of the client's messages.
-    #[cfg(feature = "record")]
-    pub(crate) fn entries(&self) -> &[u8] {
-        self.own.get(..usize::from(self.total)).unwrap_or_default()
-    }
-
-    #[cfg(feature = "record")]
-    pub(crate) const fn differs(&self) -> &MessageSet {
-        &self.differs
-    }
-
-    /// A table as it was logged, in a service with `own`; `None` when it cannot be.
-    #[cfg(feature = "record")]
-    pub(crate) fn logged(own: &Catalog, entries: &[u8], differs: MessageSet) -> Option<Self> {
-        let fits = |&entry: &u8| entry < own.count() || entry >= FORBIDDEN;
-        let total = u8::try_from(entries.len()).ok()?;
-        let mut table = Self::empty(total);
-        table.own.get_mut(..entries.len())?.copy_from_slice(entries);
-        table.filled = total;
-        table.differs = differs;
-        entries.iter().all(fits).then_some(table)
     }
 
     /// Service: these messages are not for this client, neither to be sent by it nor to it.
-    pub(crate) fn forbid(&mut self, messages: MessageSet) {
+    pub(crate) const fn forbid(&mut self, messages: MessageSet) {
         self.forbidden = messages;
-        for entry in &mut self.own {
-            if messages.contains(*entry) {
-                *entry = FORBIDDEN;
-            }
-        }
     }
 
-    /// Fills in the verdict on the client's next message.
-    pub(crate) fn add(&mut self, own: &Catalog, name: &str, key: Key, direction: Direction) {
-        let mut found = own.messages().iter().zip(0u8..);
-        let entry = match found.find(|(def, _)| def.name() == name) {
-            None => UNKNOWN,
-            Some((def, number)) if def.key() == key && def.direction() == direction => {
-                if self.forbidden.contains(number) {
-                    FORBIDDEN
-                } else {
-                    number
-                }
-            }
-            Some((_, number)) => {
-                self.differs.insert(number);
-                DIFFERS
-            }
-        };
-        if let Some(place) = self.own.get_mut(usize::from(self.filled))
-            && self.filled < self.total
-        {
-            *place = entry;
-            self.filled += 1;
-        }
-    }
-
-    /// How many entries are still to be filled in.
-    pub(crate) const fn missing(&self) -> u8 {
-        self.total - self.filled
-    }
-
-    /// The number of the entry to be filled in next.
-    pub(crate) const fn filled(&self) -> u8 {
-        self.filled
-    }
-
-    /// Sets the verdict on one entry, as the service stated it.
+    /// Client: sets the verdict on one message, as the service stated it; false when there is no such message.
     pub(crate) fn set(&mut self, number: u8, verdict: Verdict) -> bool {
-        if number >= self.total {
-            return false;
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Unknown => self.unknown.insert(number),
+            Verdict::Differs => self.differs.insert(number),
+            Verdict::Forbidden => self.forbidden.insert(number),
         }
-        let entry = match verdict {
-            Verdict::Same => return true,
-            Verdict::Unknown => UNKNOWN,
-            Verdict::Differs => {
-                self.differs.insert(number);
-                DIFFERS
-            }
-            Verdict::Forbidden => {
-                self.forbidden.insert(number);
-                FORBIDDEN
-            }
-        };
-        self.own.get_mut(usize::from(number)).is_some_and(|place| {
-            *place = entry;
-            true
-        })
+        number < self.total
     }
 
     /// The entries that are not `Same`, by number on the wire.
@@ -171,33 +87,155 @@ impl Agreement {
         if wire >= self.total {
             return Err(Verdict::Unknown);
         }
-        match self.own.get(usize::from(wire)) {
-            None | Some(&UNKNOWN) => Err(Verdict::Unknown),
-            Some(&DIFFERS) => Err(Verdict::Differs),
-            Some(&FORBIDDEN) => Err(Verdict::Forbidden),
-            Some(&own) => Ok(own),
+        #[cfg(feature = "alloc")]
+        if let Some(numbers) = &self.numbers {
+            let own = numbers.own(wire)?;
+            return if self.forbidden.contains(own) {
+                Err(Verdict::Forbidden)
+            } else {
+                Ok(own)
+            };
+        }
+        match self.set_of(wire) {
+            Verdict::Same => Ok(wire),
+            verdict => Err(verdict),
         }
     }
 
     /// The number on the wire for a number of this side.
     pub(crate) fn wire(&self, own: u8) -> Result<u8, Verdict> {
-        // On a client, and on a service whose client has the same catalog.
-        if self.own(own) == Ok(own) {
-            return Ok(own);
+        #[cfg(feature = "alloc")]
+        if self.numbers.is_some() {
+            return (0..self.total)
+                .find(|&wire| self.own(wire) == Ok(own))
+                .ok_or_else(|| match self.set_of(own) {
+                    Verdict::Same => Verdict::Unknown,
+                    verdict => verdict,
+                });
         }
-        (0..self.total)
-            .find(|&wire| self.own(wire) == Ok(own))
-            .ok_or(Verdict::Unknown)
+        self.own(own)
     }
 
     /// The verdict on a message by this side's number.
     pub fn verdict(&self, own: u8) -> Verdict {
-        match self.wire(own) {
-            Ok(_) => Verdict::Same,
-            Err(_) if self.differs.contains(own) => Verdict::Differs,
-            Err(_) if self.forbidden.contains(own) => Verdict::Forbidden,
-            Err(unknown) => unknown,
+        self.wire(own).err().unwrap_or(Verdict::Same)
+    }
+
+    /// The verdict on a message of this side, as far as it is kept by its number.
+    #[inline]
+    fn set_of(&self, own: u8) -> Verdict {
+        if self.differs.contains(own) {
+            Verdict::Differs
+        } else if self.forbidden.contains(own) {
+            Verdict::Forbidden
+        } else if self.unknown.contains(own) {
+            Verdict::Unknown
+        } else {
+            Verdict::Same
         }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Agreement {
+    /// What a service with `own` shares with a client that was built with `client`, an
+    /// older or newer form of it.
+    pub fn between(own: &Catalog, client: &Catalog) -> Self {
+        let mut table = Self::empty(client.count());
+        for def in client.messages() {
+            table.add(own, def.name(), def.key(), def.direction());
+        }
+        table
+    }
+
+    /// Service: a table for a client with `total` messages, to be filled by [`Agreement::add`].
+    pub(crate) fn empty(total: u8) -> Self {
+        Self {
+            numbers: Some(Box::new(Numbers {
+                own: [UNKNOWN; MAX_MESSAGES],
+                filled: 0,
+            })),
+            ..Self::all(total)
+        }
+    }
+
+    /// As [`empty`](Self::empty), with the same messages forbidden.
+    pub(crate) fn emptied(&self, total: u8) -> Self {
+        Self {
+            forbidden: self.forbidden,
+            ..Self::empty(total)
+        }
+    }
+
+    /// Fills in the verdict on the client's next message.
+    pub(crate) fn add(&mut self, own: &Catalog, name: &str, key: Key, direction: Direction) {
+        let Some(numbers) = self.numbers.as_mut().filter(|numbers| numbers.filled < self.total) else {
+            return;
+        };
+        let mut found = own.messages().iter().zip(0u8..);
+        let entry = match found.find(|(def, _)| def.name() == name) {
+            None => UNKNOWN,
+            Some((def, number)) if def.key() == key && def.direction() == direction => number,
+            Some((_, number)) => {
+                self.differs.insert(number);
+                DIFFERS
+            }
+        };
+        if let Some(place) = numbers.own.get_mut(usize::from(numbers.filled)) {
+            *place = entry;
+            numbers.filled += 1;
+        }
+    }
+
+    /// How many entries are still to be filled in.
+    pub(crate) fn missing(&self) -> u8 {
+        self.total.saturating_sub(self.filled())
+    }
+
+    /// The number of the entry to be filled in next.
+    pub(crate) fn filled(&self) -> u8 {
+        self.numbers.as_ref().map_or(self.total, |numbers| numbers.filled)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Numbers {
+    #[inline]
+    fn own(&self, wire: u8) -> Result<u8, Verdict> {
+        match self.own.get(usize::from(wire)) {
+            None | Some(&UNKNOWN) => Err(Verdict::Unknown),
+            Some(&DIFFERS) => Err(Verdict::Differs),
+            Some(&own) => Ok(own),
+        }
+    }
+}
+
+#[cfg(feature = "record")]
+impl Agreement {
+    /// The table as it is logged: the numbers or verdicts of the client's messages.
+    pub(crate) fn entries(&self) -> heapless::Vec<u8, MAX_MESSAGES> {
+        let entry = |wire| match self.own(wire) {
+            Ok(own) => own,
+            Err(Verdict::Differs) => DIFFERS,
+            Err(_) => UNKNOWN,
+        };
+        (0..self.total).map(entry).collect()
+    }
+
+    pub(crate) const fn differs(&self) -> &MessageSet {
+        &self.differs
+    }
+
+    /// A table as it was logged, in a service with `own`; `None` when it cannot be.
+    pub(crate) fn logged(own: &Catalog, entries: &[u8], differs: MessageSet) -> Option<Self> {
+        let fits = |&entry: &u8| entry < own.count() || entry >= DIFFERS;
+        let total = u8::try_from(entries.len()).ok()?;
+        let mut table = Self::empty(total);
+        let numbers = table.numbers.as_mut()?;
+        numbers.own.get_mut(..entries.len())?.copy_from_slice(entries);
+        numbers.filled = total;
+        table.differs = differs;
+        entries.iter().all(fits).then_some(table)
     }
 }
 
@@ -205,7 +243,6 @@ impl core::fmt::Debug for Agreement {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Agreement")
             .field("messages", &self.total)
-            .field("filled", &self.filled)
             .field("exceptions", &self.exceptions().count())
             .finish()
     }

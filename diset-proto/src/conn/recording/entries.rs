@@ -12,6 +12,7 @@ use super::super::adopt::Adopted;
 use super::super::slot::SessionSlot;
 use super::super::state::Phase;
 use crate::error::{Bound, Misuse, SendError};
+use crate::limits::MAX_MESSAGES;
 use crate::message::{self, Held, MessageRef, Tag};
 use crate::recording::{Begin, Bytes, Entry, Record, Recorder, Said, Summary, VerdictTable, sum};
 use crate::schema::agree::Agreement;
@@ -273,9 +274,24 @@ pub(in crate::conn) fn invalid_from((what, detail): (u8, u64)) -> Option<Invalid
     })
 }
 
-pub(in crate::conn) fn table(known: Option<&Agreement>) -> Option<VerdictTable<'_>> {
-    known.map(|known| VerdictTable {
-        own: Bytes(known.entries()),
-        differs: *known.differs().as_bytes(),
-    })
+/// A table that was given, as it is logged.
+pub(in crate::conn) struct GivenTable {
+    own: heapless::Vec<u8, MAX_MESSAGES>,
+    differs: [u8; MAX_MESSAGES / 8],
+}
+
+impl GivenTable {
+    pub(in crate::conn) fn of(known: &Agreement) -> Self {
+        Self {
+            own: known.entries(),
+            differs: *known.differs().as_bytes(),
+        }
+    }
+
+    pub(in crate::conn) fn entry(&self) -> VerdictTable<'_> {
+        VerdictTable {
+            own: Bytes(&self.own),
+            differs: self.differs,
+        }
+    }
 }
