@@ -49,7 +49,7 @@ pub(super) struct Core {
     pub(super) theirs: PeerLimits,
     pub(super) agreement: Agreement,
     pub(super) phase: Phase,
-    /// Why it is over; set once.
+    /// Why it is over; before that, the go-away that either side said.
     pub(super) cause: Option<Cause>,
     /// The end has not been told to the user yet.
     pub(super) unannounced: bool,
@@ -182,7 +182,8 @@ impl Core {
                 self.enter(Phase::Draining);
                 let deadline = deadline.unwrap_or(Millis::of(LINGER));
                 self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
-                self.pending.drain(notice.clone());
+                self.pending.drain();
+                self.cause = Some(Cause::WentAway(notice.clone()));
                 self.confirm();
                 // What was queued since the last transmission still leaves (PROTOCOL G-2).
                 self.flushed = false;
@@ -234,7 +235,7 @@ impl Core {
         if self.flushed
             && let Step::To(_) = step(self.phase, Input::Flushed)
         {
-            self.end(self.went_away());
+            self.end_as_said();
         }
         if self.phase == Phase::Closing && self.deadline.is_none() {
             self.deadline = Some(now.plus(Millis::of(LINGER)));
@@ -299,26 +300,19 @@ impl Core {
                 self.end(Cause::WeRefused(notice.with_retry(ADMISSION_RETRY)));
             }
             phase if phase.is_handshake() => self.end(Cause::HandshakeTimeout),
-            _ => self.end(self.went_away()),
+            _ => self.end_as_said(),
         }
     }
 
     pub(super) fn handle_eof(&mut self) -> Option<Event<'static>> {
         if let Step::To(next) = step(self.phase, Input::Eof) {
             self.unsettled = None;
-            self.end(self.went_away());
+            self.end_as_said();
             self.enter(next);
             self.pending.clear();
             self.deadline = None;
         }
         self.announce()
-    }
-
-    /// The go-away that was said, or the transport's own end.
-    fn went_away(&self) -> Cause {
-        self.pending
-            .going()
-            .map_or(Cause::Lost, |notice| Cause::WentAway(notice.clone()))
     }
 
     /// The peer, or a handler, is at fault: tells it, and ends the connection.
@@ -329,16 +323,25 @@ impl Core {
     /// Ends the connection for this reason, unless it is over already. The next
     /// `handle_` call announces it.
     pub(super) fn end(&mut self, cause: Cause) {
+        if let Step::To(_) = step(self.phase, Input::Disconnect) {
+            self.cause = Some(cause);
+            self.end_as_said();
+        }
+    }
+
+    /// Ends the connection, unless it is over already: for the reason that was set, or the go-away that was said; else
+    /// the transport has ended by itself.
+    fn end_as_said(&mut self) {
         let Step::To(next) = step(self.phase, Input::Disconnect) else {
             return;
         };
+        let cause = self.cause.get_or_insert(Cause::Lost);
         warn!(
             "connection ends in phase {:?}, code {}",
             self.phase,
             cause.code().map_or(0, Code::number)
         );
-        self.pending.end(&cause);
-        self.cause = Some(cause);
+        self.pending.end(cause);
         self.unannounced = true;
         self.unsettled = None;
         self.enter(next);

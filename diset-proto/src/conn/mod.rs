@@ -355,7 +355,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             Step::To(next) => {
                 self.core.enter(next);
                 self.core.end_by(now.plus(deadline));
-                self.core.pending.say_go_away(notice, deadline);
+                self.core.pending.say_go_away(deadline);
+                self.core.cause = Some(Cause::WentAway(notice));
                 self.core.confirm();
                 Ok(())
             }
@@ -450,7 +451,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// Why it is over, once it is.
     pub const fn cause(&self) -> Option<&Cause> {
-        self.core.cause.as_ref()
+        if self.core.phase.is_over() {
+            self.core.cause.as_ref()
+        } else {
+            None
+        }
     }
 
     /// The transport id, once the connection is open.

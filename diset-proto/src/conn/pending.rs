@@ -46,8 +46,6 @@ pub(super) struct Pending {
     go_away: bool,
     /// The refusal or error that ends the connection.
     last: Option<Kind>,
-    /// The go-away that either side said.
-    going: Option<Notice>,
     going_deadline: Millis,
     /// The digest of the proposal that waits for its admission.
     digest: Option<Digest>,
@@ -69,7 +67,6 @@ impl Pending {
             keep_alive: false,
             go_away: false,
             last: None,
-            going: None,
             going_deadline: Millis::ZERO,
             digest: None,
         }
@@ -144,20 +141,14 @@ impl Pending {
     }
 
     /// PROTOCOL G-1: nothing new may be sent after this call; what was sent leaves before it.
-    pub(super) fn say_go_away(&mut self, notice: Notice, deadline: Millis) {
+    pub(super) const fn say_go_away(&mut self, deadline: Millis) {
         self.go_away = true;
         self.going_deadline = deadline;
-        self.going = Some(notice);
     }
 
     /// The peer said go-away: nothing is owed to it but what waits already.
-    pub(super) fn drain(&mut self, notice: Notice) {
+    pub(super) const fn drain(&mut self) {
         self.go_away = false;
-        self.going = Some(notice);
-    }
-
-    pub(super) const fn going(&self) -> Option<&Notice> {
-        self.going.as_ref()
     }
 
     /// Service: the digest of the proposal; `None` from a client that adopts.
@@ -198,10 +189,8 @@ impl Pending {
         self.last = last;
     }
 
-    pub(super) fn clear(&mut self) {
-        let going = self.going.take();
+    pub(super) const fn clear(&mut self) {
         *self = Self::new(Role::Client);
-        self.going = going;
     }
 }
 
@@ -301,7 +290,7 @@ impl Core {
     /// Go-away, refusal, error.
     fn write_endings<B: Storage>(&mut self, out: &mut Outbox<B>) -> Written {
         if self.pending.go_away
-            && let Some(notice) = &self.pending.going
+            && let Some(Cause::WentAway(notice)) = &self.cause
         {
             let deadline = self.pending.going_deadline;
             put(out, Kind::GoAway, |out| notice.write(Some(deadline), out))?;

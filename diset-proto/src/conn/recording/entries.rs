@@ -158,7 +158,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// What is in the output, and how things stand.
     pub(in crate::conn) fn summary(&self) -> Summary {
         let bytes = self.out.bytes();
-        let code = self.core.cause.as_ref().and_then(crate::error::Cause::code);
+        let code = self.cause().and_then(crate::error::Cause::code);
         Summary {
             len: bytes.len() as u64,
             check: sum(bytes),
