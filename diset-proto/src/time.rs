@@ -2,34 +2,38 @@
 //!
 //! Nothing in this crate reads a clock. Spans of time are [`core::time::Duration`].
 
+use core::fmt;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 /// A point in time: milliseconds since an origin of the caller's choice.
 ///
 /// The origin must stay the same for the life of a connection and of its
 /// [`Reconnect`](crate::Reconnect); boot time is a good one. Time that goes
-/// backwards is taken as time that stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Instant(u64);
+/// backwards is taken as time that stands still. The far end of time is `u64::MAX - 1` milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the milliseconds, so that an `Option` of it takes no more memory.
+    NonZeroU64,
+);
 
 impl Instant {
     /// The origin of the caller's clock.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// The point `millis` milliseconds after the origin.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
+        Self(NonZeroU64::MIN.saturating_add(millis))
     }
 
     /// Milliseconds since the origin.
     pub const fn as_millis(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// How long ago `earlier` was; zero when it lies in the future.
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// The point `span` later, rounded down to milliseconds; the far end of time
@@ -38,9 +42,7 @@ impl Instant {
     pub const fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(millis(span)))
     }
-}
 
-impl Instant {
     /// The point `span` later.
     pub(crate) const fn plus(self, span: Millis) -> Self {
         Self(self.0.saturating_add(span.0 as u64))
@@ -48,7 +50,20 @@ impl Instant {
 
     /// Whether at least this span has gone by since `earlier`.
     pub(crate) const fn is_past(self, earlier: Self, span: Millis) -> bool {
-        self.0.saturating_sub(earlier.0) >= span.0 as u64
+        self.0.get().saturating_sub(earlier.0.get()) >= span.0 as u64
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_millis()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Instant({=u64})", self.as_millis());
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) adopted: Adopted,
     pub(super) limits: Limits,
     pub(super) theirs: PeerLimits,
+    /// Service: the client that has proposed has its catalog.
+    pub(super) is_same: bool,
     pub(super) agreement: Agreement,
     pub(super) phase: Phase,
     /// Why it is over; before that, the go-away that either side said.
@@ -84,6 +86,7 @@ impl Core {
             adopted: Adopted::No,
             limits,
             theirs: PeerLimits::of(&limits),
+            is_same: true,
             agreement: Agreement::identical(catalog),
             phase,
             cause: None,
@@ -143,7 +146,11 @@ impl Core {
             Kind::Acked => self.take_acked(&raw, slot),
             Kind::Ack => self.take_ack(raw.body, slot),
             Kind::Next => self.take_next(raw.body, slot).map(|()| None),
+            #[cfg(feature = "alloc")]
             Kind::NextKey => self.take_next_key(raw.body, slot),
+            // Nobody has told a key.
+            #[cfg(not(feature = "alloc"))]
+            Kind::NextKey => Err(Fault::text(Code::Unexpected, kind.name())),
             Kind::Credit => {
                 let grant = Grant::read(raw.body)?;
                 if self.flow.granted(grant, &self.theirs) {

@@ -19,6 +19,8 @@ mod flow;
 mod handshake;
 mod incoming;
 #[cfg(feature = "alloc")]
+mod keys;
+#[cfg(feature = "alloc")]
 mod learner;
 mod liveness;
 mod outgoing;

@@ -7,7 +7,6 @@ use core::convert::Infallible;
 use super::core::Core;
 use super::role::Role;
 use super::slot::{SessionSlot, agreed};
-use crate::definition::Digest;
 use crate::error::Cause;
 use crate::limits::MAX_HANDSHAKE_FRAME;
 #[cfg(feature = "alloc")]
@@ -47,8 +46,8 @@ pub(super) struct Pending {
     /// The refusal or error that ends the connection.
     last: Option<Kind>,
     going_deadline: Millis,
-    /// The digest of the proposal that waits for its admission.
-    digest: Option<Digest>,
+    /// Service: the client that has proposed takes its catalog.
+    adopts: bool,
 }
 
 impl Pending {
@@ -68,7 +67,7 @@ impl Pending {
             go_away: false,
             last: None,
             going_deadline: Millis::ZERO,
-            digest: None,
+            adopts: false,
         }
     }
 
@@ -105,7 +104,7 @@ impl Pending {
     pub(super) fn accept(&mut self) {
         #[cfg(feature = "alloc")]
         {
-            self.catalog = self.adopts().then_some(0);
+            self.catalog = self.adopts.then_some(0);
         }
         self.acceptance = true;
     }
@@ -151,18 +150,14 @@ impl Pending {
         self.go_away = false;
     }
 
-    /// Service: the digest of the proposal; `None` from a client that adopts.
-    pub(super) const fn remember_digest(&mut self, digest: Option<Digest>) {
-        self.digest = digest;
+    /// Service: the client takes the catalog of this side.
+    pub(super) const fn adopted(&mut self) {
+        self.adopts = true;
     }
 
-    /// Service: whether the client takes the catalog of this side.
+    /// Whether it does.
     pub(super) const fn adopts(&self) -> bool {
-        self.digest.is_none()
-    }
-
-    pub(super) const fn digest(&self) -> Option<Digest> {
-        self.digest
+        self.adopts
     }
 
     /// The connection ends: only the last word is still to be said (PROTOCOL E-3).
@@ -181,11 +176,11 @@ impl Pending {
         // connection for the peer: messages behind it may wait in the outbox. Not one that
         // still waits for its catalog.
         let acceptance = self.acceptance && !self.is_telling() && last.is_some();
-        let digest = self.digest;
+        let adopts = self.adopts;
         self.clear();
         self.preamble = preamble;
         self.acceptance = acceptance;
-        self.digest = digest;
+        self.adopts = adopts;
         self.last = last;
     }
 
@@ -225,6 +220,7 @@ impl Core {
             self.pending.answer_waits = out.bytes().len();
         }
         self.write_ack(out, slot)?;
+        #[cfg(feature = "alloc")]
         if self.is_session_due(slot)
             && let Some(session) = slot.session_mut()
             && let Some(next) = session.link.next_key

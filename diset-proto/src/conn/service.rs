@@ -99,7 +99,11 @@ impl Core {
     fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Fault<'static>> {
         let proposal = Proposal::read(body)?;
         self.theirs = proposal.limits;
-        self.pending.remember_digest(proposal.digest);
+        // PROTOCOL H-10: who has no catalog has that of the service.
+        if proposal.digest.is_none() {
+            self.pending.adopted();
+        }
+        self.is_same = proposal.digest.is_none_or(|digest| digest == self.catalog.digest());
         #[cfg(feature = "alloc")]
         {
             self.request = proposal.resume().map(Box::new);
@@ -126,9 +130,7 @@ impl Core {
             return Err(Misuse::WrongPhase);
         };
         self.trid = admission.trid;
-        // PROTOCOL H-10: who has no catalog has that of the service.
-        let same = self.pending.adopts() || self.pending.digest() == Some(self.catalog.digest());
-        if !same && !self.knows(now, &admission) {
+        if !self.is_same && !self.knows(now, &admission) {
             return Ok(None);
         }
         self.agreement.forbid(admission.forbidden);

@@ -1,26 +1,20 @@
 //! What outlives a connection: taking a session in when it begins, giving it back when it ends
 //! (PROTOCOL, part N).
 
-use core::time::Duration;
-
 use super::core::Core;
+#[cfg(feature = "alloc")]
 use super::event::Event;
-use super::fault::Fault;
 use super::handshake::{self, ClientConfig};
-use super::incoming::no_session;
 use super::recording::{note, when_recorded};
 use super::role::Role;
 #[cfg(feature = "alloc")]
 use super::service::Admission;
-use super::slot::{NoSession, SessionSlot, agreed};
-use super::state::{Input, Step, step};
+use super::slot::{NoSession, SessionSlot};
 use super::{Connection, checked_output};
 use crate::error::Misuse;
 use crate::session::{Delivered, Outcome, Resumption, Session};
 use crate::time::Instant;
-use crate::wire::frame::Kind;
 use crate::wire::outbox::Outbox;
-use crate::wire::session::NextKey;
 #[cfg(feature = "alloc")]
 use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
@@ -194,59 +188,5 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Whether outcomes wait to be taken, such as those of stored messages that can never leave.
     pub fn has_outcomes(&self) -> bool {
         self.slot.session().is_some_and(Session::has_outcomes)
-    }
-
-    /// Client: tells the SHA-256 of the next public key, under which the session is to go on. It
-    /// counts when [`Event::NextKeyRemembered`] has come (PROTOCOL N-8).
-    ///
-    /// # Errors
-    /// [`Misuse::WrongPhase`] unless the connection is open and keeps a session.
-    pub fn announce_next_key(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
-        self.tell_key(true, hash, lasts)
-    }
-
-    /// Service: the next public key of the client is remembered.
-    ///
-    /// # Errors
-    /// As [`announce_next_key`](Self::announce_next_key).
-    pub fn next_key_remembered(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
-        self.tell_key(false, hash, lasts)
-    }
-
-    fn tell_key(&mut self, is_client: bool, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
-        note!(
-            self,
-            NextKey {
-                service: !is_client,
-                hash,
-                seconds: lasts.as_secs()
-            }
-        );
-        let open = matches!(step(self.core.phase, Input::Frame(Kind::NextKey)), Step::Take);
-        let session = agreed(&mut self.slot).filter(|_| self.core.role.is_client() == is_client && open);
-        let session = session.ok_or(Misuse::WrongPhase)?;
-        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
-        session.link.next_key = Some(NextKey { hash, seconds });
-        Ok(())
-    }
-}
-
-impl Core {
-    /// The next key of the client, or that it is remembered.
-    pub(super) fn take_next_key<S: SessionSlot>(
-        &mut self,
-        body: &[u8],
-        slot: &S,
-    ) -> Result<Option<Event<'static>>, Fault<'static>> {
-        let NextKey { hash, seconds } = NextKey::read(body)?;
-        if slot.session().and_then(Session::resumption).is_none() {
-            return Err(no_session());
-        }
-        let lasts = Duration::from_secs(seconds.into());
-        Ok(Some(if self.role.is_client() {
-            Event::NextKeyRemembered(hash, lasts)
-        } else {
-            Event::NextKey(hash, lasts)
-        }))
     }
 }

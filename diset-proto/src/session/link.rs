@@ -3,6 +3,7 @@
 //! It is here and not in the connection, so that one without a session does not pay for it.
 
 use crate::time::Instant;
+#[cfg(feature = "alloc")]
 use crate::wire::session::NextKey;
 
 /// New on each connection.
@@ -18,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) ack_waits: usize,
     /// When acknowledgements that wait leave at the latest.
     pub(crate) ack_at: Option<Instant>,
+    /// The next key is to be told.
+    #[cfg(feature = "alloc")]
     pub(crate) next_key: Option<NextKey>,
 }
 
@@ -29,12 +32,17 @@ impl Link {
         ack: false,
         ack_waits: 0,
         ack_at: None,
+        #[cfg(feature = "alloc")]
         next_key: None,
     };
 
     /// Whether there is anything to write.
     pub(crate) const fn is_due(&self) -> bool {
-        self.ack || self.next_key.is_some()
+        #[cfg(feature = "alloc")]
+        let tells_key = self.next_key.is_some();
+        #[cfg(not(feature = "alloc"))]
+        let tells_key = false;
+        self.ack || tells_key
     }
 
     /// Whether an acknowledgement is to be written, or has not left yet.

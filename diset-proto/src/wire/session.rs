@@ -289,6 +289,7 @@ impl Next {
 }
 
 /// The public key under which the client will come back (PROTOCOL N-8).
+#[cfg(feature = "alloc")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct NextKey {
     /// SHA-256 of the key.
@@ -297,6 +298,7 @@ pub(crate) struct NextKey {
     pub(crate) seconds: u32,
 }
 
+#[cfg(feature = "alloc")]
 impl NextKey {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);

@@ -1,0 +1,73 @@
+//! A client tells under which key it will come back (PROTOCOL N-8).
+
+use core::time::Duration;
+
+use super::Connection;
+use super::core::Core;
+use super::event::Event;
+use super::fault::Fault;
+use super::incoming::no_session;
+use super::recording::note;
+use super::slot::{SessionSlot, agreed};
+use super::state::{Input, Step, step};
+use crate::error::Misuse;
+use crate::session::Session;
+use crate::wire::frame::Kind;
+use crate::wire::session::NextKey;
+use crate::wire::storage::Storage;
+
+impl<B: Storage, S: SessionSlot> Connection<B, S> {
+    /// Client: tells the SHA-256 of the next public key, under which the session is to go on. It
+    /// counts when [`Event::NextKeyRemembered`] has come (PROTOCOL N-8).
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] unless the connection is open and keeps a session.
+    pub fn announce_next_key(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        self.tell_key(true, hash, lasts)
+    }
+
+    /// Service: the next public key of the client is remembered.
+    ///
+    /// # Errors
+    /// As [`announce_next_key`](Self::announce_next_key).
+    pub fn next_key_remembered(&mut self, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        self.tell_key(false, hash, lasts)
+    }
+
+    fn tell_key(&mut self, is_client: bool, hash: [u8; 32], lasts: Duration) -> Result<(), Misuse> {
+        note!(
+            self,
+            NextKey {
+                service: !is_client,
+                hash,
+                seconds: lasts.as_secs()
+            }
+        );
+        let open = matches!(step(self.core.phase, Input::Frame(Kind::NextKey)), Step::Take);
+        let session = agreed(&mut self.slot).filter(|_| self.core.role.is_client() == is_client && open);
+        let session = session.ok_or(Misuse::WrongPhase)?;
+        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
+        session.link.next_key = Some(NextKey { hash, seconds });
+        Ok(())
+    }
+}
+
+impl Core {
+    /// The next key of the client, or that it is remembered.
+    pub(super) fn take_next_key<S: SessionSlot>(
+        &mut self,
+        body: &[u8],
+        slot: &S,
+    ) -> Result<Option<Event<'static>>, Fault<'static>> {
+        let NextKey { hash, seconds } = NextKey::read(body)?;
+        if slot.session().and_then(Session::resumption).is_none() {
+            return Err(no_session());
+        }
+        let lasts = Duration::from_secs(seconds.into());
+        Ok(Some(if self.role.is_client() {
+            Event::NextKeyRemembered(hash, lasts)
+        } else {
+            Event::NextKey(hash, lasts)
+        }))
+    }
+}
