@@ -100,6 +100,8 @@ check_clippy() {
 #: unit, integration and documentation tests with all features
 check_test() {
   run cargo test "${locked[@]}" --workspace --all-features
+  run env CARGO_TARGET_DIR="$TARGET_DIR/without_alloc" cargo test "${locked[@]}" \
+    --manifest-path diset-proto/tests/without_alloc/Cargo.toml
 }
 
 #: documentation builds without warnings

@@ -153,10 +153,10 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1420 |
-//! | [`Client`] | 904 |
-//! | [`Client`] with an outbox | 912 |
-//! | [`Outbox`], and its `N` | 520 |
-//! | [`Event`] | 120 |
+//! | [`Client`] | 536 |
+//! | [`Client`] with an outbox | 544 |
+//! | [`Outbox`], and its `N` | 472 |
+//! | [`Event`] | 112 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the
 //! default. Input need not hold a frame; output must hold at least 768 bytes.

@@ -4,13 +4,13 @@
 /// [`Buffers`](crate::Buffers) of the default lengths.
 pub(crate) const BUFFERS: usize = 1420;
 /// A [`Client`](crate::Client), less its channel and clock.
-pub(crate) const CLIENT: usize = 904;
+pub(crate) const CLIENT: usize = 536;
 /// The same of a client with an outbox.
-pub(crate) const ACKED: usize = 912;
+pub(crate) const ACKED: usize = 544;
 /// An [`Outbox`](crate::Outbox), less its bytes for messages.
-pub(crate) const OUTBOX: usize = 520;
+pub(crate) const OUTBOX: usize = 472;
 /// An [`Event`](crate::Event).
-pub(crate) const EVENT: usize = 120;
+pub(crate) const EVENT: usize = 112;
 
 #[cfg(target_pointer_width = "32")]
 const _: () = {
@@ -20,6 +20,8 @@ const _: () = {
     assert!(size_of::<crate::Client<'static, Any, (), crate::NoClock, crate::Outbox<64>>>() <= ACKED);
     assert!(size_of::<crate::Outbox<64>>() <= OUTBOX + 64);
     assert!(size_of::<crate::Event<'static, 'static, Any>>() <= EVENT);
+    // What is to be had beyond the bytes for frames and messages.
+    assert!(ACKED + OUTBOX <= 1024);
     // The documentation of `tls` says so.
     #[cfg(feature = "embedded-tls")]
     assert!(size_of::<crate::tls::TlsChannel<'static, ()>>() <= 150);

@@ -134,7 +134,7 @@
 //!
 //! The input buffer keeps only what came in pieces: a frame that lies whole in the input is
 //! lent from there. [`Limits::CHIP`] fits a client into 516 bytes of input, 768 of output and
-//! less than 700 for the engine. On a heap, `GrowBuf` (feature `alloc`) takes nothing while
+//! less than 400 for the engine. On a heap, `GrowBuf` (feature `alloc`) takes nothing while
 //! nothing waits.
 //!
 //! # Features
@@ -142,7 +142,7 @@
 //! None is on by default; each only adds.
 //! - `defmt`, `log`: state changes and refusals are logged, never a message or an argument.
 //! - `alloc`: buffers that grow, messages that wait for their turn, definitions that are learned
-//!   from a peer.
+//!   from a peer, clients of a service whose catalog is another than its own, sessions of a service.
 //! - `record`: a log of everything that happens to a connection, on request, and its replay.
 //! - `sim`: two peers, or a service with clients and sessions, on a virtual clock, for tests of applications.
 //!

@@ -96,7 +96,8 @@ pub struct Connection<B, S = NoSession> {
 }
 
 impl<B: Storage> Connection<B> {
-    /// A service's end of a new connection.
+    /// A service's end of a new connection. Without the feature `alloc` it refuses clients whose catalog is another than
+    /// its own (PROTOCOL H-8): there is no memory for the table of their numbers.
     ///
     /// # Errors
     /// [`Misuse::Limits`] for limits that cannot be, or a frame limit below
