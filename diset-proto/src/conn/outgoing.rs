@@ -42,11 +42,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         when_recorded!(self.note_send(number, message));
         let wire = self.core.may_send(number)?;
         if self.is_due() {
-            // An acceptance must leave before the first message.
             self.write_pending();
-            if self.core.pending.is_opening() {
-                return Err(SendError::Full(Bound::Output));
-            }
+        }
+        // An acceptance must leave before the first message, also one that waits for its session to be kept.
+        if self.core.pending.is_opening() {
+            return Err(SendError::Full(Bound::Output));
         }
         self.fill();
         if self.slot.session().is_some_and(crate::session::Session::is_waiting) {
