@@ -7,6 +7,7 @@ mod honest;
 #[path = "../impostor/mod.rs"]
 mod impostor;
 mod impostors;
+mod limits;
 mod line;
 mod upstream;
 
@@ -97,7 +98,7 @@ fn opened<R>(
     } else {
         Line::new(end)
     };
-    let tls = Tls::new(line, config, &buffers)?;
+    let tls = Tls::new(line, config, &buffers)?.ending_with(limits::hang_up);
     let mut channel = match way {
         Way::Blocking => diset_embedded::blocking::Open::open(tls)?,
         _ => block_on(Open::open(tls))?,
