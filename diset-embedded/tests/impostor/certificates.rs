@@ -124,7 +124,7 @@ fn issue(issuer: &Issuer<'_, KeyPair>, change: impl Fn(&mut CertificateParams)) 
     }
 }
 
-fn client_params(params: &mut CertificateParams) {
+pub(crate) fn client_params(params: &mut CertificateParams) {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 }
 
