@@ -1,5 +1,7 @@
 //! Throw-away certificates: an authority, a service and a device, and what others make to pass for the service.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use p256::ecdsa::SigningKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,

@@ -1,5 +1,7 @@
 //! One client's life: it connects, talks, is sent away, outlives the service, and ends.
 
+use core::net::SocketAddr;
+
 use diset_embedded::tls::TlsError;
 use diset_embedded::{Cause, Code, NewReason, Resumption};
 use diset_std::Client;
@@ -61,7 +63,7 @@ fn settled(agent: &mut dyn Agent<TlsError>, id: i64, number: u64) {
 }
 
 /// A client of diset-std, on the same port: its records are as long as any.
-async fn neighbour(host: std::net::SocketAddr, world: &World) -> usize {
+async fn neighbour(host: SocketAddr, world: &World) -> usize {
     let (log, mut pongs) = mpsc::unbounded_channel();
     let client = Client::builder(Demo, &host.to_string())
         .server_name(NAME)

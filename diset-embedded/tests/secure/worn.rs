@@ -12,7 +12,7 @@ use crate::agents::{Agent, Demo, Note, Ping, SOON, Seen};
 use crate::certificates::World;
 use crate::host::{Host, Saw, server_tls};
 use crate::lines::Ends;
-use crate::{Made, WAYS, Way, pin, with_agent};
+use crate::{Made, Way, pin, with_agent};
 
 /// What a client sends and what it is answered with.
 #[derive(Debug, Clone, Copy)]
