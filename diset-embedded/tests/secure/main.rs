@@ -14,8 +14,6 @@ mod worn;
 
 use diset_embedded::tls::{MAX_RECORDS, PinnedAuthority, PinnedKey, TlsBuffers, TlsError, Validity, VerifyServer};
 use diset_embedded::{Config, Limits};
-use embedded_tls::Sha256;
-use p256::ecdsa::signature::digest::Digest;
 use tokio::runtime::Runtime;
 
 use agents::{Agent, Awaited, IDENTITY, Memory, Polled, Store};
@@ -76,16 +74,6 @@ fn with_agent(runtime: &Runtime, way: Way, made: &Made<'_>, story: impl FnOnce(&
 fn with_rules(world: &World, mut then: impl FnMut(&dyn VerifyServer)) {
     let authorities: [&[u8]; 1] = [&world.authority.certificate];
     then(&PinnedAuthority::new(&authorities, NAME, Validity::At(NOW)));
-    let pins = [pin(&world.service)];
+    let pins = [world.service.pin()];
     then(&PinnedKey::new(&pins));
-}
-
-/// The SHA-256 of a key on P-256, with what says in DER that it is one.
-fn pin(credentials: &Credentials) -> [u8; 32] {
-    const START: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-    ];
-    let point = credentials.key.verifying_key().to_encoded_point(false);
-    Sha256::digest([&START[..], point.as_bytes()].concat()).into()
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use crate::agents::{Demo, SOON, Seen};
 use crate::certificates::{Authority, Credentials, NAME, NOW, World, client_params};
 use crate::host::{Host, server_tls};
-use crate::{Made, WAYS, pin, with_agent};
+use crate::{Made, WAYS, with_agent};
 
 fn host(runtime: &Runtime, tls: ServerTls) -> Host {
     Host::start(runtime, 0, tls, |_| Service::new(Demo).allow_connect(Rule::everyone()))
@@ -42,7 +42,7 @@ fn a_service_with_another_certificate_is_refused() {
     let runtime = Runtime::new().expect("a runtime");
     let authorities: [&[u8]; 1] = [&world.authority.certificate];
     let by_authority = PinnedAuthority::new(&authorities, NAME, Validity::At(NOW));
-    let pins = [pin(&world.service)];
+    let pins = [world.service.pin()];
     let by_key = PinnedKey::new(&pins);
     let shown = |credentials: &Credentials| server_tls(credentials, &world.authority, true);
     let crooked = &world.crooked;
@@ -62,7 +62,7 @@ fn a_service_with_another_certificate_is_refused() {
 fn a_service_that_does_not_serve_chips_says_so() {
     let world = World::new();
     let runtime = Runtime::new().expect("a runtime");
-    let pins = [pin(&world.service)];
+    let pins = [world.service.pin()];
     let large_only = server_tls(&world.service, &world.authority, false);
     let said = refusal(&runtime, &world, large_only, &PinnedKey::new(&pins));
     // By an alert that is encrypted already, as the keys are there before the protocol is chosen.
@@ -77,7 +77,7 @@ fn a_client_whose_certificate_is_refused_can_read_why() {
     let world = World::new();
     let runtime = Runtime::new().expect("a runtime");
     let host = host(&runtime, server_tls(&world.service, &world.authority, true));
-    let pins = [pin(&world.service)];
+    let pins = [world.service.pin()];
     let rule = PinnedKey::new(&pins);
     let stranger = Authority::new("Others").issue(client_params);
     // Of an unknown authority; over; for services only.

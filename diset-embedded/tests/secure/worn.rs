@@ -12,7 +12,7 @@ use crate::agents::{Agent, Demo, Note, Ping, SOON, Seen};
 use crate::certificates::World;
 use crate::host::{Host, Saw, server_tls};
 use crate::lines::Ends;
-use crate::{Made, Way, pin, with_agent};
+use crate::{Made, Way, with_agent};
 
 /// What a client sends and what it is answered with.
 #[derive(Debug, Clone, Copy)]
@@ -199,7 +199,7 @@ fn play(traffic: Traffic, way: Way) {
     let runtime = Runtime::new().expect("a runtime");
     let tls = server_tls(&world.service, &world.authority, true);
     let mut host = Host::start(&runtime, 0, tls, |log| answering(log, traffic));
-    let pins = [pin(&world.service)];
+    let pins = [world.service.pin()];
     let rule = PinnedKey::new(&pins);
     let made = Made {
         limits: traffic.limits,
