@@ -128,18 +128,19 @@ check_example() {
   run scripts/discover.sh "$TARGET_DIR/release/examples"
 }
 
-#: diset-proto and diset-embedded build for three targets without std
+#: diset-proto and diset-embedded build for three targets without std: bare, with each feature, and with all of a chip
 check_nostd() {
-  local cargo crate target feature
+  local cargo crate target features every
   cargo=$(scripts/bare-metal.sh cargo) || {
     [[ $? -ne 3 ]] || skip "no cargo for ${NO_STD_TARGETS[*]}"
     return 1
   }
   for crate in "${NO_STD_CRATES[@]}"; do
+    mapfile -t every < <(features_of "$crate" | grep -xE 'defmt|log|embedded-tls')
     for target in "${NO_STD_TARGETS[@]}"; do
-      for feature in "" $(features_of "$crate" | grep -xE 'defmt|log|embedded-tls'); do
+      for features in "" "${every[@]}" "$(IFS=,; echo "${every[*]}")"; do
         run env CARGO_TARGET_DIR="$TARGET_DIR/bare-metal" "$cargo" build "${locked[@]}" --lib -p "$crate" \
-          --target "$target" --no-default-features --features "$feature"
+          --target "$target" --no-default-features --features "$features"
       done
     done
   done

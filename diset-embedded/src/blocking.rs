@@ -104,7 +104,11 @@ pub trait Channel: ErrorType {
     /// As [`write_ready`](Self::write_ready).
     fn flush(&mut self) -> Result<(), Self::Error>;
 
-    /// Ends the writing direction in order, as far as the transport can; reading goes on (PROTOCOL X-4).
+    /// Ends the writing direction in order; reading goes on (PROTOCOL X-4). Over TLS close_notify leaves, then the
+    /// writing direction of the transport ends. The traits of embedded-io have no call for the latter: a channel is told
+    /// how, by `tls::Tls::ending_with` or [`TrustedLine::ending_with`](crate::TrustedLine::ending_with), or leaves it.
+    /// Then the peer knows the end by close_notify, or by the notice of the connection, and may wait up to two seconds
+    /// for the transport to end.
     ///
     /// # Errors
     /// As [`write_ready`](Self::write_ready).

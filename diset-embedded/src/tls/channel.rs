@@ -14,27 +14,42 @@ use crate::{asynch, blocking};
 /// left of one. A write is kept until the record is full or flushed.
 pub struct TlsChannel<'b, T> {
     pub(super) stream: T,
+    /// What ends the writing direction of the stream, until it has.
+    pub(super) end: Option<fn(&mut T)>,
     pub(super) incoming: Incoming<'b>,
     pub(super) outgoing: Outgoing<'b>,
-    pub(super) max_records: u32,
 }
 
 impl<T> TlsChannel<'_, T> {
-    /// In each direction so many records may pass under the keys of this connection: connect again before.
+    /// In each direction so many records may pass under the keys of this connection: connect again before. At the
+    /// limit there is [`TlsError::Worn`] in place of another record; the last one is kept for `close`.
     pub const fn max_records(&self) -> Option<u32> {
-        Some(self.max_records)
+        Some(self.outgoing.key.most())
     }
 
-    /// Nine in ten of these have passed in one of the directions (PROTOCOL G-6). All goes on, up to 2^24 records, so
-    /// that there is time to end in order; then there is [`TlsError::Worn`].
-    pub const fn is_worn(&self) -> bool {
-        let worn = self.max_records - self.max_records / 10;
-        self.incoming.key.count() >= worn || self.outgoing.key.count() >= worn
+    /// In one of the directions nine in ten of these have passed, or all but 32 (PROTOCOL G-6): time to end in order.
+    pub fn is_worn(&self) -> bool {
+        self.incoming.key.is_worn() || self.outgoing.key.is_worn()
+    }
+
+    /// What is wrong, if something is, with the direction from the peer: an alert, such as that the service refuses
+    /// the client's certificate; an end without close_notify; a record that is not the peer's. It stays so.
+    ///
+    /// A client tells of it by the kind only ([`Dropped`](crate::Dropped)). Ask the channel that
+    /// [`take_channel`](crate::Client::take_channel) gives then.
+    pub const fn fault(&self) -> Option<TlsError> {
+        self.incoming.fault()
     }
 
     /// The transport.
     pub fn into_inner(self) -> T {
         self.stream
+    }
+
+    fn end_writing(&mut self) {
+        if let Some(end) = self.end.take() {
+            end(&mut self.stream);
+        }
     }
 }
 
@@ -109,7 +124,9 @@ impl<T: embedded_io_async::Read + embedded_io_async::Write> asynch::Channel for 
         self.drain().await?;
         self.outgoing.close()?;
         self.drain().await?;
-        flushed(self.stream.flush().await)
+        flushed(self.stream.flush().await)?;
+        self.end_writing();
+        Ok(())
     }
 }
 
@@ -194,7 +211,9 @@ impl<T: Read + Write + ReadReady + WriteReady> blocking::Channel for TlsChannel<
         self.drain_blocking()?;
         self.outgoing.close()?;
         self.drain_blocking()?;
-        flushed(self.stream.flush())
+        flushed(self.stream.flush())?;
+        self.end_writing();
+        Ok(())
     }
 }
 

@@ -14,7 +14,9 @@ pub enum TlsError {
     /// The transport ended without close_notify: in the handshake, or cut off later. Connect again.
     Ended,
     /// The peer ended the connection with this alert of RFC 8446, section 6; in a handshake anybody on the path can
-    /// say so. 120: it does not speak `diset-1k/1`. 42 to 49 and 116: it refuses the client's certificate.
+    /// say so. 120: it does not speak `diset-1k/1`. 40 and 70: it does not do TLS 1.3 with AES-128-GCM and P-256. 42 to
+    /// 46, 48, 49 and 116: it refuses the client's certificate. In TLS 1.3 it does so after the handshake, when the
+    /// channel is open: [`TlsChannel::fault`](super::TlsChannel::fault) has it.
     Alert(u8),
     /// The peer sent what may not come at this point, or what is not TLS.
     Unexpected,
@@ -40,8 +42,8 @@ pub enum TlsError {
     /// The peer changed its keys, which embedded-tls cannot follow. Connect again; let the service send fewer records
     /// on one connection, or lower [`max_records`](super::TlsConfig::max_records).
     KeyUpdate,
-    /// This many records need new keys: connect again, earlier next time, by
-    /// [`is_worn`](super::TlsChannel::is_worn).
+    /// As many records have passed as may, [`max_records`](super::TlsConfig::max_records): connect again, earlier
+    /// next time, by [`is_worn`](super::TlsChannel::is_worn).
     Worn,
     /// The channel was closed before.
     Closed,
@@ -52,6 +54,8 @@ pub enum TlsError {
     /// The writing buffer cannot hold the hello with the server's name, or the client's certificate: it must be 64
     /// bytes longer than the certificate, 256 longer than the name, and 384 at least.
     WriteBuffer,
+    /// [`max_records`](super::TlsConfig::max_records) is below 64 or above 2^24.
+    MaxRecords,
     /// embedded-tls has failed for a reason not listed here.
     Internal,
 }
@@ -115,7 +119,13 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Io(kind) => return write!(f, "the transport failed: {kind:?}"),
-            Self::Alert(code) => return write!(f, "the peer ended the connection with TLS alert {code}"),
+            Self::Alert(code) => {
+                return write!(
+                    f,
+                    "the peer ended the connection with TLS alert {code}{}",
+                    meaning(*code)
+                );
+            }
             Self::RecordLength(length) => {
                 return write!(f, "a TLS record of {length} bytes does not fit the reading buffer");
             }
@@ -135,8 +145,20 @@ impl fmt::Display for TlsError {
             Self::BuffersInUse => "the buffers are lent to a channel that still exists",
             Self::ReadBuffer => "the reading buffer is too short",
             Self::WriteBuffer => "the writing buffer is too short",
+            Self::MaxRecords => "the record limit is below 64 or above 2^24",
             Self::Internal => "embedded-tls has failed",
         })
+    }
+}
+
+/// What an alert says of the other side, where there is something to be done about it.
+const fn meaning(alert: u8) -> &'static str {
+    match alert {
+        40 | 70 => ": it does not do TLS 1.3 with AES-128-GCM and P-256",
+        42..=46 | 48 | 49 | 116 => ": it refuses the client's certificate",
+        112 => ": it is not the server of this name",
+        120 => ": it does not speak diset-1k/1",
+        _ => "",
     }
 }
 
@@ -153,7 +175,7 @@ impl embedded_io::Error for TlsError {
             Self::Certificate(_) | Self::NotProven | Self::Signature => ErrorKind::PermissionDenied,
             Self::Closed => ErrorKind::NotConnected,
             Self::BuffersInUse => ErrorKind::AddrInUse,
-            Self::ReadBuffer | Self::WriteBuffer => ErrorKind::InvalidInput,
+            Self::ReadBuffer | Self::WriteBuffer | Self::MaxRecords => ErrorKind::InvalidInput,
             Self::Signing | Self::Internal => ErrorKind::Other,
         }
     }

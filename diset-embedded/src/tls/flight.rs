@@ -5,6 +5,7 @@
 
 use super::bytes::Bytes;
 use super::error::TlsError;
+use super::records::ALERT;
 
 /// The application protocol of clients that cannot hold records above 1 KiB (PROTOCOL X-2).
 pub const ALPN: &[u8] = b"diset-1k/1";
@@ -20,6 +21,9 @@ const CERTIFICATE_REQUEST: u8 = 13;
 const CERTIFICATE_VERIFY: u8 = 15;
 const FINISHED: u8 = 20;
 const KEY_UPDATE: u8 = 24;
+
+/// A scheme of signatures that embedded-tls knows.
+const ECDSA_P256_SHA256: u16 = 0x0403;
 
 const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_VERSIONS: u16 = 43;
@@ -38,6 +42,8 @@ pub(super) enum Objection {
     Unexpected,
     /// [`ALPN`] was not chosen.
     Protocol,
+    /// The server ends the handshake with this alert.
+    Alert(u8),
 }
 
 /// Content and type of a decrypted record, without its padding; `None` when there is no type.
@@ -93,8 +99,10 @@ fn chosen(body: &[u8]) -> Option<Result<(), TlsError>> {
 /// A decrypted record of the server's flight: handshake messages in order. The `first` begins with the extensions,
 /// which are not seen again.
 pub(super) fn look(first: bool, plaintext: &[u8]) -> Result<(), Objection> {
-    let Some((content, HANDSHAKE)) = unpad(plaintext) else {
-        return Err(Objection::Unexpected);
+    let content = match unpad(plaintext) {
+        Some((content, HANDSHAKE)) => content,
+        Some(([_, code], ALERT)) => return Err(Objection::Alert(*code)),
+        _ => return Err(Objection::Unexpected),
     };
     let mut bytes = Bytes::new(content);
     let mut next = u8::from(!first);
@@ -141,7 +149,8 @@ fn whole(kind: u8, body: &[u8]) -> Option<bool> {
         }
         CERTIFICATE_VERIFY => {
             bytes.u16()?;
-            bytes.medium()?;
+            // No signature is as short, so an alert can be told in its place (`told`).
+            return Some(bytes.medium()?.len() > 1 && bytes.is_empty());
         }
         FINISHED => {
             bytes.take(32)?;
@@ -149,6 +158,21 @@ fn whole(kind: u8, body: &[u8]) -> Option<bool> {
         _ => return None,
     }
     Some(bytes.is_empty())
+}
+
+/// What embedded-tls is shown of an alert, whose code it has no way to hand on: a record with a CertificateVerify, the
+/// signature of which is the code. [`look`] lets no such thing of a server pass, and [`alert_in`] finds it.
+pub(super) const fn told(code: u8) -> [u8; 10] {
+    let [high, low] = ECDSA_P256_SHA256.to_be_bytes();
+    [CERTIFICATE_VERIFY, 0, 0, 5, high, low, 0, 1, code, HANDSHAKE]
+}
+
+/// The alert that a signature tells, if it does.
+pub(super) const fn alert_in(signature: &[u8]) -> Option<u8> {
+    match *signature {
+        [code] => Some(code),
+        _ => None,
+    }
 }
 
 /// The one protocol of the server's extensions; `None` also when there are more.

@@ -26,8 +26,14 @@
 //! KeyUpdate ends the connection.
 //!
 //! **Keys wear out.** Nothing in embedded-tls changes them, so [`TlsChannel::is_worn`] says when to connect again; the
-//! client's session goes on. **An end without close_notify** is [`TlsError::Ended`], and 0 bytes are read after one only
-//! (PROTOCOL X-4).
+//! client's session goes on. The service knows the limit, and counts, too. Not one record passes beyond it.
+//!
+//! **An end without close_notify** is [`TlsError::Ended`], and 0 bytes are read after one only (PROTOCOL X-4). How the
+//! transport itself ends, a line that is hung up for instance, is said by [`Tls::ending_with`].
+//!
+//! **A refused client** learns of it when its own handshake is over, as TLS 1.3 has it: the client connects, and is
+//! dropped before it is admitted, [`Dropped::error`](crate::Dropped::error) `ConnectionAborted`.
+//! [`TlsChannel::fault`] has the alert: take the channel by [`take_channel`](crate::Client::take_channel).
 //!
 //! Memory: [`TlsBuffers`], a channel of less than 150 bytes on a 32-bit chip, and while a handshake lasts about 30 KiB
 //! of stack, for an async client where its future is polled.

@@ -17,7 +17,7 @@ use super::flight::ALPN;
 use super::identity::ClientKey;
 use super::port::{Gate, Port};
 use super::provider::{Proof, Provider};
-use super::records::{Incoming, Outgoing, RecordKey};
+use super::records::{Incoming, LIMITS, Outgoing, RecordKey};
 use super::suite::{HAND_OVER, KEYS, Suite, meaning};
 use super::verify::VerifyServer;
 use crate::buffers::Lent;
@@ -25,6 +25,8 @@ use crate::{asynch, blocking};
 
 /// Half of what rustls sends under one key before it changes it, and a third of what AES-GCM allows for the longest
 /// records. At ten records a second it lasts for nine days.
+///
+/// It is the usual [`max_records`](TlsConfig::max_records); the most is 2^24.
 pub const MAX_RECORDS: u32 = 1 << 23;
 
 /// Who is who in a handshake. Lent for each, so the same key and the same source of random numbers serve all.
@@ -38,8 +40,9 @@ pub struct TlsConfig<'c> {
     pub key: &'c mut dyn ClientKey,
     /// Random numbers that nobody can guess; all security rests on them. See `rand_core` 0.6.
     pub random: &'c mut dyn CryptoRngCore,
-    /// How many records each direction may carry; at nine in ten [`is_worn`](TlsChannel::is_worn) says so:
-    /// [`MAX_RECORDS`], or less in tests.
+    /// How many records each direction may carry, after the handshake: [`MAX_RECORDS`], or less in tests; 64 to 2^24.
+    /// The service is told. Before they are used up [`is_worn`](TlsChannel::is_worn) says so; not one more leaves or is
+    /// taken.
     pub max_records: u32,
 }
 
@@ -56,6 +59,7 @@ impl fmt::Debug for TlsConfig<'_> {
 /// A connected transport, and what it takes to make a TLS channel of it.
 pub struct Tls<'b, 'c, T> {
     stream: T,
+    end: Option<fn(&mut T)>,
     config: TlsConfig<'c>,
     memory: MemoryOf<'b>,
 }
@@ -64,7 +68,8 @@ impl<'b, 'c, T> Tls<'b, 'c, T> {
     /// Over this transport, in these buffers. They are lent until the channel is dropped; then they serve the next.
     ///
     /// # Errors
-    /// [`TlsError::ReadBuffer`] or [`TlsError::WriteBuffer`]: they are too short.
+    /// [`TlsError::ReadBuffer`] or [`TlsError::WriteBuffer`]: they are too short. [`TlsError::MaxRecords`]: not 64 to
+    /// 2^24.
     pub fn new<const READ: usize, const WRITE: usize>(
         stream: T,
         config: TlsConfig<'c>,
@@ -81,11 +86,25 @@ impl<'b, 'c, T> Tls<'b, 'c, T> {
         {
             return Err(TlsError::WriteBuffer);
         }
+        if !LIMITS.contains(&config.max_records) {
+            return Err(TlsError::MaxRecords);
+        }
         Ok(Self {
             stream,
+            end: None,
             config,
             memory: buffers.memory(),
         })
+    }
+
+    /// Ends the writing direction of the transport so, once, when close_notify has left: as PROTOCOL X-4 demands where
+    /// the transport can, which the traits of embedded-io do not tell; `TcpSocket::close` of some stacks, a line that is
+    /// hung up. Reading goes on, if it can. Without it close_notify alone tells the peer, which may then wait two
+    /// seconds until the transport is closed.
+    #[must_use]
+    pub const fn ending_with(mut self, end: fn(&mut T)) -> Self {
+        self.end = Some(end);
+        self
     }
 }
 
@@ -104,16 +123,16 @@ impl<'b, T: embedded_io_async::Read + embedded_io_async::Write> asynch::Open for
     async fn open(self) -> Result<Self::Channel, TlsError> {
         let Self {
             mut stream,
+            end,
             config,
             memory,
         } = self;
-        let max_records = config.max_records;
         let (incoming, outgoing) = handshake(&mut stream, config, memory).await?;
         Ok(TlsChannel {
             stream,
+            end,
             incoming,
             outgoing,
-            max_records,
         })
     }
 }
@@ -126,16 +145,16 @@ impl<'b, T: Read + Write + ReadReady + WriteReady> blocking::Open for Tls<'b, '_
     fn open(self) -> Result<Self::Channel, TlsError> {
         let Self {
             mut stream,
+            end,
             config,
             memory,
         } = self;
-        let max_records = config.max_records;
         let (incoming, outgoing) = at_once(handshake(&mut Waiting(&mut stream), config, memory))?;
         Ok(TlsChannel {
             stream,
+            end,
             incoming,
             outgoing,
-            max_records,
         })
     }
 }
@@ -158,11 +177,13 @@ async fn handshake<'b, T: embedded_io_async::Read + embedded_io_async::Write>(
         return Err(TlsError::BuffersInUse);
     };
     let gate = Gate::new();
+    let most = config.max_records;
     let keys = agree(stream, config, &gate, input.bytes_mut(), output.bytes_mut()).await;
     // The keys have passed through there.
     input.bytes_mut().zeroize();
     output.bytes_mut().zeroize();
     let (reading, writing) = keys.map_err(|error| gate.fault().unwrap_or(error))?;
+    let (reading, writing) = (RecordKey::new(reading, most), RecordKey::new(writing, most));
     Ok((Incoming::new(reading, input), Outgoing::new(writing, output)))
 }
 
@@ -172,7 +193,7 @@ async fn agree<T: embedded_io_async::Read + embedded_io_async::Write>(
     gate: &Gate,
     input: &mut [u8],
     output: &mut [u8],
-) -> Result<(RecordKey, RecordKey), TlsError> {
+) -> Result<([u8; KEYS], [u8; KEYS]), TlsError> {
     let mut settings = Settings::new().with_alpn(&[ALPN]);
     if let Some(name) = config.server.server_name() {
         settings = settings.with_server_name(name);
@@ -204,7 +225,7 @@ async fn agree<T: embedded_io_async::Read + embedded_io_async::Write>(
     let (Some(writing), KEYS, true) = (gate.keys(), read, written == HAND_OVER.len()) else {
         return Err(TlsError::Internal);
     };
-    Ok((RecordKey::new(keys), RecordKey::new(writing)))
+    Ok((keys, writing))
 }
 
 /// A blocking transport whose futures are ready when they are made.

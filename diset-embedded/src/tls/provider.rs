@@ -10,6 +10,7 @@ use p256::ecdsa::signature::{self, SignerMut, Verifier};
 use p256::ecdsa::{DerSignature, Signature, VerifyingKey};
 
 use super::error::{CertificateError, TlsError};
+use super::flight;
 use super::identity::ClientKey;
 use super::port::Gate;
 use super::suite::Suite;
@@ -130,6 +131,9 @@ impl TlsVerifier<Suite> for Proof<'_> {
     }
 
     fn verify_signature(&mut self, verify: CertificateVerifyRef<'_>) -> Result<(), Error> {
+        if let Some(code) = flight::alert_in(verify.signature) {
+            return Err(self.refuse(TlsError::Alert(code)));
+        }
         let Some((point, transcript)) = self.claim.take() else {
             return Err(self.refuse(TlsError::Unexpected));
         };

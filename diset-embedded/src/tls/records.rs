@@ -3,7 +3,7 @@
 //! What has come and what has left of a record is kept here, so a read or a write of the transport may be dropped at any
 //! time. A record is looked at when it is whole.
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use aes_gcm::aead::AeadInPlace;
 use aes_gcm::{Aes128Gcm, KeyInit};
@@ -33,8 +33,11 @@ const MAX_CONTENT: usize = 16_384;
 const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
 
-/// Not one record more under the same keys, whatever the limit of the caller; AES-GCM allows 2^24.5 of full length.
-pub(super) const HARD_LIMIT: u32 = 1 << 24;
+/// The limits that make sense: AES-GCM allows 2^24.5 records of full length, and an end in order takes a few.
+pub(super) const LIMITS: RangeInclusive<u32> = 64..=1 << 24;
+/// So many records are left at least when a channel counts as worn: for what the service still sends, up to its credit,
+/// which is answered, and for the end.
+const LAST: u32 = 32;
 
 /// The longest body of a record for which a buffer of this length has room.
 pub(super) const fn longest(buffer: usize) -> usize {
@@ -42,20 +45,34 @@ pub(super) const fn longest(buffer: usize) -> usize {
     if body < MAX_BODY { body } else { MAX_BODY }
 }
 
-/// The key of one direction, and how many records it was used for.
+/// The key of one direction, how many records it was used for, and how many it may be used for.
 pub(super) struct RecordKey {
     bytes: [u8; KEYS],
     count: u32,
+    most: u32,
 }
 
 impl RecordKey {
     /// A key and the nonce of record 0.
-    pub(super) const fn new(bytes: [u8; KEYS]) -> Self {
-        Self { bytes, count: 0 }
+    pub(super) const fn new(bytes: [u8; KEYS], most: u32) -> Self {
+        Self { bytes, count: 0, most }
     }
 
     pub(super) const fn count(&self) -> u32 {
         self.count
+    }
+
+    pub(super) const fn most(&self) -> u32 {
+        self.most
+    }
+
+    const fn left(&self) -> u32 {
+        self.most.saturating_sub(self.count)
+    }
+
+    /// Nine in ten records have passed, or all but the last.
+    pub(super) fn is_worn(&self) -> bool {
+        self.left() <= LAST.max(self.most / 10)
     }
 
     /// For the next record: what encrypts, and its nonce.
@@ -64,7 +81,7 @@ impl RecordKey {
         let (Some(key), Some(nonce)) = (key, &mut nonce) else {
             return Err(TlsError::Internal);
         };
-        if self.count >= HARD_LIMIT {
+        if self.left() == 0 {
             return Err(TlsError::Worn);
         }
         for (byte, number) in nonce.iter_mut().rev().zip(self.count.to_le_bytes()) {
@@ -102,6 +119,14 @@ impl<'b> Incoming<'b> {
             filled: 0,
             content: 0..0,
             end: None,
+        }
+    }
+
+    /// What is wrong with this direction.
+    pub(super) const fn fault(&self) -> Option<TlsError> {
+        match self.end {
+            Some(Err(error)) => Some(error),
+            _ => None,
         }
     }
 
@@ -246,6 +271,10 @@ impl<'b> Outgoing<'b> {
         }
         if !self.sealed.is_empty() {
             return Ok(0);
+        }
+        // The last record tells the end, and content that was taken has one to leave in.
+        if self.content == 0 && self.key.left() <= 1 {
+            return Err(TlsError::Worn);
         }
         let count = content.len().min(self.room().saturating_sub(self.content));
         let start = HEADER.saturating_add(self.content);

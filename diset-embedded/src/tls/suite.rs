@@ -118,10 +118,11 @@ impl AeadInPlace for Watched {
         };
         // What embedded-tls refuses in place of it, by errors that it has for nothing else (`meaning`).
         buffer.truncate(0);
-        buffer.extend_from_slice(&[match objection {
-            Objection::Unexpected => 0xff,
-            Objection::Protocol => 20,
-        }])
+        match objection {
+            Objection::Unexpected => buffer.extend_from_slice(&[0xff]),
+            Objection::Protocol => buffer.extend_from_slice(&[20]),
+            Objection::Alert(code) => buffer.extend_from_slice(&flight::told(code)),
+        }
     }
 
     fn encrypt_in_place_detached(&self, nonce: &Nonce<U12>, header: &[u8], buffer: &mut [u8]) -> aead::Result<Tag> {

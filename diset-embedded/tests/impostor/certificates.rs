@@ -1,6 +1,10 @@
 //! Throw-away certificates: an authority, a service and a device, and what others make to pass for the service.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
+use embedded_tls::Sha256;
 use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::digest::Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
@@ -24,6 +28,16 @@ impl Credentials {
     /// The key alone.
     pub(crate) fn scalar(&self) -> [u8; 32] {
         self.key.to_bytes().into()
+    }
+
+    /// The SHA-256 of the public key, with what says in DER that it is one on P-256: what a client pins.
+    pub(crate) fn pin(&self) -> [u8; 32] {
+        const START: [u8; 26] = [
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+            0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        ];
+        let point = self.key.verifying_key().to_encoded_point(false);
+        Sha256::digest([&START[..], point.as_bytes()].concat()).into()
     }
 }
 
@@ -124,7 +138,7 @@ fn issue(issuer: &Issuer<'_, KeyPair>, change: impl Fn(&mut CertificateParams)) 
     }
 }
 
-fn client_params(params: &mut CertificateParams) {
+pub(crate) fn client_params(params: &mut CertificateParams) {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 }
 

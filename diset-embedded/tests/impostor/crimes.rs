@@ -140,6 +140,16 @@ impl Impostor {
                 server.plain(21, &[2, 40])
             }
             Self::EncryptedAlert => server.seal(&[2, 40], 21),
+            Self::LateEncryptedAlert => {
+                server.flight(shown)?;
+                server.seal_raw(&[2, 116, 21, 0, 0, 0])
+            }
+            Self::ShortAlert => server.seal(&[40], 21),
+            Self::ShortSignature => {
+                server.flight(shown)?;
+                // ECDSA on P-256, and one byte.
+                server.flight(&[message(15, &[4, 3, 0, 1, 40])])
+            }
             Self::EarlyData => {
                 server.flight(&shown[..2])?;
                 server.seal(b"data", 23)

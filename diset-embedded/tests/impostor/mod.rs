@@ -107,6 +107,12 @@ crimes! {
     LatePlainAlert,
     /// An encrypted alert in the handshake.
     EncryptedAlert,
+    /// As before, when it has shown the service's certificate; in a padded record.
+    LateEncryptedAlert,
+    /// An encrypted alert of one byte.
+    ShortAlert,
+    /// A signature of one byte.
+    ShortSignature,
     /// Application data in the handshake.
     EarlyData,
     /// A ticket in the handshake.

@@ -16,10 +16,14 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use crate::impostor::World;
 use crate::impostor::certificates::{NAME, NOW};
 use crate::line::{End, Line, block_on, line, once};
-use crate::{Rule, WAYS, Way, close, opened, read, with_channel, write};
+use crate::{Rule, Way, close, read, with_channel, write};
 
-/// As the service of diset-std for clients of 1 KiB: mutual TLS 1.3, short records.
+/// As the service of diset-std for clients of 1 KiB, but for its tickets: mutual TLS 1.3, short records.
 fn rustls_server(world: &World, end: End) -> StreamOwned<ServerConnection, End> {
+    rustls_server_with(world, end, 2)
+}
+
+pub(crate) fn rustls_server_with(world: &World, end: End, tickets: usize) -> StreamOwned<ServerConnection, End> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots
@@ -35,6 +39,7 @@ fn rustls_server(world: &World, end: End) -> StreamOwned<ServerConnection, End> 
         .expect("a key for the certificate");
     config.alpn_protocols = vec![b"diset-1k/1".to_vec()];
     config.max_fragment_size = Some(1024);
+    config.send_tls13_tickets = tickets;
     StreamOwned::new(ServerConnection::new(Arc::new(config)).expect("a configuration"), end)
 }
 
@@ -170,37 +175,6 @@ fn a_polled_client_takes_what_is_there_and_does_not_wait() {
 }
 
 #[test]
-fn records_are_counted_and_the_channel_says_when_it_is_worn() {
-    let world = World::new();
-    for way in WAYS {
-        let (client, server) = line();
-        std::thread::scope(|scope| {
-            let world = &world;
-            let server = scope.spawn(move || echo(world, server));
-            let authorities: [&[u8]; 1] = [&world.authority.certificate];
-            let rule = PinnedAuthority::new(&authorities, NAME, Validity::NotChecked);
-            let outcome = opened(world, &rule, 3, way, client, |channel| {
-                assert_eq!(channel.max_records(), Some(3));
-                let mut buffer = [0; 8];
-                for round in 1..=5 {
-                    assert_eq!(channel.is_worn(), round > 3, "round {round}, {way:?}");
-                    write(channel, way, b"x").expect("the server takes it");
-                }
-                // As many as that come back, in one record or more.
-                let mut back = 0;
-                while back < 5 {
-                    back += read(channel, way, &mut buffer).expect("all goes on");
-                }
-                assert!(channel.is_worn());
-                close(channel, way).expect("the line stands");
-            });
-            assert_eq!(outcome, Ok(()), "{way:?}");
-            server.join().expect("the server has not panicked");
-        });
-    }
-}
-
-#[test]
 fn the_buffers_serve_one_connection_after_the_other() {
     let world = World::new();
     let buffers: TlsBuffers = TlsBuffers::new();
@@ -292,28 +266,45 @@ fn a_client_that_cannot_prove_itself_says_so() {
 }
 
 #[test]
-fn buffers_that_are_too_short_are_found_before_anything_is_sent() {
+fn settings_that_cannot_work_are_found_before_anything_is_sent() {
     let world = World::new();
     let rule = PinnedAuthority::new(&[], NAME, Validity::At(NOW));
-    let check = |short_read: bool| {
-        let (client, _server) = line();
-        let config = TlsConfig {
-            server: &rule,
-            certificate: &world.device.certificate,
-            key: &mut Broken,
-            random: &mut OsRng,
-            max_records: MAX_RECORDS,
-        };
-        if short_read {
-            Tls::new(Line::new(client), config, &TlsBuffers::<255, 1046>::new()).map(drop)
-        } else {
-            Tls::new(Line::new(client), config, &TlsBuffers::<1046, 400>::new()).map(drop)
-        }
+    let config = |max_records| TlsConfig {
+        server: &rule,
+        certificate: &world.device.certificate,
+        key: Box::leak(Box::new(Broken)),
+        random: Box::leak(Box::new(OsRng)),
+        max_records,
     };
-    assert_eq!(check(true), Err(TlsError::ReadBuffer));
-    assert_eq!(check(false), Err(TlsError::WriteBuffer));
+    let new = || Line::new(line().0);
+    let (short_read, short_write) = (TlsBuffers::<255, 1046>::new(), TlsBuffers::<1046, 400>::new());
+    let tls = Tls::new(new(), config(MAX_RECORDS), &short_read);
+    assert_eq!(tls.map(drop), Err(TlsError::ReadBuffer));
+    let tls = Tls::new(new(), config(MAX_RECORDS), &short_write);
+    assert_eq!(tls.map(drop), Err(TlsError::WriteBuffer));
+    // More than AES-GCM allows, and fewer than an end in order takes.
+    let buffers: TlsBuffers = TlsBuffers::new();
+    for (max_records, fits) in [
+        (0, false),
+        (63, false),
+        (64, true),
+        (1 << 24, true),
+        ((1 << 24) + 1, false),
+        (u32::MAX, false),
+    ] {
+        let tls = Tls::new(new(), config(max_records), &buffers);
+        assert_eq!(
+            tls.map(drop),
+            if fits { Ok(()) } else { Err(TlsError::MaxRecords) },
+            "{max_records}"
+        );
+    }
     assert_eq!(
         TlsError::Certificate(CertificateError::Expired).to_string(),
         "the server's certificate is refused: expired; check the clock"
+    );
+    assert_eq!(
+        TlsError::Alert(48).to_string(),
+        "the peer ended the connection with TLS alert 48: it refuses the client's certificate"
     );
 }

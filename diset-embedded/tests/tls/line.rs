@@ -74,10 +74,17 @@ pub(crate) fn line() -> (End, End) {
     (first, End { from: two, to: one })
 }
 
+impl End {
+    /// Ends the writing direction.
+    pub(crate) fn end(&self) {
+        self.to.change(|state| state.ended = true);
+    }
+}
+
 impl Drop for End {
     fn drop(&mut self) {
         self.from.change(|state| state.ended = true);
-        self.to.change(|state| state.ended = true);
+        self.end();
     }
 }
 
@@ -140,7 +147,11 @@ impl Line {
 
     fn put(&self, bytes: &[u8]) -> usize {
         let count = self.limit(bytes.len());
-        self.end.to.change(|state| state.bytes.extend(&bytes[..count]));
+        // A line that was hung up carries nothing.
+        self.end.to.change(|state| match state.ended {
+            true => {}
+            false => state.bytes.extend(&bytes[..count]),
+        });
         count
     }
 }

@@ -7,6 +7,7 @@ mod honest;
 #[path = "../impostor/mod.rs"]
 mod impostor;
 mod impostors;
+mod limits;
 mod line;
 mod upstream;
 
@@ -15,8 +16,6 @@ use diset_embedded::tls::{
     VerifyServer,
 };
 use diset_embedded::{Channel, Open};
-use embedded_tls::Sha256;
-use p256::ecdsa::signature::digest::Digest;
 use rand_core::OsRng;
 
 use impostor::World;
@@ -41,16 +40,6 @@ enum Rule {
     Key,
 }
 
-/// The SHA-256 of a key on P-256, as the documentation says.
-fn pin(key: &p256::ecdsa::SigningKey) -> [u8; 32] {
-    const START: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-    ];
-    let point = key.verifying_key().to_encoded_point(false);
-    Sha256::digest([&START[..], point.as_bytes()].concat()).into()
-}
-
 /// Opens a channel with the device of the world, and uses it.
 fn with_channel<R>(
     world: &World,
@@ -60,7 +49,7 @@ fn with_channel<R>(
     then: impl FnOnce(&mut TlsChannel<'_, Line>) -> R,
 ) -> Result<R, TlsError> {
     let authorities: [&[u8]; 1] = [&world.authority.certificate];
-    let pins = [[1; 32], pin(&world.service.key)];
+    let pins = [[1; 32], world.service.pin()];
     let (by_authority, by_key);
     let server: &dyn VerifyServer = match rule {
         Rule::Authority => {
@@ -97,7 +86,7 @@ fn opened<R>(
     } else {
         Line::new(end)
     };
-    let tls = Tls::new(line, config, &buffers)?;
+    let tls = Tls::new(line, config, &buffers)?.ending_with(limits::hang_up);
     let mut channel = match way {
         Way::Blocking => diset_embedded::blocking::Open::open(tls)?,
         _ => block_on(Open::open(tls))?,

@@ -60,11 +60,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     fn way_for_message(&mut self, number: u8) -> Result<u8, SendError> {
         let wire = self.core.may_send(number)?;
         if self.is_due() {
-            // An acceptance must leave before the first message.
             self.write_pending();
-            if self.core.pending.is_opening() {
-                return Err(SendError::Full(Bound::Output));
-            }
+        }
+        // An acceptance must leave before the first message, also one that waits for its session to be kept.
+        if self.core.pending.is_opening() {
+            return Err(SendError::Full(Bound::Output));
         }
         self.fill();
         if self.slot.session().is_some_and(crate::session::Session::is_waiting) {

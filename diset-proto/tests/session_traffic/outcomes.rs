@@ -308,6 +308,47 @@ fn nothing_is_told_before_it_is_kept() {
     assert!(last.starts_with(&frame(ACK, &[0, 1])), "PROTOCOL Q-2: before the error");
 }
 
+/// An inbox whose session is not kept yet.
+#[derive(Debug, Default)]
+struct Opening {
+    kept: bool,
+}
+
+impl Inbox for Opening {
+    fn may_open(&self) -> bool {
+        self.kept
+    }
+}
+
+#[test]
+fn no_message_passes_an_acceptance_that_waits() {
+    let (now, output) = (Instant::from_millis(1), GrowBuf::new(10_000));
+    let service = Connection::service(now, Meter::CATALOG, Limits::SERVER, output).unwrap();
+    let mut conn: Connection<GrowBuf, Option<Box<Session<HeapReplay, Opening>>>> = service.with_sessions(None);
+    let mut rx = diset_proto::Deframer::new(GrowBuf::new(1000));
+    let input = proposal(Some(FIRST));
+    let proposed = rx.next(&mut input.as_slice(), conn.max_frame()).unwrap();
+    assert!(matches!(
+        conn.handle_frame(now, proposed),
+        Some(diset_proto::Event::Proposed(_))
+    ));
+    let mut session = Box::new(Session::new(HeapReplay::new(10, 100), Opening::default()));
+    let request = conn.resume_request().cloned().unwrap();
+    let fresh = diset_proto::Token::from_bytes(token(1));
+    session.begin_with(&request, diset_proto::Trid::new(1), NewReason::First, Some(fresh));
+    let admission = diset_proto::Admission::new(diset_proto::Trid::new(1));
+    conn.accept_in_session(now, admission, Some(session)).unwrap();
+    // As a callback does that is told of the client.
+    let early = conn.send(READING, &Reading { value: 1 });
+    assert_eq!(early, Err(SendError::Full(Bound::Output)), "PROTOCOL Q-6");
+    conn.session_mut().unwrap().inbox_mut().kept = true;
+    conn.send(READING, &Reading { value: 1 }).unwrap();
+    let left = conn.transmit();
+    // After the preamble: a length, and the kind.
+    assert_eq!(left.get(6), Some(&ACCEPTANCE), "PROTOCOL N-4: {left:02x?}");
+    assert!(left.ends_with(&frame(0, &[READING, 1])), "{left:02x?}");
+}
+
 #[test]
 fn a_session_that_is_lost_twice() {
     let mut side = Side::begun(false);
