@@ -139,7 +139,7 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         }
         self.channel = None;
         let begun = self.clock.now();
-        let limit = begun.after(self.machine.limits.handshake());
+        let limit = begun.after(self.machine.base.limits.handshake());
         let opened = match before(&mut self.clock, Some(limit), line.open()).await {
             Some(opened) => opened.map_err(ConnectError::Channel),
             None => Err(ConnectError::TimedOut),

@@ -89,7 +89,7 @@ impl<'b, S: ServiceDef, C, T, K: Keep> Client<'b, S, C, T, K> {
 
     /// The identity of this client, the same on every connection.
     pub const fn identity(&self) -> Identity {
-        self.machine.identity
+        self.machine.base.identity
     }
 
     /// The transport id of the connection, while it is open.

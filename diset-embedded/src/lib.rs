@@ -153,8 +153,8 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1420 |
-//! | [`Client`] | 536 |
-//! | [`Client`] with an outbox | 544 |
+//! | [`Client`] | 544 |
+//! | [`Client`] with an outbox | 552 |
 //! | [`Outbox`], and its `N` | 472 |
 //! | [`Event`] | 112 |
 //!

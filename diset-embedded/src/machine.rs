@@ -47,6 +47,14 @@ pub(crate) enum Out {
 }
 
 pub(crate) struct Machine<'b, S, K: Keep = NoOutbox> {
+    pub(crate) base: Base<'b>,
+    pub(crate) link: Option<Link<'b, K>>,
+    pub(crate) outbox: &'b K,
+    service: PhantomData<fn(S)>,
+}
+
+/// What stays from one connection to the next, but for the session.
+pub(crate) struct Base<'b> {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     args: &'b [(&'b str, Arg<'b>)],
@@ -55,9 +63,6 @@ pub(crate) struct Machine<'b, S, K: Keep = NoOutbox> {
     frame: &'b RefCell<[u8]>,
     output: &'b RefCell<[u8]>,
     input: Input<'b>,
-    pub(crate) link: Option<Link<'b, K>>,
-    pub(crate) outbox: &'b K,
-    service: PhantomData<fn(S)>,
 }
 
 /// What one read has brought; `at..end` is still to be looked at.
@@ -101,7 +106,7 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             at: 0,
             end: 0,
         };
-        let mut machine = Self {
+        let base = Base {
             identity: config.identity,
             limits: config.limits,
             args: config.args,
@@ -110,32 +115,24 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
             frame,
             output,
             input,
-            link: None,
-            outbox: &NoOutbox,
-            service: PhantomData,
         };
-        // A connection that is thrown away finds now what could not work later.
-        machine
-            .begin(Instant::ZERO, Some(u32::MAX))
-            .map_err(SetupError::Misuse)?;
-        machine.unlink();
-        Ok(machine)
+        Machine::tried(base, &NoOutbox)
     }
 
-    /// The same with a session.
+    /// The same with a session. What an earlier client has left connected is not any more.
     pub(crate) fn with_outbox<K: Keep>(self, outbox: &'b K) -> Result<Machine<'b, S, K>, SetupError> {
         if self.link.is_some() {
             return Err(SetupError::Misuse(Misuse::WrongPhase));
         }
-        let mut machine = Machine {
-            identity: self.identity,
-            limits: self.limits,
-            args: self.args,
-            reconnect: self.reconnect,
-            retry: self.retry,
-            frame: self.frame,
-            output: self.output,
-            input: self.input,
+        Machine::tried(self.base, outbox)
+    }
+}
+
+impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
+    /// A connection that is thrown away finds now what could not work later.
+    fn tried(base: Base<'b>, outbox: &'b K) -> Result<Self, SetupError> {
+        let mut machine = Self {
+            base,
             link: None,
             outbox,
             service: PhantomData,
@@ -143,15 +140,12 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         machine
             .begin(Instant::ZERO, Some(u32::MAX))
             .map_err(SetupError::Misuse)?;
-        // What an earlier client has left connected is not any more.
         machine.unlink();
         Ok(machine)
     }
-}
 
-impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
     pub(crate) const fn retry(&self) -> Retry {
-        self.retry
+        self.base.retry
     }
 
     // ── one connection after the other ──────────────────────────────────────────────
@@ -160,22 +154,26 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
     pub(crate) fn begin(&mut self, now: Instant, records: Option<u32>) -> Result<(), Misuse> {
         // Gives the buffers back first.
         self.unlink();
-        let lent = (Lent::of(self.output), Lent::of(self.frame), self.outbox.lend());
+        let lent = (
+            Lent::of(self.base.output),
+            Lent::of(self.base.frame),
+            self.outbox.lend(),
+        );
         let (Some(output), Some(frame), Some(session)) = lent else {
             return Err(Misuse::WrongPhase);
         };
         let config = ClientConfig {
             catalog: S::CATALOG,
-            identity: self.identity,
+            identity: self.base.identity,
             limits: match records {
-                Some(records) => self.limits.with_records(records),
-                None => self.limits,
+                Some(records) => self.base.limits.with_records(records),
+                None => self.base.limits,
             },
-            args: self.args,
+            args: self.base.args,
         };
         let news = News::of(&session);
         let conn = Connection::client_in_session(now, &config, output, session).map_err(|(misuse, _)| misuse)?;
-        (self.input.at, self.input.end) = (0, 0);
+        (self.base.input.at, self.base.input.end) = (0, 0);
         self.link = Some(Link {
             conn,
             rx: Deframer::new(frame),
@@ -199,9 +197,9 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
 
     /// There was no channel (PROTOCOL R-2).
     pub(crate) fn failed(&mut self, now: Instant) -> Retry {
-        self.retry = self.reconnect.dropped(now, &Cause::Lost);
-        diset_proto::__log_debug!("not connected, next: {:?}", self.retry);
-        self.retry
+        self.base.retry = self.base.reconnect.dropped(now, &Cause::Lost);
+        diset_proto::__log_debug!("not connected, next: {:?}", self.base.retry);
+        self.base.retry
     }
 
     /// The connection is over: what is to be told of it.
@@ -210,18 +208,18 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             conn, error, replacing, ..
         } = self.link.take()?;
         let cause = conn.cause().cloned().unwrap_or(Cause::Lost);
-        self.retry = match &cause {
-            Cause::WentAway(_) if replacing => self.reconnect.left(now),
-            cause => self.reconnect.dropped(now, cause),
+        self.base.retry = match &cause {
+            Cause::WentAway(_) if replacing => self.base.reconnect.left(now),
+            cause => self.base.reconnect.dropped(now, cause),
         };
         let unconfirmed = conn.unconfirmed();
         drop(conn.into_session());
-        diset_proto::__log_debug!("dropped, unconfirmed {}, next: {:?}", unconfirmed, self.retry);
+        diset_proto::__log_debug!("dropped, unconfirmed {}, next: {:?}", unconfirmed, self.base.retry);
         Some(Dropped {
             cause,
             unconfirmed,
             error,
-            retry: self.retry,
+            retry: self.base.retry,
         })
     }
 
@@ -299,7 +297,7 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             return;
         }
         link.conn.handle_received(now);
-        (self.input.at, self.input.end) = (0, count.min(self.input.bytes.len()));
+        (self.base.input.at, self.base.input.end) = (0, count.min(self.base.input.bytes.len()));
     }
 
     // ── what must happen next ───────────────────────────────────────────────────────
@@ -312,11 +310,11 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             return Need::Nothing;
         };
         if link.conn.phase().is_over() {
-            self.input.at = self.input.end;
+            self.base.input.at = self.base.input.end;
         }
         if link.news.is_there(&mut link.conn)
             || link.conn.progress() == Progress::Over
-            || self.input.at < self.input.end
+            || self.base.input.at < self.base.input.end
         {
             return Need::Step;
         }
@@ -347,13 +345,13 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
 
     /// Where to read to. All input has been looked at.
     pub(crate) const fn space(&mut self) -> &mut [u8] {
-        self.input.bytes
+        self.base.input.bytes
     }
 
     /// When something is due though nothing comes; [`Instant::ZERO`] for at once.
     pub(crate) fn wake(&self) -> Option<Instant> {
         let link = self.link.as_ref()?;
-        if link.conn.progress() == Progress::Over || self.input.at < self.input.end {
+        if link.conn.progress() == Progress::Over || self.base.input.at < self.base.input.end {
             return Some(Instant::ZERO);
         }
         [link.conn.wake(), link.broken].into_iter().flatten().min()
@@ -370,7 +368,9 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             return self.finish(now).map(Event::Dropped);
         }
         let Self {
-            link, input, reconnect, ..
+            link,
+            base: Base { input, reconnect, .. },
+            ..
         } = self;
         let Link { conn, rx, news, .. } = link.as_mut()?;
         let mut rest = input.bytes.get(input.at..input.end).unwrap_or_default();

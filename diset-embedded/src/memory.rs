@@ -4,9 +4,9 @@
 /// [`Buffers`](crate::Buffers) of the default lengths.
 pub(crate) const BUFFERS: usize = 1420;
 /// A [`Client`](crate::Client), less its channel and clock.
-pub(crate) const CLIENT: usize = 536;
+pub(crate) const CLIENT: usize = 544;
 /// The same of a client with an outbox.
-pub(crate) const ACKED: usize = 544;
+pub(crate) const ACKED: usize = 552;
 /// An [`Outbox`](crate::Outbox), less its bytes for messages.
 pub(crate) const OUTBOX: usize = 472;
 /// An [`Event`](crate::Event).
