@@ -170,7 +170,7 @@ impl<B: Storage> Outbox<B> {
 
     /// Takes back the frame that was put in last, of this length.
     pub(crate) fn undo(&mut self, length: u32) {
-        self.end -= varint::len(length.into()) + length as usize;
+        self.end -= varint::len_of_length(length) + length as usize;
         self.give_back();
     }
 
@@ -206,7 +206,7 @@ impl<B: Storage> Outbox<B> {
             self.give_back();
             return Put::TooLong;
         }
-        let (guess, prefix) = (self.prefix, varint::len(frame.into()));
+        let (guess, prefix) = (self.prefix, varint::len_of_length(frame));
         if length.saturating_add(prefix.max(guess)) <= space {
             let place = self.storage.bytes_mut().get_mut(self.end..).unwrap_or_default();
             shift(place, guess, prefix, length);

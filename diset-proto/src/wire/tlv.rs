@@ -209,6 +209,8 @@ impl<'b> Writer<'b> {
         self.raw(&[byte]);
     }
 
+    // One copy of it is enough: control frames are seldom.
+    #[inline(never)]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         if let Some(place) = self.bytes.get_mut(self.len..end) {

@@ -41,10 +41,25 @@ pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
     }
 }
 
-/// How many bytes `value` takes.
-pub(crate) const fn len(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+/// How many bytes `value` takes. Called and not copied to where it is used: it is much there, and of little use to speed.
+#[inline(never)]
+pub(crate) const fn len(mut value: u64) -> usize {
+    // Most take one or two: shorter, and seldom slower, than counting bits and dividing.
+    let mut len = 1;
+    while value >= 0x80 {
+        value >>= 7;
+        len += 1;
+    }
+    len
+}
+
+/// How many bytes the length of a frame takes, without a branch.
+#[inline]
+pub(crate) const fn len_of_length(length: u32) -> usize {
+    1 + (length >= 1 << 7) as usize
+        + (length >= 1 << 14) as usize
+        + (length >= 1 << 21) as usize
+        + (length >= 1 << 28) as usize
 }
 
 /// Writes `value` to the front of `out`; `None` when it does not fit.
@@ -71,6 +86,9 @@ mod tests {
             let mut bytes = [0xff; 16];
             let size = write(value, &mut bytes).unwrap();
             prop_assert_eq!(size, len(value));
+            if let Ok(length) = u32::try_from(value) {
+                prop_assert_eq!(size, len_of_length(length));
+            }
             prop_assert_eq!(read(&bytes[..size + extra], MAX_BYTES), Parsed::Value(value, size));
             for cut in 0..size {
                 prop_assert_eq!(read(&bytes[..cut], MAX_BYTES), Parsed::Partial);
