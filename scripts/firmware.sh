@@ -37,7 +37,8 @@ case ${1:-play} in
     cargo build "${locked[@]}" -p diset-examples --examples
     cargo test "${locked[@]}" -p diset-examples --test firmware --no-run
     export QEMU DEFMT_PRINT FIRMWARE=$images/thumbv7em-none-eabi/release PROGRAMS=$target_dir/debug/examples
-    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture
+    # The stories wait more than they work.
+    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture --test-threads 4
     ;;
   -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" ;;
   *) echo "unknown argument: $1 (build or nothing)" >&2; exit 2 ;;

@@ -89,12 +89,7 @@ fn run<W: Way>(
     }
 }
 
-fn connect<W: Way>(
-    way: &mut W,
-    client: &mut Agent<W::Channel>,
-    station: &mut Station,
-    call: &mut Call<'static, Uart>,
-) {
+fn connect<W: Way>(way: &mut W, client: &mut Agent<W::Channel>, station: &mut Station, call: &mut Call<'static, Uart>) {
     let now = || Instant::from_millis(clock::now());
     if let Err(error) = call.dial() {
         defmt::warn!("no gateway: {}", error);

@@ -78,12 +78,7 @@ async fn agent() {
 }
 
 /// Until the station is told to reboot.
-async fn run(
-    mut call: Call<'static, Uart>,
-    seed: u64,
-    mut own: Own,
-    mut station: Station,
-) -> Result<(), SetupError> {
+async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station: Station) -> Result<(), SetupError> {
     let config = Config {
         limits: Limits::CHIP.with_max_silence(station::SILENCE),
         reconnect: station::RECONNECT,

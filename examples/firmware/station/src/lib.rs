@@ -8,9 +8,7 @@ mod blinker;
 use core::time::Duration;
 
 use board::{Led, Sensor};
-use diset_embedded::{
-    Client, FromClient, Keep, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid,
-};
+use diset_embedded::{Client, FromClient, Keep, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid};
 use embedded_io::ErrorKind;
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station as Service};
 
@@ -215,6 +213,7 @@ impl Station {
             kind,
         };
         self.alarms = self.alarms.wrapping_add(1);
+        defmt::info!("alarm {=u32} of kind {=u8}", alarm.number, kind as u8);
         if let Err(error) = client.send_acked_or_resend(&alarm) {
             // The service sees it by the numbers, too.
             defmt::error!("alarm {=u32} is lost: {}", alarm.number, error);
