@@ -21,6 +21,13 @@ build() {
   cargo=$(scripts/bare-metal.sh cargo) || exit
   # From its folder: cargo takes target and linker script from the .cargo/config.toml there.
   (cd examples/firmware && CARGO_TARGET_DIR=$images "$cargo" build --release "${locked[@]}" >&2)
+  # The images share crates, and features with them; what one does not use must not be in it.
+  local symbols
+  symbols=$(LC_ALL=C readelf -sW "$images/thumbv7em-none-eabi/release/agent_trusted_line")
+  if grep -E 'embedded_tls|p256|aes_gcm|rand_chacha' <<<"$symbols" >&2; then
+    echo "agent_trusted_line links TLS" >&2
+    return 1
+  fi
 }
 
 case ${1:-play} in
