@@ -10,7 +10,7 @@ use crate::impostor::{Impostor, Loot};
 use crate::machine::Machine;
 use crate::process::Program;
 use crate::switch::Switch;
-use crate::villains::{VILLAINS, refusal, wait_for_one};
+use crate::villains::{VILLAINS, drip, refusal, wait_for_one};
 use crate::watch::{SOON, Watch};
 
 /// Readings that are counted.
@@ -32,6 +32,7 @@ pub(crate) fn play(image: &str, trust: Trust) {
         for crime in VILLAINS {
             story.impostor(crime);
         }
+        story.slow_peer();
     }
     story.kill();
     story.end(host);
@@ -69,7 +70,7 @@ impl<'s> Story<'s> {
         let (machine, gateway, station) = start_station(setup, image, &cast, "station a", switch.address(), reports);
         watch.alarms(&station, "Started", 1);
         assert_eq!(watch.connection(&station, 1).connection, 1);
-        let story = Self {
+        let mut story = Self {
             setup,
             image,
             cast,
@@ -85,6 +86,9 @@ impl<'s> Story<'s> {
             connections: 1,
             impostors: 0,
         };
+        story
+            .machine
+            .expect("connection", SOON, |line| is_connection(line).then_some(()));
         story.step("connected; the first alarm and the first reading are there");
         story
     }
@@ -170,6 +174,8 @@ impl<'s> Story<'s> {
         self.connections += 1;
         self.watch.connection(&self.station, self.connections);
         self.watch.alarms(&self.station, "Offline", self.losses);
+        self.machine
+            .expect("connection", SOON, |line| is_connection(line).then_some(()));
     }
 
     fn cut(&mut self) {
@@ -191,19 +197,34 @@ impl<'s> Story<'s> {
         self.switch.cut();
         let loot = loot.recv_timeout(SOON).expect("the impostor has not panicked");
         assert_eq!(loot, Loot::default(), "{crime:?} has seen something");
-        let said = self.machine.expect("word of the impostor", SOON, |line| {
-            line.split_once("not connected: ").map(|(_, why)| why.to_owned())
-        });
+        let said = self.refused();
         let expected = refusal(crime, self.cast.trust());
         assert!(said.starts_with(expected), "{crime:?}: {said}, and not {expected}");
         self.switch.lead_to(Some(self.service));
         self.is_back();
         self.impostors += 1;
         self.watch.alarms(&self.station, "Impostor", self.impostors);
-        // What it says when it tries between the two is not about an impostor.
-        self.machine
-            .expect("connection", SOON, |line| is_connection(line).then_some(()));
         self.step(&format!("{crime:?} is refused: {expected}"));
+    }
+
+    /// Why the station has not connected, the first time since its last connection.
+    fn refused(&mut self) -> String {
+        self.machine.expect("refusal", SOON, |line| {
+            line.split_once("not connected: ").map(|(_, why)| why.to_owned())
+        })
+    }
+
+    /// The line leads to somebody who never ends a handshake, and says enough to be waited for.
+    fn slow_peer(&mut self) {
+        let (address, end) = drip();
+        self.switch.lead_to(Some(address));
+        self.switch.cut();
+        end.recv_timeout(SOON).expect("the station hangs up");
+        let said = self.refused();
+        assert!(said.contains("TimedOut"), "{said}");
+        self.switch.lead_to(Some(self.service));
+        self.is_back();
+        self.step(&format!("who is too slow is left: {said}"));
     }
 
     /// The service is killed. What is raised while it is away arrives when it is back.
