@@ -85,3 +85,9 @@ fn a_board_without_credentials_says_what_to_do() {
         making::not_at_all(image);
     }
 }
+
+#[test]
+#[ignore = "needs the programs: ./ci.sh firmware"]
+fn a_service_whose_certificate_is_too_long_for_chips_takes_another_one_for_them() {
+    making::a_long_certificate();
+}
