@@ -172,8 +172,7 @@ impl Station {
         leaves
     }
 
-    /// Measures and sends what is due. A reading without a connection is looked at and not kept; one that finds no room
-    /// is taken again later.
+    /// Measures and sends what is due. A reading that finds no connection, or no room, is looked at and not kept.
     pub fn report<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
         if let Some(times) = self.blinker.step(&mut self.led, now) {
             // Somebody looks at the light, not at this: it may be lost.
@@ -183,15 +182,12 @@ impl Station {
             return;
         }
         while self.interval > 0 && self.next_reading <= now {
+            self.next_reading = self.next_reading.max(now.saturating_sub(self.interval)) + self.interval;
             let reading = self.reading(now);
             self.watch(client, reading.millivolts, now);
-            if self.is_connected {
-                if !sent(client, &reading) {
-                    return;
-                }
+            if self.is_connected && sent(client, &reading) {
                 self.readings = self.readings.wrapping_add(1);
             }
-            self.next_reading = self.next_reading.max(now.saturating_sub(self.interval)) + self.interval;
         }
     }
 
@@ -252,7 +248,7 @@ impl Station {
     }
 }
 
-/// Whether it was taken. Without room or credit now it is tried again later.
+/// Whether it was taken. Without room or credit now it was not.
 fn sent<M: FromClient<Service>, C, T, K: Keep>(client: &mut Client<'_, Service, C, T, K>, message: &M) -> bool {
     match client.send(message) {
         Ok(()) => true,
