@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What was measured; one at each interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Schema)]
 pub struct Reading {
-    /// Counts the readings since the start, from 0.
+    /// Counts the readings that were sent since the start, from 0.
     pub number: u32,
     /// Milliseconds since the start.
     pub uptime: u64,
@@ -38,6 +38,10 @@ pub enum AlarmKind {
     Started,
     /// The connection was lost: the station cannot report.
     Offline,
+    /// Somebody has answered in place of the service and did not prove to be it; once for each time without a connection.
+    Impostor,
+    /// The supply has fallen below 3.29 V.
+    LowSupply,
 }
 
 /// Take a reading so often.
