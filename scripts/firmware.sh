@@ -16,11 +16,25 @@ images=$target_dir/firmware
 locked=()
 [[ ${CI:-} == true ]] && locked=(--locked)
 
-build() {
-  local cargo
+# The places of panics are in the images, with their paths: the same ones wherever project and crates lie, and short.
+short_paths() { # CARGO PROJECT
+  local registry rustc core flags
+  registry=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/)
+  rustc=$(dirname "$1")/rustc
+  [[ -x $rustc ]] || rustc=rustc
+  core=$("$rustc" --print sysroot)/lib/rustlib/src/rust
+  flags="'--remap-path-prefix=$2/=', '--remap-path-prefix=$registry=', '--remap-path-prefix=$core=rust'"
+  echo "target.'cfg(all(target_arch = \"arm\", target_os = \"none\"))'.rustflags = [$flags]"
+}
+
+build() (
+  local cargo project=$PWD
   cargo=$(scripts/bare-metal.sh cargo) || exit
+  export CARGO_TARGET_DIR=$images
   # From its folder: cargo takes target and linker script from the .cargo/config.toml there.
-  (cd examples/firmware && CARGO_TARGET_DIR=$images "$cargo" build --release "${locked[@]}" >&2)
+  cd examples/firmware
+  "$cargo" fetch -q "${locked[@]}"
+  "$cargo" build --release "${locked[@]}" --config "$(short_paths "$cargo" "$project")" >&2
   # The images share crates, and features with them; what one does not use must not be in it.
   local symbols
   symbols=$(LC_ALL=C readelf -sW "$images/thumbv7em-none-eabi/release/agent_trusted_line")
@@ -28,7 +42,7 @@ build() {
     echo "agent_trusted_line links TLS" >&2
     return 1
   fi
-}
+)
 
 case ${1:-play} in
   build)
