@@ -1,26 +1,31 @@
 //! The service of the stations in `firmware/`, and of whoever else speaks their messages: prints what arrives, and tells
-//! them what is typed.
+//! them what is typed. Stations on chips, which hold TLS records of 1 KiB, and others come to the same port.
 //!
 //! ```sh
 //! cargo run --release --example make_certificates -- certificates --client station
-//! cargo run --release --example agent_service -- --folder certificates
+//! cargo run --release --example agent_service -- --folder certificates --store stations.redb
+//! cargo run --release --example agent_host -- --folder certificates        # in another terminal: a station without a chip
 //! ```
 
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use diset_examples::{certificate_error, printable};
-use diset_std::tls::{ServerTls, TlsFiles};
-use diset_std::{BoundService, Conn, Rule, Service, ServiceHandle};
+use diset_std::store::redb::{self, ReadableTable as _, TableDefinition, WriteTransaction};
+use diset_std::tls::{Certificate, ServerTls, TlsError, TlsFiles};
+use diset_std::{BoundService, Conn, Failure, Outcome, Resumption, Rule, Service, ServiceHandle};
 use messages::{Alarm, Blink, Blinked, Reading, Reboot, SetInterval, Station};
 use tokio::sync::mpsc;
 
 type Failed = Box<dyn core::error::Error>;
 
+/// The alarms of all stations in the order in which they came, in the file of the sessions.
+const ALARMS: TableDefinition<'_, u64, &str> = TableDefinition::new("alarms");
+
 /// Prints what stations report. A line on standard input goes to all that are connected: `interval MILLISECONDS`,
-/// `blink TIMES`, `reboot`. Ends in order at Ctrl-C or `quit`.
+/// `blink TIMES`, `reboot`; each has done it once, and says so. Ends in order at Ctrl-C or `quit`.
 #[derive(Parser)]
 #[command(
     after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
@@ -30,16 +35,17 @@ struct Options {
     /// Where to listen; port 0 for a free one.
     #[arg(long, default_value = "[::]:9145")]
     listen: String,
-    /// The folder with service.pem, service.key and ca.pem.
+    /// The folder with service.pem, service.key and ca.pem. The certificate must be of P-256 and short, or stations on
+    /// chips cannot take it; if the service has another one, put one for them into devices.pem and devices.key.
     #[arg(long, required_unless_present = "trusted_line")]
     folder: Option<PathBuf>,
     /// Without TLS and without knowing who connects, for a line that nobody else can reach.
     #[arg(long, conflicts_with = "folder")]
     trusted_line: bool,
-    /// Keep sessions in this file, so that nothing acked is lost or repeated when the service is killed.
+    /// Keep sessions and alarms in this file, so that nothing acked is lost or repeated when the service is killed.
     #[arg(long)]
     store: Option<PathBuf>,
-    /// What each station is told when it connects, as it would be typed; may be given several times.
+    /// What each station is told when its session begins, as it would be typed; may be given several times.
     #[arg(long = "tell")]
     tell: Vec<Command>,
 }
@@ -68,6 +74,16 @@ impl core::str::FromStr for Command {
             _ => Err(bad(
                 "there are `interval MILLISECONDS`, `blink TIMES` and `reboot`".to_owned()
             )),
+        }
+    }
+}
+
+impl core::fmt::Display for Command {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Interval(milliseconds) => write!(f, "interval {milliseconds}"),
+            Self::Blink(times) => write!(f, "blink {times}"),
+            Self::Reboot => f.write_str("reboot"),
         }
     }
 }
@@ -122,12 +138,8 @@ fn service(options: &Options) -> Service<Station> {
         .on_connected(move |conn: Conn<Station>| {
             let commands = at_once.clone();
             async move {
-                for command in commands {
-                    match command {
-                        Command::Interval(milliseconds) => conn.send(&SetInterval { milliseconds }).await?,
-                        Command::Blink(times) => conn.send(&Blink { times }).await?,
-                        Command::Reboot => conn.send(&Reboot {}).await?,
-                    }
+                if !matches!(conn.resumption(), Some(Resumption::Resumed { .. })) {
+                    commands.into_iter().for_each(|command| tell(conn.clone(), command));
                 }
                 Ok(())
             }
@@ -147,13 +159,13 @@ fn service(options: &Options) -> Service<Station> {
             Ok(())
         })
         .on(|conn, alarm: Alarm| async move {
-            println!(
-                "{} alarm {}: {:?} at {} ms",
-                conn.identity(),
-                alarm.number,
-                alarm.kind,
-                alarm.uptime
-            );
+            let Alarm { number, uptime, kind } = alarm;
+            let mut said = format!("{} alarm {number}: {kind:?} at {uptime} ms", conn.identity());
+            if conn.received().is_some_and(|received| received.maybe_repeated) {
+                said += ", perhaps again";
+            }
+            keep(&conn, &said).await?;
+            println!("{said}");
             Ok(())
         })
         .on(|conn, blinked: Blinked| async move {
@@ -165,16 +177,49 @@ fn service(options: &Options) -> Service<Station> {
         })
 }
 
+/// Writes an alarm into the file: there, and dealt with; both or neither.
+async fn keep(conn: &Conn<Station>, said: &str) -> Result<(), Failure> {
+    if conn.received().is_none() || conn.service().store().is_none() {
+        return Ok(());
+    }
+    let said = said.to_owned();
+    let kept = conn.transact(move |transaction| append(transaction, &said)).await;
+    kept.map_err(|error| Failure::new(format!("the alarm was not kept: {error}")))
+}
+
+fn append(transaction: &WriteTransaction, said: &str) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(ALARMS)?;
+    let next = table.last()?.map_or(0, |(place, _)| place.value() + 1);
+    table.insert(next, said)?;
+    Ok(())
+}
+
 async fn bind(service: Service<Station>, options: &Options) -> Result<BoundService<Station>, Failed> {
     let address = options.listen.as_str();
     let Some(folder) = &options.folder else {
         let service = service.allow_connect(Rule::everyone());
         return Ok(service.bind_plain_tcp(address).await?);
     };
+    Ok(service.bind(address, tls(folder)?).await?)
+}
+
+fn tls(folder: &Path) -> Result<ServerTls, String> {
     let file = |name| folder.join(name);
     let files = TlsFiles::new(file("service.pem"), file("service.key"), file("ca.pem"));
-    let tls = ServerTls::from_files(&files).map_err(certificate_error)?;
-    Ok(service.bind(address, tls).await?)
+    let own = file("devices.pem").exists();
+    let devices = own.then(|| Certificate::from_pem_files(file("devices.pem"), file("devices.key")));
+    let built = devices
+        .transpose()
+        .and_then(|devices| ServerTls::builder_from_files(&files)?.small_records(devices).build());
+    built.map_err(|error| {
+        let hint = match error {
+            TlsError::SmallRecordsKey { .. } | TlsError::SmallRecordsFlight { .. } => {
+                "; if the service is to keep this certificate, put one for devices into devices.pem and devices.key"
+            }
+            _ => "",
+        };
+        certificate_error(error) + hint
+    })
 }
 
 /// What is typed goes to everybody, until Ctrl-C or `quit`.
@@ -199,17 +244,33 @@ async fn take_commands(service: ServiceHandle<Station>) {
             return;
         }
         match line.parse() {
-            Ok(command) => println!("told {} stations", tell(&service, command)),
+            Ok(command) => {
+                let connections = service.connections();
+                println!("tells {} stations", connections.len());
+                connections.into_iter().for_each(|conn| tell(conn, command));
+            }
             Err(error) => println!("{}", printable(&error)),
         }
     }
 }
 
-fn tell(service: &ServiceHandle<Station>, command: Command) -> usize {
-    match command {
-        Command::Interval(milliseconds) => service.broadcast(&SetInterval { milliseconds }),
-        Command::Blink(times) => service.broadcast(&Blink { times }),
-        Command::Reboot => service.broadcast(&Reboot {}),
-    }
-    .queued
+/// Tells a station, once, however often it has to connect until it has done it.
+fn tell(conn: Conn<Station>, command: Command) {
+    tokio::spawn(async move {
+        let stored = match command {
+            Command::Interval(milliseconds) => conn.send_acked(&SetInterval { milliseconds }).await,
+            Command::Blink(times) => conn.send_acked(&Blink { times }).await,
+            Command::Reboot => conn.send_acked(&Reboot {}).await,
+        };
+        let who = conn.identity();
+        let receipt = match stored {
+            Ok(receipt) => receipt,
+            Err(error) => return println!("{who} is not told `{command}`: {error}"),
+        };
+        match receipt.processed().await {
+            Ok(Outcome::Ok) => println!("{who} has done `{command}`"),
+            Ok(outcome) => println!("{who} has not done `{command}`: {outcome}"),
+            Err(error) => println!("{who}: nobody knows about `{command}`: {error}"),
+        }
+    });
 }

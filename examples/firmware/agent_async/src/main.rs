@@ -5,26 +5,49 @@
 use core::cell::RefCell;
 
 use board::{Board, Uart};
+use credentials::{Credentials, Error};
+use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel, TlsError};
 use diset_embedded::{
-    Buffers, Client, Clock, Config, Event, Identity, Instant, Limits, Retry, SetupError, TrustedLine,
+    Buffers, Client, Clock, Config, ConnectError, Event, Identity, Instant, Limits, Outbox, Retry, SetupError,
 };
 use embassy_executor::Spawner;
 use embassy_time::{Duration, Timer, with_deadline, with_timeout};
 use line::{Call, Line, LineError};
 use messages::Station as Service;
 use static_cell::{ConstStaticCell, StaticCell};
-use station::Station;
+use station::{OUTBOX, Station};
+use trust::{Authorities, Device, Trust};
 
 /// What has come over the line while the task does something else.
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
+/// Records as they pass, of one connection after the other.
+static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
+static ALARMS: StaticCell<Outbox<OUTBOX>> = StaticCell::new();
 static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
 
 /// The gateway is asked so often, so long apart.
 const ASKS: u32 = 8;
 const ASK: Duration = Duration::from_millis(250);
 
-type Agent = Client<'static, Service, TrustedLine<Call<'static, Uart>>, Time>;
+type Agent = Client<'static, Service, TlsChannel<'static, Call<'static, Uart>>, Time, Outbox<OUTBOX>>;
+
+/// What the credentials make of this image.
+struct Own {
+    identity: Identity,
+    device: Device,
+    service: Authorities,
+}
+
+impl Own {
+    fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
+        Ok(Self {
+            identity: Identity::from_bytes(*credentials.identity()?),
+            device: Device::of(credentials)?,
+            service: Authorities::of(credentials)?,
+        })
+    }
+}
 
 #[board::entry]
 fn main() -> ! {
@@ -39,41 +62,87 @@ async fn agent() {
     let Some(board) = Board::take(RING.take()) else {
         defmt::panic!("the board is in use");
     };
+    let own = match Credentials::read(board::credentials()).and_then(|credentials| Own::of(&credentials)) {
+        Ok(own) => own,
+        Err(error) => defmt::panic!("{}", error),
+    };
     let mut chance = [0; 12];
     board::random(&mut chance);
     let [a, b, c, d, seed @ ..] = chance;
     let line = LINE.init(RefCell::new(Line::new(board.uart, u32::from_le_bytes([a, b, c, d]))));
     let station = Station::new(board.sensor, board.led);
-    match run(Call::over(line), u64::from_le_bytes(seed), station).await {
+    match run(Call::over(line), u64::from_le_bytes(seed), own, station).await {
         Ok(()) => board::restart(),
         Err(error) => defmt::panic!("the settings do not fit together: {}", error),
     }
 }
 
 /// Until the station is told to reboot.
-async fn run(mut call: Call<'static, Uart>, seed: u64, mut station: Station) -> Result<(), SetupError> {
+async fn run(
+    mut call: Call<'static, Uart>,
+    seed: u64,
+    mut own: Own,
+    mut station: Station,
+) -> Result<(), SetupError> {
     let config = Config {
         limits: Limits::CHIP.with_max_silence(station::SILENCE),
         reconnect: station::RECONNECT,
-        ..Config::new(Identity::from_bytes(*b"station with fut"), seed)
+        ..Config::new(own.identity, seed)
     };
-    let mut client = Client::new(Service, config, Time, BUFFERS.take())?;
-    while let Retry::At(_) = client.wait_for_retry().await {
+    let outbox = ALARMS.init(Outbox::new());
+    let records = RECORDS.take();
+    let mut client = Client::new(Service, config, Time, BUFFERS.take())?.with_outbox(outbox)?;
+    station.started(&mut client);
+    while until_retry(&mut client, &mut station).await {
         if let Err(error) = dial(&mut call).await {
             defmt::warn!("no gateway: {}", error);
             client.unreachable();
             continue;
         }
-        match client.connect(TrustedLine::new(call).ending_with(Call::hang_up)).await {
+        match connect(&mut client, call, &mut own, records).await {
             Ok(()) => converse(&mut client, &mut station).await,
-            Err(error) => defmt::warn!("not connected: {}", defmt::Debug2Format(&error)),
+            Err(error) => {
+                defmt::warn!("not connected: {}", error);
+                if let ConnectError::Channel(error) = error {
+                    station.refused(&mut client, &error, now());
+                }
+            }
         }
+        // The next channel needs what this one has: the buffers, and the line.
+        drop(client.take_channel());
         call.hang_up();
         if station.is_to_reboot() {
             return Ok(());
         }
     }
     defmt::panic!("the service will not have this station: somebody must see to it")
+}
+
+/// Goes on with what needs no connection until it is time to connect; false when that is never.
+async fn until_retry(client: &mut Agent, station: &mut Station) -> bool {
+    loop {
+        station.report(client, now());
+        match with_deadline(wake(station), client.wait_for_retry()).await {
+            Ok(retry) => return matches!(retry, Retry::At(_)),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn connect(
+    client: &mut Agent,
+    call: Call<'static, Uart>,
+    own: &mut Own,
+    records: &'static TlsBuffers,
+) -> Result<(), ConnectError<TlsError>> {
+    let verifier = own.service.verifier();
+    match Tls::new(call, own.device.handshake(&verifier), records) {
+        Ok(tls) => client.connect(tls).await,
+        Err(error) => {
+            client.unreachable();
+            Err(ConnectError::Channel(error))
+        }
+    }
 }
 
 /// Asks the gateway for a connection to the service. One that cannot reach the service answers, and ends it.
@@ -98,17 +167,17 @@ async fn converse(client: &mut Agent, station: &mut Station) {
             client.close(station::GOODBYE);
             is_closing = true;
         }
-        let wake = embassy_time::Instant::from_millis(station.wake().unwrap_or(u64::MAX));
         // Dropping `next` loses nothing.
-        let Ok(event) = with_deadline(wake, client.next()).await else {
+        let Ok(event) = with_deadline(wake(station), client.next()).await else {
             continue;
         };
         match event {
             Some(Event::Connected(trid)) => station.connected(trid),
             Some(Event::Message(message)) => station.told(message, now()),
+            Some(Event::Outcome { number, outcome }) => station.failed(number, &outcome),
             Some(Event::Dropped(dropped)) => {
                 defmt::warn!("dropped: {}", dropped);
-                station.dropped(now());
+                station.dropped(client, now());
                 return;
             }
             Some(_) => {}
@@ -119,6 +188,11 @@ async fn converse(client: &mut Agent, station: &mut Station) {
 
 fn now() -> u64 {
     board::clock::now()
+}
+
+/// When the station has something to do.
+fn wake(station: &Station) -> embassy_time::Instant {
+    embassy_time::Instant::from_millis(station.wake().unwrap_or(u64::MAX))
 }
 
 /// The clock of the client.

@@ -8,6 +8,7 @@
 //! | line | [`Uart`]: PL011, interrupt, ring | its UART, modem or network socket |
 //! | clock | [`clock`]: SysTick, 1 ms | any timer |
 //! | chance | [`random`]: the host's | the chip's random number generator |
+//! | credentials | [`credentials`]: the last page of the flash | flash that cannot be read out |
 //! | date | [`unix_time`]: the host's | a battery-backed clock, or told by a network |
 //! | logs | defmt over semihosting | defmt over RTT or a second UART |
 //! | end | [`restart`]: ends QEMU | a reset |
@@ -16,6 +17,7 @@
 pub mod clock;
 #[cfg(feature = "embassy")]
 pub mod executor;
+mod flash;
 mod host;
 mod led;
 mod panic;
@@ -26,6 +28,7 @@ mod uart;
 mod vectors;
 
 pub use cortex_m_rt::entry;
+pub use flash::credentials;
 pub use host::{random, report, restart, unix_time};
 pub use led::Led;
 pub use sensor::{Measured, Sensor};

@@ -38,6 +38,10 @@ pub enum AlarmKind {
     Started,
     /// The connection was lost: the station cannot report.
     Offline,
+    /// Somebody has answered in place of the service and did not prove to be it; once for each time without a connection.
+    Impostor,
+    /// The supply has fallen below 3.29 V.
+    LowSupply,
 }
 
 /// Take a reading so often.

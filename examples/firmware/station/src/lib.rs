@@ -8,11 +8,16 @@ mod blinker;
 use core::time::Duration;
 
 use board::{Led, Sensor};
-use diset_embedded::{Client, FromClient, Message, MessageOf, ReconnectPolicy, SendError, Trid};
+use diset_embedded::{
+    Client, FromClient, Keep, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid,
+};
+use embedded_io::ErrorKind;
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station as Service};
 
 use crate::blinker::Blinker;
 
+/// Bytes for alarms that the service has not dealt with: eleven of the longest.
+pub const OUTBOX: usize = 512;
 /// So long the line may be silent. A lost service is noticed in half as long again.
 pub const SILENCE: Duration = Duration::from_secs(2);
 /// Waits between attempts are short: a gateway at the other end of a wire is not overrun by one station.
@@ -26,6 +31,8 @@ pub const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Milliseconds between readings at first.
 const INTERVAL: u64 = 1000;
+/// Millivolts: less is too little.
+const LOW: u16 = 3290;
 
 /// The station.
 pub struct Station {
@@ -37,8 +44,10 @@ pub struct Station {
     readings: u32,
     connections: u32,
     alarms: u32,
-    /// Raised, and not sent.
-    alarm: Option<Alarm>,
+    /// The alarm about it was raised, and it is still so.
+    is_supply_low: bool,
+    /// The alarm about an impostor was raised since the last connection.
+    met_impostor: bool,
     is_connected: bool,
     reboot: bool,
 }
@@ -46,7 +55,7 @@ pub struct Station {
 impl Station {
     /// A station that has just started.
     pub fn new(sensor: Sensor, led: Led) -> Self {
-        let mut station = Self {
+        Self {
             sensor,
             led,
             blinker: Blinker::default(),
@@ -55,12 +64,16 @@ impl Station {
             readings: 0,
             connections: 0,
             alarms: 0,
-            alarm: None,
+            is_supply_low: false,
+            met_impostor: false,
             is_connected: false,
             reboot: false,
-        };
-        station.raise(AlarmKind::Started, 0);
-        station
+        }
+    }
+
+    /// The client is there, and takes alarms.
+    pub fn started<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>) {
+        self.raise(client, AlarmKind::Started, 0);
     }
 
     /// The connection is open.
@@ -68,18 +81,42 @@ impl Station {
         defmt::info!("connected: {}", trid);
         self.connections = self.connections.saturating_add(1);
         self.is_connected = true;
+        self.met_impostor = false;
     }
 
     /// The connection is over.
-    pub fn dropped(&mut self, now: u64) {
+    pub fn dropped<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
         if self.is_connected && !self.reboot {
-            self.raise(AlarmKind::Offline, now);
+            self.raise(client, AlarmKind::Offline, now);
         }
         self.is_connected = false;
     }
 
+    /// Somebody has answered, but there is no channel.
+    pub fn refused<C, T, const N: usize>(
+        &mut self,
+        client: &mut Client<'_, Service, C, T, Outbox<N>>,
+        why: &impl embedded_io::Error,
+        now: u64,
+    ) {
+        // It has proven nothing, or does not speak as the service does. All else may be the line.
+        let is_impostor = matches!(
+            why.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::InvalidData | ErrorKind::Unsupported
+        );
+        if is_impostor && !self.met_impostor {
+            self.met_impostor = true;
+            self.raise(client, AlarmKind::Impostor, now);
+        }
+    }
+
+    /// An alarm has come to an end other than that the service has dealt with it.
+    pub fn failed(&self, number: u64, outcome: &Outcome) {
+        defmt::error!("acked message {=u64}: {}", number, outcome);
+    }
+
     /// Does what the service says.
-    pub fn told(&mut self, message: Message<'_, '_, Service>, now: u64) {
+    pub fn told<K: Keep>(&mut self, message: Message<'_, '_, Service, K>, now: u64) {
         // A message that does not fit its definition has ended the connection by itself: there is nothing to be done.
         match message.number() {
             SetInterval::NUMBER => {
@@ -110,34 +147,47 @@ impl Station {
         self.reboot
     }
 
-    /// Sends what is due. What finds no room is sent later.
-    pub fn report<C, T>(&mut self, client: &mut Client<'_, Service, C, T>, now: u64) {
+    /// Measures and sends what is due. A reading without a connection is looked at and not kept; one that finds no room
+    /// is taken again later.
+    pub fn report<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
         if let Some(times) = self.blinker.step(&mut self.led, now) {
             // Somebody looks at the light, not at this: it may be lost.
             let _ = client.send(&Blinked { times });
         }
-        if !self.is_connected || self.reboot {
+        if self.reboot {
             return;
-        }
-        if let Some(alarm) = self.alarm
-            && sent(client, &alarm)
-        {
-            self.alarm = None;
         }
         while self.interval > 0 && self.next_reading <= now {
             let reading = self.reading(now);
-            if !sent(client, &reading) {
-                return;
+            self.watch(client, reading.millivolts, now);
+            if self.is_connected {
+                if !sent(client, &reading) {
+                    return;
+                }
+                self.readings = self.readings.wrapping_add(1);
             }
-            self.readings = self.readings.wrapping_add(1);
             self.next_reading = self.next_reading.max(now.saturating_sub(self.interval)) + self.interval;
         }
     }
 
     /// When something is due, milliseconds since the start.
     pub fn wake(&self) -> Option<u64> {
-        let reading = (self.is_connected && self.interval > 0).then_some(self.next_reading);
+        let reading = (self.interval > 0 && !self.reboot).then_some(self.next_reading);
         [reading, self.blinker.wake()].into_iter().flatten().min()
+    }
+
+    /// Raises an alarm when the supply begins to be low.
+    fn watch<C, T, const N: usize>(
+        &mut self,
+        client: &mut Client<'_, Service, C, T, Outbox<N>>,
+        millivolts: u16,
+        now: u64,
+    ) {
+        let is_low = millivolts < LOW;
+        if is_low && !self.is_supply_low {
+            self.raise(client, AlarmKind::LowSupply, now);
+        }
+        self.is_supply_low = is_low;
     }
 
     fn reading(&mut self, now: u64) -> Reading {
@@ -151,18 +201,29 @@ impl Station {
         }
     }
 
-    fn raise(&mut self, kind: AlarmKind, now: u64) {
-        self.alarm = Some(Alarm {
+    /// Stores an alarm, with or without a connection. The service deals with it once; when the service has lost its
+    /// memory of the session, perhaps twice, as that is better than not at all.
+    fn raise<C, T, const N: usize>(
+        &mut self,
+        client: &mut Client<'_, Service, C, T, Outbox<N>>,
+        kind: AlarmKind,
+        now: u64,
+    ) {
+        let alarm = Alarm {
             number: self.alarms,
             uptime: now,
             kind,
-        });
+        };
         self.alarms = self.alarms.wrapping_add(1);
+        if let Err(error) = client.send_acked_or_resend(&alarm) {
+            // The service sees it by the numbers, too.
+            defmt::error!("alarm {=u32} is lost: {}", alarm.number, error);
+        }
     }
 }
 
 /// Whether it was taken. Without room or credit now it is tried again later.
-fn sent<M: FromClient<Service>, C, T>(client: &mut Client<'_, Service, C, T>, message: &M) -> bool {
+fn sent<M: FromClient<Service>, C, T, K: Keep>(client: &mut Client<'_, Service, C, T, K>, message: &M) -> bool {
     match client.send(message) {
         Ok(()) => true,
         Err(SendError::Full(_) | SendError::NotOpen) => false,

@@ -1,0 +1,144 @@
+//! The station without an executor: one loop that reports, takes commands and sleeps. The programs beside differ in how
+//! they come to a channel.
+#![no_std]
+
+mod way;
+
+use core::cell::RefCell;
+
+use board::{Board, Uart, clock};
+use credentials::{Credentials, Error};
+use diset_embedded::blocking::Channel;
+use diset_embedded::{
+    Buffers, Client, Config, ConnectError, Event, Identity, Instant, Limits, NoClock, Outbox, Retry, SetupError,
+};
+use line::{Call, Line, Port};
+use messages::Station as Service;
+use static_cell::{ConstStaticCell, StaticCell};
+use station::{OUTBOX, Station};
+
+pub use way::{Secure, Trusted, Way};
+
+/// What has come over the line while the loop does something else.
+static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
+static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
+static ALARMS: StaticCell<Outbox<OUTBOX>> = StaticCell::new();
+static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
+
+/// The client of the station.
+pub type Agent<C> = Client<'static, Service, C, NoClock, Outbox<OUTBOX>>;
+
+/// The whole program, once the way to a channel is made of the credentials.
+pub fn main<W: Way>(way: impl FnOnce(&Credentials<'static>) -> Result<W, Error>) -> ! {
+    let Some(board) = Board::take(RING.take()) else {
+        defmt::panic!("the board is in use");
+    };
+    let made = Credentials::read(board::credentials())
+        .and_then(|credentials| Ok((credentials.identity()?, way(&credentials)?)));
+    let (identity, way) = match made {
+        Ok(made) => made,
+        Err(error) => defmt::panic!("{}", error),
+    };
+    let mut chance = [0; 12];
+    board::random(&mut chance);
+    let [a, b, c, d, seed @ ..] = chance;
+    let line = LINE.init(RefCell::new(Line::new(board.uart, u32::from_le_bytes([a, b, c, d]))));
+    let config = Config {
+        limits: Limits::CHIP.with_max_silence(station::SILENCE),
+        reconnect: station::RECONNECT,
+        ..Config::new(Identity::from_bytes(*identity), u64::from_le_bytes(seed))
+    };
+    match run(line, config, Station::new(board.sensor, board.led), way) {
+        Ok(()) => board::restart(),
+        Err(error) => defmt::panic!("the settings do not fit together: {}", error),
+    }
+}
+
+/// Until the station is told to reboot.
+fn run<W: Way>(
+    line: &'static RefCell<Line<Uart>>,
+    config: Config<'static>,
+    mut station: Station,
+    mut way: W,
+) -> Result<(), SetupError> {
+    let outbox = ALARMS.init(Outbox::new());
+    let mut client = Client::blocking(Service, config, BUFFERS.take())?.with_outbox(outbox)?;
+    let mut call = Call::over(line);
+    let mut is_closing = false;
+    station.started(&mut client);
+    loop {
+        if !client.is_busy() {
+            match client.retry() {
+                _ if station.is_to_reboot() => return Ok(()),
+                Retry::At(time) if time.as_millis() <= clock::now() => {
+                    connect(&mut way, &mut client, &mut station, &mut call);
+                }
+                Retry::At(_) => {}
+                Retry::Never => defmt::panic!("the service will not have this station: somebody must see to it"),
+            }
+        }
+        let now = clock::now();
+        take_events(&mut client, &mut station, &mut call, now);
+        station.report(&mut client, now);
+        if station.is_to_reboot() && !is_closing {
+            client.close(Instant::from_millis(now), station::GOODBYE);
+            is_closing = true;
+        }
+        client.flush(Instant::from_millis(now));
+        sleep(&client, &station, line);
+    }
+}
+
+fn connect<W: Way>(
+    way: &mut W,
+    client: &mut Agent<W::Channel>,
+    station: &mut Station,
+    call: &mut Call<'static, Uart>,
+) {
+    let now = || Instant::from_millis(clock::now());
+    if let Err(error) = call.dial() {
+        defmt::warn!("no gateway: {}", error);
+        client.unreachable(now());
+        return;
+    }
+    if let Err(error) = way.connect(client, *call, now()) {
+        defmt::warn!("not connected: {}", error);
+        call.hang_up();
+        if let ConnectError::Channel(error) = error {
+            station.refused(client, &error, clock::now());
+        }
+    }
+}
+
+fn take_events<C: Channel>(client: &mut Agent<C>, station: &mut Station, call: &mut Call<'static, Uart>, now: u64) {
+    while let Some(event) = client.poll(Instant::from_millis(now)) {
+        match event {
+            Event::Connected(trid) => station.connected(trid),
+            Event::Message(message) => station.told(message, now),
+            Event::Outcome { number, outcome } => station.failed(number, &outcome),
+            Event::Dropped(dropped) => {
+                defmt::warn!("dropped: {}", dropped);
+                // The next channel needs what this one has: the line, and with TLS the buffers.
+                drop(client.take_channel());
+                call.hang_up();
+                station.dropped(client, now);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Until something is due or comes over the line.
+fn sleep<C>(client: &Agent<C>, station: &Station, line: &RefCell<Line<Uart>>) {
+    let retry = match client.retry() {
+        Retry::At(time) if !client.is_busy() => Some(time),
+        _ => None,
+    };
+    let engine = [client.wake(), retry]
+        .into_iter()
+        .flatten()
+        .map(Instant::as_millis)
+        .min();
+    let until = [engine, station.wake()].into_iter().flatten().min();
+    line.borrow_mut().port().wait(until.unwrap_or(u64::MAX));
+}

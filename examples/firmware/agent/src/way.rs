@@ -1,0 +1,96 @@
+//! How a call becomes a channel to the service: by TLS, or as it is.
+
+use core::convert::Infallible;
+
+use board::Uart;
+use credentials::{Credentials, Error};
+use defmt::Format;
+use diset_embedded::blocking::Channel;
+use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel, TlsError};
+use diset_embedded::{ConnectError, Instant, TrustedLine};
+use line::Call;
+use static_cell::ConstStaticCell;
+use trust::{Device, Trust};
+
+use crate::Agent;
+
+/// How a call becomes a channel.
+pub trait Way {
+    /// What it becomes.
+    type Channel: Channel;
+    /// Why it does not.
+    type Error: embedded_io::Error + Format;
+
+    /// Connects the client over this call.
+    ///
+    /// # Errors
+    /// As those of the client, which knows when to try again.
+    fn connect(
+        &mut self,
+        client: &mut Agent<Self::Channel>,
+        call: Call<'static, Uart>,
+        now: Instant,
+    ) -> Result<(), ConnectError<Self::Error>>;
+}
+
+/// Records as they pass, of one connection after the other.
+static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
+
+/// By mutual TLS, to a service that `T` trusts.
+pub struct Secure<T> {
+    device: Device,
+    trust: T,
+    records: &'static TlsBuffers,
+}
+
+impl<T: Trust> Secure<T> {
+    /// As the credentials have it. Once: there is one pair of buffers.
+    ///
+    /// # Errors
+    /// The credentials lack what it takes.
+    pub fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
+        Ok(Self {
+            device: Device::of(credentials)?,
+            trust: T::of(credentials)?,
+            records: RECORDS.take(),
+        })
+    }
+}
+
+impl<T: Trust> Way for Secure<T> {
+    type Channel = TlsChannel<'static, Call<'static, Uart>>;
+    type Error = TlsError;
+
+    fn connect(
+        &mut self,
+        client: &mut Agent<Self::Channel>,
+        call: Call<'static, Uart>,
+        now: Instant,
+    ) -> Result<(), ConnectError<TlsError>> {
+        let verifier = self.trust.verifier();
+        match Tls::new(call, self.device.handshake(&verifier), self.records) {
+            Ok(tls) => client.connect(tls, now),
+            Err(error) => {
+                client.unreachable(now);
+                Err(ConnectError::Channel(error))
+            }
+        }
+    }
+}
+
+/// As it is: nobody else can reach the line.
+pub struct Trusted;
+
+impl Way for Trusted {
+    type Channel = TrustedLine<Call<'static, Uart>>;
+    type Error = Infallible;
+
+    fn connect(
+        &mut self,
+        client: &mut Agent<Self::Channel>,
+        call: Call<'static, Uart>,
+        now: Instant,
+    ) -> Result<(), ConnectError<Infallible>> {
+        client.connect(TrustedLine::new(call).ending_with(Call::hang_up), now)
+    }
+}

@@ -1,0 +1,89 @@
+//! TLS of the station: how it proves who it is, and whom it takes for the service. All of it comes from the page of
+//! credentials, random numbers and the date from the board.
+#![no_std]
+
+use board::random;
+use credentials::{Credentials, Error, Field};
+use diset_embedded::tls::{MAX_RECORDS, PinnedAuthority, PinnedKey, SecretKey, TlsConfig, Validity, VerifyServer};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// The station itself: certificate, key and random numbers.
+pub struct Device {
+    certificate: &'static [u8],
+    key: SecretKey,
+    random: ChaCha20Rng,
+}
+
+impl Device {
+    /// As the credentials have it.
+    ///
+    /// # Errors
+    /// The credentials lack the certificate or the key, or the key is none.
+    pub fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
+        let mut seed = [0; 32];
+        random(&mut seed);
+        Ok(Self {
+            certificate: credentials.certificate()?,
+            key: SecretKey::from_bytes(credentials.key()?).ok_or(Error::Malformed(Field::Key as u8))?,
+            random: ChaCha20Rng::from_seed(seed),
+        })
+    }
+
+    /// For one handshake, with a server of which this verifier judges.
+    pub fn handshake<'c>(&'c mut self, server: &'c dyn VerifyServer) -> TlsConfig<'c> {
+        TlsConfig {
+            server,
+            certificate: self.certificate,
+            key: &mut self.key,
+            random: &mut self.random,
+            max_records: MAX_RECORDS,
+        }
+    }
+}
+
+/// Whom the station takes for the service.
+pub trait Trust: Sized {
+    /// As the credentials have it.
+    ///
+    /// # Errors
+    /// The credentials lack what it takes.
+    fn of(credentials: &Credentials<'static>) -> Result<Self, Error>;
+
+    /// Judges servers that show themselves now.
+    fn verifier(&self) -> impl VerifyServer;
+}
+
+/// Whom one of these authorities has certified for this name, at the present date.
+pub struct Authorities {
+    authorities: [&'static [u8]; 2],
+    name: &'static str,
+}
+
+impl Trust for Authorities {
+    fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
+        Ok(Self {
+            authorities: credentials.authorities()?,
+            name: credentials.server_name()?,
+        })
+    }
+
+    fn verifier(&self) -> impl VerifyServer {
+        // A board that does not know the date finds that no certificate is valid yet.
+        let now = board::unix_time().unwrap_or(0);
+        PinnedAuthority::new(&self.authorities, self.name, Validity::At(now))
+    }
+}
+
+/// Who has one of these keys, whatever its certificate says.
+pub struct Pins(&'static [[u8; 32]]);
+
+impl Trust for Pins {
+    fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
+        credentials.pins().map(Self)
+    }
+
+    fn verifier(&self) -> impl VerifyServer {
+        PinnedKey::new(self.0)
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes the page of flash that makes a station out of a board: its identity, its certificate and key, and whom it takes
+//! for the service. The firmware in `firmware/` reads it.
+//!
+//! ```sh
+//! cargo run --release --example make_certificates -- certificates --client station
+//! cargo run --release --example station_page -- --folder certificates --name station
+//! ```
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use credentials::{Credentials, PAGE};
+use diset_std::rustls::pki_types::pem::PemObject;
+use diset_std::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use p256::pkcs8::DecodePrivateKey as _;
+use p256::{PublicKey, SecretKey};
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+type Failed = Box<dyn core::error::Error>;
+
+/// Writes NAME.page, the credentials of a station, out of a folder of certificates. It holds the private key: keep it as
+/// you keep NAME.key, and delete it when it is in the flash.
+#[derive(Parser)]
+#[command(
+    after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
+    that this and agent_service need."
+)]
+struct Options {
+    /// The folder with NAME.pem, NAME.key, ca.pem and service.pem; the page is written there.
+    #[arg(long)]
+    folder: PathBuf,
+    /// The station.
+    #[arg(long, default_value = "station")]
+    name: String,
+    /// The DNS name of the service, which its certificate must prove.
+    #[arg(long, default_value = "localhost")]
+    service_name: String,
+    /// The identity of the station, 32 hexadecimal digits; without it one that follows from its key.
+    #[arg(long, value_parser = identity)]
+    identity: Option<[u8; 16]>,
+    /// The certificate of the authority that is to take the place of ca.pem, if stations are to trust it already.
+    #[arg(long)]
+    next_authority: Option<PathBuf>,
+    /// The certificate with the key that the service is to have next, if stations are to trust it already.
+    #[arg(long)]
+    next_service: Option<PathBuf>,
+}
+
+fn identity(text: &str) -> Result<[u8; 16], String> {
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
+    number
+        .map(u128::to_be_bytes)
+        .ok_or_else(|| "an identity is 32 hexadecimal digits".to_owned())
+}
+
+fn main() -> ExitCode {
+    match write(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("station_page: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(options: &Options) -> Result<(), Failed> {
+    let file = |name: &str| options.folder.join(name);
+    let certificate = read_certificate(&file(&format!("{}.pem", options.name)))?;
+    let key = read_key(&file(&format!("{}.key", options.name)))?;
+    let (own, own_pin) = public_key(&certificate)?;
+    if own != key.public_key() {
+        return Err(format!("{0}.key is not the key of {0}.pem", options.name).into());
+    }
+    let authority = read_certificate(&file("ca.pem"))?;
+    let next = options.next_authority.as_deref().map(read_certificate).transpose()?;
+    let mut pins = vec![public_key(&read_certificate(&file("service.pem"))?)?.1];
+    if let Some(path) = &options.next_service {
+        pins.push(public_key(&read_certificate(path)?)?.1);
+    }
+    let identity = match options.identity {
+        Some(identity) => identity,
+        None => *own_pin.first_chunk().ok_or("no digest")?,
+    };
+    let scalar: [u8; 32] = key.to_bytes().into();
+    let mut page = [0; PAGE];
+    let credentials = Credentials {
+        identity: Some(&identity),
+        certificate: Some(&certificate),
+        key: Some(&scalar),
+        server_name: Some(&options.service_name),
+        authority: Some(&authority),
+        next_authority: next.as_deref(),
+        pins: Some(&pins),
+    };
+    let used = credentials.write(&mut page)?;
+    let path = file(&format!("{}.page", options.name));
+    replace(&path, &page).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let path = path.display();
+    println!("wrote {path}: {used} of {PAGE} bytes are used, {} pins", pins.len());
+    println!("identity: {:032x}", u128::from_be_bytes(identity));
+    println!("into QEMU:    -device loader,file={path},addr=0x3F000,force-raw=on");
+    println!("into a board: probe-rs download --chip CHIP --binary-format bin --base-address 0x3F000 {path}");
+    Ok(())
+}
+
+/// The one certificate in a file: a station shows one, and trusts one authority directly.
+fn read_certificate(path: &Path) -> Result<Vec<u8>, Failed> {
+    let unreadable = |error| {
+        format!(
+            "{}: {error}; `cargo run --release --example make_certificates -- FOLDER --client station` writes files for a try",
+            path.display()
+        )
+    };
+    let all = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(unreadable)?;
+    match all.as_slice() {
+        [one] => Ok(one.to_vec()),
+        [] => Err(format!("{}: there is no certificate in it", path.display()).into()),
+        _ => Err(format!("{}: there is more than one certificate in it", path.display()).into()),
+    }
+}
+
+fn read_key(path: &Path) -> Result<SecretKey, Failed> {
+    let read = PrivateKeyDer::from_pem_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let key = match &read {
+        PrivateKeyDer::Pkcs8(der) => SecretKey::from_pkcs8_der(der.secret_pkcs8_der()).ok(),
+        PrivateKeyDer::Sec1(der) => SecretKey::from_sec1_der(der.secret_sec1_der()).ok(),
+        _ => None,
+    };
+    key.ok_or_else(|| format!("{}: a station needs a key on P-256", path.display()).into())
+}
+
+/// The key of a certificate, and its pin: the SHA-256 of its SubjectPublicKeyInfo.
+fn public_key(certificate: &[u8]) -> Result<(PublicKey, [u8; 32]), Failed> {
+    let (_, parsed) = X509Certificate::from_der(certificate)?;
+    let info = parsed.public_key();
+    let key = PublicKey::from_sec1_bytes(&info.subject_public_key.data)
+        .map_err(|_| "the certificates of station and service must be of P-256")?;
+    Ok((key, Sha256::digest(info.raw).into()))
+}
+
+/// Readable by its owner only: there is a key in it.
+fn replace(path: &Path, page: &[u8]) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(page)
+}
