@@ -1,5 +1,6 @@
 //! Frames that wait to leave, encoded in place. A frame is whole or not there.
 
+use super::bytes::{copy, shift};
 use super::storage::Storage;
 use super::varint;
 
@@ -104,7 +105,7 @@ impl<B: Storage> Outbox<B> {
             return false;
         }
         match self.storage.bytes_mut().get_mut(self.end..end) {
-            Some(place) => place.copy_from_slice(bytes),
+            Some(place) => copy(bytes, place),
             None => return false,
         }
         self.end = end;
@@ -185,7 +186,7 @@ impl<B: Storage> Outbox<B> {
             if place.len() < prefix + size {
                 return Err(BodyError::NoRoom);
             }
-            place.copy_within(guess..guess + size, prefix);
+            shift(place, guess..guess + size, prefix);
             self.prefix = prefix;
         }
         varint::write(length.into(), place).ok_or(BodyError::NoRoom)?;
@@ -195,7 +196,7 @@ impl<B: Storage> Outbox<B> {
     /// Moves what waits to the front, or grows the storage; false when neither helps.
     fn make_room(&mut self, max: u32) -> bool {
         if self.sent > 0 {
-            self.storage.bytes_mut().copy_within(self.sent..self.end, 0);
+            shift(self.storage.bytes_mut(), self.sent..self.end, 0);
             self.end -= self.sent;
             self.sent = 0;
             return true;

@@ -1,6 +1,7 @@
 //! The fields of control frames: tag, length, value. The top bit of a tag says that a
 //! receiver must understand the field (PROTOCOL H-2). Tags ascend, so a field stands once.
 
+use super::bytes::{copy, shift};
 use super::varint::{self, Parsed};
 
 /// Tag bit: must be understood.
@@ -173,7 +174,7 @@ impl<'b> Writer<'b> {
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.len + bytes.len();
         if let Some(place) = &mut self.bytes {
-            place.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+            copy(bytes, place.get_mut(self.len..end).ok_or(NoRoom)?);
         }
         self.len = end;
         Ok(())
@@ -242,7 +243,7 @@ impl<'b> Writer<'b> {
         let prefix = varint::len(size as u64);
         if let Some(bytes) = &mut self.bytes {
             let place = bytes.get_mut(start..start + prefix + size).ok_or(NoRoom)?;
-            place.copy_within(..size, prefix);
+            shift(place, 0..size, prefix);
             varint::write(size as u64, place).ok_or(NoRoom)?;
         }
         self.len = start + prefix + size;

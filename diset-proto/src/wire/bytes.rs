@@ -1,0 +1,63 @@
+//! Copies without a panic: the functions of the standard library check lengths that are known to fit here, and end the
+//! program if they did not.
+
+use core::cell::Cell;
+use core::ops::Range;
+
+/// Copies as much as there is room for.
+pub(crate) fn copy(from: &[u8], to: &mut [u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// Moves these bytes so that they begin at `to`; the two places may overlap. Nothing is moved when one of them is not
+/// there as a whole.
+pub(crate) fn shift(bytes: &mut [u8], from: Range<usize>, to: usize) {
+    let end = to.saturating_add(from.len());
+    let is_forward = to > from.start;
+    let cells = Cell::from_mut(bytes).as_slice_of_cells();
+    let (Some(from), Some(to)) = (cells.get(from), cells.get(to..end)) else {
+        return;
+    };
+    let pairs = from.iter().zip(to);
+    let one = |(from, to): (&Cell<u8>, &Cell<u8>)| to.set(from.get());
+    // What is overwritten has been moved before.
+    if is_forward {
+        pairs.rev().for_each(one);
+    } else {
+        pairs.for_each(one);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_moved_as_by_the_standard_library() {
+        let all: [u8; 9] = core::array::from_fn(|at| at as u8);
+        for start in 0..=9 {
+            for end in start..=9 {
+                for to in 0..=9 - (end - start) {
+                    let (mut ours, mut theirs) = (all, all);
+                    shift(&mut ours, start..end, to);
+                    theirs.copy_within(start..end, to);
+                    assert_eq!(ours, theirs, "{start}..{end} to {to}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_alone() {
+        let mut bytes = [1, 2, 3];
+        shift(&mut bytes, 1..3, 2);
+        shift(&mut bytes, 2..4, 0);
+        shift(&mut bytes, 0..1, usize::MAX);
+        assert_eq!(bytes, [1, 2, 3]);
+        copy(&[7, 8], &mut bytes[2..]);
+        copy(&[9], &mut bytes);
+        assert_eq!(bytes, [9, 2, 7]);
+    }
+}
