@@ -15,6 +15,7 @@ use crate::message;
 use crate::schema::learned::LearnedMessage;
 use crate::session::{Outcome, Refused};
 use crate::store::Unsure;
+use crate::wire::bytes::copy;
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{BodyError, Outbox, PutError};
 use crate::wire::session::Next;
@@ -218,9 +219,7 @@ fn put_stored<B: Storage>(
     let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
         let (number, body) = place.split_first_mut().ok_or(BodyError::<()>::NoRoom)?;
         *number = wire;
-        body.get_mut(..payload.len())
-            .ok_or(BodyError::NoRoom)?
-            .copy_from_slice(payload);
+        copy(payload, body.get_mut(..payload.len()).ok_or(BodyError::NoRoom)?);
         Ok(payload.len() + 1)
     });
     match put {
