@@ -137,7 +137,7 @@ impl Reconnect {
         let displaced = cause.code() == Some(Code::Displaced);
         if displaced {
             // PROTOCOL R-5
-            self.floor = (self.floor * 2).max(policy.base).min(policy.max);
+            self.floor = self.floor.saturating_mul(2).max(policy.base).min(policy.max);
         } else if useful {
             self.attempts = 0;
             self.floor = Duration::ZERO;

@@ -59,7 +59,7 @@ impl Liveness {
     }
 
     fn death(&self) -> Instant {
-        self.last_received.after(self.silence + self.silence / 2)
+        self.last_received.after(self.silence.saturating_add(self.silence / 2))
     }
 
     /// When to call [`Liveness::due`] next.
