@@ -1,6 +1,7 @@
 //! Control frames with meaning: each has a type, a reader and a writer. The layouts are in
 //! PROTOCOL.md, parts H, L and E, with an example of each.
 
+use core::fmt;
 use core::time::Duration;
 
 use super::args::{self, Arg, Args};
@@ -15,13 +16,25 @@ use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::millis;
 
 /// The limits a peer stated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct PeerLimits {
     pub(crate) max_frame: u32,
     pub(crate) credit_bytes: u32,
     pub(crate) credit_messages: u32,
     pub(crate) max_silence: Duration,
+}
+
+/// Durations as numbers: core could panic where it formats one.
+impl fmt::Debug for PeerLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerLimits")
+            .field("max_frame", &self.max_frame)
+            .field("credit_bytes", &self.credit_bytes)
+            .field("credit_messages", &self.credit_messages)
+            .field("max_silence_ms", &millis(self.max_silence))
+            .finish()
+    }
 }
 
 impl PeerLimits {
