@@ -17,6 +17,9 @@ const STANDARD: [&str; 3] = ["core", "alloc", "compiler_builtins"];
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    /// What it refers to, each as often and in the order as it does.
+    pub(crate) sequence: Vec<usize>,
+    /// The same, each once.
     pub(crate) calls: Vec<usize>,
     /// The place in a source file, `PATH:LINE`, if this is a constant that says where a panic is.
     pub(crate) place: Option<String>,
@@ -47,15 +50,16 @@ pub(crate) struct Graph {
 impl Graph {
     pub(crate) fn of(objects: Objects) -> Result<Self, Failed> {
         let Objects { sections, defined } = objects;
-        let calls: Vec<Vec<usize>> = sections.iter().map(|section| calls(section, &defined)).collect();
-        let nodes = sections.iter().zip(calls).map(|(section, calls)| {
+        let nodes = sections.iter().map(|section| {
+            let sequence = sequence(section, &defined);
             let symbol = section.functions.first();
             let name = symbol.map_or_else(|| section.label.clone(), |symbol| readable(symbol));
             Node {
                 kind: kind(section, &name),
-                place: place(section, &calls, &sections),
+                place: place(section, &sequence, &sections),
                 name,
-                calls,
+                calls: once(&sequence),
+                sequence,
             }
         });
         let nodes = nodes.collect();
@@ -77,13 +81,16 @@ impl Graph {
     }
 }
 
-/// What a section refers to, each once.
-fn calls(section: &Section, defined: &HashMap<String, usize>) -> Vec<usize> {
-    let calls = section.targets.iter().filter_map(|target| match target {
+fn sequence(section: &Section, defined: &HashMap<String, usize>) -> Vec<usize> {
+    let targets = section.targets.iter().filter_map(|target| match target {
         Target::Here(place) => Some(*place),
         Target::Named(name) => defined.get(name).copied(),
     });
-    let mut calls: Vec<usize> = calls.collect();
+    targets.collect()
+}
+
+pub(crate) fn once(sequence: &[usize]) -> Vec<usize> {
+    let mut calls = sequence.to_vec();
     calls.sort_unstable();
     calls.dedup();
     calls
@@ -106,17 +113,20 @@ fn kind(section: &Section, name: &str) -> Kind {
     }
 }
 
-/// A `core::panic::Location` is four words: the path, its length, line and column.
-fn place(section: &Section, calls: &[usize], sections: &[Section]) -> Option<String> {
-    let &[path] = calls else { return None };
-    let [_, length, line, _] = words(&section.bytes)?;
-    let path = sections[path].bytes.get(..length as usize)?;
+/// A `core::panic::Location` is four words: the path, here its offset in the section that is referred to, its length, line
+/// and column.
+fn place(section: &Section, refers: &[usize], sections: &[Section]) -> Option<String> {
+    let &[path] = refers else { return None };
+    let [at, length, line, _] = words(&section.bytes)?;
+    let path = sections[path].bytes.get(at as usize..)?.get(..length as usize)?;
     let path = core::str::from_utf8(path).ok()?;
     path.ends_with(".rs").then(|| format!("{path}:{line}"))
 }
 
 fn words(bytes: &[u8]) -> Option<[u32; 4]> {
-    let (words, []) = bytes.as_chunks::<4>() else { return None };
+    let (words, []) = bytes.as_chunks::<4>() else {
+        return None;
+    };
     let words: &[[u8; 4]; 4] = words.try_into().ok()?;
     Some(words.map(u32::from_le_bytes))
 }

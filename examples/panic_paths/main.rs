@@ -64,7 +64,10 @@ fn run(options: &Options) -> Result<bool, Failed> {
     let mut all = true;
     for expected in &options.expected {
         let found = report.own.iter().any(|path| path.root().ends_with(expected.as_str()));
-        println!("{expected}: {}", if found { "found, as it must be" } else { "NOT FOUND" });
+        println!(
+            "{expected}: {}",
+            if found { "found, as it must be" } else { "NOT FOUND" }
+        );
         all &= found;
     }
     Ok(all)

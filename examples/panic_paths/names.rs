@@ -66,13 +66,25 @@ mod tests {
         for (symbol, from) in [
             ("_RNvNtNtCs1234_11diset_proto4wire3tlv4read", "diset_proto"),
             // An implementation for a type of another crate.
-            ("_RNvXs_NtCsa_11diset_proto4wireNtCsb_4core3FooNtCsc_5serde9Serialize9serialize", "diset_proto"),
+            (
+                "_RNvXs_NtCsa_11diset_proto4wireNtCsb_4core3FooNtCsc_5serde9Serialize9serialize",
+                "diset_proto",
+            ),
             // A generic function of core, with a type of ours.
-            ("_RINvNtCs5_4core3ptr13drop_in_placeNtCs9_11diset_proto5ThingECsx_7surface", "core"),
+            (
+                "_RINvNtCs5_4core3ptr13drop_in_placeNtCs9_11diset_proto5ThingECsx_7surface",
+                "core",
+            ),
             // A closure.
-            ("_RNCNvMs_NtCs1_14diset_embedded6clientNtB4_6Client4send0B6_", "diset_embedded"),
+            (
+                "_RNCNvMs_NtCs1_14diset_embedded6clientNtB4_6Client4send0B6_",
+                "diset_embedded",
+            ),
             ("_ZN4core9panicking9panic_fmt17h0123456789abcdefE", "core"),
-            ("_ZN59_$LT$core..fmt..Arguments$u20$as$u20$core..fmt..Display$GT$3fmt17h0123456789abcdefE", "core"),
+            (
+                "_ZN59_$LT$core..fmt..Arguments$u20$as$u20$core..fmt..Display$GT$3fmt17h0123456789abcdefE",
+                "core",
+            ),
         ] {
             assert_eq!(origin(symbol), Some(from), "{symbol}");
         }

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SectionKind, SymbolKind};
+use object::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SectionKind, SymbolKind,
+};
 
 use crate::Failed;
 
@@ -16,15 +18,13 @@ pub(crate) struct Section {
     /// Its name in the object, for those without a function.
     pub(crate) label: String,
     pub(crate) is_code: bool,
-    /// What a constant says, up to [`SHORT`] bytes.
+    /// What a constant says.
     pub(crate) bytes: Vec<u8>,
     /// The crate of the library it is in.
     pub(crate) library: String,
+    /// In the order in which they are referred to.
     pub(crate) targets: Vec<Target>,
 }
-
-/// Longer constants hold no path of a source file.
-const SHORT: usize = 256;
 
 /// What a section refers to.
 pub(crate) enum Target {
@@ -94,14 +94,23 @@ impl Objects {
         // Where the sections of this object begin.
         let base = self.sections.len();
         let place = |index: SectionIndex| base + index.0;
-        for index in 0..=object.sections().map(|section| section.index().0).max().unwrap_or_default() {
+        for index in 0..=object
+            .sections()
+            .map(|section| section.index().0)
+            .max()
+            .unwrap_or_default()
+        {
             let section = object.section_by_index(SectionIndex(index)).ok();
             let is_code = section.as_ref().is_some_and(|it| it.kind() == SectionKind::Text);
             let bytes = section.as_ref().and_then(|it| it.data().ok());
-            let bytes = bytes.filter(|bytes| !is_code && bytes.len() <= SHORT);
+            let bytes = bytes.filter(|_| !is_code);
             self.sections.push(Section {
                 functions: Vec::new(),
-                label: section.as_ref().and_then(|it| it.name().ok()).unwrap_or_default().to_owned(),
+                label: section
+                    .as_ref()
+                    .and_then(|it| it.name().ok())
+                    .unwrap_or_default()
+                    .to_owned(),
                 is_code,
                 bytes: bytes.unwrap_or_default().to_vec(),
                 library: library.to_owned(),
@@ -120,7 +129,9 @@ impl Objects {
             }
         }
         for section in object.sections() {
-            for (_, relocation) in section.relocations() {
+            let mut relocations: Vec<_> = section.relocations().collect();
+            relocations.sort_by_key(|(offset, _)| *offset);
+            for (_, relocation) in relocations {
                 let RelocationTarget::Symbol(index) = relocation.target() else {
                     continue;
                 };

@@ -48,12 +48,7 @@ pub(crate) fn trusted(mut call: Call<'_, Uart>, config: Config<'_>) {
     }
 }
 
-pub(crate) fn over_tls(
-    mut call: Call<'_, Uart>,
-    config: Config<'_>,
-    outbox: &mut Outbox<256>,
-    records: &TlsBuffers,
-) {
+pub(crate) fn over_tls(mut call: Call<'_, Uart>, config: Config<'_>, outbox: &mut Outbox<256>, records: &TlsBuffers) {
     let mut buffers: Buffers = Buffers::new();
     let client = Client::<_, TlsChannel<'_, Call<'_, Uart>>>::blocking(Station, config, &mut buffers)
         .and_then(|client| client.with_outbox(outbox));
