@@ -47,7 +47,9 @@ impl<T: Trust> Way for Secure<T> {
     fn open(&mut self, call: Call<'static, Uart>) -> Option<Self::Channel> {
         let verifier = self.trust.verifier();
         let opened = Tls::new(call, self.device.handshake(&verifier), self.records).and_then(|tls| tls.open());
-        opened.inspect_err(|error| defmt::warn!("not connected: {}", error)).ok()
+        opened
+            .inspect_err(|error| defmt::warn!("not connected: {}", error))
+            .ok()
     }
 }
 
