@@ -143,7 +143,7 @@ check_nostd() {
   done
 }
 
-#: the firmware runs in QEMU against the real service: readings, commands, cuts, kills, an end in order
+#: the firmware runs in QEMU against the real service: readings, commands, cuts, kills, impostors, an end in order
 check_firmware() {
   run scripts/firmware.sh || {
     [[ $? -ne 3 ]] || skip "no cargo for the firmware, or no QEMU"

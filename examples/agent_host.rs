@@ -5,11 +5,11 @@
 //! cargo run --release --example agent_host -- --folder certificates        # while agent_service runs
 //! ```
 
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use clap::Parser;
 use diset_examples::{certificate_error, printable};

@@ -7,8 +7,9 @@
 //! - `timeline`: prints the log of a connection, and replays it.
 //! - `outbox`: an agent reports numbered readings with acked messages while its service is killed and started again, and
 //!   proves that each arrived once.
-//! - `agent_service`: listens to stations, and tells them what to do. Its stations are the firmware in `firmware/`, and
-//!   whoever else speaks their messages.
+//! - `agent_service`: listens to stations, and tells them what to do. Its stations are the firmware in `firmware/`,
+//!   `agent_host`, which is one without a chip, and whoever else speaks their messages.
+//! - `station_page`: writes the page of flash with the credentials of a station.
 //! - `gateway`: carries the serial line of a device to a service.
 //! - `custom_io`: the engine driven by hand, with threads over a socket pair and over a noisy serial line. It has
 //!   messages of its own.

@@ -30,7 +30,7 @@ type Failed = Box<dyn core::error::Error>;
     that this and agent_service need."
 )]
 struct Options {
-    /// The folder with NAME.pem, NAME.key, ca.pem and service.pem; the page is written there.
+    /// The folder with NAME.pem, NAME.key, service.pem and ca.pem; the page is written there.
     #[arg(long)]
     folder: PathBuf,
     /// The station.
@@ -42,7 +42,10 @@ struct Options {
     /// The identity of the station, 32 hexadecimal digits; without it one that follows from its key.
     #[arg(long, value_parser = identity)]
     identity: Option<[u8; 16]>,
-    /// The certificate of the authority that is to take the place of ca.pem, if stations are to trust it already.
+    /// The certificate of the authority that certifies the service, if it is not ca.pem in the folder.
+    #[arg(long)]
+    authority: Option<PathBuf>,
+    /// The certificate of the authority that is to take its place, if stations are to trust it already.
     #[arg(long)]
     next_authority: Option<PathBuf>,
     /// The certificate with the key that the service is to have next, if stations are to trust it already.
@@ -75,7 +78,7 @@ fn write(options: &Options) -> Result<(), Failed> {
     if own != key.public_key() {
         return Err(format!("{0}.key is not the key of {0}.pem", options.name).into());
     }
-    let authority = read_certificate(&file("ca.pem"))?;
+    let authority = read_certificate(options.authority.as_ref().unwrap_or(&file("ca.pem")))?;
     let next = options.next_authority.as_deref().map(read_certificate).transpose()?;
     let mut pins = vec![public_key(&read_certificate(&file("service.pem"))?)?.1];
     if let Some(path) = &options.next_service {

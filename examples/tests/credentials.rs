@@ -93,7 +93,11 @@ fn fields_must_be_as_they_are_described() {
         (5, &[6, 1, 0, 1, 5, 1, 0, 1]),
     ];
     for (kind, fields) in wrong {
-        assert_eq!(Credentials::read(&sealed(fields)), Err(Error::Malformed(kind)), "{fields:?}");
+        assert_eq!(
+            Credentials::read(&sealed(fields)),
+            Err(Error::Malformed(kind)),
+            "{fields:?}"
+        );
     }
 }
 

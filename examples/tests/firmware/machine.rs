@@ -3,69 +3,77 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Instant;
 
 use crate::Setup;
+use crate::lines::Lines;
+use crate::process::wait;
+
+/// Where the page of credentials lies in the flash: memory.x of the board.
+const PAGE_AT: &str = "0x3F000";
 
 pub(crate) struct Machine {
-    child: Child,
-    image: PathBuf,
-    log: PathBuf,
+    name: String,
+    qemu: Child,
+    /// Makes the log of the firmware readable, and ends with it.
+    defmt_print: Child,
+    log: Lines,
     reports: PathBuf,
-    defmt_print: Option<PathBuf>,
 }
 
 impl Machine {
-    /// Starts the image; its UART is a TCP connection to this address, where somebody listens already.
-    pub(crate) fn start(setup: &Setup, image: &str, line: SocketAddr) -> Self {
-        let file = |ending| setup.firmware.join(format!("{image}.{ending}"));
-        let (log, reports) = (file("log"), file("reports"));
-        let stream = |path: &PathBuf| File::create(path).expect("the folder of the images can be written to");
-        let image = setup.firmware.join(image);
+    /// Starts the image on a board with these credentials in its flash, or none. Its UART is a TCP connection to this
+    /// address, where somebody listens already.
+    pub(crate) fn start(setup: &Setup, image: &str, page: Option<&Path>, line: SocketAddr, reports: PathBuf) -> Self {
+        let path = setup.firmware.join(image);
+        let mut qemu = Command::new(&setup.qemu);
+        qemu.args(["-M", "lm3s6965evb", "-cpu", "cortex-m4"])
+            .args(["-display", "none", "-monitor", "none"])
+            .args(["-semihosting-config", "enable=on,target=native"]);
+        if let Some(page) = page {
+            let page = page.display();
+            qemu.args(["-device", &format!("loader,file={page},addr={PAGE_AT},force-raw=on")]);
+        }
         // Without `nodelay` each message would wait for the acknowledgement of the one before.
         let port = line.port();
         let uart = format!("socket,id=uart,host=127.0.0.1,port={port},nodelay=on");
-        let child = Command::new(&setup.qemu)
-            .args([
-                "-M",
-                "lm3s6965evb",
-                "-cpu",
-                "cortex-m4",
-                "-display",
-                "none",
-                "-monitor",
-                "none",
-            ])
-            .args(["-semihosting-config", "enable=on,target=native"])
+        let mut qemu = qemu
             .args(["-chardev", &uart, "-serial", "chardev:uart", "-kernel"])
-            .arg(&image)
+            .arg(&path)
             .stdin(Stdio::null())
-            .stdout(stream(&log))
-            .stderr(stream(&reports))
+            .stdout(Stdio::piped())
+            .stderr(File::create(&reports).expect("the folder can be written to"))
             .spawn()
             .expect("QEMU starts");
+        let said = qemu.stdout.take().expect("piped");
+        let mut defmt_print = Command::new(&setup.defmt_print)
+            .arg("-e")
+            .arg(&path)
+            .stdin(said)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("defmt-print starts");
+        let log = Lines::of(image, defmt_print.stdout.take().expect("piped"));
         Self {
-            child,
-            image,
+            name: image.to_owned(),
+            qemu,
+            defmt_print,
             log,
             reports,
-            defmt_print: setup.defmt_print.clone(),
         }
     }
 
-    /// The end of the run, as the firmware says by semihosting.
-    pub(crate) fn wait(&mut self, within: Duration) -> ExitStatus {
-        let end = Instant::now() + within;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our process") {
-                return status;
-            }
-            assert!(Instant::now() < end, "the firmware did not end within {within:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
+    /// A line of its log, see [`Lines::expect`].
+    pub(crate) fn expect<T>(&mut self, what: &str, within: Duration, wanted: impl FnMut(&str) -> Option<T>) -> T {
+        self.log.expect(what, within, wanted)
+    }
+
+    /// The end of the run, as the firmware says by semihosting, and all of its log.
+    pub(crate) fn wait(&mut self, within: Duration) -> (ExitStatus, String) {
+        let status = wait(&mut self.qemu, &self.name, within);
+        (status, self.log.rest().join("\n"))
     }
 
     /// A figure that the firmware has reported.
@@ -76,28 +84,17 @@ impl Machine {
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.unwrap_or_else(|| panic!("no {name} in {text:?}"))
     }
-
-    /// The log, decoded; `None` without defmt-print.
-    pub(crate) fn log(&self) -> Option<String> {
-        let log = File::open(&self.log).ok()?;
-        let decoded = Command::new(self.defmt_print.as_ref()?)
-            .arg("-e")
-            .arg(&self.image)
-            .stdin(log)
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("defmt-print runs");
-        Some(String::from_utf8_lossy(&decoded.stdout).into_owned())
-    }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in [&mut self.qemu, &mut self.defmt_print] {
+            // It may be gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         if thread::panicking() {
-            println!("log of the firmware:\n{}", self.log().unwrap_or_default());
+            println!("log of {}: {:#?}", self.name, self.log.last());
         }
     }
 }

@@ -1,24 +1,34 @@
 //! The firmware in QEMU against the real service, all as processes: QEMU ═ `gateway` ─ a switch of this test ─
-//! `agent_service`. `./ci.sh firmware` builds the images and runs this.
+//! `agent_service`, or an impostor. `./ci.sh firmware` builds the images and runs this.
 //!
 //! From the environment: `FIRMWARE` (the folder of the images), `PROGRAMS` (that of the host's programs), `QEMU`
-//! (qemu-system-arm), and perhaps `DEFMT_PRINT` (defmt-print; without it logs stay as they are, in files beside the
-//! images).
+//! (qemu-system-arm), and `DEFMT_PRINT` (defmt-print).
 
+mod cast;
+#[path = "../../../diset-embedded/tests/impostor/mod.rs"]
+mod impostor;
+mod lines;
 mod machine;
+mod making;
 mod process;
 mod story;
 mod switch;
+mod villains;
+mod watch;
 
 use std::env;
 use std::path::PathBuf;
+
+use cast::Trust;
 
 /// Where the images and programs are.
 struct Setup {
     firmware: PathBuf,
     programs: PathBuf,
     qemu: PathBuf,
-    defmt_print: Option<PathBuf>,
+    defmt_print: PathBuf,
+    /// For files of the tests.
+    scratch: PathBuf,
 }
 
 impl Setup {
@@ -32,7 +42,8 @@ impl Setup {
             firmware: path("FIRMWARE"),
             programs: path("PROGRAMS"),
             qemu: path("QEMU"),
-            defmt_print: env::var_os("DEFMT_PRINT").map(PathBuf::from),
+            defmt_print: path("DEFMT_PRINT"),
+            scratch: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         }
     }
 }
@@ -40,11 +51,37 @@ impl Setup {
 #[test]
 #[ignore = "needs QEMU and the images: ./ci.sh firmware"]
 fn the_polled_agent() {
-    story::play("agent");
+    story::play("agent", Trust::Authority);
+}
+
+#[test]
+#[ignore = "needs QEMU and the images: ./ci.sh firmware"]
+fn the_polled_agent_that_knows_a_key() {
+    story::play("agent_pinned", Trust::Key);
+}
+
+#[test]
+#[ignore = "needs QEMU and the images: ./ci.sh firmware"]
+fn the_polled_agent_over_a_trusted_line() {
+    story::play("agent_trusted_line", Trust::Line);
 }
 
 #[test]
 #[ignore = "needs QEMU and the images: ./ci.sh firmware"]
 fn the_agent_under_an_executor() {
-    story::play("agent_async");
+    story::play("agent_async", Trust::Authority);
+}
+
+#[test]
+#[ignore = "needs QEMU and the images: ./ci.sh firmware"]
+fn a_station_is_made_by_the_programs() {
+    making::by_the_programs("agent");
+}
+
+#[test]
+#[ignore = "needs QEMU and the images: ./ci.sh firmware"]
+fn a_board_without_credentials_says_what_to_do() {
+    for image in ["agent", "agent_trusted_line", "agent_async"] {
+        making::not_at_all(image);
+    }
 }

@@ -1,17 +1,18 @@
 //! A program of the host: its lines are read as they come, and it does not outlive the test.
 
 use core::time::Duration;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Instant;
+
+use crate::lines::Lines;
 
 pub(crate) struct Program {
     name: String,
     child: Child,
-    lines: Receiver<String>,
+    lines: Lines,
 }
 
 impl Program {
@@ -23,18 +24,10 @@ impl Program {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let output = child.stdout.take().expect("piped");
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
         Self {
             name: name.to_owned(),
             child,
-            lines,
+            lines: Lines::of(name, output),
         }
     }
 
@@ -45,31 +38,14 @@ impl Program {
         writeln!(input, "{line}").expect("it runs");
     }
 
-    /// What `wanted` makes of the first line of which it makes something, within this time. The lines before are
-    /// passed, and shown when it does not come.
-    pub(crate) fn expect<T>(&self, what: &str, within: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
-        let end = Instant::now() + within;
-        let mut passed = Vec::new();
-        loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => match wanted(&line) {
-                    Some(found) => return found,
-                    None => passed.push(line),
-                },
-                Err(why) => {
-                    let why = match why {
-                        RecvTimeoutError::Timeout => format!("not within {within:?}"),
-                        RecvTimeoutError::Disconnected => "it has ended".to_owned(),
-                    };
-                    let from = passed.len().saturating_sub(20);
-                    panic!(
-                        "{}: no {what}: {why}; its last lines: {:#?}",
-                        self.name,
-                        &passed[from..]
-                    );
-                }
-            }
-        }
+    /// See [`Lines::expect`].
+    pub(crate) fn expect<T>(&mut self, what: &str, within: Duration, wanted: impl FnMut(&str) -> Option<T>) -> T {
+        self.lines.expect(what, within, wanted)
+    }
+
+    /// Its end.
+    pub(crate) fn wait(&mut self, within: Duration) -> ExitStatus {
+        wait(&mut self.child, &self.name, within)
     }
 
     /// `kill -9`.
@@ -83,5 +59,17 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The end of a process, which has been told to end.
+pub(crate) fn wait(child: &mut Child, name: &str, within: Duration) -> ExitStatus {
+    let end = Instant::now() + within;
+    loop {
+        if let Some(status) = child.try_wait().expect("our process") {
+            return status;
+        }
+        assert!(Instant::now() < end, "{name} did not end within {within:?}");
+        thread::sleep(Duration::from_millis(20));
     }
 }

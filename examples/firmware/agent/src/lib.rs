@@ -10,7 +10,7 @@ use board::{Board, Uart, clock};
 use credentials::{Credentials, Error};
 use diset_embedded::blocking::Channel;
 use diset_embedded::{
-    Buffers, Client, Config, ConnectError, Event, Identity, Instant, Limits, NoClock, Outbox, Retry, SetupError,
+    Buffers, Client, Config, ConnectError, Event, Identity, Instant, NoClock, Outbox, Retry, SetupError,
 };
 use line::{Call, Line, Port};
 use messages::Station as Service;
@@ -44,7 +44,7 @@ pub fn main<W: Way>(way: impl FnOnce(&Credentials<'static>) -> Result<W, Error>)
     let [a, b, c, d, seed @ ..] = chance;
     let line = LINE.init(RefCell::new(Line::new(board.uart, u32::from_le_bytes([a, b, c, d]))));
     let config = Config {
-        limits: Limits::CHIP.with_max_silence(station::SILENCE),
+        limits: station::LIMITS,
         reconnect: station::RECONNECT,
         ..Config::new(Identity::from_bytes(*identity), u64::from_le_bytes(seed))
     };
@@ -89,19 +89,18 @@ fn run<W: Way>(
     }
 }
 
-fn connect<W: Way>(
-    way: &mut W,
-    client: &mut Agent<W::Channel>,
-    station: &mut Station,
-    call: &mut Call<'static, Uart>,
-) {
+fn connect<W: Way>(way: &mut W, client: &mut Agent<W::Channel>, station: &mut Station, call: &mut Call<'static, Uart>) {
     let now = || Instant::from_millis(clock::now());
     if let Err(error) = call.dial() {
         defmt::warn!("no gateway: {}", error);
         client.unreachable(now());
         return;
     }
-    if let Err(error) = way.connect(client, *call, now()) {
+    let begun = now();
+    call.give_up_at(begun.after(station::HANDSHAKE).as_millis());
+    let connected = way.connect(client, *call, begun);
+    call.give_up_at(u64::MAX);
+    if let Err(error) = connected {
         defmt::warn!("not connected: {}", error);
         call.hang_up();
         if let ConnectError::Channel(error) = error {

@@ -8,7 +8,7 @@ use board::{Board, Uart};
 use credentials::{Credentials, Error};
 use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel, TlsError};
 use diset_embedded::{
-    Buffers, Client, Clock, Config, ConnectError, Event, Identity, Instant, Limits, Outbox, Retry, SetupError,
+    Buffers, Client, Clock, Config, ConnectError, Event, Identity, Instant, Outbox, Retry, SetupError,
 };
 use embassy_executor::Spawner;
 use embassy_time::{Duration, Timer, with_deadline, with_timeout};
@@ -78,14 +78,9 @@ async fn agent() {
 }
 
 /// Until the station is told to reboot.
-async fn run(
-    mut call: Call<'static, Uart>,
-    seed: u64,
-    mut own: Own,
-    mut station: Station,
-) -> Result<(), SetupError> {
+async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station: Station) -> Result<(), SetupError> {
     let config = Config {
-        limits: Limits::CHIP.with_max_silence(station::SILENCE),
+        limits: station::LIMITS,
         reconnect: station::RECONNECT,
         ..Config::new(own.identity, seed)
     };

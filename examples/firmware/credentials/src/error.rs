@@ -88,7 +88,10 @@ pub struct TooLong;
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the credentials do not fit into {PAGE} bytes: shorten the certificates")
+        write!(
+            f,
+            "the credentials do not fit into {PAGE} bytes: shorten the certificates"
+        )
     }
 }
 

@@ -48,9 +48,7 @@ impl<'a> Credentials<'a> {
         while let Some((&kind, rest)) = fields.split_first() {
             let wrong = Error::Malformed(kind);
             let (&length, rest) = rest.split_first_chunk().ok_or(wrong)?;
-            let (content, rest) = rest
-                .split_at_checked(u16::from_le_bytes(length).into())
-                .ok_or(wrong)?;
+            let (content, rest) = rest.split_at_checked(u16::from_le_bytes(length).into()).ok_or(wrong)?;
             if kind <= before {
                 return Err(wrong);
             }

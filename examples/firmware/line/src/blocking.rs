@@ -3,7 +3,7 @@
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 
 use crate::wire::State;
-use crate::{Call, LineError, Port};
+use crate::{Call, Line, LineError, Port};
 
 /// So often the gateway is asked.
 const ASK: u64 = 250;
@@ -42,6 +42,21 @@ impl<P: Port> Call<'_, P> {
     }
 }
 
+impl<P: Port> Call<'_, P> {
+    /// From now on reads and writes wait until this time at the latest, for a handshake as a whole: a peer that says a
+    /// byte now and then would hold the caller for hours. `u64::MAX` lifts it.
+    pub fn give_up_at(&mut self, time: u64) {
+        self.0.borrow_mut().limit = time;
+    }
+}
+
+impl<P: Port> Line<P> {
+    /// When a wait that begins now is over.
+    fn patience(&self) -> u64 {
+        self.limit.min(self.port.now() + PATIENCE)
+    }
+}
+
 impl<P: Port> ReadReady for Call<'_, P> {
     fn read_ready(&mut self) -> Result<bool, LineError> {
         self.0.borrow_mut().is_readable()
@@ -49,10 +64,10 @@ impl<P: Port> ReadReady for Call<'_, P> {
 }
 
 impl<P: Port> Read for Call<'_, P> {
-    /// At most ten seconds; 0 is the end.
+    /// At most ten seconds, see [`Call::give_up_at`]; 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LineError> {
         let line = &mut *self.0.borrow_mut();
-        let end = line.port.now() + PATIENCE;
+        let end = line.patience();
         loop {
             line.drain()?;
             if let Some(count) = line.read_now(buffer)? {
@@ -75,7 +90,7 @@ impl<P: Port> WriteReady for Call<'_, P> {
 impl<P: Port> Write for Call<'_, P> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, LineError> {
         let line = &mut *self.0.borrow_mut();
-        let end = line.port.now() + PATIENCE;
+        let end = line.patience();
         loop {
             if line.state() != State::Up {
                 return Err(LineError::Ended);
@@ -92,7 +107,7 @@ impl<P: Port> Write for Call<'_, P> {
 
     fn flush(&mut self) -> Result<(), LineError> {
         let line = &mut *self.0.borrow_mut();
-        let end = line.port.now() + PATIENCE;
+        let end = line.patience();
         while !line.drain()? {
             if line.port.now() >= end {
                 return Err(LineError::TimedOut);

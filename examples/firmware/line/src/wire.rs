@@ -17,6 +17,8 @@ pub struct Line<P> {
     serial: SerialLine,
     nonce: NonZeroU32,
     state: State,
+    /// A read or write that waits does so until then at the latest.
+    pub(crate) limit: u64,
     /// From the UART, not looked at yet.
     raw: Queue<CHUNK>,
     /// Out of the wrapper, not read yet.
@@ -48,6 +50,7 @@ impl<P: Port> Line<P> {
                 None => NonZeroU32::MIN,
             },
             state: State::Down,
+            limit: u64::MAX,
             raw: Queue::new(),
             payload: Queue::new(),
             out: Queue::new(),

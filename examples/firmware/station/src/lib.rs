@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use board::{Led, Sensor};
 use diset_embedded::{
-    Client, FromClient, Keep, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid,
+    Client, FromClient, Keep, Limits, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid,
 };
 use embedded_io::ErrorKind;
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station as Service};
@@ -26,8 +26,13 @@ pub const RECONNECT: ReconnectPolicy = ReconnectPolicy {
     max: Duration::from_secs(2),
     ..ReconnectPolicy::DEFAULT
 };
+/// So long TLS and the handshake of the client may take together.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// So long an orderly end may take.
 pub const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the station can take.
+pub const LIMITS: Limits = Limits::CHIP.with_max_silence(SILENCE).with_handshake(HANDSHAKE);
 
 /// Milliseconds between readings at first.
 const INTERVAL: u64 = 1000;
@@ -215,6 +220,7 @@ impl Station {
             kind,
         };
         self.alarms = self.alarms.wrapping_add(1);
+        defmt::info!("alarm {=u32} of kind {=u8}", alarm.number, kind as u8);
         if let Err(error) = client.send_acked_or_resend(&alarm) {
             // The service sees it by the numbers, too.
             defmt::error!("alarm {=u32} is lost: {}", alarm.number, error);
