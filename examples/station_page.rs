@@ -78,7 +78,8 @@ fn write(options: &Options) -> Result<(), Failed> {
     if own != key.public_key() {
         return Err(format!("{0}.key is not the key of {0}.pem", options.name).into());
     }
-    let authority = read_certificate(options.authority.as_ref().unwrap_or(&file("ca.pem")))?;
+    let authority = options.authority.clone().unwrap_or_else(|| file("ca.pem"));
+    let authority = read_certificate(&authority)?;
     let next = options.next_authority.as_deref().map(read_certificate).transpose()?;
     let mut pins = vec![public_key(&read_certificate(&file("service.pem"))?)?.1];
     if let Some(path) = &options.next_service {

@@ -55,10 +55,17 @@ impl Lines {
         }
     }
 
-    /// All of it to the end of the process, with what was passed before.
-    pub(crate) fn rest(&mut self) -> &[String] {
-        self.passed.extend(self.lines.iter());
-        &self.passed
+    /// What comes to the end of the process.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        let rest = Vec::from_iter(self.lines.iter());
+        self.passed.extend_from_slice(&rest);
+        rest
+    }
+
+    /// All of it to the end of the process.
+    pub(crate) fn all(&mut self) -> String {
+        self.rest();
+        self.passed.join("\n")
     }
 
     /// What has come up to now, the last of it.

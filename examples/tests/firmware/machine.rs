@@ -86,7 +86,7 @@ impl Machine {
     /// The end of the run, as the firmware says by semihosting, and all of its log.
     pub(crate) fn wait(&mut self, within: Duration) -> (ExitStatus, String) {
         let status = wait(&mut self.qemu, &self.name, within);
-        (status, self.log.rest().join("\n"))
+        (status, self.log.all())
     }
 
     /// A figure that the firmware has reported.

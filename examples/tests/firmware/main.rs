@@ -99,3 +99,9 @@ fn figures_of_a_run() {
     measure::run("agent_pinned", Trust::Key);
     measure::run("agent_async", Trust::Authority);
 }
+
+#[test]
+#[ignore = "needs the programs: ./ci.sh firmware"]
+fn a_service_whose_certificate_is_too_long_for_chips_takes_another_one_for_them() {
+    making::a_long_certificate();
+}

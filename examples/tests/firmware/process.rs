@@ -43,6 +43,11 @@ impl Program {
         self.lines.expect(what, within, wanted)
     }
 
+    /// See [`Lines::rest`].
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        self.lines.rest()
+    }
+
     /// Its end.
     pub(crate) fn wait(&mut self, within: Duration) -> ExitStatus {
         wait(&mut self.child, &self.name, within)

@@ -233,7 +233,7 @@ impl<'s> Story<'s> {
         // Right after an alarm the next one is some time away: none is between the file and the screen.
         let count = self.watch.of(&self.station).count("LowSupply");
         self.watch.alarms(&self.station, "LowSupply", count + 1);
-        self.watch.service.kill();
+        self.watch.kill();
         self.step("the service is killed");
         let heard = self.watch.of(&self.station).alarms.len();
         self.machine.expect("alarms in the outage", SOON, |line| {
@@ -274,8 +274,14 @@ impl<'s> Story<'s> {
                 self.watch.of(&identity).alarms.len()
             );
         }
-        let heard = self.watch.of(&self.station);
+        // The service writes each into its file before it tells of it.
         let raised = log.lines().filter_map(alarm).count();
+        if self.watch.of(&station).alarms.len() < raised {
+            self.watch.expect("last alarm", &station, |_, heard| {
+                (heard.alarms.len() == raised).then_some(())
+            });
+        }
+        let heard = self.watch.of(&station);
         assert_eq!(heard.alarms.len(), raised, "each alarm once");
         let connections = log.lines().filter(|line| is_connection(line)).count();
         assert_eq!(connections as u64, self.connections);

@@ -65,6 +65,17 @@ impl Heard {
     }
 }
 
+fn hear(heard: &mut HashMap<String, Heard>, line: &str) {
+    let Some((who, said)) = line.split_once(' ') else {
+        return;
+    };
+    if let Some(reading) = Reading::of(said) {
+        heard.entry(who.to_owned()).or_default().reading(reading);
+    } else if said.starts_with("alarm ") {
+        heard.entry(who.to_owned()).or_default().alarm(said);
+    }
+}
+
 pub(crate) struct Watch {
     pub(crate) service: Program,
     heard: HashMap<String, Heard>,
@@ -92,15 +103,17 @@ impl Watch {
         let heard = &mut self.heard;
         heard.entry(station.to_owned()).or_default();
         self.service.expect(what, SOON, |line| {
-            if let Some((who, said)) = line.split_once(' ') {
-                if let Some(reading) = Reading::of(said) {
-                    heard.entry(who.to_owned()).or_default().reading(reading);
-                } else if said.starts_with("alarm ") {
-                    heard.entry(who.to_owned()).or_default().alarm(said);
-                }
-            }
+            hear(heard, line);
             wanted(line, &heard[station])
         })
+    }
+
+    /// `kill -9`; what the service has said before counts.
+    pub(crate) fn kill(&mut self) {
+        self.service.kill();
+        for line in self.service.rest() {
+            hear(&mut self.heard, &line);
+        }
     }
 
     /// The station has raised so many alarms of this kind.

@@ -64,7 +64,6 @@ fn run<W: Way>(
     let outbox = ALARMS.init(Outbox::new());
     let mut client = Client::blocking(Service, config, BUFFERS.take())?.with_outbox(outbox)?;
     let mut call = Call::over(line);
-    let mut is_closing = false;
     station.started(&mut client);
     loop {
         if !client.is_busy() {
@@ -80,9 +79,8 @@ fn run<W: Way>(
         let now = clock::now();
         take_events(&mut client, &mut station, &mut call, now);
         station.report(&mut client, now);
-        if station.is_to_reboot() && !is_closing {
+        if station.leaves(client.stored(), now) {
             client.close(Instant::from_millis(now), station::GOODBYE);
-            is_closing = true;
         }
         client.flush(Instant::from_millis(now));
         sleep(&client, &station, line);

@@ -117,9 +117,8 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
 async fn until_retry(client: &mut Agent, station: &mut Station) -> bool {
     loop {
         station.report(client, now());
-        match with_deadline(wake(station), client.wait_for_retry()).await {
-            Ok(retry) => return matches!(retry, Retry::At(_)),
-            Err(_) => {}
+        if let Ok(retry) = with_deadline(wake(station), client.wait_for_retry()).await {
+            return matches!(retry, Retry::At(_));
         }
     }
 }
@@ -155,12 +154,10 @@ async fn dial(call: &mut Call<'static, Uart>) -> Result<(), LineError> {
 
 /// One connection, to its end.
 async fn converse(client: &mut Agent, station: &mut Station) {
-    let mut is_closing = false;
     loop {
         station.report(client, now());
-        if station.is_to_reboot() && !is_closing {
+        if station.leaves(client.stored(), now()) {
             client.close(station::GOODBYE);
-            is_closing = true;
         }
         // Dropping `next` loses nothing.
         let Ok(event) = with_deadline(wake(station), client.next()).await else {

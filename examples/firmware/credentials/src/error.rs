@@ -74,8 +74,8 @@ impl defmt::Format for Error {
             ),
             Self::Missing(field) => defmt::write!(
                 f,
-                "the credentials in flash have no field {=u8}, which this image needs: write them with `station_page`",
-                field as u8
+                "the credentials in flash lack the field {}, which this image needs: write them with `station_page`",
+                field
             ),
         }
     }

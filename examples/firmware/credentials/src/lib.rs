@@ -28,6 +28,7 @@ pub const PAGE: usize = 4096;
 
 /// What can be in the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[expect(clippy::exhaustive_enums, reason = "the layout has these and no others")]
 pub enum Field {
     /// The identity of the station, 16 bytes.

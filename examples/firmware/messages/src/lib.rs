@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What was measured; one at each interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Schema)]
 pub struct Reading {
-    /// Counts the readings since the start, from 0.
+    /// Counts the readings that were sent since the start, from 0.
     pub number: u32,
     /// Milliseconds since the start.
     pub uptime: u64,

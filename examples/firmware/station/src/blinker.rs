@@ -26,7 +26,7 @@ impl Blinker {
         if self.left == 0 || now < self.next {
             return None;
         }
-        led.set(self.left % 2 == 0);
+        led.set(self.left.is_multiple_of(2));
         self.left -= 1;
         self.next = now + HALF;
         (self.left == 0).then_some(self.times)

@@ -54,7 +54,16 @@ pub struct Station {
     /// The alarm about an impostor was raised since the last connection.
     met_impostor: bool,
     is_connected: bool,
-    reboot: bool,
+    stay: Stay,
+}
+
+/// Whether the station goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Running,
+    /// It is to reboot, when its alarms are dealt with or at this time.
+    Until(u64),
+    Leaving,
 }
 
 impl Station {
@@ -72,7 +81,7 @@ impl Station {
             is_supply_low: false,
             met_impostor: false,
             is_connected: false,
-            reboot: false,
+            stay: Stay::Running,
         }
     }
 
@@ -91,7 +100,7 @@ impl Station {
 
     /// The connection is over.
     pub fn dropped<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
-        if self.is_connected && !self.reboot {
+        if self.is_connected && !self.is_to_reboot() {
             self.raise(client, AlarmKind::Offline, now);
         }
         self.is_connected = false;
@@ -140,7 +149,8 @@ impl Station {
             Reboot::NUMBER => {
                 if message.decode::<Reboot>().is_ok() {
                     defmt::info!("is to reboot");
-                    self.reboot = true;
+                    let limit = u64::try_from(GOODBYE.as_millis()).unwrap_or_default();
+                    self.stay = Stay::Until(now.saturating_add(limit));
                 }
             }
             _ => message.reject("not in this firmware"),
@@ -148,37 +158,47 @@ impl Station {
     }
 
     /// Whether the service has said so: disconnect in order, then restart the board.
-    pub const fn is_to_reboot(&self) -> bool {
-        self.reboot
+    pub fn is_to_reboot(&self) -> bool {
+        self.stay != Stay::Running
     }
 
-    /// Measures and sends what is due. A reading without a connection is looked at and not kept; one that finds no room
-    /// is taken again later.
+    /// Whether to disconnect now, which is said once. A restart would lose the alarms that are stored: it waits until
+    /// there are none, for as long as an orderly end may take.
+    pub fn leaves(&mut self, stored: usize, now: u64) -> bool {
+        let leaves = matches!(self.stay, Stay::Until(limit) if stored == 0 || limit <= now);
+        if leaves {
+            self.stay = Stay::Leaving;
+        }
+        leaves
+    }
+
+    /// Measures and sends what is due. A reading that finds no connection, or no room, is looked at and not kept.
     pub fn report<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
         if let Some(times) = self.blinker.step(&mut self.led, now) {
             // Somebody looks at the light, not at this: it may be lost.
             let _ = client.send(&Blinked { times });
         }
-        if self.reboot {
+        if self.is_to_reboot() {
             return;
         }
         while self.interval > 0 && self.next_reading <= now {
+            self.next_reading = self.next_reading.max(now.saturating_sub(self.interval)) + self.interval;
             let reading = self.reading(now);
             self.watch(client, reading.millivolts, now);
-            if self.is_connected {
-                if !sent(client, &reading) {
-                    return;
-                }
+            if self.is_connected && sent(client, &reading) {
                 self.readings = self.readings.wrapping_add(1);
             }
-            self.next_reading = self.next_reading.max(now.saturating_sub(self.interval)) + self.interval;
         }
     }
 
     /// When something is due, milliseconds since the start.
     pub fn wake(&self) -> Option<u64> {
-        let reading = (self.interval > 0 && !self.reboot).then_some(self.next_reading);
-        [reading, self.blinker.wake()].into_iter().flatten().min()
+        let next = match self.stay {
+            Stay::Running => (self.interval > 0).then_some(self.next_reading),
+            Stay::Until(limit) => Some(limit),
+            Stay::Leaving => None,
+        };
+        [next, self.blinker.wake()].into_iter().flatten().min()
     }
 
     /// Raises an alarm when the supply begins to be low.
@@ -228,7 +248,7 @@ impl Station {
     }
 }
 
-/// Whether it was taken. Without room or credit now it is tried again later.
+/// Whether it was taken. Without room or credit now it was not.
 fn sent<M: FromClient<Service>, C, T, K: Keep>(client: &mut Client<'_, Service, C, T, K>, message: &M) -> bool {
     match client.send(message) {
         Ok(()) => true,
