@@ -154,6 +154,14 @@ check_firmware() {
   }
 }
 
+#: nothing in diset-proto and diset-embedded can panic: the call graph of an image without inlining has no way to it
+check_panics() {
+  run scripts/panics.sh || {
+    [[ $? -ne 3 ]] || skip "no cargo for the firmware"
+    return 1
+  }
+}
+
 #: the firmware is no larger than examples/firmware/budgets.toml says
 check_size() {
   run scripts/size.sh || {

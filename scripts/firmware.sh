@@ -3,6 +3,8 @@
 #
 #   scripts/firmware.sh          build the images and the programs of the host, then play
 #   scripts/firmware.sh build    build the images only, and print the folder they are in
+#   scripts/firmware.sh compare  build what the images are compared with, examples/firmware/compare, too
+#   scripts/firmware.sh measure  play what is measured: a file NAME.figures beside each image NAME
 #
 # DISET_BARE_CARGO names another cargo for the images, see scripts/bare-metal.sh. defmt-print, which makes the logs of
 # the firmware readable, is installed below the target folder when it is missing.
@@ -44,23 +46,58 @@ build() (
   fi
 )
 
+# Programs of the host, and where they are.
+prepare() {
+  QEMU=$(scripts/bare-metal.sh qemu) || exit
+  build
+  export PATH=$target_dir/tools/bin:$PATH
+  command -v defmt-print >/dev/null || cargo install --locked --root "$target_dir/tools" defmt-print
+  DEFMT_PRINT=$(command -v defmt-print)
+  cargo build "${locked[@]}" -p diset-examples --examples
+  cargo test "${locked[@]}" -p diset-examples --test firmware --no-run
+  export QEMU DEFMT_PRINT FIRMWARE=$images/thumbv7em-none-eabi/release PROGRAMS=$target_dir/debug/examples
+}
+
+# A plugin of QEMU must be of its version; without one instructions are not counted.
+provide_plugin() {
+  local version plugin=$images/instructions.so
+  command -v cc >/dev/null || return 0
+  for version in 1 2 3 4; do
+    cc -O2 -shared -fPIC "-DVERSION=$version" -o "$plugin" scripts/instructions.c || return 0
+    if "$QEMU" -M none -display none -monitor stdio -serial null -plugin "$plugin,count=$images/instructions" \
+      <<<quit >/dev/null 2>&1; then
+      export PLUGIN=$plugin
+      return
+    fi
+  done
+}
+
 case ${1:-play} in
   build)
     build
     echo "$images/thumbv7em-none-eabi/release"
     ;;
-  play)
-    QEMU=$(scripts/bare-metal.sh qemu) || exit
+  compare)
     build
-    export PATH=$target_dir/tools/bin:$PATH
-    command -v defmt-print >/dev/null || cargo install --locked --root "$target_dir/tools" defmt-print
-    DEFMT_PRINT=$(command -v defmt-print)
-    cargo build "${locked[@]}" -p diset-examples --examples
-    cargo test "${locked[@]}" -p diset-examples --test firmware --no-run
-    export QEMU DEFMT_PRINT FIRMWARE=$images/thumbv7em-none-eabi/release PROGRAMS=$target_dir/debug/examples
+    cargo=$(scripts/bare-metal.sh cargo) || exit
+    # postcard_rpc by itself: it brings an executor of another version.
+    for packages in "-p bare -p mqtt" "-p postcard_rpc"; do
+      # shellcheck disable=SC2086  # a list of arguments
+      (cd examples/firmware && CARGO_TARGET_DIR=$images "$cargo" build --release "${locked[@]}" $packages >&2)
+    done
+    echo "$images/thumbv7em-none-eabi/release"
+    ;;
+  play)
+    prepare
     # The stories wait more than they work.
-    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture --test-threads 4
+    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture --test-threads 4 \
+      --skip figures_of_a_run
+    ;;
+  measure)
+    prepare
+    provide_plugin
+    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture figures_of_a_run
     ;;
   -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" ;;
-  *) echo "unknown argument: $1 (build or nothing)" >&2; exit 2 ;;
+  *) echo "unknown argument: $1 (build, compare, measure or nothing)" >&2; exit 2 ;;
 esac

@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
-# Measures the images of examples/firmware and compares them with examples/firmware/budgets.toml. Prints a table; the
-# exit code is 1 when a figure is above its budget or an image links the heap.
+# Measures the images of examples/firmware and compares them with examples/firmware/budgets.toml. Prints three tables: the
+# images and what diset adds to them, what they are compared with, and figures of a run; then what the two crates must not
+# do, use a heap or panic. The exit code is 1 when a figure is above its budget, or when one of the two is done.
 #
-# Figures of the stack are those of the last run of scripts/firmware.sh, which is started when there is none of these
-# images.
+#   scripts/size.sh           all of it
+#   scripts/size.sh --help    this text
+#
+# What the columns mean is said in budgets.toml. Figures of the stack are those of the last story (scripts/firmware.sh),
+# figures of a run those of the last scripts/firmware.sh measure; both are started when there are none of these images.
+# Instructions are counted when there is a C compiler. Exit code 3: a tool is not to be had on a system like this one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 budgets=examples/firmware/budgets.toml
-folder=$(scripts/firmware.sh build) || exit
+
+case ${1:-} in
+  '') ;;
+  -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
+  *) echo "unknown argument: $1 (--help or nothing)" >&2; exit 2 ;;
+esac
 
 value() { # SECTION KEY
   awk -v section="[$1]" -v key="$2" '
@@ -26,46 +36,108 @@ sections() { # IMAGE NAME... : bytes in these sections
     done | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-flash() { sections "$1" .vector_table .text .rodata .data; }
-ram() { sections "$1" .data .bss .uninit; }
-stack() { awk '$1 == "stack" { print $2 }' "$folder/$1.reports"; }
-
-bad=0
-row() { # IMAGE WHAT ACTUAL BUDGET GOAL
-  local verdict=
-  if [[ -n $4 ]] && (($3 > $4)); then
-    verdict="ABOVE"
-    bad=1
-  elif [[ -n $5 ]] && (($3 > $5)); then
-    verdict="above the goal"
-  fi
-  printf '%-12s %-10s %8s %8s %8s  %s\n' "$1" "$2" "$3" "${4:--}" "${5:--}" "$verdict"
+reported() { # IMAGE NAME ENDING
+  awk -v name="$2" '$1 == name { print $2 }' "$folder/$1.$3" 2>/dev/null || true
 }
 
-mapfile -t images < <(sed -n 's/^\[\(.*\)\]$/\1/p' "$budgets")
+measure() { # IMAGE WHAT: a figure, or nothing when there is none
+  local base
+  case $2 in
+    flash) sections "$1" .vector_table .text .rodata .data ;;
+    ram) sections "$1" .data .bss .uninit ;;
+    stack) if [[ -n $(value "$1" stack) ]]; then reported "$1" stack reports; fi ;;
+    memory) if [[ -n $(value "$1" stack) ]]; then echo $(($(measure "$1" ram) + $(measure "$1" stack))); fi ;;
+    added)
+      base=$(value "$1" base)
+      if [[ -n $base ]]; then echo $(($(measure "$1" flash) - $(measure "$base" flash))); fi
+      ;;
+    *) reported "$1" "$2" figures ;;
+  esac
+}
+
+verdicts=$(mktemp)
+trap 'rm -f "$verdicts"' EXIT
+
+# A table of these images. A figure that has a budget is followed by it.
+table() { # WHAT,... IMAGE...
+  local columns image what figure budget goal
+  IFS=, read -ra columns <<<"$1"
+  shift
+  printf '%-20s' image
+  for what in "${columns[@]}"; do printf ' %17s' "$what"; done
+  echo
+  for image in "$@"; do
+    printf '%-20s' "$image"
+    for what in "${columns[@]}"; do
+      figure=$(measure "$image" "$what")
+      budget=$(value "$image" "$what")
+      goal=$(value "$image" "goal.$what")
+      printf ' %17s' "${figure:--}${budget:+/$budget}"
+      if [[ -n $figure && -n $budget ]] && ((figure > budget)); then
+        echo "ABOVE THE BUDGET: $what of $image is $figure, and may be $budget" >>"$verdicts"
+      elif [[ -n $figure && -n $goal ]] && ((figure > goal)); then
+        echo "above the goal: $what of $image is $figure, and should be $goal" >>"$verdicts"
+      fi
+    done
+    echo
+  done
+}
+
+sections_of() { # KIND: the sections of budgets.toml of this kind
+  local section
+  while read -r section; do
+    if [[ $(value "$section" kind) == "$1" ]]; then echo "$section"; fi
+  done < <(sed -n 's/^\[\(.*\)\]$/\1/p' "$budgets")
+}
+
+# Symbols of the crate alloc, in both manglings, and of an allocator.
+heap() { # IMAGE
+  LC_ALL=C readelf -sW "$folder/$1" |
+    grep -E '_ZN5alloc|_5alloc|__rust_(alloc|realloc|dealloc|no_alloc)|__r(dl|g)_(alloc|realloc)'
+}
+
+folder=$(scripts/firmware.sh compare) || exit
+mapfile -t images < <(sections_of image)
+mapfile -t others < <(sections_of comparison)
 for image in "${images[@]}"; do
-  if [[ -n $(value "$image" stack) && ! $folder/$image.reports -nt $folder/$image ]]; then
+  if [[ ! $folder/$image.reports -nt $folder/$image ]]; then
     scripts/firmware.sh >&2 || exit
     break
   fi
 done
-
-printf '%-12s %-10s %8s %8s %8s\n' image bytes actual budget goal
 for image in "${images[@]}"; do
-  row "$image" flash "$(flash "$image")" "$(value "$image" flash)" "$(value "$image" goal.flash)"
-  row "$image" ram "$(ram "$image")" "$(value "$image" ram)" "$(value "$image" goal.ram)"
-  if [[ -n $(value "$image" stack) ]]; then
-    row "$image" stack "$(stack "$image")" "$(value "$image" stack)" ""
-    row "$image" memory $(($(ram "$image") + $(stack "$image"))) "" "$(value "$image" goal.memory)"
+  if [[ ! $folder/$image.figures -nt $folder/$image ]]; then
+    scripts/firmware.sh measure >&2 || exit
+    break
   fi
-  base=$(value "$image" base)
-  if [[ -n $base ]]; then
-    row "$image" added $(($(flash "$image") - $(flash "$base"))) "$(value "$image" added)" "$(value "$image" goal.added)"
-  fi
-  if LC_ALL=C readelf -sW "$folder/$image" | grep -E '__rust_alloc|__rg_alloc|__rust_realloc|alloc::alloc'; then
-    echo "$image links the heap"
+done
+panics=$(scripts/panics.sh) || { code=$?; echo "$panics"; exit "$code"; }
+
+echo "bytes (FIGURE/BUDGET)"
+table flash,ram,stack,memory,added "${images[@]}"
+echo
+echo "beside them, bytes"
+table flash,ram "${others[@]}"
+echo
+echo "figures of a run: bytes on the wire, instructions, readings a second"
+table connect,reconnect,reading,handshake,message,rate "${images[@]}"
+echo
+for image in "${images[@]}" "${others[@]}"; do printf '%-20s %s\n' "$image" "$(value "$image" what)"; done
+echo
+client=$(sed -n 's/^pub(crate) const ACKED: usize = \(.*\);/\1/p' diset-embedded/src/memory.rs)
+echo "a client without its buffers: $client bytes, at most 1024 are the goal (a build for a chip checks it)"
+echo "ways to a panic in diset-proto and diset-embedded: ${panics##*$'\n'}"
+bad=0
+for image in "${images[@]}" "${others[@]}"; do
+  if heap "$image"; then
+    echo "$image LINKS THE HEAP"
     bad=1
   fi
 done
-for image in "${images[@]}"; do printf '%-12s %s\n' "$image" "$(value "$image" what)"; done
+if ((!bad)); then echo "heap: none, no symbol of alloc in any image"; fi
+if [[ -s $verdicts ]]; then
+  echo
+  cat "$verdicts"
+fi
+if grep -q ABOVE "$verdicts"; then bad=1; fi
 exit "$bad"

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::fmt::Quoted;
 use crate::limits::MAX_SERVICE_NAME;
 
 /// Transport id: one connection of one client. Every connection gets a new one; it is
@@ -105,9 +106,15 @@ impl fmt::Debug for Token {
 
 /// The name of a service: `System/Name`, two parts of letters, digits, `_`, `-` or `.`,
 /// at most [`MAX_SERVICE_NAME`] bytes in all (PROTOCOL H-3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ServiceName<'a>(&'a str);
+
+impl fmt::Debug for ServiceName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServiceName").field(&Quoted(self.0)).finish()
+    }
+}
 
 impl<'a> ServiceName<'a> {
     /// Takes `name` apart and keeps it when it is of the form `System/Name`; else `None`.

@@ -18,8 +18,9 @@ use crate::schema::Catalog;
 use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{MessageDef, digest};
-#[cfg(feature = "alloc")]
 use crate::store::Stored;
+#[cfg(feature = "alloc")]
+use crate::wire::bytes::copy;
 #[cfg(feature = "alloc")]
 use serde::ser::SerializeTuple as _;
 
@@ -371,7 +372,7 @@ impl postcard::ser_flavors::Flavor for Place<'_> {
     fn try_extend(&mut self, bytes: &[u8]) -> Result<(), Postcard> {
         let end = self.len + bytes.len();
         if let Some(place) = self.bytes.get_mut(self.len..end) {
-            place.copy_from_slice(bytes);
+            copy(bytes, place);
         }
         self.len = end;
         Ok(())

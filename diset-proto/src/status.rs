@@ -4,6 +4,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::fmt::Quoted;
 use crate::limits::MAX_TEXT;
 use crate::time::Millis;
 
@@ -208,7 +209,7 @@ fn is_harmless(character: char) -> bool {
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.as_str())
+        fmt::Debug::fmt(&Quoted(self.as_str()), f)
     }
 }
 

@@ -13,6 +13,7 @@ pub use self::inbox::{StoredInbox, Waiting};
 
 use crate::definition::Key;
 use crate::id::Trid;
+use crate::wire::bytes::shift;
 use crate::wire::storage::Storage;
 
 /// A message in a store. Its payload does not show in `Debug`.
@@ -226,7 +227,7 @@ impl<B: Storage> FixedReplay<B> {
     fn compact(&mut self) {
         let (start, end) = (self.start, self.end);
         if start > 0 && end <= self.buffer.bytes().len() {
-            self.buffer.bytes_mut().copy_within(start..end, 0);
+            shift(self.buffer.bytes_mut(), start..end, 0);
             self.start = 0;
             self.end = end - start;
         }
@@ -284,7 +285,7 @@ impl<B: Storage> Replay for FixedReplay<B> {
         if start == self.start {
             self.start = end;
         } else {
-            self.buffer.bytes_mut().copy_within(end..self.end, start);
+            shift(self.buffer.bytes_mut(), end..self.end, start);
             self.end -= end - start;
         }
         self.reserved = self.end;

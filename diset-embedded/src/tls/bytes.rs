@@ -1,4 +1,11 @@
-//! A cursor over the bytes of a peer: every step says whether there is as much.
+//! Bytes without a panic: a copy, and a cursor over those of a peer, of which every step says whether there is as much.
+
+/// Copies as much as there is room for. Without a panic for lengths that differ.
+pub(super) fn copy(from: &[u8], to: &mut [u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
 
 /// What is left to be read.
 #[derive(Debug, Clone, Copy)]

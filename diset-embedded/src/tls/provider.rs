@@ -9,6 +9,7 @@ use p256::ecdsa::signature::digest::Digest;
 use p256::ecdsa::signature::{self, SignerMut, Verifier};
 use p256::ecdsa::{DerSignature, Signature, VerifyingKey};
 
+use super::bytes::copy;
 use super::error::{CertificateError, TlsError};
 use super::flight;
 use super::identity::ClientKey;
@@ -157,6 +158,6 @@ fn is_signed(point: &Point, transcript: Sha256, signature: &[u8]) -> bool {
     if let Some(context) = start.last_chunk_mut() {
         *context = *CONTEXT;
     }
-    hash.copy_from_slice(&transcript.finalize());
+    copy(&transcript.finalize(), hash);
     key.verify(&message, &signature).is_ok()
 }

@@ -10,6 +10,7 @@ use aes_gcm::{Aes128Gcm, KeyInit};
 use diset_proto::Storage;
 use p256::elliptic_curve::zeroize::Zeroize;
 
+use super::bytes::copy;
 use super::error::TlsError;
 use super::flight::{self, HANDSHAKE};
 use super::suite::KEYS;
@@ -143,7 +144,7 @@ impl<'b> Incoming<'b> {
         }
         let count = content.len().min(buffer.len());
         if let (Some(to), Some(from)) = (buffer.get_mut(..count), content.get(..count)) {
-            to.copy_from_slice(from);
+            copy(from, to);
         }
         self.content.start = self.content.start.saturating_add(count);
         Some(Ok(count))
@@ -280,7 +281,7 @@ impl<'b> Outgoing<'b> {
         let start = HEADER.saturating_add(self.content);
         let to = self.bytes.bytes_mut().get_mut(start..start.saturating_add(count));
         if let (Some(to), Some(from)) = (to, content.get(..count)) {
-            to.copy_from_slice(from);
+            copy(from, to);
         }
         self.content = self.content.saturating_add(count);
         if self.content == self.room() {
@@ -303,7 +304,7 @@ impl<'b> Outgoing<'b> {
             return Ok(());
         }
         if let Some(alert) = self.bytes.bytes_mut().get_mut(HEADER..HEADER + 2) {
-            alert.copy_from_slice(&[1, CLOSE_NOTIFY]);
+            copy(&[1, CLOSE_NOTIFY], alert);
         }
         self.content = 2;
         self.seal(ALERT)?;

@@ -1,6 +1,7 @@
 //! Connect arguments: what a client tells a service about itself when it connects.
 
 use super::tlv::{BadPacket, Cursor, Writer};
+use crate::fmt::Quoted;
 use crate::limits::MAX_ARGS;
 
 /// The value of a connect argument.
@@ -85,7 +86,9 @@ impl<'f> Args<'f> {
 /// Names only: values may be private.
 impl core::fmt::Debug for Args<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_set().entries(self.iter().map(|(name, _)| name)).finish()
+        f.debug_set()
+            .entries(self.iter().map(|(name, _)| Quoted(name)))
+            .finish()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Input bytes → frames. A frame that lies whole in the input is lent from there; only a
 //! partial one is kept.
 
+use super::bytes::copy;
 use super::frame::{Frame, Malformed, RawFrame};
 use super::preamble::{MAGIC, PREAMBLE};
 use super::storage::Storage;
@@ -209,7 +210,7 @@ impl<B: Storage> Deframer<B> {
         ) else {
             return Err(Malformed::NoRoom);
         };
-        place.copy_from_slice(taken);
+        copy(taken, place);
         self.kept = end;
         *input = rest;
         Ok(())

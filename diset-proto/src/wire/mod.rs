@@ -7,6 +7,7 @@
 //! - what was decoded encodes to the same bytes, or decoding says which rule was broken.
 
 pub(crate) mod args;
+pub(crate) mod bytes;
 pub(crate) mod definitions;
 pub(crate) mod deframer;
 pub(crate) mod frame;

@@ -2,9 +2,10 @@
 
 use core::convert::Infallible;
 
+use super::bytes::{copy, shift};
 use super::frame::Kind;
 use super::storage::Storage;
-use super::tlv::{Writer, shift};
+use super::tlv::Writer;
 use super::varint;
 
 /// Why a frame was not put in.
@@ -111,7 +112,7 @@ impl<B: Storage> Outbox<B> {
             return false;
         }
         match self.storage.bytes_mut().get_mut(self.end..end) {
-            Some(place) => place.copy_from_slice(bytes),
+            Some(place) => copy(bytes, place),
             None => return false,
         }
         self.end = end;
@@ -209,7 +210,7 @@ impl<B: Storage> Outbox<B> {
         let (guess, prefix) = (self.prefix, varint::len_of_length(frame));
         if length.saturating_add(prefix.max(guess)) <= space {
             let place = self.storage.bytes_mut().get_mut(self.end..).unwrap_or_default();
-            shift(place, guess, prefix, length);
+            shift(place, guess..guess.saturating_add(length), prefix);
             varint::write(frame.into(), place);
             self.prefix = prefix;
             self.end += prefix + length;
@@ -233,9 +234,8 @@ impl<B: Storage> Outbox<B> {
     /// Moves what waits to the front, or grows the storage; false when neither helps.
     fn make_room(&mut self, max: u32) -> bool {
         if self.sent > 0 {
-            let waiting = self.end.saturating_sub(self.sent);
-            shift(self.storage.bytes_mut(), self.sent, 0, waiting);
-            self.end = waiting;
+            shift(self.storage.bytes_mut(), self.sent..self.end, 0);
+            self.end = self.end.saturating_sub(self.sent);
             self.sent = 0;
             return true;
         }

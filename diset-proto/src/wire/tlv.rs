@@ -1,6 +1,7 @@
 //! The fields of control frames: tag, length, value. The top bit of a tag says that a
 //! receiver must understand the field (PROTOCOL H-2). Tags ascend, so a field stands once.
 
+use super::bytes::{copy, shift};
 use super::varint::{self, Parsed};
 
 /// Tag bit: must be understood.
@@ -214,7 +215,7 @@ impl<'b> Writer<'b> {
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         if let Some(place) = self.bytes.get_mut(self.len..end) {
-            place.copy_from_slice(bytes);
+            copy(bytes, place);
         }
         self.len = end;
     }
@@ -266,25 +267,8 @@ impl<'b> Writer<'b> {
         let length = varint::len(size as u64);
         self.len += length - 1;
         if let Some(place) = self.bytes.get_mut(start.saturating_sub(1)..self.len) {
-            shift(place, 1, length, size);
+            shift(place, 1..size.saturating_add(1), length);
             varint::write(size as u64, place);
-        }
-    }
-}
-
-/// Moves `count` bytes of `bytes` from one place to another, which may overlap; nothing when one of them is not inside.
-pub(crate) fn shift(bytes: &mut [u8], from: usize, to: usize, count: usize) {
-    let (low, high) = (from.min(to), from.max(to));
-    let Some(both) = bytes.get_mut(low..high.saturating_add(count)) else {
-        return;
-    };
-    let step = high - low;
-    // It is written so that the compiler sees that nothing here can panic.
-    if let Some(rest) = both.len().checked_sub(step) {
-        if to < from {
-            both.copy_within(step.., 0);
-        } else if from < to {
-            both.copy_within(..rest, step);
         }
     }
 }

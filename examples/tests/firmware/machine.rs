@@ -27,6 +27,18 @@ impl Machine {
     /// Starts the image on a board with these credentials in its flash, or none. Its UART is a TCP connection to this
     /// address, where somebody listens already.
     pub(crate) fn start(setup: &Setup, image: &str, page: Option<&Path>, line: SocketAddr, reports: PathBuf) -> Self {
+        Self::start_with(setup, image, page, line, reports, &[])
+    }
+
+    /// With more arguments for QEMU.
+    pub(crate) fn start_with(
+        setup: &Setup,
+        image: &str,
+        page: Option<&Path>,
+        line: SocketAddr,
+        reports: PathBuf,
+        arguments: &[String],
+    ) -> Self {
         let path = setup.firmware.join(image);
         let mut qemu = Command::new(&setup.qemu);
         qemu.args(["-M", "lm3s6965evb", "-cpu", "cortex-m4"])
@@ -40,6 +52,7 @@ impl Machine {
         let port = line.port();
         let uart = format!("socket,id=uart,host=127.0.0.1,port={port},nodelay=on");
         let mut qemu = qemu
+            .args(arguments)
             .args(["-chardev", &uart, "-serial", "chardev:uart", "-kernel"])
             .arg(&path)
             .stdin(Stdio::null())

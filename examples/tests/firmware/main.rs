@@ -2,7 +2,7 @@
 //! `agent_service`, or an impostor. `./ci.sh firmware` builds the images and runs this.
 //!
 //! From the environment: `FIRMWARE` (the folder of the images), `PROGRAMS` (that of the host's programs), `QEMU`
-//! (qemu-system-arm), and `DEFMT_PRINT` (defmt-print).
+//! (qemu-system-arm), `DEFMT_PRINT` (defmt-print), and perhaps `PLUGIN` (scripts/instructions.c).
 
 mod cast;
 #[path = "../../../diset-embedded/tests/impostor/mod.rs"]
@@ -10,6 +10,7 @@ mod impostor;
 mod lines;
 mod machine;
 mod making;
+mod measure;
 mod process;
 mod story;
 mod switch;
@@ -27,6 +28,8 @@ struct Setup {
     programs: PathBuf,
     qemu: PathBuf,
     defmt_print: PathBuf,
+    /// Counts instructions.
+    plugin: Option<PathBuf>,
     /// For files of the tests.
     scratch: PathBuf,
 }
@@ -43,6 +46,7 @@ impl Setup {
             programs: path("PROGRAMS"),
             qemu: path("QEMU"),
             defmt_print: path("DEFMT_PRINT"),
+            plugin: env::var_os("PLUGIN").map(PathBuf::from),
             scratch: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         }
     }
@@ -84,6 +88,16 @@ fn a_board_without_credentials_says_what_to_do() {
     for image in ["agent", "agent_trusted_line", "agent_async"] {
         making::not_at_all(image);
     }
+}
+
+/// One after the other: each has the machine for itself.
+#[test]
+#[ignore = "needs QEMU and the images: ./ci.sh size"]
+fn figures_of_a_run() {
+    measure::run("agent_trusted_line", Trust::Line);
+    measure::run("agent", Trust::Authority);
+    measure::run("agent_pinned", Trust::Key);
+    measure::run("agent_async", Trust::Authority);
 }
 
 #[test]

@@ -294,7 +294,7 @@ impl<'s> Story<'s> {
 }
 
 /// Whether this line of the firmware's log tells of a connection.
-fn is_connection(line: &str) -> bool {
+pub(crate) fn is_connection(line: &str) -> bool {
     line.contains(" connected: Trid")
 }
 
@@ -338,7 +338,7 @@ pub(crate) fn start_gateway(setup: &Setup, image: &str, service: SocketAddr) -> 
 }
 
 /// Starts the service with the store of this story.
-fn start_service(setup: &Setup, image: &str, cast: &Cast, trust: Trust) -> (Program, SocketAddr) {
+pub(crate) fn start_service(setup: &Setup, image: &str, cast: &Cast, trust: Trust) -> (Program, SocketAddr) {
     let folder = cast.folder().display().to_string();
     let store = format!("{folder}/stations.redb");
     let mut arguments = vec!["--store", &store];
