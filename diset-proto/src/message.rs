@@ -18,8 +18,8 @@ use crate::schema::Catalog;
 use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{MessageDef, digest};
-use crate::store::Stored;
 #[cfg(feature = "alloc")]
+use crate::store::Stored;
 use crate::wire::bytes::copy;
 #[cfg(feature = "alloc")]
 use serde::ser::SerializeTuple as _;
