@@ -321,8 +321,9 @@ impl<R: Replay> Sending<R> {
 
     /// The next outcome that is not Ok.
     pub(super) fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
-        if !self.failed.is_empty() {
-            return Some(self.failed.remove(0));
+        if let Some((&first, rest)) = self.failed.split_first() {
+            self.failed = heapless::Vec::from_slice(rest).unwrap_or_default();
+            return Some(first);
         }
         if self.forgotten.0 <= self.forgotten.1 {
             let number = self.forgotten.0;
