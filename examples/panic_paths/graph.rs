@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use crate::Failed;
-use crate::names::{origin, readable};
+use crate::names::{STANDARD, origin, readable};
 use crate::objects::{Objects, Section, Target};
 
 /// Where every panic ends: the function that the panic handler of the program becomes, and that of defmt.
 const SINKS: [&str; 2] = ["rust_begin_unwind", "_defmt_panic"];
 /// Where the program begins, as cortex-m-rt calls it.
 const ENTRY: &str = "main";
-/// The standard library: what leads through it is as if it were written in the crate that calls it.
-const STANDARD: [&str; 3] = ["core", "alloc", "compiler_builtins"];
 
 /// A function or a constant.
 pub(crate) struct Node {

@@ -7,36 +7,60 @@ pub(crate) fn readable(symbol: &str) -> String {
     format!("{:#}", demangle(symbol))
 }
 
+/// The standard library: what leads through it is as if it were written in the crate that calls it.
+pub(crate) const STANDARD: [&str; 3] = ["core", "alloc", "compiler_builtins"];
+
 /// The crate a function was written in, wherever its instance was made; `None` for a symbol that is not Rust's.
 ///
 /// Of an implementation of a trait that is the crate of the `impl`, which only the mangled name says. A generic function
-/// that is given a closure counts as of the crate of the closure, which is most of it.
+/// of the standard library that is given a closure counts as of the crate of the closure, which is most of it.
 pub(crate) fn origin(symbol: &str) -> Option<&str> {
-    match symbol.strip_prefix("_R") {
-        Some(rest) => match rest.find("NC") {
-            Some(closure) => first_root(rest.get(closure..)?),
-            None => first_root(rest),
-        },
-        None => legacy(symbol.strip_prefix("_ZN")?),
+    let Some(mangled) = symbol.strip_prefix("_R") else {
+        return legacy(symbol.strip_prefix("_ZN")?);
+    };
+    let written = root(mangled).or_else(|| any_root(mangled))?;
+    if STANDARD.contains(&written)
+        && let Some(at) = mangled.find("NC")
+        && let Some(closure) = mangled.get(at..).and_then(root)
+    {
+        return Some(closure);
+    }
+    Some(written)
+}
+
+/// The crate root of the path that begins here, in the mangling v0; `None` when it refers back to an earlier one, or is a
+/// type that is no path.
+fn root(mut path: &str) -> Option<&str> {
+    loop {
+        path = match path.as_bytes().first()? {
+            b'C' => return crate_name(path.get(1..)?),
+            // A namespace, such as that of closures, and what lies in it.
+            b'N' => path.get(2..)?,
+            // Generic arguments, implementations, references.
+            b'I' | b'M' | b'X' | b'Y' | b'R' | b'Q' => path.get(1..)?,
+            b's' => path.split_once('_')?.1,
+            _ => return None,
+        };
     }
 }
 
-/// The first crate root of a name in the mangling v0: `C`, perhaps a disambiguator `s…_`, then length and name.
-fn first_root(mangled: &str) -> Option<&str> {
-    let mut rest = mangled;
-    loop {
-        let at = rest.find('C')?;
-        // A closure is `NC`, and its parent follows.
-        let is_namespace = rest.get(..at)?.ends_with('N');
-        rest = rest.get(at + 1..)?;
+/// The first crate root anywhere in a name.
+fn any_root(mangled: &str) -> Option<&str> {
+    mangled.match_indices('C').find_map(|(at, _)| {
+        let is_namespace = mangled.get(..at)?.ends_with('N');
         if is_namespace {
-            continue;
+            None
+        } else {
+            crate_name(mangled.get(at + 1..)?)
         }
-        let name = match rest.strip_prefix('s') {
-            Some(disambiguated) => disambiguated.split_once('_')?.1,
-            None => rest,
-        };
-        return identifier(name);
+    })
+}
+
+/// Perhaps a disambiguator `s…_`, then length and name.
+fn crate_name(text: &str) -> Option<&str> {
+    match text.strip_prefix('s') {
+        Some(disambiguated) => identifier(disambiguated.split_once('_')?.1),
+        None => identifier(text),
     }
 }
 
@@ -74,6 +98,15 @@ mod tests {
             (
                 "_RINvNtCs5_4core3ptr13drop_in_placeNtCs9_11diset_proto5ThingECsx_7surface",
                 "core",
+            ),
+            // With a closure, whose path refers back to one before.
+            (
+                "_RINvMs_NtNtCs1_11diset_proto4wire6outboxNtB4_6Outbox5frameNCB2_0ECsx_7surface",
+                "diset_proto",
+            ),
+            (
+                "_RNvXs_NtCs5_4core6futureINtB4_6PollFnNCNvCs7_4line4read0ENtB4_6Future4poll",
+                "line",
             ),
             // A closure.
             (

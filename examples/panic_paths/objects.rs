@@ -125,7 +125,7 @@ impl Objects {
                 self.sections[place(index)].functions.push(name.to_owned());
             }
             if symbol.is_global() {
-                self.defined.entry(name.to_owned()).or_insert(place(index));
+                self.defined.entry(name.to_owned()).or_insert_with(|| place(index));
             }
         }
         for section in object.sections() {
