@@ -255,8 +255,16 @@ impl<T: Read + Write> Write for Port<'_, T> {
             // embedded-tls sends an alert as a change of the cipher, so it is of no use to the peer.
             _ => return Err(self.refuse(TlsError::Unexpected)),
         }
-        let written = self.stream.write_all(record).await;
-        written.map_err(|error| self.refuse(TlsError::Io(error.kind())))?;
+        // Not by `write_all`, which panics when the transport takes nothing.
+        let mut rest = record;
+        while !rest.is_empty() {
+            let taken = match self.stream.write(rest).await {
+                Ok(0) => return Err(self.refuse(TlsError::Io(ErrorKind::WriteZero))),
+                Ok(taken) => taken,
+                Err(error) => return Err(self.refuse(TlsError::Io(error.kind()))),
+            };
+            rest = rest.get(taken..).unwrap_or_default();
+        }
         Ok(record.len())
     }
 
