@@ -60,8 +60,6 @@ use crate::message::{self, DecodeError, Held, MessageRef, Tag};
 use crate::recording::Recorder;
 #[cfg(feature = "alloc")]
 use crate::schema::learned::LearnedCatalog;
-#[cfg(feature = "alloc")]
-use crate::schema::told::Descriptions;
 use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{Catalog, digest};
 use crate::session::Session;
@@ -136,16 +134,6 @@ impl<B: Storage> Connection<B> {
 }
 
 impl<B: Storage, S: SessionSlot> Connection<B, S> {
-    /// Service: can tell the whole catalog to clients that were built without one.
-    /// Without this such clients are refused.
-    #[cfg(feature = "alloc")]
-    #[must_use]
-    pub fn telling(mut self, descriptions: Descriptions) -> Self {
-        note!(self, Telling);
-        self.core.told = Some(descriptions);
-        self
-    }
-
     // ── what the world did ──────────────────────────────────────────────────────────
 
     /// Takes one frame from the [`Deframer`](crate::Deframer).
@@ -206,32 +194,6 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     // ── what the user wants ─────────────────────────────────────────────────────────
-
-    /// Service: admits the client. Gives [`Event::Connected`] unless its definitions must be
-    /// asked for first.
-    ///
-    /// # Errors
-    /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
-    pub fn accept(&mut self, now: Instant, admission: Admission) -> Result<Option<Event<'static>>, Misuse> {
-        note!(self, at now, = admission.entry(admission.table().as_ref()));
-        self.core.accept(now, admission)
-    }
-
-    /// Service: refuses the client. Without a time to come back in `notice` that is
-    /// permanent.
-    ///
-    /// # Errors
-    /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
-    pub fn refuse(&mut self, notice: Notice) -> Result<(), Misuse> {
-        note!(self, Refuse(recording::said(&notice)));
-        match step(self.core.phase, Input::Refuse) {
-            Step::To(_) => {
-                self.core.end(Cause::WeRefused(notice));
-                Ok(())
-            }
-            _ => Err(Misuse::WrongPhase),
-        }
-    }
 
     /// Decodes a message and gives its credit back at once. An acked one counts as dealt with; when
     /// its handler may fail use [`decode_held`](Self::decode_held).

@@ -7,23 +7,29 @@
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
+use super::Connection;
 use super::core::Core;
 use super::event::Event;
 use super::fault::Fault;
+use super::recording::note;
 #[cfg(feature = "record")]
-use super::recording::GivenTable;
+use super::recording::{self, GivenTable};
 use super::role::{Duties, Role};
+use super::slot::SessionSlot;
 use super::state::{Input, Phase, Step, step};
 use crate::definition::MessageSet;
 use crate::error::{Cause, Misuse};
 use crate::id::{Token, Trid};
 #[cfg(feature = "alloc")]
 use crate::schema::agree::Agreement;
+#[cfg(feature = "alloc")]
+use crate::schema::told::Descriptions;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::frame::Kind;
 use crate::wire::packet::{Acceptance, Proposal};
 use crate::wire::session::Answer;
+use crate::wire::storage::Storage;
 use crate::wire::tlv::Writer;
 
 /// The role of a service.
@@ -90,6 +96,44 @@ impl Admission {
             trid: self.trid.number(),
             table: table.map(GivenTable::entry),
             forbidden: *self.forbidden.as_bytes(),
+        }
+    }
+}
+
+impl<B: Storage, S: SessionSlot> Connection<B, S> {
+    /// Service: can tell the whole catalog to clients that were built without one.
+    /// Without this such clients are refused.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn telling(mut self, descriptions: Descriptions) -> Self {
+        note!(self, Telling);
+        self.core.told = Some(descriptions);
+        self
+    }
+
+    /// Service: admits the client. Gives [`Event::Connected`] unless its definitions must be
+    /// asked for first.
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
+    pub fn accept(&mut self, now: Instant, admission: Admission) -> Result<Option<Event<'static>>, Misuse> {
+        note!(self, at now, = admission.entry(admission.table().as_ref()));
+        self.core.accept(now, admission)
+    }
+
+    /// Service: refuses the client. Without a time to come back in `notice` that is
+    /// permanent.
+    ///
+    /// # Errors
+    /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
+    pub fn refuse(&mut self, notice: Notice) -> Result<(), Misuse> {
+        note!(self, Refuse(recording::said(&notice)));
+        match step(self.core.phase, Input::Refuse) {
+            Step::To(_) => {
+                self.core.end(Cause::WeRefused(notice));
+                Ok(())
+            }
+            _ => Err(Misuse::WrongPhase),
         }
     }
 }
