@@ -154,6 +154,7 @@ mod open;
 mod port;
 mod provider;
 mod records;
+mod signature;
 mod suite;
 mod verify;
 

@@ -7,13 +7,14 @@ use embedded_tls::{
 };
 use p256::ecdsa::signature::digest::Digest;
 use p256::ecdsa::signature::{self, SignerMut, Verifier};
-use p256::ecdsa::{DerSignature, Signature, VerifyingKey};
+use p256::ecdsa::{Signature, VerifyingKey};
 
 use super::bytes::copy;
 use super::error::{CertificateError, TlsError};
 use super::flight;
 use super::identity::ClientKey;
 use super::port::Gate;
+use super::signature::{InDer, from_der};
 use super::suite::Suite;
 use super::verify::{Point, VerifyServer};
 
@@ -56,11 +57,11 @@ impl CryptoProvider for Provider<'_> {
 }
 
 /// A signature, or none: then the [`Gate`] lets nothing leave any more.
-pub(super) struct Signed(Option<DerSignature>);
+pub(super) struct Signed(Option<InDer>);
 
 impl AsRef<[u8]> for Signed {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_ref().map(AsRef::as_ref).unwrap_or_default()
+        self.0.as_ref().map(InDer::as_bytes).unwrap_or_default()
     }
 }
 
@@ -81,7 +82,7 @@ impl SignerMut<Signed> for Signer<'_> {
         if signature.is_none() {
             self.gate.fail(TlsError::Signing);
         }
-        Signed(signature.map(|signature| signature.to_der()))
+        Signed(signature.map(|signature| InDer::of(&signature)))
     }
 }
 
@@ -150,7 +151,7 @@ impl TlsVerifier<Suite> for Proof<'_> {
 
 /// Whether the holder of this key has signed this handshake as a server.
 fn is_signed(point: &Point, transcript: Sha256, signature: &[u8]) -> bool {
-    let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(point), Signature::from_der(signature)) else {
+    let (Ok(key), Some(signature)) = (VerifyingKey::from_sec1_bytes(point), from_der(signature)) else {
         return false;
     };
     let mut message = [0x20; 64 + CONTEXT.len() + 32];

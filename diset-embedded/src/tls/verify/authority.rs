@@ -2,13 +2,14 @@
 
 use core::fmt;
 
+use p256::ecdsa::VerifyingKey;
 use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{Signature, VerifyingKey};
 
 use super::certificate::{Parts, extension, seconds};
 use super::der::{BIT_STRING, BOOLEAN, Der, OBJECT, only_sequence};
 use super::{Point, VerifyServer};
 use crate::tls::error::CertificateError;
+use crate::tls::signature::from_der;
 
 // Object identifiers of RFC 5280.
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
@@ -61,7 +62,7 @@ impl<'a> PinnedAuthority<'a> {
 
     fn is_signed(&self, leaf: &Parts<'_>) -> Result<(), CertificateError> {
         let signature = leaf.signature.ok_or(CertificateError::Algorithm)?;
-        let signature = Signature::from_der(signature).map_err(|_| CertificateError::Authority)?;
+        let signature = from_der(signature).ok_or(CertificateError::Authority)?;
         for authority in self.authorities {
             let authority = Parts::of(authority).ok_or(CertificateError::Anchor)?;
             let point = authority.point().ok_or(CertificateError::Anchor)?;

@@ -1,36 +1,36 @@
 //! Strict DER: one-byte tags, lengths in the shortest form below 64 KiB. No recursion, no copies.
 
-pub(super) const BOOLEAN: u8 = 0x01;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OBJECT: u8 = 0x06;
-pub(super) const UTC_TIME: u8 = 0x17;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(in crate::tls) const BOOLEAN: u8 = 0x01;
+pub(in crate::tls) const INTEGER: u8 = 0x02;
+pub(in crate::tls) const BIT_STRING: u8 = 0x03;
+pub(in crate::tls) const OCTET_STRING: u8 = 0x04;
+pub(in crate::tls) const OBJECT: u8 = 0x06;
+pub(in crate::tls) const UTC_TIME: u8 = 0x17;
+pub(in crate::tls) const GENERALIZED_TIME: u8 = 0x18;
+pub(in crate::tls) const SEQUENCE: u8 = 0x30;
 
 /// An element: its tag, its content, and all of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Element<'a> {
-    pub(super) tag: u8,
-    pub(super) content: &'a [u8],
-    pub(super) whole: &'a [u8],
+pub(in crate::tls) struct Element<'a> {
+    pub(in crate::tls) tag: u8,
+    pub(in crate::tls) content: &'a [u8],
+    pub(in crate::tls) whole: &'a [u8],
 }
 
 /// Elements one after the other.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Der<'a>(&'a [u8]);
+pub(in crate::tls) struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::tls) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) const fn is_empty(self) -> bool {
+    pub(in crate::tls) const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn next(&mut self) -> Option<Element<'a>> {
+    pub(in crate::tls) fn next(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         if tag & 0x1f == 0x1f {
             return None;
@@ -55,12 +55,12 @@ impl<'a> Der<'a> {
     }
 
     /// The next element, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
+    pub(in crate::tls) fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
         self.next().filter(|element| element.tag == tag)
     }
 
     /// The next element if it has this tag.
-    pub(super) fn optional(&mut self, tag: u8) -> Option<Option<Element<'a>>> {
+    pub(in crate::tls) fn optional(&mut self, tag: u8) -> Option<Option<Element<'a>>> {
         match self.0.first() {
             Some(first) if *first == tag => self.next().map(Some),
             _ => Some(None),
@@ -68,13 +68,13 @@ impl<'a> Der<'a> {
     }
 
     /// The elements of the sequence that is next.
-    pub(super) fn sequence(&mut self) -> Option<Self> {
+    pub(in crate::tls) fn sequence(&mut self) -> Option<Self> {
         self.expect(SEQUENCE).map(|element| Self(element.content))
     }
 }
 
 /// The only element of these bytes is a sequence of these.
-pub(super) fn only_sequence(bytes: &[u8]) -> Option<Der<'_>> {
+pub(in crate::tls) fn only_sequence(bytes: &[u8]) -> Option<Der<'_>> {
     let mut der = Der::new(bytes);
     der.sequence().filter(|_| der.is_empty())
 }

@@ -2,7 +2,7 @@
 
 mod authority;
 mod certificate;
-mod der;
+pub(super) mod der;
 mod key;
 #[cfg(test)]
 mod tests;
