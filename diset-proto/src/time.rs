@@ -77,6 +77,8 @@ impl Millis {
     pub(crate) const ZERO: Self = Self(0);
 
     /// Rounded down; the longest when it does not fit.
+    // Four times in the setup of a client, where speed does not matter.
+    #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "what does not fit is cut before")]
     pub(crate) const fn of(span: Duration) -> Self {
         let millis = millis(span);

@@ -219,8 +219,7 @@ impl<I: Inbox> Receiving<I> {
         self.arriving = received;
         self.repeated = false;
         self.to_confirm = processed;
-        let failed = self.failed.iter().filter(|failure| failure.number <= processed);
-        (received, processed, failed.copied().collect())
+        (received, processed, told_since(&self.failed, 0, processed))
     }
 
     /// The session goes on with a peer that claims this. What it has sent before a kill may have

@@ -374,15 +374,12 @@ impl<R: Replay> Sending<R> {
     }
 }
 
-/// Outcomes for the peer, counted from what was told.
+/// Outcomes for the peer up to `through`, counted from what was told.
 pub(super) fn told_since(failed: &Failures, told: u64, through: u64) -> Failures {
-    let told_of = failed
-        .iter()
-        .filter(|failure| failure.number > told && failure.number <= through);
-    told_of
-        .map(|failure| crate::wire::session::Failure {
-            number: failure.number - told,
-            code: failure.code,
-        })
-        .collect()
+    let mut since = failed.clone();
+    since.retain(|failure| failure.number > told && failure.number <= through);
+    for failure in &mut since {
+        failure.number -= told;
+    }
+    since
 }
