@@ -35,7 +35,7 @@
 //! dropped before it is admitted, [`Dropped::error`](crate::Dropped::error) `ConnectionAborted`.
 //! [`TlsChannel::fault`] has the alert: take the channel by [`take_channel`](crate::Client::take_channel).
 //!
-//! Memory: [`TlsBuffers`], a channel of less than 150 bytes on a 32-bit chip, and while a handshake lasts about 30 KiB
+//! Memory: [`TlsBuffers`], a channel of less than 150 bytes on a 32-bit chip, and while a handshake lasts about 15 KiB
 //! of stack, for an async client where its future is polled.
 //!
 //! # Blocking
