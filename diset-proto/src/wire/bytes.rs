@@ -7,9 +7,15 @@ use core::ops::Range;
 const BLOCK: usize = 64;
 
 /// Copies as much as there is room for.
-#[inline]
 pub(crate) fn copy(from: &[u8], to: &mut [u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
+    // Many at a time: byte by byte is slow where nothing is optimised.
+    let length = to.len().min(from.len());
+    let (blocks, rest) = to.get_mut(..length).unwrap_or_default().as_chunks_mut::<32>();
+    let (from_blocks, from_rest) = from.get(..length).unwrap_or_default().as_chunks::<32>();
+    for (to, from) in blocks.iter_mut().zip(from_blocks) {
+        *to = *from;
+    }
+    for (to, from) in rest.iter_mut().zip(from_rest) {
         *to = *from;
     }
 }
@@ -62,6 +68,11 @@ mod tests {
         shift(&mut bytes, 2..4, 0);
         shift(&mut bytes, 0..1, usize::MAX);
         assert_eq!(bytes, [1, 2, 3]);
+        for (length, room) in [(0, 0), (31, 100), (32, 32), (33, 40), (100, 33), (100, 100)] {
+            let (from, mut to) = (vec![7; length], vec![0; room]);
+            copy(&from, &mut to);
+            assert_eq!(to.iter().filter(|&&byte| byte == 7).count(), length.min(room));
+        }
         copy(&[7, 8], &mut bytes[2..]);
         copy(&[9], &mut bytes);
         assert_eq!(bytes, [9, 2, 7]);
