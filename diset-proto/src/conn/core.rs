@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use super::adopt::Adopted;
 use super::event::Event;
-use super::fault::Fault;
+use super::fault::{Fault, Taken};
 use super::flow::Flow;
 use super::liveness::{Due, Liveness};
 use super::pending::Pending;
@@ -134,13 +134,7 @@ impl Core {
     }
 
     /// Deals with a frame that has its place in this phase.
-    fn take<'f, S: SessionSlot>(
-        &mut self,
-        now: Instant,
-        kind: Kind,
-        raw: RawFrame<'f>,
-        slot: &mut S,
-    ) -> Result<Option<Event<'f>>, Fault<'static>> {
+    fn take<'f, S: SessionSlot>(&mut self, now: Instant, kind: Kind, raw: RawFrame<'f>, slot: &mut S) -> Taken<'f> {
         match kind {
             Kind::Message => self.take_plain(&raw, slot),
             Kind::Acked => self.take_acked(&raw, slot),
@@ -180,7 +174,7 @@ impl Core {
     }
 
     /// The peer states why it ends, or is about to.
-    fn told(&mut self, now: Instant, kind: Kind, body: &[u8]) -> Result<Option<Event<'static>>, Fault<'static>> {
+    fn told(&mut self, now: Instant, kind: Kind, body: &[u8]) -> Taken<'static> {
         let (notice, deadline) = Notice::read(body)?;
         self.end(match kind {
             Kind::Error => Cause::PeerError(notice),
@@ -200,7 +194,7 @@ impl Core {
         Ok(None)
     }
 
-    fn handle_malformed(&mut self, malformed: Malformed) -> Result<Option<Event<'static>>, Fault<'static>> {
+    fn handle_malformed(&mut self, malformed: Malformed) -> Taken<'static> {
         let Step::Fault(_) = step(self.phase, Input::Malformed) else {
             return Ok(None);
         };

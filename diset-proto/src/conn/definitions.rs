@@ -1,8 +1,7 @@
 //! A service asks a client whose catalog it does not know for its definitions (PROTOCOL H-8).
 
 use super::core::Core;
-use super::event::Event;
-use super::fault::Fault;
+use super::fault::Taken;
 use super::service::Admission;
 use super::state::Phase;
 use crate::schema::agree::Agreement;
@@ -26,7 +25,7 @@ impl Core {
     }
 
     /// Service: a part of the definitions came (PROTOCOL H-8).
-    pub(super) fn defined(&mut self, now: Instant, body: &[u8]) -> Result<Option<Event<'static>>, Fault<'static>> {
+    pub(super) fn defined(&mut self, now: Instant, body: &[u8]) -> Taken<'static> {
         let mut part = Definitions::read(body)?;
         if part.first == 0 && self.agreement.filled() == 0 {
             self.agreement = self.agreement.emptied(part.total);

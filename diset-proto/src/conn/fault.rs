@@ -3,6 +3,7 @@
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
+use super::event::Event;
 use crate::schema::walk::Invalid;
 #[cfg(feature = "alloc")]
 use crate::status::Text;
@@ -10,6 +11,9 @@ use crate::status::{Code, Notice};
 use crate::wire::frame::Kind;
 use crate::wire::preamble::MAJOR;
 use crate::wire::tlv::BadPacket;
+
+/// What comes of a frame: an event, nothing to be told, or the end.
+pub(super) type Taken<'f> = Result<Option<Event<'f>>, Fault<'static>>;
 
 /// Why this side ends the connection.
 #[derive(Debug, Clone)]

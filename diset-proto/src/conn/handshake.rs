@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::event::Event;
-use super::fault::Fault;
+use super::fault::{Fault, Taken};
 use super::incoming::untaken;
 use super::liveness::Liveness;
 use super::slot::SessionSlot;
@@ -146,12 +146,7 @@ impl Core {
     }
 
     /// Client: the connection is open (PROTOCOL H-7).
-    pub(super) fn accepted<S: SessionSlot>(
-        &mut self,
-        now: Instant,
-        body: &[u8],
-        slot: &mut S,
-    ) -> Result<Option<Event<'static>>, Fault<'static>> {
+    pub(super) fn accepted<S: SessionSlot>(&mut self, now: Instant, body: &[u8], slot: &mut S) -> Taken<'static> {
         let acceptance = Acceptance::read(body)?;
         self.adopt(acceptance.digest)?;
         if let Some(session) = slot.session_mut() {

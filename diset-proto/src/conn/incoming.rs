@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::event::Event;
-use super::fault::Fault;
+use super::fault::{Fault, Taken};
 use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
 use crate::definition::{Direction, Key, Verdict};
@@ -17,11 +17,7 @@ use crate::wire::session::{Ack, Next};
 
 impl Core {
     /// A plain message has come.
-    pub(super) fn take_plain<'f, S: SessionSlot>(
-        &mut self,
-        raw: &RawFrame<'f>,
-        slot: &mut S,
-    ) -> Result<Option<Event<'f>>, Fault<'static>> {
+    pub(super) fn take_plain<'f, S: SessionSlot>(&mut self, raw: &RawFrame<'f>, slot: &mut S) -> Taken<'f> {
         let message = self.message(raw).ok_or_else(|| self.objection(raw))?;
         self.unsettled = Some(message.wire);
         if let Some(session) = slot.session_mut() {
@@ -31,11 +27,7 @@ impl Core {
     }
 
     /// An acked message has come.
-    pub(super) fn take_acked<'f, S: SessionSlot>(
-        &mut self,
-        raw: &RawFrame<'f>,
-        slot: &mut S,
-    ) -> Result<Option<Event<'f>>, Fault<'static>> {
+    pub(super) fn take_acked<'f, S: SessionSlot>(&mut self, raw: &RawFrame<'f>, slot: &mut S) -> Taken<'f> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let Some(message) = self.message(raw) else {
             let fault = self.objection(raw);
@@ -64,11 +56,7 @@ impl Core {
     }
 
     /// What the peer has of the messages of this side.
-    pub(super) fn take_ack<S: SessionSlot>(
-        &mut self,
-        body: &[u8],
-        slot: &mut S,
-    ) -> Result<Option<Event<'static>>, Fault<'static>> {
+    pub(super) fn take_ack<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Taken<'static> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let ack = Ack::read(body)?;
         session.acked(&ack).map_err(|objection| match objection {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Connection;
 use super::core::Core;
 use super::event::Event;
-use super::fault::Fault;
+use super::fault::Taken;
 use super::incoming::no_session;
 use super::recording::note;
 use super::slot::{SessionSlot, agreed};
@@ -54,11 +54,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
 impl Core {
     /// The next key of the client, or that it is remembered.
-    pub(super) fn take_next_key<S: SessionSlot>(
-        &mut self,
-        body: &[u8],
-        slot: &S,
-    ) -> Result<Option<Event<'static>>, Fault<'static>> {
+    pub(super) fn take_next_key<S: SessionSlot>(&mut self, body: &[u8], slot: &S) -> Taken<'static> {
         let NextKey { hash, seconds } = NextKey::read(body)?;
         if slot.session().and_then(Session::resumption).is_none() {
             return Err(no_session());

@@ -253,7 +253,7 @@ impl Core {
         };
         let session = slot.session_mut().and_then(Session::answer);
         put(out, Kind::Acceptance, |out| {
-            (duties.accept)(self, session.as_ref(), out)
+            (duties.accept)(self, session.as_ref(), out);
         })?;
         self.pending.acceptance = false;
         Ok(())

@@ -3,12 +3,10 @@
 use core::fmt;
 
 use super::core::Core;
-use super::event::Event;
-use super::fault::Fault;
-use crate::id::Token;
+use super::fault::Taken;
 use crate::time::Instant;
 use crate::wire::frame::Kind;
-use crate::wire::session::Answer;
+use crate::wire::session::AnswerAndToken;
 use crate::wire::tlv::Writer;
 
 /// Which side of the connection this is.
@@ -40,7 +38,7 @@ impl core::hash::Hash for Role {
 /// What the core has a service do.
 pub(super) struct Duties {
     /// Deals with a frame of the handshake.
-    pub(super) take: for<'f> fn(&mut Core, Instant, Kind, body: &'f [u8]) -> Result<Option<Event<'f>>, Fault<'static>>,
+    pub(super) take: for<'f> fn(&mut Core, Instant, Kind, body: &'f [u8]) -> Taken<'f>,
     /// Writes the acceptance.
-    pub(super) accept: fn(&Core, session: Option<&(Answer, Option<Token>)>, &mut Writer<'_>),
+    pub(super) accept: fn(&Core, session: Option<&AnswerAndToken>, &mut Writer<'_>),
 }

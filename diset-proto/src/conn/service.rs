@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 use super::Connection;
 use super::core::Core;
 use super::event::Event;
-use super::fault::Fault;
+use super::fault::Taken;
 use super::recording::note;
 #[cfg(feature = "record")]
 use super::recording::{self, GivenTable};
@@ -19,7 +19,7 @@ use super::slot::SessionSlot;
 use super::state::{Input, Phase, Step, step};
 use crate::definition::MessageSet;
 use crate::error::{Cause, Misuse};
-use crate::id::{Token, Trid};
+use crate::id::Trid;
 #[cfg(feature = "alloc")]
 use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
@@ -28,7 +28,7 @@ use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::frame::Kind;
 use crate::wire::packet::{Acceptance, Proposal};
-use crate::wire::session::Answer;
+use crate::wire::session::AnswerAndToken;
 use crate::wire::storage::Storage;
 use crate::wire::tlv::Writer;
 
@@ -140,7 +140,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
 impl Core {
     /// Service: a proposal came (PROTOCOL H-3 to H-6).
-    fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Result<Option<Event<'f>>, Fault<'static>> {
+    fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Taken<'f> {
         let proposal = Proposal::read(body)?;
         self.theirs = proposal.limits;
         // PROTOCOL H-10: who has no catalog has that of the service.
@@ -189,7 +189,7 @@ impl Core {
         false
     }
 
-    fn say_accepted(&self, session: Option<&(Answer, Option<Token>)>, out: &mut Writer<'_>) {
+    fn say_accepted(&self, session: Option<&AnswerAndToken>, out: &mut Writer<'_>) {
         let digest = self.pending.adopts().then(|| self.catalog.digest());
         let verdicts = self.agreement.exceptions();
         Acceptance::write(out, self.trid, &self.limits, verdicts, session, digest);

@@ -35,7 +35,7 @@ use crate::message;
 use crate::schema::Catalog;
 use crate::status::Code;
 use crate::store::{Inbox, Replay, Stored, Unsure};
-use crate::wire::session::{Ack, Answer, Claim, NewReason, Next, Resume};
+use crate::wire::session::{Ack, Answer, AnswerAndToken, Claim, NewReason, Next, Resume};
 
 /// What a client shows that was in conflict: no session has it.
 const IN_CONFLICT: Token = Token::from_bytes([0; 16]);
@@ -344,7 +344,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     }
 
     /// Service: what it says about the session, when it says it.
-    pub(crate) fn answer(&mut self) -> Option<(Answer, Option<Token>)> {
+    pub(crate) fn answer(&mut self) -> Option<AnswerAndToken> {
         let durable = self.receiving.inbox.is_durable();
         let resumed = match self.resumption? {
             Resumption::Resumed { .. } => Ok(self.claim()),

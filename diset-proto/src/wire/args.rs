@@ -72,7 +72,7 @@ impl<'f> Args<'f> {
         let args = Self(whole.rest());
         let mut count = 0;
         while !value.is_empty() {
-            let (name, _) = read(value).ok_or(whole.bad())?;
+            let (name, _) = read(value).ok_or_else(|| whole.bad())?;
             let twice = args.iter().take(count).any(|(earlier, _)| earlier == name);
             if count == MAX_ARGS || name.is_empty() || twice {
                 return Err(whole.bad());

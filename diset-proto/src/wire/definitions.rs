@@ -49,7 +49,7 @@ impl<'f> Definitions<'f> {
         let key = Key(self.entries.array());
         self.entries.check()?;
         let is_name = (1..=MAX_MESSAGE_NAME).contains(&name.len());
-        let direction = direction.filter(|_| is_name).ok_or(self.entries.bad())?;
+        let direction = direction.filter(|_| is_name).ok_or_else(|| self.entries.bad())?;
         Ok(Some(Definition { name, key, direction }))
     }
 }

@@ -1,8 +1,10 @@
 //! Control frames with meaning: each has a type, a reader and a writer. The layouts are in
 //! PROTOCOL.md, parts H, L and E, with an example of each.
 
+use core::fmt;
+
 use super::args::{self, Arg, Args};
-use super::session::{Answer, Resume};
+use super::session::{Answer, AnswerAndToken, Resume};
 use super::tlv::{BadPacket, Cursor, Fields, Writer, skip};
 use crate::definition::{Digest, Verdict};
 use crate::id::{Identity, ServiceName, Token, Trid};
@@ -53,7 +55,7 @@ impl PeerLimits {
 }
 
 /// What a client asks for when it connects.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Proposal<'f> {
     pub(crate) service: ServiceName<'f>,
     pub(crate) identity: Identity,
@@ -65,6 +67,20 @@ pub struct Proposal<'f> {
     #[cfg(feature = "alloc")]
     session: Option<Cursor<'f>>,
     pub(crate) args: Args<'f>,
+}
+
+/// Without the token of its session, and the values of its arguments.
+impl fmt::Debug for Proposal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proposal")
+            .field("service", &self.service)
+            .field("identity", &self.identity)
+            .field("digest", &self.digest)
+            .field("limits", &self.limits)
+            .field("records", &self.records)
+            .field("args", &self.args)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'f> Proposal<'f> {
@@ -243,7 +259,7 @@ impl<'f> Acceptance<'f> {
         trid: Trid,
         limits: &Limits,
         verdicts: impl Iterator<Item = (u8, Verdict)>,
-        session: Option<&(Answer, Option<Token>)>,
+        session: Option<&AnswerAndToken>,
         digest: Option<Digest>,
     ) {
         out.number(0x81, trid.number());

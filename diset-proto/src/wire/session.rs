@@ -192,6 +192,9 @@ impl core::fmt::Display for NewReason {
     }
 }
 
+/// What a service says about the session when it accepts, and the token that the client shows next.
+pub(crate) type AnswerAndToken = (Answer, Option<Token>);
+
 /// What a service says about the session when it accepts (PROTOCOL N-3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {

@@ -48,7 +48,7 @@ impl<'f> Fields<'f> {
 }
 
 /// A field that is not known here is skipped, or is the end.
-pub(crate) const fn skip(tag: u8, value: &mut Cursor<'_>) -> Result<(), BadPacket> {
+pub(crate) fn skip(tag: u8, value: &mut Cursor<'_>) -> Result<(), BadPacket> {
     if tag & CRITICAL == 0 {
         value.rest();
         Ok(())
@@ -100,8 +100,8 @@ impl<'f> Cursor<'f> {
     }
 
     /// All that is left.
-    pub(crate) const fn rest(&mut self) -> &'f [u8] {
-        core::mem::replace(&mut self.rest, &[])
+    pub(crate) fn rest(&mut self) -> &'f [u8] {
+        core::mem::take(&mut self.rest)
     }
 
     fn fail<T: Default>(&mut self) -> T {
