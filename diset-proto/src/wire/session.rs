@@ -323,9 +323,9 @@ impl NextKey {
 mod tests {
     use super::*;
     use crate::definition::{Digest, Verdict};
-    use crate::id::Trid;
+    use crate::id::{Identity, ServiceName, Trid};
     use crate::limits::{Limits, MAX_MESSAGES};
-    use crate::wire::packet::Acceptance;
+    use crate::wire::packet::{Acceptance, Proposal};
 
     fn longest() -> Claim {
         let failure = Failure {
@@ -367,6 +367,25 @@ mod tests {
         let digest = Some(Digest([0; 16]));
         Acceptance::write(&mut out, Trid::new(u64::MAX), &limits, verdicts, Some(&session), digest);
         assert!(out.len() < 512, "{} bytes and a head", out.len());
+    }
+
+    #[test]
+    #[cfg(feature = "alloc")]
+    fn the_token_in_a_proposal_does_not_show() {
+        let resume = Resume {
+            known: Some((Token::from_bytes([0xab; 16]), Claim::default())),
+            durable: false,
+        };
+        let (service, identity) = (ServiceName::parse("A/B").unwrap(), Identity::from_bytes([0; 16]));
+        let mut bytes = [0; 1024];
+        let mut out = Writer::new(&mut bytes);
+        let digest = Some(&Digest([0; 16]));
+        Proposal::write(&mut out, service, &identity, digest, &Limits::CHIP, Some(&resume), &[]);
+        let len = out.len();
+        let proposal = Proposal::read(&bytes[..len]).unwrap();
+        assert_eq!(proposal.resume(), Some(resume));
+        let shown = format!("{proposal:?}");
+        assert!(shown.contains("A/B") && !shown.contains("171"), "{shown}");
     }
 
     #[test]
