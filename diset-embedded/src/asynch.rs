@@ -198,7 +198,8 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         self.machine.step(self.clock.now())
     }
 
-    /// Waits until all that was sent has been written and flushed, or the connection has ended.
+    /// Waits until all that was sent has been written and flushed, or nothing can be written any more, as when the
+    /// connection has ended. Nothing is read meanwhile; what was read already, and the end, are told by `next`.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is lost or written twice, `next` goes on with what is left.
@@ -233,9 +234,10 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         }
     }
 
-    /// Writes, unless something is due before anything was taken.
+    /// Writes, unless something is due before anything was taken. Input may be unread: it is not due, or a flush would
+    /// give up each write at once, for ever, and never let others run.
     async fn put(&mut self, out: Out) {
-        let wake = self.machine.wake();
+        let due = self.machine.due();
         let clock = &mut self.clock;
         let Some(channel) = &mut self.channel else {
             return self
@@ -244,13 +246,13 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         };
         let settled = match out {
             Out::Write => {
-                if let Some(written) = before(clock, wake, channel.write(self.machine.outgoing())).await {
+                if let Some(written) = before(clock, due, channel.write(self.machine.outgoing())).await {
                     self.machine.wrote(clock.now(), written.map_err(|error| error.kind()));
                 }
                 return;
             }
-            Out::Flush => before(clock, wake, channel.flush()).await,
-            Out::Close => before(clock, wake, channel.close()).await,
+            Out::Flush => before(clock, due, channel.flush()).await,
+            Out::Close => before(clock, due, channel.close()).await,
         };
         if let Some(settled) = settled {
             self.machine

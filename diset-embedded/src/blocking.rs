@@ -1,8 +1,10 @@
 //! The client without an executor: the main loop polls it.
 //!
-//! [`Client::poll`] does not wait for the peer. It asks the channel whether it is ready and does what can be done
-//! now; a keep-alive that is due leaves, whether or not anything comes. Between two polls the main loop does its own
-//! work, or sleeps until [`Client::wake`] or an interrupt of the transport, whichever is first.
+//! [`Client::poll`] never waits for an answer of the peer. It asks the channel whether it is ready and does what can
+//! be done now; a keep-alive that is due leaves, whether or not anything comes. In one case it may wait: it flushes and
+//! closes, and a [`Channel`] may take as long for that as the bytes take to leave the chip, which a peer that reads
+//! nothing can delay. Between two polls the main loop does its own work, or sleeps until [`Client::wake`] or an
+//! interrupt of the transport, whichever is first.
 //!
 //! ```
 //! use diset_embedded::blocking::{Channel, Open};
@@ -71,8 +73,9 @@ pub trait Open {
 /// An open channel to the right peer: reliable, ordered, integrity-checked, and it shows when it ends (PROTOCOL X-1).
 ///
 /// Of the six calls only [`flush`](Self::flush) and [`close`](Self::close) may wait, for as long as it takes the
-/// bytes to leave; `read` and `write` do not after their `_ready` has said so. A channel over a stack that cannot
-/// tell says that it is always ready to write, and then `poll` may wait in `write`.
+/// bytes to leave; `read` and `write` do not after their `_ready` has said so. Over TLS that is a whole record, though
+/// the transport may have said only that it takes a byte. A channel over a stack that cannot tell says that it is
+/// always ready to write, and then `poll` may wait in `write`, too.
 pub trait Channel: ErrorType {
     /// Whether [`read`](Self::read) has something to give now, an end or an error included.
     ///
@@ -169,12 +172,15 @@ impl<'b, S: ServiceDef, C: Channel, K: Keep> Client<'b, S, C, NoClock, K> {
     }
 
     /// Does what can be done now and gives the next event, `None` when there is none. Call it until then.
+    ///
+    /// It never waits for an answer of the peer, only for bytes to leave, as long as [`Channel::flush`] and
+    /// [`Channel::close`] do.
     pub fn poll(&mut self, now: Instant) -> Option<Event<'_, 'b, S, K>> {
         while let Need::Read | Need::Out(_) = self.turn(now) {}
         self.machine.step(now)
     }
 
-    /// Writes what the channel takes now; true when nothing is left to be written.
+    /// Writes what the channel takes now; true when nothing is left to be written. May wait as [`poll`](Self::poll).
     pub fn flush(&mut self, now: Instant) -> bool {
         loop {
             self.look(now);

@@ -74,8 +74,8 @@
 //!
 //! # Blocking
 //!
-//! [`Client::poll`] never waits for the peer: it does what can be done now, and the main loop goes on. See
-//! [`blocking`].
+//! [`Client::poll`] never waits for an answer of the peer: it does what can be done now, and the main loop goes on.
+//! Only the channel's `flush` and `close` may hold it up, until what was written has left the chip. See [`blocking`].
 //!
 //! # Acked messages
 //!

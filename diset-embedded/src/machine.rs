@@ -354,6 +354,13 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
         if link.conn.progress() == Progress::Over || self.base.input.at < self.base.input.end {
             return Some(Instant::ZERO);
         }
+        self.due()
+    }
+
+    /// When [`look`](Self::look) has something to do. Unlike [`wake`](Self::wake) it does not count what only
+    /// [`step`](Self::step) takes, for which looking again does nothing.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let link = self.link.as_ref()?;
         [link.conn.wake(), link.broken].into_iter().flatten().min()
     }
 

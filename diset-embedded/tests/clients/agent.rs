@@ -14,7 +14,7 @@ use diset_embedded::{
 };
 use embedded_io::ErrorKind;
 
-use crate::world::{Demo, Note, Ping, Pong, Stream, World};
+use crate::world::{Demo, Note, Ping, Pong, SECOND, Stream, World};
 
 pub(crate) const IDENTITY: Identity = Identity::from_bytes([0x1d; 16]);
 const ARGS: &[(&str, Arg<'_>)] = &[("site", Arg::Text("CERN"))];
@@ -46,6 +46,8 @@ pub(crate) trait Agent {
     fn disconnect(&mut self, reason: &str);
     fn close(&mut self, within: Duration);
     fn unreachable(&mut self) -> Retry;
+    /// Flushes for so long; whether that came to its end.
+    fn flush(&mut self, within: Duration) -> bool;
     fn retry(&self) -> Retry;
     /// Sends a ping acked; its number.
     fn acked(&mut self, id: i64, resend: bool) -> Result<u64, SendError>;
@@ -250,6 +252,11 @@ impl<K: Acks> Agent for Polled<'_, K> {
         self.client.unreachable(self.world.now())
     }
 
+    fn flush(&mut self, within: Duration) -> bool {
+        let world = &self.world;
+        lasting(world, within, || self.client.flush(world.now()))
+    }
+
     fn next_until(&mut self, until: Option<Instant>) -> Option<Seen> {
         let treat = self.treat;
         for _ in 0..TURNS {
@@ -301,6 +308,12 @@ impl<K: Acks> Agent for Awaited<'_, K> {
         self.client.unreachable()
     }
 
+    fn flush(&mut self, within: Duration) -> bool {
+        let mut flushing = pin!(self.client.flush());
+        let mut cx = Context::from_waker(Waker::noop());
+        lasting(&self.world, within, || flushing.as_mut().poll(&mut cx).is_ready())
+    }
+
     fn next_until(&mut self, until: Option<Instant>) -> Option<Seen> {
         let treat = self.treat;
         let mut cx = Context::from_waker(Waker::noop());
@@ -325,6 +338,21 @@ impl<K: Acks> Agent for Awaited<'_, K> {
             }
         }
         panic!("it never comes to rest");
+    }
+}
+
+/// Tries until it is done, at least once a second for so long.
+fn lasting(world: &World, within: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = world.now().after(within);
+    loop {
+        if done() {
+            return true;
+        }
+        let now = world.now();
+        if now >= end {
+            return false;
+        }
+        world.turn(None, Some(end.min(now.after(SECOND))));
     }
 }
 

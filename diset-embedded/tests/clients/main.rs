@@ -2,6 +2,7 @@
 
 mod acked;
 mod agent;
+mod flush;
 mod world;
 
 use agent::{Agent, IDENTITY, Seen, Treat, with_each};

@@ -43,6 +43,7 @@ type FarSession = Session<HeapReplay, Volatile>;
 const NOTE: u8 = <Note<'_> as MessageOf<Demo>>::NUMBER;
 /// The service's handler fails for this one.
 pub(crate) const POISON: i64 = -13;
+const MOST_ASKED: usize = 1000;
 
 /// Handed round by clones.
 #[derive(Clone)]
@@ -59,6 +60,8 @@ pub(crate) struct Inside {
     chunk: usize,
     /// How many bytes the stream still takes.
     pub(crate) room: usize,
+    /// How often in this turn it was asked in vain to take some.
+    asked: usize,
     pub(crate) writes_fail: bool,
     /// The service does not run.
     pub(crate) frozen: bool,
@@ -111,6 +114,7 @@ impl World {
             ended: false,
             chunk,
             room: usize::MAX,
+            asked: 0,
             writes_fail: false,
             frozen: false,
             refuse: None,
@@ -208,6 +212,7 @@ impl World {
     /// Lets the service work, or else time pass up to `wake`, `until` or what the service waits for.
     pub(crate) fn turn(&self, wake: Option<Instant>, until: Option<Instant>) {
         let mut inside = self.0.borrow_mut();
+        inside.asked = 0;
         if inside.work() {
             return;
         }
@@ -379,7 +384,9 @@ impl Inside {
         }
         let count = bytes.len().min(self.chunk).min(self.room);
         if count == 0 {
-            return None;
+            self.asked += 1;
+            // The client would spin, and nobody else would ever run.
+            return (self.asked > MOST_ASKED).then_some(Err(ErrorKind::TimedOut));
         }
         let count = self.pass(count);
         if count == 0 {
