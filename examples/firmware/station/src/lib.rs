@@ -106,11 +106,7 @@ impl Station {
     }
 
     /// Somebody has answered who is not the service.
-    pub fn met_impostor<C, T, const N: usize>(
-        &mut self,
-        client: &mut Client<'_, Service, C, T, Outbox<N>>,
-        now: u64,
-    ) {
+    pub fn met_impostor<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
         if !self.met_impostor {
             self.met_impostor = true;
             self.raise(client, AlarmKind::Impostor, now);

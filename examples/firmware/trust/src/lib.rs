@@ -53,7 +53,11 @@ pub fn is_impostor(error: &TlsError) -> bool {
         TlsError::Certificate(CertificateError::NotYetValid | CertificateError::Expired)
     );
     let kind = error.kind();
-    !is_date && matches!(kind, ErrorKind::PermissionDenied | ErrorKind::InvalidData | ErrorKind::Unsupported)
+    !is_date
+        && matches!(
+            kind,
+            ErrorKind::PermissionDenied | ErrorKind::InvalidData | ErrorKind::Unsupported
+        )
 }
 
 /// Logs what was wrong with a channel, and what it means where somebody has to see to it.
