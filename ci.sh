@@ -118,7 +118,7 @@ check_example() {
     output=$(timeout 60 cargo run "${locked[@]}" --quiet --release --example "$example") || {
       local code=$?
       echo "$output"
-      echo "exit code $code (124: still running after 30 s)"
+      echo "exit code $code (124: still running after 60 s)"
       return 1
     }
     echo "$output"

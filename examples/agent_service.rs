@@ -18,6 +18,8 @@ use diset_std::tls::{Certificate, ServerTls, TlsError, TlsFiles};
 use diset_std::{BoundService, Conn, Failure, Outcome, Resumption, Rule, Service, ServiceHandle};
 use messages::{Alarm, Blink, Blinked, Reading, Reboot, SetInterval, Station};
 use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 type Failed = Box<dyn core::error::Error>;
 
@@ -28,6 +30,7 @@ const ALARMS: TableDefinition<'_, u64, &str> = TableDefinition::new("alarms");
 /// `blink TIMES`, `reboot`; each has done it once, and says so. Ends in order at Ctrl-C or `quit`.
 #[derive(Parser)]
 #[command(
+    group = clap::ArgGroup::new("who").required(true).args(["folder", "trusted_line"]),
     after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
     that this and a station need."
 )]
@@ -37,10 +40,10 @@ struct Options {
     listen: String,
     /// The folder with service.pem, service.key and ca.pem. The certificate must be of P-256 and short, or stations on
     /// chips cannot take it; if the service has another one, put one for them into devices.pem and devices.key.
-    #[arg(long, required_unless_present = "trusted_line")]
+    #[arg(long)]
     folder: Option<PathBuf>,
     /// Without TLS and without knowing who connects, for a line that nobody else can reach.
-    #[arg(long, conflicts_with = "folder")]
+    #[arg(long)]
     trusted_line: bool,
     /// Keep sessions and alarms in this file, so that nothing acked is lost or repeated when the service is killed.
     #[arg(long)]
@@ -91,7 +94,12 @@ impl core::fmt::Display for Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        // Warnings by default: that a client is refused, and why.
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(LevelFilter::WARN.into())
+                .from_env_lossy(),
+        )
         .with_writer(std::io::stderr)
         .init();
     match serve(Options::parse()).await {

@@ -13,7 +13,7 @@ use core::time::Duration;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -29,12 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Carries the serial line of a device to a service.
 #[derive(Parser)]
+#[command(group = clap::ArgGroup::new("line").required(true).args(["serial", "listen"]))]
 struct Options {
     /// The serial line: a device file, with its speed set and in raw mode.
-    #[arg(long, required_unless_present = "listen")]
+    #[arg(long)]
     serial: Option<PathBuf>,
     /// In place of it, wait here for a TCP connection that carries the serial line, as QEMU's; port 0 for a free one.
-    #[arg(long, conflicts_with = "serial")]
+    #[arg(long)]
     listen: Option<String>,
     /// The service, HOST:PORT.
     #[arg(long)]
@@ -51,19 +52,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> io::Result<()> {
+fn run(options: &Options) -> Result<(), String> {
     if let Some(path) = &options.serial {
-        let device = OpenOptions::new().read(true).write(true).open(path)?;
-        let writer = device.try_clone()?;
-        return carry(device, writer, &options.service);
+        return over_device(path, &options.service).map_err(|error| format!("{}: {error}", path.display()));
     }
-    let listener = TcpListener::bind(options.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
+    let address = options.listen.as_deref().unwrap_or("127.0.0.1:0");
+    over_tcp(address, &options.service).map_err(|error| format!("{address}: {error}"))
+}
+
+fn over_device(path: &Path, service: &str) -> io::Result<()> {
+    let device = OpenOptions::new().read(true).write(true).open(path)?;
+    let writer = device.try_clone()?;
+    carry(device, writer, service)
+}
+
+fn over_tcp(address: &str, service: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
     println!("waits for the serial line at {}", listener.local_addr()?);
     let (stream, _) = listener.accept()?;
     // Or each message waits for the acknowledgement of the one before.
     stream.set_nodelay(true)?;
     let writer = stream.try_clone()?;
-    carry(stream, writer, &options.service)
+    carry(stream, writer, service)
 }
 
 /// Until the serial line itself ends.

@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use credentials::{Credentials, PAGE};
 use diset_std::rustls::pki_types::pem::PemObject;
-use diset_std::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use diset_std::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use p256::ecdsa::signature::Verifier as _;
+use p256::ecdsa::{Signature, VerifyingKey};
 use p256::pkcs8::DecodePrivateKey as _;
 use p256::{PublicKey, SecretKey};
 use sha2::{Digest as _, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 type Failed = Box<dyn core::error::Error>;
 
@@ -34,10 +37,10 @@ struct Options {
     #[arg(long)]
     folder: PathBuf,
     /// The station.
-    #[arg(long, default_value = "station")]
+    #[arg(long, default_value = "station", value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// The DNS name of the service, which its certificate must prove.
-    #[arg(long, default_value = "localhost")]
+    #[arg(long, default_value = "localhost", value_parser = service_name)]
     service_name: String,
     /// The identity of the station, 32 hexadecimal digits; without it one that follows from its key.
     #[arg(long, value_parser = identity)]
@@ -54,10 +57,45 @@ struct Options {
 }
 
 fn identity(text: &str) -> Result<[u8; 16], String> {
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
+    // A sign is a number's, too.
+    let is_digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_digits);
     number
         .map(u128::to_be_bytes)
         .ok_or_else(|| "an identity is 32 hexadecimal digits".to_owned())
+}
+
+fn service_name(text: &str) -> Result<String, String> {
+    match ServerName::try_from(text) {
+        Ok(ServerName::DnsName(_)) if text.len() <= 255 => Ok(text.to_owned()),
+        Ok(ServerName::IpAddress(_)) => Err("a station knows the service by a DNS name, not by an address".to_owned()),
+        _ => Err("not a DNS name of at most 255 bytes".to_owned()),
+    }
+}
+
+/// What stations on chips go by: this authority has signed the service's certificate, and it is for this name.
+fn check_service(service: &[u8], authority: &[u8], name: &str) -> Result<(), Failed> {
+    let (_, service) = X509Certificate::from_der(service)?;
+    let (_, authority) = X509Certificate::from_der(authority)?;
+    let names = service.subject_alternative_name()?;
+    let mut names = names.iter().flat_map(|names| &names.value.general_names);
+    if !names.any(|known| matches!(known, GeneralName::DNSName(known) if known.eq_ignore_ascii_case(name))) {
+        return Err(format!("service.pem is not for the name {name}: --service-name").into());
+    }
+    if !is_signed(&service, &authority) {
+        return Err("service.pem is not signed by the authority that the station is to trust: --authority".into());
+    }
+    Ok(())
+}
+
+/// As a station can check it: ECDSA on P-256 with SHA-256.
+fn is_signed(certificate: &X509Certificate<'_>, authority: &X509Certificate<'_>) -> bool {
+    let key = VerifyingKey::from_sec1_bytes(&authority.public_key().subject_public_key.data);
+    let signature = Signature::from_der(&certificate.signature_value.data);
+    let (Ok(key), Ok(signature)) = (key, signature) else {
+        return false;
+    };
+    key.verify(certificate.tbs_certificate.as_ref(), &signature).is_ok()
 }
 
 fn main() -> ExitCode {
@@ -81,7 +119,9 @@ fn write(options: &Options) -> Result<(), Failed> {
     let authority = options.authority.clone().unwrap_or_else(|| file("ca.pem"));
     let authority = read_certificate(&authority)?;
     let next = options.next_authority.as_deref().map(read_certificate).transpose()?;
-    let mut pins = vec![public_key(&read_certificate(&file("service.pem"))?)?.1];
+    let service = read_certificate(&file("service.pem"))?;
+    check_service(&service, &authority, &options.service_name)?;
+    let mut pins = vec![public_key(&service)?.1];
     if let Some(path) = &options.next_service {
         pins.push(public_key(&read_certificate(path)?)?.1);
     }
@@ -104,7 +144,11 @@ fn write(options: &Options) -> Result<(), Failed> {
     let path = file(&format!("{}.page", options.name));
     replace(&path, &page).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     let path = path.display();
-    println!("wrote {path}: {used} of {PAGE} bytes are used, {} pins", pins.len());
+    let count = match pins.len() {
+        1 => "1 pin".to_owned(),
+        more => format!("{more} pins"),
+    };
+    println!("wrote {path}: {used} of {PAGE} bytes are used, {count}");
     println!("identity: {:032x}", u128::from_be_bytes(identity));
     println!("into QEMU:    -device loader,file={path},addr=0x3F000,force-raw=on");
     println!("into a board: probe-rs download --chip CHIP --binary-format bin --base-address 0x3F000 {path}");

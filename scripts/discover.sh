@@ -3,7 +3,12 @@
 # a free port, discover, ping_client and timeline. Takes the folder of the built examples. Everything is bounded in time; the
 # service is stopped at the end.
 set -euo pipefail
-cd "$1"
+
+case ${1:-} in
+  '') echo "which folder holds the built examples? (--help)" >&2; exit 2 ;;
+  -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
+esac
+cd -- "$1"
 
 folder=$(mktemp -d)
 service=

@@ -9,6 +9,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+case ${1:-} in
+  -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
+esac
+
 TESTS=(--test exploration --test acked --test sessions --test session_traffic)
 MODULES=(session/mod.rs session/welcome.rs session/sending.rs session/receiving.rs session/record.rs store.rs conn/incoming.rs
   conn/outgoing.rs conn/sessions.rs conn/pending.rs)

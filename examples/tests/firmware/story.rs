@@ -10,7 +10,7 @@ use crate::impostor::{Impostor, Loot};
 use crate::machine::Machine;
 use crate::process::Program;
 use crate::switch::Switch;
-use crate::villains::{VILLAINS, drip, refusal, wait_for_one};
+use crate::villains::{VILLAINS, drip, is_alarming, refusal, wait_for_one};
 use crate::watch::{SOON, Watch};
 
 /// Readings that are counted.
@@ -202,7 +202,7 @@ impl<'s> Story<'s> {
         assert!(said.starts_with(expected), "{crime:?}: {said}, and not {expected}");
         self.switch.lead_to(Some(self.service));
         self.is_back();
-        self.impostors += 1;
+        self.impostors += usize::from(is_alarming(expected));
         self.watch.alarms(&self.station, "Impostor", self.impostors);
         self.step(&format!("{crime:?} is refused: {expected}"));
     }

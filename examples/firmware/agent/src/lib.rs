@@ -8,7 +8,6 @@ use core::cell::RefCell;
 
 use board::{Board, Uart, clock};
 use credentials::{Credentials, Error};
-use diset_embedded::blocking::Channel;
 use diset_embedded::{
     Buffers, Client, Config, ConnectError, Event, Identity, Instant, NoClock, Outbox, Retry, SetupError,
 };
@@ -68,7 +67,7 @@ fn run<W: Way>(
     loop {
         if !client.is_busy() {
             match client.retry() {
-                _ if station.is_to_reboot() => return Ok(()),
+                _ if station.restarts(client.stored(), clock::now()) => return Ok(()),
                 Retry::At(time) if time.as_millis() <= clock::now() => {
                     connect(&mut way, &mut client, &mut station, &mut call);
                 }
@@ -77,7 +76,7 @@ fn run<W: Way>(
             }
         }
         let now = clock::now();
-        take_events(&mut client, &mut station, &mut call, now);
+        take_events::<W>(&mut client, &mut station, &mut call, now);
         station.report(&mut client, now);
         if station.leaves(client.stored(), now) {
             client.close(Instant::from_millis(now), station::GOODBYE);
@@ -101,13 +100,18 @@ fn connect<W: Way>(way: &mut W, client: &mut Agent<W::Channel>, station: &mut St
     if let Err(error) = connected {
         defmt::warn!("not connected: {}", error);
         call.hang_up();
-        if let ConnectError::Channel(error) = error {
-            station.refused(client, &error, clock::now());
+        if matches!(&error, ConnectError::Channel(error) if W::is_impostor(error)) {
+            station.met_impostor(client, clock::now());
         }
     }
 }
 
-fn take_events<C: Channel>(client: &mut Agent<C>, station: &mut Station, call: &mut Call<'static, Uart>, now: u64) {
+fn take_events<W: Way>(
+    client: &mut Agent<W::Channel>,
+    station: &mut Station,
+    call: &mut Call<'static, Uart>,
+    now: u64,
+) {
     while let Some(event) = client.poll(Instant::from_millis(now)) {
         match event {
             Event::Connected(trid) => station.connected(trid),
@@ -116,7 +120,9 @@ fn take_events<C: Channel>(client: &mut Agent<C>, station: &mut Station, call: &
             Event::Dropped(dropped) => {
                 defmt::warn!("dropped: {}", dropped);
                 // The next channel needs what this one has: the line, and with TLS the buffers.
-                drop(client.take_channel());
+                if let Some(channel) = client.take_channel() {
+                    W::log_fault(&channel);
+                }
                 call.hang_up();
                 station.dropped(client, now);
             }

@@ -31,6 +31,12 @@ pub trait Way {
         call: Call<'static, Uart>,
         now: Instant,
     ) -> Result<(), ConnectError<Self::Error>>;
+
+    /// Whether it does not because who has answered is not the service.
+    fn is_impostor(error: &Self::Error) -> bool;
+
+    /// Logs what was wrong with the channel, which is over, if it knows more than the client does.
+    fn log_fault(channel: &Self::Channel);
 }
 
 /// Records as they pass, of one connection after the other.
@@ -76,6 +82,14 @@ impl<T: Trust> Way for Secure<T> {
             }
         }
     }
+
+    fn is_impostor(error: &TlsError) -> bool {
+        trust::is_impostor(error)
+    }
+
+    fn log_fault(channel: &Self::Channel) {
+        trust::log_fault(channel.fault());
+    }
 }
 
 /// As it is: nobody else can reach the line.
@@ -93,4 +107,10 @@ impl Way for Trusted {
     ) -> Result<(), ConnectError<Infallible>> {
         client.connect(TrustedLine::new(call).ending_with(Call::hang_up), now)
     }
+
+    fn is_impostor(error: &Infallible) -> bool {
+        match *error {}
+    }
+
+    fn log_fault(_: &Self::Channel) {}
 }

@@ -88,7 +88,10 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
     let records = RECORDS.take();
     let mut client = Client::new(Service, config, Time, BUFFERS.take())?.with_outbox(outbox)?;
     station.started(&mut client);
-    while until_retry(&mut client, &mut station).await {
+    while let Some(retry) = until_retry(&mut client, &mut station).await {
+        if retry == Retry::Never {
+            defmt::panic!("the service will not have this station: somebody must see to it");
+        }
         if let Err(error) = dial(&mut call).await {
             defmt::warn!("no gateway: {}", error);
             client.unreachable();
@@ -98,29 +101,29 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
             Ok(()) => converse(&mut client, &mut station).await,
             Err(error) => {
                 defmt::warn!("not connected: {}", error);
-                if let ConnectError::Channel(error) = error {
-                    station.refused(&mut client, &error, now());
+                if matches!(&error, ConnectError::Channel(error) if trust::is_impostor(error)) {
+                    station.met_impostor(&mut client, now());
                 }
             }
         }
         // The next channel needs what this one has: the buffers, and the line.
-        drop(client.take_channel());
-        call.hang_up();
-        if station.is_to_reboot() {
-            return Ok(());
+        if let Some(channel) = client.take_channel() {
+            trust::log_fault(channel.fault());
         }
+        call.hang_up();
     }
-    defmt::panic!("the service will not have this station: somebody must see to it")
+    Ok(())
 }
 
-/// Goes on with what needs no connection until it is time to connect; false when that is never.
-async fn until_retry(client: &mut Agent, station: &mut Station) -> bool {
-    loop {
+/// Goes on with what needs no connection until it is time to connect, or never will be; `None` when it is time to restart.
+async fn until_retry(client: &mut Agent, station: &mut Station) -> Option<Retry> {
+    while !station.restarts(client.stored(), now()) {
         station.report(client, now());
         if let Ok(retry) = with_deadline(wake(station), client.wait_for_retry()).await {
-            return matches!(retry, Retry::At(_));
+            return Some(retry);
         }
     }
+    None
 }
 
 async fn connect(
@@ -184,7 +187,8 @@ fn now() -> u64 {
 
 /// When the station has something to do.
 fn wake(station: &Station) -> embassy_time::Instant {
-    embassy_time::Instant::from_millis(station.wake().unwrap_or(u64::MAX))
+    let due = station.wake().map(embassy_time::Instant::from_millis);
+    due.unwrap_or(embassy_time::Instant::MAX)
 }
 
 /// The clock of the client.

@@ -11,7 +11,6 @@ use board::{Led, Sensor};
 use diset_embedded::{
     Client, FromClient, Keep, Limits, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid,
 };
-use embedded_io::ErrorKind;
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station as Service};
 
 use crate::blinker::Blinker;
@@ -106,19 +105,9 @@ impl Station {
         self.is_connected = false;
     }
 
-    /// Somebody has answered, but there is no channel.
-    pub fn refused<C, T, const N: usize>(
-        &mut self,
-        client: &mut Client<'_, Service, C, T, Outbox<N>>,
-        why: &impl embedded_io::Error,
-        now: u64,
-    ) {
-        // It has proven nothing, or does not speak as the service does. All else may be the line.
-        let is_impostor = matches!(
-            why.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::InvalidData | ErrorKind::Unsupported
-        );
-        if is_impostor && !self.met_impostor {
+    /// Somebody has answered who is not the service.
+    pub fn met_impostor<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
+        if !self.met_impostor {
             self.met_impostor = true;
             self.raise(client, AlarmKind::Impostor, now);
         }
@@ -157,8 +146,18 @@ impl Station {
         }
     }
 
+    /// Whether to restart the board, once there is no connection. Alarms that are stored are a reason to connect again
+    /// before, as for [`leaves`](Self::leaves).
+    pub fn restarts(&self, stored: usize, now: u64) -> bool {
+        match self.stay {
+            Stay::Running => false,
+            Stay::Until(limit) => stored == 0 || limit <= now,
+            Stay::Leaving => true,
+        }
+    }
+
     /// Whether the service has said so: disconnect in order, then restart the board.
-    pub fn is_to_reboot(&self) -> bool {
+    fn is_to_reboot(&self) -> bool {
         self.stay != Stay::Running
     }
 

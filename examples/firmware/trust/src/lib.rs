@@ -4,7 +4,10 @@
 
 use board::random;
 use credentials::{Credentials, Error, Field};
-use diset_embedded::tls::{MAX_RECORDS, PinnedAuthority, PinnedKey, SecretKey, TlsConfig, Validity, VerifyServer};
+use diset_embedded::tls::{
+    CertificateError, MAX_RECORDS, PinnedAuthority, PinnedKey, SecretKey, TlsConfig, TlsError, Validity, VerifyServer,
+};
+use embedded_io::{Error as _, ErrorKind};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -39,6 +42,33 @@ impl Device {
             random: &mut self.random,
             max_records: MAX_RECORDS,
         }
+    }
+}
+
+/// Whether who has answered is not the service: it has proven nothing, or does not speak as the service does. All else
+/// may be the line; a date may be the clock of the board, or a renewal that was forgotten.
+pub fn is_impostor(error: &TlsError) -> bool {
+    let is_date = matches!(
+        error,
+        TlsError::Certificate(CertificateError::NotYetValid | CertificateError::Expired)
+    );
+    let kind = error.kind();
+    !is_date
+        && matches!(
+            kind,
+            ErrorKind::PermissionDenied | ErrorKind::InvalidData | ErrorKind::Unsupported
+        )
+}
+
+/// Logs what was wrong with a channel, and what it means where somebody has to see to it.
+pub fn log_fault(fault: Option<TlsError>) {
+    match fault {
+        Some(TlsError::Alert(code @ (42..=46 | 48 | 49 | 116))) => defmt::error!(
+            "TLS alert {=u8}: the service refuses the certificate of this station; is it of the service's authority, and in date?",
+            code
+        ),
+        Some(fault) => defmt::warn!("TLS: {}", fault),
+        None => {}
     }
 }
 
