@@ -199,7 +199,7 @@ pub(crate) struct Acceptance<'f> {
     pub(crate) trid: Trid,
     pub(crate) limits: PeerLimits,
     verdicts: &'f [u8],
-    /// What the service says of the session, when it keeps one: field 4.
+    /// What the service says of the session, when it keeps one: field 4. It can be read.
     session: Option<Cursor<'f>>,
     pub(crate) token: Option<Token>,
     /// That of the service's catalog, for a client that adopts it.
@@ -215,7 +215,7 @@ impl<'f> Acceptance<'f> {
         })
     }
 
-    /// What the service says of the session, when it keeps one. A client without one need not know.
+    /// What the service says of the session, when it keeps one.
     pub(crate) fn answer(&self) -> Result<Option<Answer>, BadPacket> {
         let Some(mut value) = self.session else { return Ok(None) };
         let answer = Answer::read(&mut value)?;
@@ -236,7 +236,7 @@ impl<'f> Acceptance<'f> {
                 }
                 4 => {
                     session = Some(value);
-                    value.rest();
+                    Answer::read(&mut value)?;
                 }
                 5 => token = Some(Token::from_bytes(value.array())),
                 7 => digest = Some(Digest(value.array())),
