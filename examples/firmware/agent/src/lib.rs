@@ -16,7 +16,8 @@ use messages::Station as Service;
 use static_cell::{ConstStaticCell, StaticCell};
 use station::{OUTBOX, Station};
 
-pub use way::{Secure, Trusted, Way};
+pub use trust::Secure;
+pub use way::{Trusted, Way};
 
 /// What has come over the line while the loop does something else.
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);

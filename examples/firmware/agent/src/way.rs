@@ -3,14 +3,12 @@
 use core::convert::Infallible;
 
 use board::Uart;
-use credentials::{Credentials, Error};
 use defmt::Format;
 use diset_embedded::blocking::Channel;
-use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel, TlsError};
+use diset_embedded::tls::{Tls, TlsChannel, TlsError};
 use diset_embedded::{ConnectError, Instant, TrustedLine};
 use line::Call;
-use static_cell::ConstStaticCell;
-use trust::{Device, Trust};
+use trust::{Secure, Trust};
 
 use crate::Agent;
 
@@ -37,30 +35,6 @@ pub trait Way {
 
     /// Logs what was wrong with the channel, which is over, if it knows more than the client does.
     fn log_fault(channel: &Self::Channel);
-}
-
-/// Records as they pass, of one connection after the other.
-static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
-
-/// By mutual TLS, to a service that `T` trusts.
-pub struct Secure<T> {
-    device: Device,
-    trust: T,
-    records: &'static TlsBuffers,
-}
-
-impl<T: Trust> Secure<T> {
-    /// As the credentials have it. Once: there is one pair of buffers.
-    ///
-    /// # Errors
-    /// The credentials lack what it takes.
-    pub fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
-        Ok(Self {
-            device: Device::of(credentials)?,
-            trust: T::of(credentials)?,
-            records: RECORDS.take(),
-        })
-    }
 }
 
 impl<T: Trust> Way for Secure<T> {

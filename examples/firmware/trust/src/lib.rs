@@ -5,11 +5,13 @@
 use board::random;
 use credentials::{Credentials, Error, Field};
 use diset_embedded::tls::{
-    CertificateError, MAX_RECORDS, PinnedAuthority, PinnedKey, SecretKey, TlsConfig, TlsError, Validity, VerifyServer,
+    CertificateError, MAX_RECORDS, PinnedAuthority, PinnedKey, SecretKey, TlsBuffers, TlsConfig, TlsError, Validity,
+    VerifyServer,
 };
 use embedded_io::{Error as _, ErrorKind};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use static_cell::ConstStaticCell;
 
 /// The station itself: certificate, key and random numbers.
 pub struct Device {
@@ -115,5 +117,32 @@ impl Trust for Pins {
 
     fn verifier(&self) -> impl VerifyServer {
         PinnedKey::new(self.0)
+    }
+}
+
+/// Records as they pass, of one connection after the other.
+static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
+
+/// What mutual TLS to a service that `T` trusts is made of.
+pub struct Secure<T> {
+    /// The station itself.
+    pub device: Device,
+    /// Whom it takes for the service.
+    pub trust: T,
+    /// Lent to one connection after the other.
+    pub records: &'static TlsBuffers,
+}
+
+impl<T: Trust> Secure<T> {
+    /// As the credentials have it. Once: there is one pair of buffers.
+    ///
+    /// # Errors
+    /// The credentials lack what it takes.
+    pub fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
+        Ok(Self {
+            device: Device::of(credentials)?,
+            trust: T::of(credentials)?,
+            records: RECORDS.take(),
+        })
     }
 }

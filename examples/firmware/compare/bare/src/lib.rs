@@ -15,7 +15,8 @@ use line::{Call, Line, Port};
 use messages::{Blink, Reading, SetInterval};
 use static_cell::{ConstStaticCell, StaticCell};
 
-pub use way::{Secure, Trusted, Way};
+pub use trust::Secure;
+pub use way::{Trusted, Way};
 
 /// What has come over the line while the loop does something else.
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);

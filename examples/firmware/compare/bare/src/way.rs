@@ -1,13 +1,11 @@
 //! How a call becomes a channel: by the TLS of diset-embedded, or as it is.
 
 use board::Uart;
-use credentials::{Credentials, Error};
 use diset_embedded::TrustedLine;
 use diset_embedded::blocking::{Channel, Open as _};
-use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel};
+use diset_embedded::tls::{Tls, TlsChannel};
 use line::Call;
-use static_cell::ConstStaticCell;
-use trust::{Device, Trust};
+use trust::{Secure, Trust};
 
 /// How a call becomes a channel.
 pub trait Way {
@@ -16,29 +14,6 @@ pub trait Way {
 
     /// The channel of a new connection; `None` when there is none, which is logged.
     fn open(&mut self, call: Call<'static, Uart>) -> Option<Self::Channel>;
-}
-
-static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
-
-/// By mutual TLS, to a service that `T` trusts.
-pub struct Secure<T> {
-    device: Device,
-    trust: T,
-    records: &'static TlsBuffers,
-}
-
-impl<T: Trust> Secure<T> {
-    /// As the credentials have it. Once: there is one pair of buffers.
-    ///
-    /// # Errors
-    /// The credentials lack what it takes.
-    pub fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
-        Ok(Self {
-            device: Device::of(credentials)?,
-            trust: T::of(credentials)?,
-            records: RECORDS.take(),
-        })
-    }
 }
 
 impl<T: Trust> Way for Secure<T> {
