@@ -6,7 +6,7 @@ use core::cell::RefCell;
 
 use board::{Board, Uart};
 use credentials::{Credentials, Error};
-use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel, TlsError};
+use diset_embedded::tls::{Tls, TlsChannel, TlsError};
 use diset_embedded::{
     Buffers, Client, Clock, Config, ConnectError, Event, Identity, Instant, Outbox, Retry, SetupError,
 };
@@ -16,13 +16,11 @@ use line::{Call, Line, LineError};
 use messages::Station as Service;
 use static_cell::{ConstStaticCell, StaticCell};
 use station::{OUTBOX, Station};
-use trust::{Authorities, Device, Trust};
+use trust::{Authorities, Secure, Trust as _};
 
 /// What has come over the line while the task does something else.
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
-/// Records as they pass, of one connection after the other.
-static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
 static ALARMS: StaticCell<Outbox<OUTBOX>> = StaticCell::new();
 static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
 
@@ -35,16 +33,14 @@ type Agent = Client<'static, Service, TlsChannel<'static, Call<'static, Uart>>, 
 /// What the credentials make of this image.
 struct Own {
     identity: Identity,
-    device: Device,
-    service: Authorities,
+    secure: Secure<Authorities>,
 }
 
 impl Own {
     fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
         Ok(Self {
             identity: Identity::from_bytes(*credentials.identity()?),
-            device: Device::of(credentials)?,
-            service: Authorities::of(credentials)?,
+            secure: Secure::of(credentials)?,
         })
     }
 }
@@ -85,7 +81,6 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
         ..Config::new(own.identity, seed)
     };
     let outbox = ALARMS.init(Outbox::new());
-    let records = RECORDS.take();
     let mut client = Client::new(Service, config, Time, BUFFERS.take())?.with_outbox(outbox)?;
     station.started(&mut client);
     while let Some(retry) = until_retry(&mut client, &mut station).await {
@@ -97,7 +92,7 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
             client.unreachable();
             continue;
         }
-        match connect(&mut client, call, &mut own, records).await {
+        match connect(&mut client, call, &mut own.secure).await {
             Ok(()) => converse(&mut client, &mut station).await,
             Err(error) => {
                 defmt::warn!("not connected: {}", error);
@@ -129,11 +124,10 @@ async fn until_retry(client: &mut Agent, station: &mut Station) -> Option<Retry>
 async fn connect(
     client: &mut Agent,
     call: Call<'static, Uart>,
-    own: &mut Own,
-    records: &'static TlsBuffers,
+    secure: &mut Secure<Authorities>,
 ) -> Result<(), ConnectError<TlsError>> {
-    let verifier = own.service.verifier();
-    match Tls::new(call, own.device.handshake(&verifier), records) {
+    let verifier = secure.trust.verifier();
+    match Tls::new(call, secure.device.handshake(&verifier), secure.records) {
         Ok(tls) => client.connect(tls).await,
         Err(error) => {
             client.unreachable();

@@ -11,7 +11,7 @@ use core::cell::RefCell;
 use board::{Board, Led, Sensor, Uart};
 use credentials::{Credentials, Error};
 use diset_embedded::Open as _;
-use diset_embedded::tls::{Tls, TlsBuffers, TlsChannel};
+use diset_embedded::tls::{Tls, TlsChannel};
 use embassy_executor::Spawner;
 use embassy_time::{Duration, Instant, Timer, with_deadline, with_timeout};
 use line::{Call, Line, LineError};
@@ -19,12 +19,11 @@ use messages::{Alarm, AlarmKind, Blink, Reading, SetInterval};
 use minimq::{Buffers, ConfigBuilder, ConnectEvent, Connection, Publication, QoS, Session, TopicFilter};
 use serde::Serialize;
 use static_cell::{ConstStaticCell, StaticCell};
-use trust::{Authorities, Device, Trust};
+use trust::{Authorities, Secure, Trust as _};
 
 use crate::io::Io;
 
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
-static RECORDS: ConstStaticCell<TlsBuffers> = ConstStaticCell::new(TlsBuffers::new());
 static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
 /// As long as the buffers of the agents: input and output.
 static RECEIVED: ConstStaticCell<[u8; 516]> = ConstStaticCell::new([0; 516]);
@@ -43,16 +42,14 @@ const BLINK: &str = "station/blink";
 const REBOOT: &str = "station/reboot";
 
 struct Own {
-    device: Device,
-    service: Authorities,
+    secure: Secure<Authorities>,
     name: [u8; 16],
 }
 
 impl Own {
     fn of(credentials: &Credentials<'static>) -> Result<Self, Error> {
         Ok(Self {
-            device: Device::of(credentials)?,
-            service: Authorities::of(credentials)?,
+            secure: Secure::of(credentials)?,
             name: *credentials.identity()?,
         })
     }
@@ -79,7 +76,6 @@ async fn agent() {
     board::random(&mut chance);
     let line = LINE.init(RefCell::new(Line::new(board.uart, u32::from_le_bytes(chance))));
     let mut call = Call::over(line);
-    let records = RECORDS.take();
     let name = core::str::from_utf8(&own.name).unwrap_or("station");
     let Ok(config) = ConfigBuilder::new(Buffers::new(RECEIVED.take(), SENT.take())).client_id(name) else {
         defmt::panic!("the name is too long");
@@ -89,7 +85,7 @@ async fn agent() {
     let mut station = Station::new(board.sensor, board.led);
     loop {
         if dial(&mut call).await.is_ok()
-            && let Some(channel) = open(call, &mut own, records).await
+            && let Some(channel) = open(call, &mut own.secure).await
         {
             match session.connect(Io(channel)).await {
                 Ok(mut conn) => station.converse(&mut conn).await,
@@ -116,11 +112,10 @@ async fn dial(call: &mut Call<'static, Uart>) -> Result<(), LineError> {
 
 async fn open(
     call: Call<'static, Uart>,
-    own: &mut Own,
-    records: &'static TlsBuffers,
+    secure: &mut Secure<Authorities>,
 ) -> Option<TlsChannel<'static, Call<'static, Uart>>> {
-    let verifier = own.service.verifier();
-    let opened = match Tls::new(call, own.device.handshake(&verifier), records) {
+    let verifier = secure.trust.verifier();
+    let opened = match Tls::new(call, secure.device.handshake(&verifier), secure.records) {
         Ok(tls) => tls.open().await,
         Err(error) => Err(error),
     };
