@@ -8,13 +8,19 @@
 #
 # A failed check does not stop the others. The last line is "N passed, N failed, N skipped"; the exit code is 1 if
 # one failed, 2 if the command line was wrong. A check that this machine cannot run is skipped by name; with CI=true
-# in the environment a skip counts as a failure.
+# in the environment a skip counts as a failure. Above the last line stands what each check took, as a table: seconds,
+# and those of a processor, of which a machine has several in a second.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # Every check is a function check_NAME, and the comment line `#: ` right above it is what --help says of it. They run
 # in the order of this file, cheap ones first. A check runs in its own shell under `set -e`; it calls `skip REASON`
 # when something that it cannot install is missing.
+#
+# Nearly all of the time goes into compiling, so checks share what is compiled. Whatever runs on this machine is built
+# by the profile `dev` from the whole workspace with all features (HOST): with others dependencies, and theirs, are
+# built once more. Only the proofs of sessions need a compiler that optimises: the profile `checked`, of diset-proto
+# alone. docs/notes/2026-12-01-ci-time.md has the figures.
 
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
 [[ $TARGET_DIR == /* ]] || TARGET_DIR=$PWD/$TARGET_DIR
@@ -24,9 +30,16 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 PROBE_SECONDS=${PROBE_SECONDS:-60}
 SIM_SEEDS=${SIM_SEEDS:-20000}
 
-# Under CI the committed Cargo.lock must be up to date.
+# Under CI the committed Cargo.lock must be up to date. Nobody changes a line there and compiles again, and a panic says
+# where it was without debug information.
 locked=()
-[[ ${CI:-} == true ]] && locked=(--locked)
+if [[ ${CI:-} == true ]]; then
+  locked=(--locked)
+  export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0} CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-0}
+fi
+
+# What to build for this machine, see above.
+HOST=("${locked[@]}" --workspace --all-features)
 
 SKIPPED=77
 skip() {
@@ -88,7 +101,7 @@ check_fmt() {
 check_clippy() {
   cargo clippy --version >/dev/null 2>&1 || skip "clippy is not installed"
   run cargo clippy "${locked[@]}" --workspace --all-targets -- -D warnings
-  run cargo clippy "${locked[@]}" --workspace --all-targets --all-features -- -D warnings
+  run cargo clippy "${HOST[@]}" --all-targets -- -D warnings
   local feature
   # Without the targets for tests: their dependencies would switch features on.
   for feature in "" $(features_of diset-proto); do
@@ -99,23 +112,23 @@ check_clippy() {
 
 #: unit, integration and documentation tests with all features
 check_test() {
-  run cargo test "${locked[@]}" --workspace --all-features
+  run cargo test "${HOST[@]}"
   run env CARGO_TARGET_DIR="$TARGET_DIR/without_alloc" cargo test "${locked[@]}" \
     --manifest-path diset-proto/tests/without_alloc/Cargo.toml
 }
 
 #: documentation builds without warnings
 check_doc() {
-  RUSTDOCFLAGS="-D warnings" run cargo doc "${locked[@]}" --workspace --no-deps --all-features
+  RUSTDOCFLAGS="-D warnings" run cargo doc "${HOST[@]}" --no-deps
 }
 
 #: the examples run: those that need no second terminal to their end within 60 s, the others against each other
 check_example() {
-  local example output
+  local example output programs=$TARGET_DIR/debug/examples
+  run cargo build "${HOST[@]}" --examples
   for example in pingpong custom_io outbox; do
-    run cargo build "${locked[@]}" --release --example "$example"
-    echo "+ cargo run --release --example $example"
-    output=$(timeout 60 cargo run "${locked[@]}" --quiet --release --example "$example") || {
+    echo "+ $programs/$example"
+    output=$(timeout 60 "$programs/$example") || {
       local code=$?
       echo "$output"
       echo "exit code $code (124: still running after 60 s)"
@@ -124,24 +137,23 @@ check_example() {
     echo "$output"
     [[ -n $output ]] || { echo "the example printed nothing"; return 1; }
   done
-  run cargo build "${locked[@]}" --release -p diset-examples --examples
-  run scripts/discover.sh "$TARGET_DIR/release/examples"
+  run scripts/discover.sh "$programs"
 }
 
 #: diset-proto and diset-embedded build for three targets without std: bare, with each feature, and with all of a chip
 check_nostd() {
-  local cargo crate target features every
+  local cargo crate target features every targets=()
   cargo=$(scripts/bare-metal.sh cargo) || {
     [[ $? -ne 3 ]] || skip "no cargo for ${NO_STD_TARGETS[*]}"
     return 1
   }
+  # All three at once: one core compiles for one of them while another waits for a macro.
+  for target in "${NO_STD_TARGETS[@]}"; do targets+=(--target "$target"); done
   for crate in "${NO_STD_CRATES[@]}"; do
     mapfile -t every < <(features_of "$crate" | grep -xE 'defmt|log|embedded-tls')
-    for target in "${NO_STD_TARGETS[@]}"; do
-      for features in "" "${every[@]}" "$(IFS=,; echo "${every[*]}")"; do
-        run env CARGO_TARGET_DIR="$TARGET_DIR/bare-metal" "$cargo" build "${locked[@]}" --lib -p "$crate" \
-          --target "$target" --no-default-features --features "$features"
-      done
+    for features in "" "${every[@]}" "$(IFS=,; echo "${every[*]}")"; do
+      run env CARGO_TARGET_DIR="$TARGET_DIR/bare-metal" "$cargo" build "${locked[@]}" --lib -p "$crate" \
+        "${targets[@]}" --no-default-features --features "$features"
     done
   done
 }
@@ -191,16 +203,16 @@ check_soak() {
 
 #: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one
 check_probe() {
-  run cargo test "${locked[@]}" -p diset-std --all-features --test probe --no-run
+  run cargo test "${HOST[@]}" --test probe --no-run
   PROBE_SECONDS=$PROBE_SECONDS run timeout $((PROBE_SECONDS + 120)) \
-    cargo test "${locked[@]}" -p diset-std --all-features --test probe -- --ignored --nocapture
+    cargo test "${HOST[@]}" --test probe -- --ignored --nocapture
 }
 
 #: benchmarks compile, and one short round of them runs
 check_bench() {
-  run cargo bench "${locked[@]}" -p diset-std --no-run
-  run timeout 120 cargo bench "${locked[@]}" -p diset-std --bench streams -- --test
-  run timeout 120 cargo bench "${locked[@]}" -p diset-std --bench connections -- --test
+  run cargo bench "${HOST[@]}" --profile dev --bench '*' --no-run
+  run timeout 120 cargo bench "${HOST[@]}" --profile dev --bench streams -- --test
+  run timeout 120 cargo bench "${HOST[@]}" --profile dev --bench connections -- --test
 }
 
 #: each fuzz target runs for FUZZ_SECONDS (5), needs a nightly toolchain

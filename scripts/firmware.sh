@@ -17,6 +17,8 @@ target_dir=${CARGO_TARGET_DIR:-target}
 images=$target_dir/firmware
 locked=()
 [[ ${CI:-} == true ]] && locked=(--locked)
+# As ci.sh builds for this machine.
+host=("${locked[@]}" --workspace --all-features)
 
 # The places of panics are in the images, with their paths: the same ones wherever project and crates lie, and short.
 short_paths() { # CARGO PROJECT
@@ -51,10 +53,13 @@ prepare() {
   QEMU=$(scripts/bare-metal.sh qemu) || exit
   build
   export PATH=$target_dir/tools/bin:$PATH
-  command -v defmt-print >/dev/null || cargo install --locked --root "$target_dir/tools" defmt-print
+  # A release takes twice as long to build. What reads the images, and their debug information, is worth it.
+  command -v defmt-print >/dev/null || cargo install --debug --locked --root "$target_dir/tools" defmt-print \
+    --config profile.dev.debug=0 --config profile.dev.package.defmt-decoder.opt-level=2 \
+    --config profile.dev.package.gimli.opt-level=2
   DEFMT_PRINT=$(command -v defmt-print)
-  cargo build "${locked[@]}" -p diset-examples --examples
-  cargo test "${locked[@]}" -p diset-examples --test firmware --no-run
+  cargo build "${host[@]}" --examples
+  cargo test "${host[@]}" --test firmware --no-run
   export QEMU DEFMT_PRINT FIRMWARE=$images/thumbv7em-none-eabi/release PROGRAMS=$target_dir/debug/examples
 }
 
@@ -90,13 +95,13 @@ case ${1:-play} in
   play)
     prepare
     # The stories wait more than they work.
-    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture --test-threads 4 \
+    timeout 180 cargo test "${host[@]}" --test firmware -- --ignored --nocapture --test-threads 4 \
       --skip figures_of_a_run
     ;;
   measure)
     prepare
     provide_plugin
-    timeout 180 cargo test "${locked[@]}" -p diset-examples --test firmware -- --ignored --nocapture figures_of_a_run
+    timeout 180 cargo test "${host[@]}" --test firmware -- --ignored --nocapture figures_of_a_run
     ;;
   -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" ;;
   *) echo "unknown argument: $1 (build, compare, measure or nothing)" >&2; exit 2 ;;

@@ -35,7 +35,8 @@ rm -rf "$target_dir"/firmware/thumbv7em-none-eabi/separate/{surface,deps/surface
   "$cargo" build --profile separate -p surface "${locked[@]}" >&2)
 tar -xf "$given.tar" -C "$given"
 
-cargo build "${locked[@]}" -p diset-examples --example panic_paths >&2
+# As ci.sh builds for this machine.
+cargo build "${locked[@]}" --workspace --all-features --example panic_paths >&2
 paths=("$target_dir/debug/examples/panic_paths")
 echo "panics on purpose, which must be found:"
 "${paths[@]}" --of surface --expect deliberate::direct --expect deliberate::by_an_index \
