@@ -112,7 +112,14 @@ check_clippy() {
 
 #: unit, integration and documentation tests with all features
 check_test() {
-  run cargo test "${HOST[@]}"
+  if cargo nextest --version >/dev/null 2>&1; then
+    # Tests of several programs at a time: many a test waits more than it works, or is the long last one of its program.
+    run cargo nextest run "${HOST[@]}" --no-fail-fast
+    run cargo test "${HOST[@]}" --doc
+  else
+    echo "there is no cargo-nextest: cargo runs the same tests, one program after the other"
+    run cargo test "${HOST[@]}"
+  fi
   run env CARGO_TARGET_DIR="$TARGET_DIR/without_alloc" cargo test "${locked[@]}" \
     --manifest-path diset-proto/tests/without_alloc/Cargo.toml
 }
@@ -253,13 +260,30 @@ notes=$(mktemp -d)
 trap 'rm -rf "$notes"' EXIT
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 
+# Sets `worked` to the seconds that processors have worked for the checks so far. `times` tells it of the shell that
+# asks, so it cannot stand in a pipe.
+read_clock() {
+  local line
+  times >"$notes/times"
+  line=$(tail -n 1 "$notes/times")
+  [[ $line =~ ^([0-9]+)m([0-9]+).*\ ([0-9]+)m([0-9]+) ]] || return 0
+  worked=$((60 * (10#${BASH_REMATCH[1]} + 10#${BASH_REMATCH[3]}) + 10#${BASH_REMATCH[2]} + 10#${BASH_REMATCH[4]}))
+}
+
+row() { # CHECK RESULT SECONDS PROCESSORS REMARK
+  printf '| %-8s | %-7s | %5s | %11s | %s |\n' "$1" "$2" "$3" "$4" "$5"
+}
+
 passed=0 failed=0 skipped=0
+worked=0
 summary=()
 for name in "${chosen[@]}"; do
   text=$(catalog | awk -F '\t' -v name="$name" '$1 == name { print $2 }')
   echo
   echo "=== $name: $text"
   began=$SECONDS
+  read_clock
+  worked_before=$worked
   rm -f "$notes/skip"
   # Not as the condition of an `if`: that would switch `set -e` off inside.
   set +e
@@ -267,6 +291,7 @@ for name in "${chosen[@]}"; do
   code=$?
   set -e
   took=$((SECONDS - began))
+  read_clock
   remark=
   if [[ $code -eq 0 ]]; then
     verdict=passed
@@ -284,12 +309,15 @@ for name in "${chosen[@]}"; do
     skipped) skipped=$((skipped + 1)) ;;
   esac
   echo "=== $name $verdict in $took s${remark:+ ($remark)}"
-  summary+=("$(printf '%-10s %-8s %5d s  %s' "$name" "$verdict" "$took" "$remark")")
+  summary+=("$(row "$name" "$verdict" "$took" $((worked - worked_before)) "$remark")")
 done
 
 echo
 echo "=== summary"
+row check result s "processor s" remark
+row :--- :--- ---: ---: :---
 printf '%s\n' "${summary[@]}"
+row all "" "$SECONDS" "$worked" ""
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 [[ $failed -eq 0 ]]
