@@ -121,13 +121,15 @@ unset CARGO RUSTUP_TOOLCHAIN RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER"
   echo "$LAYOUT" >"$tree/complete"
 }
 
-# Compiles core and alloc for TARGET from the sources of this very compiler and puts them where it looks for them, so
-# that afterwards an ordinary `cargo build --target` needs no unstable flag.
-provide_core() { # TARGET
-  local sysroot=$HOME_DIR/rust/usr work=$HOME_DIR/core-$1 libs
-  libs=$sysroot/lib/rustlib/$1/lib
-  has_core "$sysroot" "$1" && return
-  say "compiling core and alloc for $1"
+# Compiles core and alloc for all targets that lack them, from the sources of this very compiler, and puts them where it
+# looks for them, so that afterwards an ordinary `cargo build --target` needs no unstable flag.
+provide_core() {
+  local sysroot=$HOME_DIR/rust/usr work=$HOME_DIR/core target libs missing=() options=()
+  for target in "${TARGETS[@]}"; do
+    has_core "$sysroot" "$target" || missing+=("$target") options+=(--target "$target")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  say "compiling core and alloc for ${missing[*]}"
   rm -rf "$work" && mkdir -p "$work/src"
   cat >"$work/Cargo.toml" <<'MANIFEST'
 [package]
@@ -145,13 +147,16 @@ MANIFEST
     unset CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
     # Bitcode lets users of the libraries link with `lto = "fat"`.
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Cembed-bitcode=yes CARGO_TARGET_DIR=$work/target
-    quietly "$HOME_DIR/bin/cargo" build --release --target "$1" -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem
+    quietly "$HOME_DIR/bin/cargo" build --release "${options[@]}" -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem
   )
-  # Into place under a name that counts only when all libraries are there.
-  rm -rf "$libs" "$libs.new" && mkdir -p "$libs.new"
-  find "$work/target/$1/release/deps" -name '*.rlib' ! -name 'libonly_core*' -exec cp -t "$libs.new" {} +
-  mv "$libs.new" "$libs"
-  has_core "$sysroot" "$1" || fail "no core library came out for $1"
+  for target in "${missing[@]}"; do
+    libs=$sysroot/lib/rustlib/$target/lib
+    # Into place under a name that counts only when all libraries are there.
+    rm -rf "$libs" "$libs.new" && mkdir -p "$libs.new"
+    find "$work/target/$target/release/deps" -name '*.rlib' ! -name 'libonly_core*' -exec cp -t "$libs.new" {} +
+    mv "$libs.new" "$libs"
+    has_core "$sysroot" "$target" || fail "no core library came out for $target"
+  done
   rm -rf "$work"
 }
 
@@ -184,7 +189,7 @@ case ${1:-cargo} in
     else
       lock
       provide_rust
-      for target in "${TARGETS[@]}"; do provide_core "$target"; done
+      provide_core
       echo "$HOME_DIR/bin/cargo"
     fi
     ;;
