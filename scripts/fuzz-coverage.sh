@@ -4,7 +4,8 @@
 #   LLVM_BIN=FOLDER scripts/fuzz-coverage.sh [TARGET...]   all targets together, or these
 #
 # Runs the seeds and what scripts/fuzz.sh has kept in fuzz/corpus; finds nothing new. FOLDER holds an llvm-cov and an
-# llvm-profdata that read what the nightly toolchain writes: its component llvm-tools, or an LLVM as new.
+# llvm-profdata that read what the nightly toolchain writes: its component llvm-tools, or an LLVM as new. Needs
+# cargo-fuzz: `cargo install cargo-fuzz`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

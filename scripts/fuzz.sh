@@ -3,13 +3,13 @@
 #
 #   scripts/fuzz.sh SECONDS [TARGET...]   each target, or these, for so many seconds
 #
-#   FUZZ_JOBS=2           so many targets at a time (1)
+#   FUZZ_JOBS=2           so many targets at a time (one for each core)
 #   FUZZ_SANITIZER=none   faster, and does not watch the memory that dependencies use (address)
 #
 # All targets are built once. New inputs are kept in fuzz/corpus/TARGET and serve the next run; the seeds in
 # fuzz/seeds/TARGET are only read. A find goes to fuzz/artifacts/TARGET, what its log says of it is shown, and the exit
 # code is 1. In the table: edges and features as libFuzzer counts them, and how many inputs are in the corpus.
-# Needs a nightly toolchain; cargo-fuzz is installed below the target folder when it is missing.
+# Needs a nightly toolchain, and not cargo-fuzz: the flags of the compiler are here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,23 +19,33 @@ if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
 fi
 seconds=$1
 shift
-jobs_at_once=${FUZZ_JOBS:-1}
+jobs_at_once=${FUZZ_JOBS:-$(nproc)}
 
-target_dir=${CARGO_TARGET_DIR:-target}
-[[ $target_dir == /* ]] || target_dir=$PWD/$target_dir
-export PATH=$target_dir/tools/bin:$PATH
-command -v cargo-fuzz >/dev/null || cargo install --locked --root "$target_dir/tools" cargo-fuzz
-
-mapfile -t known < <(cargo +nightly fuzz list)
+mapfile -t known < <(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"$/\1/p' fuzz/Cargo.toml)
+[[ ${#known[@]} -gt 0 ]] || { echo "fuzz/Cargo.toml names no target" >&2; exit 1; }
 targets=("$@")
 [[ ${#targets[@]} -gt 0 ]] || targets=("${known[@]}")
 for target in "${targets[@]}"; do
   [[ " ${known[*]} " == *" $target "* ]] || { echo "there is no target '$target'; there are: ${known[*]}" >&2; exit 2; }
 done
 
-cargo +nightly fuzz build --sanitizer "${FUZZ_SANITIZER:-address}"
+# What `cargo fuzz build` gives the compiler, so that libFuzzer sees edges and what is compared.
 host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+flags=(--cfg fuzzing -C passes=sancov-module -C codegen-units=1)
+for argument in sanitizer-coverage-level=4 sanitizer-coverage-inline-8bit-counters sanitizer-coverage-pc-table \
+  sanitizer-coverage-trace-compares sanitizer-coverage-stack-depth simplifycfg-branch-fold-threshold=0; do
+  flags+=(-C "llvm-args=-$argument")
+done
+[[ ${FUZZ_SANITIZER:-address} == none ]] || flags+=(-Z "sanitizer=${FUZZ_SANITIZER:-address}")
+locked=()
+[[ ${CI:-} == true ]] && locked=(--locked)
+bins=()
+for target in "${targets[@]}"; do bins+=(--bin "$target"); done
+# With --target build scripts and macros are spared the flags.
+RUSTFLAGS="${flags[*]} ${RUSTFLAGS:-}" \
+  cargo +nightly build --manifest-path fuzz/Cargo.toml "${locked[@]}" --release --target "$host" "${bins[@]}"
 programs=${CARGO_TARGET_DIR:-fuzz/target}/$host/release
+export ASAN_OPTIONS=detect_odr_violation=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
