@@ -274,6 +274,12 @@ row() { # CHECK RESULT SECONDS PROCESSORS REMARK
   printf '| %-8s | %-7s | %5s | %11s | %s |\n' "$1" "$2" "$3" "$4" "$5"
 }
 
+# In a whole run the tools for bare metal are fetched while others compile. The check that needs them waits until they
+# are there, and says what is wrong when they do not come.
+if [[ $# -eq 0 ]]; then
+  (scripts/bare-metal.sh cargo; scripts/bare-metal.sh qemu) >"$notes/fetched" 2>&1 &
+fi
+
 passed=0 failed=0 skipped=0
 worked=0
 summary=()
