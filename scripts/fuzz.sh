@@ -29,9 +29,9 @@ for target in "${targets[@]}"; do
   [[ " ${known[*]} " == *" $target "* ]] || { echo "there is no target '$target'; there are: ${known[*]}" >&2; exit 2; }
 done
 
-# What `cargo fuzz build` gives the compiler, so that libFuzzer sees edges and what is compared.
+# What `cargo fuzz build` gives the compiler: libFuzzer sees edges and what is compared, a broken assertion is a find.
 host=$(rustc +nightly -vV | sed -n 's/^host: //p')
-flags=(--cfg fuzzing -C passes=sancov-module -C codegen-units=1)
+flags=(--cfg fuzzing -C passes=sancov-module -C codegen-units=1 -C debug-assertions)
 for argument in sanitizer-coverage-level=4 sanitizer-coverage-inline-8bit-counters sanitizer-coverage-pc-table \
   sanitizer-coverage-trace-compares sanitizer-coverage-stack-depth simplifycfg-branch-fold-threshold=0; do
   flags+=(-C "llvm-args=-$argument")
