@@ -285,13 +285,15 @@ impl Notice {
     #[must_use]
     pub const fn with_retry(mut self, retry: RetryAfter) -> Self {
         self.retry = Some(retry);
+        self.permanent = false;
         self
     }
 
-    /// As a refusal after which the client does not come back by itself, whatever time it is told: somebody must see
-    /// to it there, and start it again. It says nothing in an error or a go-away (PROTOCOL R-4).
+    /// Without a time, and as a refusal after which the client does not come back by itself: somebody must see to it
+    /// there, and start it again. It says nothing in an error or a go-away (PROTOCOL R-4).
     #[must_use]
     pub const fn permanently(mut self) -> Self {
+        self.retry = None;
         self.permanent = true;
         self
     }
