@@ -13,7 +13,7 @@ use crate::time::{Instant, Millis};
 pub struct ReconnectPolicy {
     /// The longest first wait.
     pub base: Duration,
-    /// The longest wait of all, unless a service asks for more.
+    /// The longest wait after a connection that was lost, unless a service asks for more.
     pub max: Duration,
     /// How long a connection must have been open to count as useful: only then do waits
     /// start from `base` again.

@@ -465,10 +465,7 @@ impl<'d> NoticeSaid<'d> {
                 3 => said.retry = Some(all(value, |value| Some((value.u32()?, value.u32()?)))?),
                 4 => said.message = Some(all(value, Bytes::next)?),
                 5 => said.deadline = Some(all(value, Bytes::u32)?),
-                _ => {
-                    all(value, |_| Some(()))?;
-                    said.permanent = true;
-                }
+                _ => said.permanent = all(value, |_| Some(true))?,
             }
         }
         Some(NoticeSaid { code: code?, ..said })
