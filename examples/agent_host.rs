@@ -14,14 +14,15 @@ use std::sync::Arc;
 use clap::Parser;
 use diset_examples::{certificate_error, printable};
 use diset_std::tls::{ClientTls, TlsFiles};
-use diset_std::{Client, ClientState, Outcome};
+use diset_std::{Client, Outcome};
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 type Failed = Box<dyn core::error::Error>;
 
-/// Reports readings and alarms, does what it is told, and prints both. Ends in order at Ctrl-C, or when it is to reboot.
+/// Reports readings and alarms, does what it is told, and prints both. Ends in order at Ctrl-C, or when it is to reboot;
+/// with an error when the service does not want it back. When it is only refused it comes back later.
 #[derive(Parser)]
 #[command(
     after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
@@ -135,8 +136,10 @@ async fn run(options: Options) -> Result<(), Failed> {
         .start()?;
     shared.raise(&client, AlarmKind::Started).await;
     tokio::select! {
-        ended = report(&client, &shared, interval) => return ended,
-        _ = rebooting.recv() => {}
+        failed = report(&client, &shared, interval) => return failed,
+        // Somebody has to see to it: another attempt would be refused, too.
+        why = client.stopped() => return Err(why.into()),
+        Some(()) = rebooting.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
     shared.is_leaving.store(true, Ordering::Relaxed);
@@ -144,13 +147,12 @@ async fn run(options: Options) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A reading at each interval, for ever; ends with an error when the service will not have this station.
+/// A reading at each interval, for ever.
 async fn report(
     client: &Client<Station>,
     shared: &Shared,
     mut interval: watch::Receiver<Duration>,
 ) -> Result<(), Failed> {
-    let mut states = client.watch();
     let mut number: u32 = 0;
     loop {
         let step = u16::try_from(number % 16)?;
@@ -169,10 +171,6 @@ async fn report(
         let next = Instant::now() + pause;
         tokio::select! {
             () = sleep_until(next), if !pause.is_zero() => {}
-            // Another attempt would be refused, too.
-            stopped = states.wait_for(|state| matches!(state, ClientState::Stopped(_))) => {
-                return Err(stopped?.to_string().into());
-            }
             changed = interval.changed() => changed?,
         }
     }

@@ -7,12 +7,13 @@
 //! cargo run --release --example agent_host -- --folder certificates        # in another terminal: a station without a chip
 //! ```
 
+use core::future::ready;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{certificate_error, printable};
+use diset_examples::{certificate_error, printable, refuse_retired};
 use diset_std::store::redb::{self, ReadableTable as _, TableDefinition, WriteTransaction};
 use diset_std::tls::{Certificate, ServerTls, TlsError, TlsFiles};
 use diset_std::{BoundService, Conn, Failure, Outcome, Resumption, Rule, Service, ServiceHandle};
@@ -51,6 +52,9 @@ struct Options {
     /// What each station is told when its session begins, as it would be typed; may be given several times.
     #[arg(long = "tell")]
     tell: Vec<Command>,
+    /// A station of this name, as in its certificate, is told not to come back; may be given several times.
+    #[arg(long)]
+    retired: Vec<String>,
 }
 
 /// What a station can be told.
@@ -128,9 +132,9 @@ fn service(options: &Options) -> Service<Station> {
     if let Some(path) = &options.store {
         service = service.durable(path);
     }
-    let at_once = options.tell.clone();
+    let (at_once, retired) = (options.tell.clone(), options.retired.clone());
     service
-        .on_connect(|conn: Conn<Station>| async move {
+        .on_connect(move |conn: Conn<Station>| {
             let who = conn
                 .credentials()
                 .certificate()
@@ -141,7 +145,7 @@ fn service(options: &Options) -> Service<Station> {
                 printable(who),
                 conn.identity()
             );
-            Ok(())
+            ready(refuse_retired(&conn, &retired))
         })
         .on_connected(move |conn: Conn<Station>| {
             let commands = at_once.clone();

@@ -140,15 +140,10 @@ async fn connect(options: &Options) -> Result<(Client<Generic>, Events<Generic>)
         builder = builder.arg(name, value.clone());
     }
     let (client, events) = builder.events(64)?;
-    let mut states = client.watch();
-    loop {
-        match &*states.borrow_and_update() {
-            ClientState::Connecting => {}
-            ClientState::Connected(_) => return Ok((client.clone(), events)),
-            ClientState::Waiting { why, .. } | ClientState::Stopped(why) => return Err(failed(why, options.plain)),
-            _ => {}
-        }
-        states.changed().await?;
+    let has_tried = |state: &ClientState| !matches!(state, ClientState::Connecting);
+    match client.watch().wait_for(has_tried).await {
+        Ok(ClientState::Waiting { why, .. } | ClientState::Stopped(why)) | Err(why) => Err(failed(&why, options.plain)),
+        Ok(_) => Ok((client, events)),
     }
 }
 

@@ -19,7 +19,7 @@
 use core::fmt::Write as _;
 
 use diset_std::tls::TlsError;
-use diset_std::{Schema, define_service};
+use diset_std::{Conn, Refusal, Schema, ServiceDef, define_service};
 use serde::{Deserialize, Serialize};
 
 /// The client asks …
@@ -55,6 +55,20 @@ define_service! {
     pub PingPong = "Framework/PingPong";
     from_client: [Ping, Shout],
     from_service: [Pong, News],
+}
+
+/// Refuses a client whose certificate has one of these common names: it is not to come back.
+///
+/// # Errors
+/// The refusal.
+pub fn refuse_retired<S: ServiceDef>(conn: &Conn<S>, retired: &[String]) -> Result<(), Refusal> {
+    let certificate = conn.credentials().certificate();
+    let subject = certificate.map_or("", |certificate| certificate.subject());
+    let is_named = |name: &String| subject.split(',').any(|part| part.strip_prefix("CN=") == Some(name));
+    if retired.iter().any(is_named) {
+        return Err(Refusal::not_admitted("it is retired").permanently());
+    }
+    Ok(())
 }
 
 /// Text of a peer as it may go to a terminal. What is not printable there, such as control characters and those that

@@ -77,19 +77,14 @@ async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
         .events(64)?;
     let printing = tokio::spawn(print(events));
     let mut ticks = tokio::time::interval(Duration::from_millis(options.interval.max(1)));
-    let mut states = client.watch();
+    let mut stopped = core::pin::pin!(client.stopped());
     let mut ctrl_c = core::pin::pin!(tokio::signal::ctrl_c());
     let mut id = 0;
     while options.count == 0 || id < options.count {
         tokio::select! {
             _ = ticks.tick() => {}
-            stopped = states.wait_for(|state| matches!(state, ClientState::Stopped(_))) => {
-                // Another attempt would be refused, too.
-                return match &*stopped? {
-                    ClientState::Stopped(why) => Err(why.clone().into()),
-                    _ => Ok(()),
-                };
-            }
+            // Somebody has to see to it: another attempt would be refused, too.
+            why = &mut stopped => return Err(why.into()),
             _ = &mut ctrl_c => break,
         }
         // While the service is away a plain message is not kept: it fails at once.

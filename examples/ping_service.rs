@@ -6,12 +6,13 @@
 //! cargo run --release --example ping_service -- --folder certificates
 //! ```
 
+use core::future::ready;
 use core::time::Duration;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
+use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable, refuse_retired};
 use diset_std::tls::{FileWatch, ServerTls, TlsFiles};
 use diset_std::{Conn, Recordings, Service, ServiceHandle};
 
@@ -34,6 +35,9 @@ struct Options {
     /// Write a log of each connection into this folder, for `timeline`. It holds the messages.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// A client of this name, as in its certificate, is told not to come back; may be given several times.
+    #[arg(long)]
+    retired: Vec<String>,
 }
 
 #[tokio::main]
@@ -61,8 +65,9 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     if let Some(folder) = &options.record {
         service = service.record_connections(Recordings::to(folder)?);
     }
+    let retired = options.retired;
     let bound = service
-        .on_connect(|conn: Conn<PingPong>| async move {
+        .on_connect(move |conn: Conn<PingPong>| {
             let subject = conn
                 .credentials()
                 .certificate()
@@ -74,7 +79,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
                 conn.identity(),
                 conn.peer_addr()
             );
-            Ok(())
+            ready(refuse_retired(&conn, &retired))
         })
         .on(|conn, ping: Ping| async move {
             conn.send(&Pong { id: ping.id }).await?;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the examples that need a second terminal against each other on the loopback: make_certificates, ping_service on
-# a free port, discover, ping_client and timeline. Takes the folder of the built examples. Everything is bounded in time; the
-# service is stopped at the end.
+# a free port, discover, ping_client and timeline; and a station without a chip, which its service does not want back.
+# Takes the folder of the built examples. Everything is bounded in time; the services are stopped at the end.
 set -euo pipefail
 
 case ${1:-} in
@@ -11,10 +11,14 @@ esac
 cd -- "$1"
 
 folder=$(mktemp -d)
-service=
+services=()
 clean() {
-  # By its id, and only what was started here.
-  if [[ -n $service ]]; then kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; fi
+  # By their ids, and only what was started here.
+  local service
+  for service in "${services[@]}"; do
+    kill "$service" 2>/dev/null || true
+    wait "$service" 2>/dev/null || true
+  done
   rm -rf "$folder"
 }
 trap clean EXIT
@@ -37,22 +41,42 @@ outcome() { # EXIT_CODE TEXT COMMAND...
   [[ $output == *"$text"* ]] || fail "it does not say: $text"
 }
 
-shows ca.pem ./make_certificates "$folder"
+# Runs a service in the background; its address is in `address` then.
+serves() { # LOG COMMAND...
+  local log=$folder/$1
+  shift
+  timeout 120 "$@" </dev/null >"$log" 2>&1 &
+  services+=("$!")
+  address=
+  for _ in {1..100}; do
+    address=$(sed -n 's/.* listens on \([0-9.:]*\);.*/\1/p' "$log")
+    [[ -z $address ]] || return 0
+    kill -0 "${services[-1]}" 2>/dev/null || break
+    sleep 0.1
+  done
+  fail "the service does not listen: $(<"$log")"
+}
+
+# Runs a client twenty times that its service does not want back: it must fail each time, and say so on standard error.
+stays_away() { # COMMAND...
+  local error code
+  echo "+ $*, 20 times"
+  for _ in {1..20}; do
+    code=0
+    error=$(timeout 20 "$@" 2>&1 >/dev/null) || code=$?
+    [[ $code -eq 1 ]] || fail "exit code $code (124: still running after 20 s): $error"
+    [[ $error == *"it is retired"* ]] || fail "it does not say why: $error"
+  done
+  echo "$error"
+}
+
+shows ca.pem ./make_certificates "$folder" --client alice --client bob --client carol
 for bad in service ca a/b ../a; do
   refuses "cannot be the name of a client" ./make_certificates "$folder" --client "$bad"
 done
 refuses "neither a DNS name nor an IP address" ./make_certificates "$folder" --service-name "bad name"
 
-timeout 120 ./ping_service --folder "$folder" --listen 127.0.0.1:0 --news 1 >"$folder/service.log" 2>&1 &
-service=$!
-address=
-for _ in {1..100}; do
-  address=$(sed -n 's/.* listens on \([0-9.:]*\);.*/\1/p' "$folder/service.log")
-  [[ -z $address ]] || break
-  kill -0 "$service" 2>/dev/null || break
-  sleep 0.1
-done
-[[ -n $address ]] || fail "the service does not listen: $(<"$folder/service.log")"
+serves ping_service.log ./ping_service --folder "$folder" --listen 127.0.0.1:0 --news 1 --retired carol
 
 target=$address/Framework/PingPong
 discover=(./discover "$target" --folder "$folder")
@@ -68,3 +92,8 @@ refuses "does it speak TLS" ./discover "$target" --plain
 refuses "make_certificates" ./discover "$target" --folder "$folder/nothing"
 shows "Pong 2" ./ping_client "$address" --folder "$folder" --count 3 --interval 10 --record "$folder/logs"
 shows "bytes identical" ./timeline "$folder"/logs/*.disetlog
+stays_away ./ping_client "$address" --folder "$folder" --name carol
+stays_away ./discover "$target" --folder "$folder" --name carol watch
+
+serves agent_service.log ./agent_service --folder "$folder" --listen 127.0.0.1:0 --retired carol
+stays_away ./agent_host "$address" --folder "$folder" --name carol

@@ -159,7 +159,8 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         self.machine.failed(self.clock.now())
     }
 
-    /// Waits until it is time to connect and says so; [`Retry::Never`] at once.
+    /// Waits until it is time to connect and says so; [`Retry::Never`] at once, when the service has said that this
+    /// client is not to come back.
     ///
     /// # Cancel safety
     /// May be dropped at any time.

@@ -109,7 +109,8 @@ impl<'b, S: ServiceDef, C, T, K: Keep> Client<'b, S, C, T, K> {
         self.machine.link.as_ref().map_or(0, |link| link.conn.unconfirmed())
     }
 
-    /// When to connect: at once in the beginning, later as the policy and the service say.
+    /// When to connect: at once in the beginning, later as the policy and the service say; [`Retry::Never`] only when
+    /// the service has said that this client is not to come back. After that a restart of the chip would only ask again.
     pub const fn retry(&self) -> Retry {
         self.machine.retry()
     }

@@ -36,15 +36,23 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether connecting again in the same way would end the same way (PROTOCOL R-4).
-    ///
-    /// A refusal is permanent unless the service said when to come back.
+    /// Whether the client does not come back by itself (PROTOCOL R-4): the service has refused it, and
+    /// [said so](Notice::permanently).
     pub const fn is_permanent(&self) -> bool {
-        match self {
-            Self::Refused(notice) => notice.retry.is_none(),
-            Self::OurError(notice) => matches!(notice.code, Code::NotDiset | Code::Version),
-            _ => false,
+        matches!(self, Self::Refused(notice) if notice.permanent)
+    }
+
+    /// Whether the next attempt is likely to end in the same way, until somebody has mended something: a client comes
+    /// back slowly, unless it was told when (PROTOCOL R-4).
+    pub const fn needs_mending(&self) -> bool {
+        if let Self::Refused(_) = self {
+            return true;
         }
+        let code = self.code();
+        matches!(
+            code,
+            Some(Code::NotDiset | Code::Version | Code::UnknownService | Code::NotAdmitted)
+        )
     }
 
     /// The notice that went with the end, if any.

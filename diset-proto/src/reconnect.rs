@@ -13,23 +13,31 @@ use crate::time::{Instant, Millis};
 pub struct ReconnectPolicy {
     /// The longest first wait.
     pub base: Duration,
-    /// The longest wait of all, unless a service asks for more.
+    /// The longest wait after a connection that was lost, unless a service asks for more.
     pub max: Duration,
     /// How long a connection must have been open to count as useful: only then do waits
     /// start from `base` again.
     pub useful: Duration,
     /// The longest wait a service can ask for.
     pub max_asked: Duration,
+    /// The longest first wait of a client that was refused and not told when to come back, or that has met something
+    /// else than its service: somebody must mend something first.
+    pub refused: Duration,
+    /// The longest wait of such a client.
+    pub max_refused: Duration,
 }
 
 impl ReconnectPolicy {
     /// Waits up to 0.5 s at first, up to 60 s later, up to an hour when a service asks
-    /// for it; 10 s of an open connection are useful.
+    /// for it; 10 s of an open connection are useful. When it was refused it waits up to 2 minutes at first, up to 15
+    /// later.
     pub const DEFAULT: Self = Self {
         base: Duration::from_millis(500),
         max: Duration::from_secs(60),
         useful: Duration::from_secs(10),
         max_asked: Duration::from_secs(3600),
+        refused: Duration::from_secs(120),
+        max_refused: Duration::from_secs(900),
     };
 }
 
@@ -46,7 +54,7 @@ impl Default for ReconnectPolicy {
 pub enum Retry {
     /// Connect again at this time.
     At(Instant),
-    /// It would end the same way: somebody must mend something first.
+    /// The service has said that this client is not to come back: somebody must see to it, and start it again.
     Never,
 }
 
@@ -57,6 +65,8 @@ struct Waits {
     max: Millis,
     useful: Millis,
     max_asked: Millis,
+    refused: Millis,
+    max_refused: Millis,
 }
 
 impl Waits {
@@ -66,6 +76,8 @@ impl Waits {
             max: Millis::of(policy.max),
             useful: Millis::of(policy.useful),
             max_asked: Millis::of(policy.max_asked),
+            refused: Millis::of(policy.refused),
+            max_refused: Millis::of(policy.max_refused),
         }
     }
 }
@@ -76,6 +88,8 @@ pub struct Reconnect {
     waits: Waits,
     random: u64,
     attempts: u32,
+    /// Those that have ended so that somebody must mend something, since the last useful connection.
+    refusals: u32,
     /// The least wait, raised each time a newer connection displaces this one.
     floor: Millis,
     opened: Option<Instant>,
@@ -89,6 +103,7 @@ impl Reconnect {
             waits: Waits::of(policy),
             random: seed,
             attempts: 0,
+            refusals: 0,
             floor: Millis::ZERO,
             opened: None,
         }
@@ -116,24 +131,28 @@ impl Reconnect {
             let floor = Millis(self.floor.0.saturating_mul(2));
             self.floor = floor.max(waits.base).min(waits.max);
         } else if opened.is_some_and(|opened| now.is_past(opened, waits.useful)) {
-            self.attempts = 0;
+            (self.attempts, self.refusals) = (0, 0);
             self.floor = Millis::ZERO;
         }
+        // PROTOCOL R-4: a span of its own. A service that was away for long and refuses when it is back is not left
+        // alone for as long again; and one that is away for a moment, to be mended, is found soon.
+        let (tries, first, longest) = if cause.needs_mending() {
+            (&mut self.refusals, waits.refused, waits.max_refused)
+        } else {
+            (&mut self.attempts, waits.base, waits.max)
+        };
+        let factor = 1u32.checked_shl(*tries).unwrap_or(u32::MAX);
+        *tries = tries.saturating_add(1);
         let (span, most) = match cause.retry() {
             // PROTOCOL R-3: what a service asks for is drawn from and clamped.
             Some(asked) => (Millis(asked.spread_ms), waits.max_asked),
-            None => {
-                let factor = 1u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
-                let span = Millis(waits.base.0.saturating_mul(factor));
-                (span.min(waits.max), Millis(u32::MAX))
-            }
+            None => (Millis(first.0.saturating_mul(factor)).min(longest), Millis(u32::MAX)),
         };
         let least = cause
             .retry()
             .map_or(0, |asked| asked.min_ms)
             .saturating_add(self.floor.0);
         let wait = Millis(least.saturating_add(self.draw(span)));
-        self.attempts = self.attempts.saturating_add(1);
         Retry::At(now.plus(wait.min(most)))
     }
 
@@ -217,11 +236,102 @@ mod tests {
         );
     }
 
+    /// How a client comes back.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Back {
+        Soon,
+        Slowly,
+        Never,
+    }
+
+    /// Told by the longest first wait: many draws, of which one is in the upper half at least.
+    fn back(cause: &Cause) -> Back {
+        let waits = (0..64).map(|seed| Reconnect::new(ReconnectPolicy::DEFAULT, seed).dropped(NOW, cause));
+        let longest = waits.map(|retry| match retry {
+            Retry::At(when) => Some(when.since(NOW)),
+            Retry::Never => None,
+        });
+        match longest
+            .collect::<Option<Vec<_>>>()
+            .and_then(|waits| waits.into_iter().max())
+        {
+            None => Back::Never,
+            // The least wait of one that was displaced, and the longest first one.
+            Some(wait) if wait <= Duration::from_secs(1) => Back::Soon,
+            Some(wait) => {
+                assert!(
+                    wait > Duration::from_secs(60) && wait <= Duration::from_secs(120),
+                    "{wait:?}"
+                );
+                Back::Slowly
+            }
+        }
+    }
+
     #[test]
-    fn permanent_refusals_are_not_looped_on() {
-        let mut reconnect = Reconnect::new(ReconnectPolicy::DEFAULT, 7);
-        let refused = Cause::Refused(Notice::new(Code::UnknownService));
-        assert_eq!(reconnect.dropped(NOW, &refused), Retry::Never, "PROTOCOL R-4");
+    fn each_code_says_how_a_client_comes_back_and_none_that_it_does_not() {
+        let codes = Code::ALL.iter().copied().chain([Code::Other(999)]);
+        for code in codes {
+            // What tells that somebody must mend something, also where no connection was refused.
+            let slow = matches!(
+                code,
+                Code::NotDiset | Code::Version | Code::UnknownService | Code::NotAdmitted
+            );
+            let ended = if slow { Back::Slowly } else { Back::Soon };
+            let notice = Notice::new(code);
+            let lasting = notice.clone().permanently();
+            let asked = notice
+                .clone()
+                .with_retry(RetryAfter::new(Duration::ZERO, Duration::ZERO));
+            assert_eq!(
+                back(&Cause::Refused(notice.clone())),
+                Back::Slowly,
+                "PROTOCOL R-4: {code}"
+            );
+            assert_eq!(back(&Cause::Refused(asked)), Back::Soon, "PROTOCOL R-3: {code}");
+            assert_eq!(
+                back(&Cause::Refused(lasting.clone())),
+                Back::Never,
+                "PROTOCOL R-4: {code}"
+            );
+            for made in [Cause::PeerError, Cause::OurError, Cause::WentAway] {
+                assert_eq!(back(&made(notice.clone())), ended, "PROTOCOL R-4: {code}");
+                // The field is for refusals.
+                assert_eq!(back(&made(lasting.clone())), ended, "PROTOCOL R-4: {code}");
+            }
+        }
+        for cause in [Cause::Lost, Cause::Silent, Cause::HandshakeTimeout] {
+            assert_eq!(back(&cause), Back::Soon, "PROTOCOL R-1: {cause}");
+        }
+    }
+
+    #[test]
+    fn refusals_slow_a_client_down_for_as_long_as_they_last() {
+        let refused = Cause::Refused(Notice::new(Code::NotAdmitted));
+        let mut seen_late = false;
+        for seed in 0..100 {
+            let mut reconnect = Reconnect::new(ReconnectPolicy::DEFAULT, seed);
+            // The service was away for long before.
+            for _ in 0..20 {
+                reconnect.dropped(NOW, &Cause::Lost);
+            }
+            for most in [120, 240, 480, 900, 900] {
+                let wait = wait(reconnect.dropped(NOW, &refused));
+                assert!(wait <= Duration::from_secs(most), "PROTOCOL R-4: {wait:?} of {most} s");
+                seen_late |= wait > Duration::from_secs(800);
+            }
+            // It is away for a moment, to be mended.
+            let lost = wait(reconnect.dropped(NOW, &Cause::Lost));
+            assert!(lost <= Duration::from_secs(60), "PROTOCOL R-1: {lost:?}");
+            // It was open for a moment only.
+            reconnect.connected(NOW);
+            reconnect.dropped(NOW.after(Duration::from_secs(9)), &Cause::Lost);
+            assert_eq!(reconnect.refusals, 5, "PROTOCOL R-2");
+            reconnect.connected(NOW);
+            reconnect.dropped(NOW.after(Duration::from_secs(10)), &Cause::Lost);
+            assert_eq!(reconnect.refusals, 0, "PROTOCOL R-2");
+        }
+        assert!(seen_late, "PROTOCOL R-4: up to 15 minutes");
     }
 
     #[test]

@@ -258,6 +258,7 @@ pub struct Notice {
     pub(crate) text: Text,
     pub(crate) retry: Option<RetryAfter>,
     pub(crate) message: Option<u8>,
+    pub(crate) permanent: bool,
 }
 
 impl Notice {
@@ -268,6 +269,7 @@ impl Notice {
             text: Text(heapless::String::new()),
             retry: None,
             message: None,
+            permanent: false,
         }
     }
 
@@ -278,10 +280,21 @@ impl Notice {
         self
     }
 
-    /// With the time to come back. A refusal without it is permanent.
+    /// With the time to come back. A client that is refused without it comes back slowly
+    /// (PROTOCOL R-4).
     #[must_use]
     pub const fn with_retry(mut self, retry: RetryAfter) -> Self {
         self.retry = Some(retry);
+        self.permanent = false;
+        self
+    }
+
+    /// Without a time, and as a refusal after which the client does not come back by itself: somebody must see to it
+    /// there, and start it again. It says nothing in an error or a go-away (PROTOCOL R-4).
+    #[must_use]
+    pub const fn permanently(mut self) -> Self {
+        self.retry = None;
+        self.permanent = true;
         self
     }
 
@@ -298,6 +311,11 @@ impl Notice {
     /// When the client may come back, if it was told.
     pub const fn retry(&self) -> Option<RetryAfter> {
         self.retry
+    }
+
+    /// Whether a client that is refused so does not come back by itself.
+    pub const fn is_permanent(&self) -> bool {
+        self.permanent
     }
 
     /// The number, in the client's table, of the message it is about.

@@ -76,33 +76,62 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// Why a service does not admit a client; the client gets it.
+/// Why a service does not admit a client; the client gets code and text, and shows them in its state and its log.
+///
+/// It comes back all the same, unless told otherwise: slowly from [`not_admitted`](Self::not_admitted), within
+/// 2 minutes at first and 15 later ([`ReconnectPolicy`](diset_proto::ReconnectPolicy)), so that a list that was wrong
+/// can be mended where it is kept; soon from [`busy`](Self::busy).
+///
+/// ```
+/// # use core::time::Duration;
+/// # use diset_std::Refusal;
+/// # let (not_listed, starting, retired) = (
+/// Refusal::not_admitted("not in the list of agents")
+/// # ,
+/// Refusal::not_admitted("the list is being loaded").retry_after(Duration::from_secs(30))
+/// # ,
+/// Refusal::not_admitted("this agent is retired").permanently()
+/// # );
+/// ```
 #[derive(Debug, Clone)]
+#[must_use = "a refusal is what the callback that decides returns"]
 pub struct Refusal(pub(crate) Notice);
 
 impl Refusal {
-    /// Not this client, and its next try would end the same way. The text (its first 64 bytes)
-    /// goes to the client.
-    pub fn permanent(text: &str) -> Self {
+    /// Not this client, or not now: [`Code::NotAdmitted`]. The text (its first 64 bytes) goes to the client. It
+    /// comes back slowly.
+    pub fn not_admitted(text: &str) -> Self {
         Self(Notice::new(Code::NotAdmitted).with_text(text))
     }
 
-    /// Not now; the client comes back after `min` and a part of `spread`.
-    pub fn retry_after(text: &str, min: core::time::Duration, spread: core::time::Duration) -> Self {
-        Self(
-            Notice::new(Code::Busy)
-                .with_text(text)
-                .with_retry(RetryAfter::new(min, spread)),
-        )
+    /// There is no room for it, nothing is wrong with it: [`Code::Busy`]. The text (its first 64 bytes) goes to the
+    /// client. It comes back after 1 to 11 s.
+    pub fn busy(text: &str) -> Self {
+        Self(Notice::new(Code::Busy).with_text(text).with_retry(soon()))
+    }
+
+    /// The client comes back after `span` at the earliest, and twice as much at the latest, so that many do not come
+    /// at once.
+    pub fn retry_after(self, span: core::time::Duration) -> Self {
+        Self(self.0.with_retry(RetryAfter::new(span, span)))
+    }
+
+    /// The client does not come back by itself, ever: its state is
+    /// [`Stopped`](crate::ClientState::Stopped), and somebody has to go there and start it again. For what nobody
+    /// will mend on this side.
+    pub fn permanently(self) -> Self {
+        Self(self.0.permanently())
+    }
+
+    /// The callback that decides has panicked: that may pass.
+    pub(crate) fn panicked() -> Self {
+        Self(Notice::new(Code::Internal).with_retry(soon()))
     }
 }
 
-impl Refusal {
-    /// The callback that decides has panicked: that may pass.
-    pub(crate) fn panicked() -> Self {
-        let retry = RetryAfter::new(core::time::Duration::from_secs(1), core::time::Duration::from_secs(10));
-        Self(Notice::new(Code::Internal).with_retry(retry))
-    }
+/// When a client comes back that found no room, or came late: after 1 s, spread over 10 s.
+pub(crate) fn soon() -> RetryAfter {
+    RetryAfter::new(core::time::Duration::from_secs(1), core::time::Duration::from_secs(10))
 }
 
 /// Calls something of the author's that is no message handler; a panic is logged and gives

@@ -88,7 +88,9 @@ pub mod tls;
 
 pub use any::{AnyMessage, NotThis};
 pub use args::{ConnectArgs, Value};
-pub use client::{BadSettings, BadValue, Client, ClientBuilder, ClientEvent, ClientState, Ended, Events, Generic};
+pub use client::{
+    BadSettings, BadValue, Client, ClientBuilder, ClientEvent, ClientState, Ended, Events, Generic, States,
+};
 pub use diset_proto;
 pub use diset_proto::{
     Cause, Code, FromClient, FromService, Identity, Limits, NewReason, Notice, Outcome, ReconnectPolicy, Resumption,

@@ -21,11 +21,10 @@ async fn an_admission_can_fail_for_good_or_for_now() -> TestResult {
             let good = conn.args().value("good").is_some();
             async move {
                 if !good {
-                    return Err(Refusal::permanent("no business here"));
+                    return Err(Refusal::not_admitted("no business here").permanently());
                 }
-                let soon = Duration::from_millis(30);
-                let busy = Refusal::retry_after("later", soon, soon);
-                if first { Err(busy) } else { Ok(()) }
+                let later = Refusal::not_admitted("later").retry_after(Duration::from_millis(30));
+                if first { Err(later) } else { Ok(()) }
             }
         }))
         .await?;
@@ -43,7 +42,8 @@ async fn an_admission_can_fail_for_good_or_for_now() -> TestResult {
     let Cause::Refused(notice) = dropped(&why).cause() else {
         return Err(why.into());
     };
-    assert_eq!((notice.code(), notice.text()), (Code::Busy, "later"));
+    assert_eq!((notice.code(), notice.text()), (Code::NotAdmitted, "later"));
+    assert!(notice.retry().is_some(), "PROTOCOL R-3: {notice}");
     connected(&later).await;
 
     let never = world.client(PingPong, &running, "mallory")?.start()?;
@@ -61,6 +61,7 @@ async fn an_admission_can_fail_for_good_or_for_now() -> TestResult {
         (Code::NotAdmitted, "no business here"),
         "PROTOCOL R-4"
     );
+    assert_eq!(within("why", never.stopped()).await.code(), Some(Code::NotAdmitted));
     // The same, told by `connect`.
     let refused = world.client(PingPong, &running, "mallory")?.connect().await;
     assert_eq!(
@@ -213,7 +214,10 @@ async fn who_comes_back_takes_one_place_more_and_not_two() -> TestResult {
             let gate = Arc::clone(&held);
             log.add(());
             async move {
-                gate.acquire().await.map_err(|_| Refusal::permanent("closed"))?.forget();
+                gate.acquire()
+                    .await
+                    .map_err(|_| Refusal::not_admitted("closed"))?
+                    .forget();
                 Ok(())
             }
         }))

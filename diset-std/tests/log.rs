@@ -132,9 +132,9 @@ async fn a_service_forges_no_field_in_the_log_of_a_client() -> TestResult {
 async fn each_attempt_of_a_client_that_fails_has_a_line() -> TestResult {
     let (_guard, mut lines) = lines_of_clients(Level::INFO);
     let (world, other) = (World::new()?, World::new()?);
-    let refusing = answering().on_connect(|_| async { Err(Refusal::permanent("no guests")) });
+    let refusing = answering().on_connect(|_| async { Err(Refusal::not_admitted("no guests")) });
     let running = world.serve(refusing).await?;
-    // One that is refused for good, one of another authority, one that finds nobody.
+    // One that is refused, one of another authority, one that finds nobody.
     let stranger = ClientTls::new(other.ca.client("stranger")?, world.ca.authorities())?;
     for (address, tls, parts) in [
         (&*running.address, world.tls("alice")?, ["code=51 ", "no guests"]),

@@ -51,7 +51,7 @@ async fn plain_tcp_works_where_both_sides_say_so() -> TestResult {
     let secure = world.serve(answering()).await?;
     let plain = Client::builder(PingPong, &secure.address).plain_tcp().connect().await;
     let why = plain.err().ok_or("plain was accepted")?;
-    assert!(dropped(&why).cause().is_permanent(), "not DISET: {why}");
+    assert!(dropped(&why).cause().needs_mending(), "not DISET: {why}");
     running.stop().await;
     Ok(())
 }

@@ -26,11 +26,15 @@ fn news() -> News {
     News { text: String::new() }
 }
 
-/// The client is refused, for good; with what words.
+/// The client is refused until somebody changes the rule; with what words.
 async fn refused(client: ClientBuilder<PingPong>) -> String {
     let why = client.connect().await.expect_err("it was admitted");
     let why = dropped(&why);
-    assert!(why.cause().is_permanent(), "PROTOCOL H-12, R-4: {why}");
+    let cause = why.cause();
+    assert!(
+        cause.needs_mending() && cause.retry().is_none() && !cause.is_permanent(),
+        "PROTOCOL H-12, R-4: {why}"
+    );
     assert_eq!(told(why).code(), Code::NotAdmitted, "PROTOCOL H-12");
     told(why).text().to_owned()
 }

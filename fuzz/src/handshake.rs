@@ -362,6 +362,7 @@ pub fn notice(data: &[u8]) {
         (notice.code().number(), notice.text(), notice.retry(), notice.message()),
         (said.code, said.text, retry, said.message)
     );
+    assert_eq!(notice.is_permanent(), said.permanent);
     assert_same(peer, noticed(kind, &said.write()).0);
     if kind == ERROR && matches!(notice.code(), Code::NotDiset | Code::Version) {
         // P-2: who says so writes no frame.

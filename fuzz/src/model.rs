@@ -444,6 +444,7 @@ pub(super) struct NoticeSaid<'d> {
     pub(super) retry: Option<(u32, u32)>,
     pub(super) message: Option<u8>,
     pub(super) deadline: Option<u32>,
+    pub(super) permanent: bool,
 }
 
 impl<'d> NoticeSaid<'d> {
@@ -455,14 +456,16 @@ impl<'d> NoticeSaid<'d> {
             retry: None,
             message: None,
             deadline: None,
+            permanent: false,
         };
-        for (number, value) in fields(body, &[1, 2, 3, 4, 5])? {
+        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 6])? {
             match number {
                 1 => code = Some(all(value, Bytes::varint)?.try_into().ok()?),
                 2 => said.text = core::str::from_utf8(value.0).ok().filter(|text| text.len() <= 64)?,
                 3 => said.retry = Some(all(value, |value| Some((value.u32()?, value.u32()?)))?),
                 4 => said.message = Some(all(value, Bytes::next)?),
-                _ => said.deadline = Some(all(value, Bytes::u32)?),
+                5 => said.deadline = Some(all(value, Bytes::u32)?),
+                _ => said.permanent = all(value, |_| Some(true))?,
             }
         }
         Some(NoticeSaid { code: code?, ..said })
@@ -482,6 +485,9 @@ impl<'d> NoticeSaid<'d> {
         }
         if let Some(deadline) = self.deadline {
             field(0x05, &varints(&[deadline.into()]), &mut out);
+        }
+        if self.permanent {
+            field(0x06, &[], &mut out);
         }
         out
     }

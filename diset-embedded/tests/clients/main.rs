@@ -170,6 +170,14 @@ fn refusals() {
         assert!(wait >= SECOND * 20 && wait <= SECOND * 21, "PROTOCOL R-3");
         agent.world().0.borrow_mut().refuse = Some(Notice::new(Code::NotAdmitted));
         assert!(agent.dial());
+        let slowly = agent.dropped().retry();
+        let minutes = agent.world().now().after(SECOND * 120);
+        assert!(
+            matches!(slowly, Retry::At(when) if when <= minutes),
+            "PROTOCOL R-4: {slowly:?}"
+        );
+        agent.world().0.borrow_mut().refuse = Some(Notice::new(Code::NotAdmitted).permanently());
+        assert!(agent.dial());
         assert_eq!(agent.dropped().retry(), Retry::Never, "PROTOCOL R-4");
     });
 }
@@ -272,7 +280,9 @@ fn what_makes_no_sense_ends_the_connection() {
             .borrow_mut()
             .to_client
             .extend(*b"HTTP/1.1 400 Bad Request\r\n");
-        assert_eq!(agent.dropped().retry(), Retry::Never, "PROTOCOL P-2");
+        // A gateway may say so for as long as the service is away.
+        let retry = agent.dropped().retry();
+        assert!(matches!(retry, Retry::At(_)), "PROTOCOL P-2, R-4: {retry:?}");
     });
 }
 

@@ -53,6 +53,8 @@ pub struct Said<'l> {
     pub retry: Option<(u32, u32)>,
     /// The number on the wire of the message it is about.
     pub about: Option<u8>,
+    /// Whether a client that is refused so does not come back by itself.
+    pub permanent: bool,
 }
 
 /// The table for a client with an older catalog.

@@ -320,6 +320,7 @@ impl Notice {
                 }
                 4 => notice.message = Some(value.byte()),
                 5 => deadline = Some(Millis(value.u32())),
+                6 => notice.permanent = true,
                 _ => skip(tag, &mut value)?,
             }
             value.end()?;
@@ -344,6 +345,9 @@ impl Notice {
         }
         if let Some(deadline) = deadline {
             out.number(0x05, deadline.0.into());
+        }
+        if self.permanent {
+            out.field(0x06, &[]);
         }
     }
 }

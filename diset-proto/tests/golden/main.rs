@@ -306,6 +306,32 @@ fn refusal() {
 }
 
 #[test]
+fn refusal_that_is_permanent() {
+    let notice = Notice::new(Code::NotAdmitted).with_text("retired").permanently();
+    let mut service = service(PingPong::CATALOG);
+    feed(
+        &mut service,
+        &mut past_preamble(),
+        &example("proposal"),
+        |service, _| {
+            service.refuse(notice.clone()).unwrap();
+        },
+    );
+    assert_written("refusal_permanent", &written(&mut service)[5..]);
+
+    // PROTOCOL E-2, R-4: and back.
+    let mut client = client(&[]);
+    let refusal = example("refusal_permanent");
+    feed(&mut client, &mut past_preamble(), &refusal, |_, event| {
+        let Event::Dropped(cause) = event else {
+            panic!("{event:?}")
+        };
+        assert!(cause.is_permanent() && notice.is_permanent(), "PROTOCOL R-4");
+        assert_eq!(cause, Cause::Refused(notice.clone()));
+    });
+}
+
+#[test]
 fn describe_and_definitions() {
     let mut service = service(newer::PingPong::CATALOG);
     let mut to_service = past_preamble();

@@ -18,6 +18,7 @@ scenarios! {
     forbidden_messages_have_the_number_of_the_client,
     forbidden_messages_of_a_registered_catalog,
     refused_for_good,
+    refused_until_somebody_sees_to_it,
     refused_for_now,
     admission_may_take_its_time,
     admission_has_a_deadline,
@@ -274,8 +275,16 @@ fn refused(change: Change<'_>, notice: Notice) -> Pair {
 }
 
 fn refused_for_good(change: Change<'_>) -> Pair {
-    let pair = refused(change, Notice::new(Code::NotAdmitted).with_text("not on the list"));
+    let retired = Notice::new(Code::NotAdmitted).with_text("retired").permanently();
+    let pair = refused(change, retired);
     assert!(pair.client.dropped().unwrap().is_permanent(), "PROTOCOL R-4");
+    pair
+}
+
+fn refused_until_somebody_sees_to_it(change: Change<'_>) -> Pair {
+    let pair = refused(change, Notice::new(Code::NotAdmitted).with_text("not on the list"));
+    let cause = pair.client.dropped().unwrap();
+    assert!(!cause.is_permanent() && cause.needs_mending(), "PROTOCOL R-4");
     pair
 }
 
@@ -473,7 +482,7 @@ fn another_version_is_told_the_own_one(change: Change<'_>) -> Pair {
     pair.settle();
     let cause = pair.service.dropped().unwrap();
     assert_eq!(cause.code(), Some(Code::Version), "PROTOCOL P-2");
-    assert!(cause.is_permanent(), "PROTOCOL R-4");
+    assert!(cause.needs_mending() && !cause.is_permanent(), "PROTOCOL R-4");
     assert_eq!(
         pair.to_client.carried(),
         5,

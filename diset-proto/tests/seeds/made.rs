@@ -251,6 +251,13 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "error-about-a-message",
         "01 81 01 21 02 11 31 20 62 79 74 65 73 20 6c 65 66 74 20 6f 76 65 72 04 01 00",
     ),
+    (
+        "notice",
+        "refusal-for-good",
+        "00 81 01 33 02 07 72 65 74 69 72 65 64 06 00",
+    ),
+    ("notice", "error-that-says-it-is-for-good", "01 81 01 33 06 00"),
+    ("notice", "permanent-is-empty", "00 81 01 33 06 01 01"),
     ("notice", "go-away", "02 81 01 48 03 03 64 90 03 05 02 88 27"),
     (
         "notice",

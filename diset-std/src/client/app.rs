@@ -93,7 +93,9 @@ impl<S: ServiceDef> App for ClientApp<S> {
 
     /// A client's engine never gives a proposal.
     fn admission(&mut self, _: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
-        Box::pin(core::future::ready(Err(Refusal::permanent("a client admits nobody"))))
+        Box::pin(core::future::ready(Err(Refusal::not_admitted(
+            "a client admits nobody",
+        ))))
     }
 
     fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Engine) -> Option<Event<'static>> {

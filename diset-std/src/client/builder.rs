@@ -363,18 +363,11 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// Cancel safe: dropping the future ends the client.
     pub async fn connect(self) -> Result<Client<S>, Ended> {
         let client = self.start()?;
-        let mut state = client.watch();
-        loop {
-            match &*state.borrow_and_update() {
-                ClientState::Connecting => {}
-                ClientState::Connected(_) => break,
-                ClientState::Waiting { why, .. } | ClientState::Stopped(why) => return Err(why.clone()),
-            }
-            if state.changed().await.is_err() {
-                return Err(Ended::Closed);
-            }
+        let has_tried = |state: &ClientState| !matches!(state, ClientState::Connecting);
+        match client.watch().wait_for(has_tried).await? {
+            ClientState::Waiting { why, .. } | ClientState::Stopped(why) => Err(why),
+            ClientState::Connecting | ClientState::Connected(_) => Ok(client),
         }
-        Ok(client)
     }
 
     /// Starts the client without waiting: it tries until it is connected. Must be called
@@ -445,7 +438,11 @@ impl<S: ServiceDef> ClientBuilder<S> {
                 }
             })
             .start()?;
-        Ok((client, Events(receiver)))
+        let events = Events {
+            states: client.watch(),
+            receiver,
+        };
+        Ok((client, events))
     }
 }
 

@@ -5,6 +5,7 @@ use core::fmt;
 use diset_proto::{ServiceDef, Trid};
 use tokio::sync::mpsc;
 
+use super::state::{ClientState, States};
 use crate::any::AnyMessage;
 use crate::driver::Dropped;
 
@@ -35,7 +36,11 @@ impl<S: ServiceDef> fmt::Debug for ClientEvent<S> {
 /// messages wait in its credit, and nothing is lost. A reader that stops reading holds
 /// the client up; one that drops this stops the client at the next message.
 #[derive(Debug)]
-pub struct Events<S: ServiceDef>(pub(super) mpsc::Receiver<ClientEvent<S>>);
+pub struct Events<S: ServiceDef> {
+    pub(super) receiver: mpsc::Receiver<ClientEvent<S>>,
+    /// The handlers, which send here, are kept for longer than they run.
+    pub(super) states: States,
+}
 
 impl<S: ServiceDef> Events<S> {
     /// The next event; `None` when the client has stopped and all were read.
@@ -43,6 +48,11 @@ impl<S: ServiceDef> Events<S> {
     /// # Cancel safety
     /// Cancel safe: no event is lost.
     pub async fn next(&mut self) -> Option<ClientEvent<S>> {
-        self.0.recv().await
+        let is_stopped = |state: &ClientState| matches!(state, ClientState::Stopped(_));
+        tokio::select! {
+            biased;
+            event = self.receiver.recv() => event,
+            _ = self.states.wait_for(is_stopped) => self.receiver.try_recv().ok(),
+        }
     }
 }

@@ -11,6 +11,7 @@ mod supervisor;
 mod target;
 
 use core::fmt;
+use core::future::Future;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -22,7 +23,7 @@ pub use self::builder::ClientBuilder;
 use self::callbacks::Callbacks;
 pub use self::events::{ClientEvent, Events};
 pub use self::generic::{BadValue, Generic};
-pub use self::state::{BadSettings, ClientState, Ended};
+pub use self::state::{BadSettings, ClientState, Ended, States};
 use crate::handler::{Catalogued, Told};
 use crate::link::{Link, Typed};
 use crate::session::{Receipt, Received, SessionCell};
@@ -31,7 +32,8 @@ use crate::tls::Certificate;
 /// A client of the service `S`. Cheap to clone; all clones are one client.
 ///
 /// It connects again by itself, under the same identity, until it is
-/// [closed](Self::close) or all clones but those held by its own handlers are dropped.
+/// [closed](Self::close) or all clones but those held by its own handlers are dropped, or until the service has said
+/// that it is not to come back. [`stopped`](Self::stopped) waits for that and says why.
 ///
 /// It counts nothing: what becomes of it is in its [`ClientState`], which
 /// [`watch`](Self::watch) follows, and in its log. There each attempt that fails has one line with the
@@ -222,8 +224,7 @@ impl<S: ServiceDef> Client<S> {
             });
         }
         let mut remembered = self.inner.next_key.subscribe();
-        let mut states = self.watch();
-        states.mark_unchanged();
+        let mut states = self.inner.state.subscribe();
         let announced = self.inner.link.with_conn(|conn| conn.announce_next_key(hash, within));
         if !matches!(announced, Some(Ok(()))) {
             return Err(SendError::NotOpen);
@@ -293,10 +294,9 @@ impl<S: ServiceDef> Client<S> {
         self.inner.state.borrow().clone()
     }
 
-    /// The state and its changes. A watcher that is slow sees the newest state, not each
-    /// one; for each one use [`on_state`](ClientBuilder::on_state).
-    pub fn watch(&self) -> watch::Receiver<ClientState> {
-        self.inner.state.subscribe()
+    /// The state and its changes.
+    pub fn watch(&self) -> States {
+        States(self.inner.state.subscribe())
     }
 
     /// Waits until the client is connected; at once when it is.
@@ -307,13 +307,33 @@ impl<S: ServiceDef> Client<S> {
     /// # Cancel safety
     /// Cancel safe: nothing but waiting is done here.
     pub async fn connected(&self) -> Result<Trid, Ended> {
+        let is_connected = |state: &ClientState| matches!(state, ClientState::Connected(_));
+        match self.watch().wait_for(is_connected).await? {
+            ClientState::Connected(trid) => Ok(trid),
+            _ => Err(Ended::Closed),
+        }
+    }
+
+    /// Waits until the client has stopped, and says why: it was closed, or all its clones were dropped
+    /// ([`Ended::Closed`]), or the service has told it not to come back ([`Ended::Dropped`], with code and text of the
+    /// service). Its last handler has finished by then, in at most 30 s, and at most 2 s after the time of
+    /// [`drain_time`](ClientBuilder::drain_time) when the program has stopped it. As long as it comes back by itself
+    /// this waits.
+    ///
+    /// The future does not keep the client going, so it can be spawned. What the handlers hold, such as the ends of
+    /// channels, is dropped when the program [stops](Self::stop) the client or drops it, not before: whoever reads
+    /// such a channel beside this learns of the end here.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing but waiting is done here.
+    pub fn stopped(&self) -> impl Future<Output = Ended> + Send + use<S> {
         let mut states = self.watch();
-        let settled = |state: &ClientState| matches!(state, ClientState::Connected(_) | ClientState::Stopped(_));
-        // An error means that the task is gone.
-        match states.wait_for(settled).await.as_deref() {
-            Ok(ClientState::Connected(trid)) => Ok(*trid),
-            Ok(ClientState::Stopped(why)) => Err(why.clone()),
-            Ok(_) | Err(_) => Err(Ended::Closed),
+        async move {
+            let is_stopped = |state: &ClientState| matches!(state, ClientState::Stopped(_));
+            match states.wait_for(is_stopped).await {
+                Ok(ClientState::Stopped(why)) | Err(why) => why,
+                Ok(_) => Ended::Closed,
+            }
         }
     }
 
@@ -330,9 +350,7 @@ impl<S: ServiceDef> Client<S> {
     /// Cancel safe: the end goes on without the waiting.
     pub async fn close(&self) {
         self.stop();
-        let mut state = self.watch();
-        // An error means that the task is gone: nothing to wait for.
-        let _ = state.wait_for(|state| matches!(state, ClientState::Stopped(_))).await;
+        self.stopped().await;
     }
 
     /// As [`close`](Self::close), without waiting.

@@ -1,9 +1,10 @@
-//! What a client reports of itself: where it stands, and why it is not connected.
+//! What a client reports of itself: where it stands, how that is followed, and why it is not connected.
 
 use core::fmt;
 use std::sync::Arc;
 
 use diset_proto::{Cause, Code, Misuse, Notice, Trid};
+use tokio::sync::watch;
 
 use crate::driver::Dropped;
 
@@ -22,7 +23,8 @@ pub enum ClientState {
         /// When it tries again.
         until: tokio::time::Instant,
     },
-    /// It will not connect again: it was closed, or told that it would always fail, or its runtime has ended.
+    /// It will not connect again, and its last handler has finished: it was closed, or told not to come back, or its
+    /// runtime has ended.
     Stopped(Ended),
 }
 
@@ -37,6 +39,53 @@ impl fmt::Display for ClientState {
             }
             Self::Stopped(why) => write!(f, "stopped: {why}"),
         }
+    }
+}
+
+/// Follows the state of a client: [`Client::watch`](crate::Client::watch). Does not keep the client going.
+///
+/// What it gives is owned, so that a task that waits here can be spawned on any runtime.
+#[derive(Debug, Clone)]
+pub struct States(pub(super) watch::Receiver<ClientState>);
+
+impl States {
+    /// Where the client stands now.
+    pub fn now(&self) -> ClientState {
+        self.0.borrow().clone()
+    }
+
+    /// The next change; `None` when there will be none, after [`ClientState::Stopped`]. One that is slow to ask gets
+    /// the newest state, not each one; for each one use [`on_state`](crate::ClientBuilder::on_state).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a change that was not given is given by the next call.
+    pub async fn changed(&mut self) -> Option<ClientState> {
+        if self.0.has_changed().is_ok_and(|changed| !changed) && matches!(*self.0.borrow(), ClientState::Stopped(_)) {
+            return None;
+        }
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().clone())
+    }
+
+    /// Waits for a state, at once when it is that of now.
+    ///
+    /// # Errors
+    /// Why the client has stopped, when it has and that is not what is waited for.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing but waiting is done here.
+    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&ClientState) -> bool) -> Result<ClientState, Ended> {
+        let mut found = None;
+        let last = |state: &ClientState| {
+            found = wanted(state).then(|| Ok(state.clone()));
+            if let (None, ClientState::Stopped(why)) = (&found, state) {
+                found = Some(Err(why.clone()));
+            }
+            found.is_some()
+        };
+        // An error means that the client is gone, and so does a state that was never found.
+        let gone = self.0.wait_for(last).await.is_err();
+        found.filter(|_| !gone).unwrap_or(Err(Ended::Closed))
     }
 }
 

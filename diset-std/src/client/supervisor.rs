@@ -35,8 +35,8 @@ pub(super) struct Supervisor<S: ServiceDef> {
     lanes: Vec<Lane>,
     /// Until when a stop lets things finish, once it was asked for.
     until: Option<tokio::time::Instant>,
-    /// Why it ended, when it did so in order.
-    last: Option<Ended>,
+    /// Its end was told.
+    has_stopped: bool,
 }
 
 impl<S: ServiceDef> Supervisor<S> {
@@ -60,16 +60,26 @@ impl<S: ServiceDef> Supervisor<S> {
             older: JoinSet::new(),
             lanes: Vec::new(),
             until: None,
-            last: None,
+            has_stopped: false,
         }
     }
 
-    /// Goes on until the client is closed or told that it will never get in.
+    /// Goes on until the client is closed or told not to come back. Then its handlers finish.
     pub(super) async fn run(mut self) {
-        let last = loop {
+        let why = self.connect_again().await;
+        self.finish().await;
+        self.stopped(why);
+        // What the handlers hold, such as an end of a channel, stays until the program wants no more of the client: it
+        // may learn of the end by it, and would not know which.
+        let _ = self.stop.wait_for(|stop| *stop).await;
+    }
+
+    /// One connection after the other; why there is no other one.
+    async fn connect_again(&mut self) -> Ended {
+        loop {
             let (ended, opened) = self.attempt().await;
             if *self.stop.borrow() {
-                break Ended::Closed;
+                return Ended::Closed;
             }
             if let Some(opened) = opened {
                 self.reconnect.connected(opened);
@@ -79,21 +89,32 @@ impl<S: ServiceDef> Supervisor<S> {
                 self.tell(&ended);
             }
             match self.reconnect.dropped(clock::now(), &ended.cause()) {
-                Retry::Never => break ended,
-                Retry::At(_) if matches!(ended, Ended::Settings(_)) => break ended,
+                Retry::Never => return ended,
+                Retry::At(_) if matches!(ended, Ended::Settings(_)) => return ended,
                 Retry::At(when) => {
                     let until = clock::deadline(when);
                     self.report(ClientState::Waiting { why: ended, until });
                     let waited = tokio::time::timeout_at(until, self.stop.wait_for(|stop| *stop));
                     if waited.await.is_ok() {
-                        break Ended::Closed;
+                        return Ended::Closed;
                     }
                     self.report(ClientState::Connecting);
                 }
             }
-        };
-        self.last = Some(last);
-        self.finish().await;
+        }
+    }
+
+    /// Tells the end, once: first what becomes of acked messages.
+    fn stopped(&mut self, why: Ended) {
+        if core::mem::replace(&mut self.has_stopped, true) {
+            return;
+        }
+        if let Some(cell) = &self.client.inner.session {
+            for (number, outcome) in cell.end() {
+                self.callbacks.outcome(&self.client, number, outcome);
+            }
+        }
+        self.report(ClientState::Stopped(why));
     }
 
     /// Waits for the callbacks of connections that have ended; a stop limits the time.
@@ -253,13 +274,7 @@ impl<S: ServiceDef> Supervisor<S> {
 /// Whoever waits for an outcome or for the end must learn of it, also when the task is dropped, as with its runtime.
 impl<S: ServiceDef> Drop for Supervisor<S> {
     fn drop(&mut self) {
-        if let Some(cell) = &self.client.inner.session {
-            for (number, outcome) in cell.end() {
-                self.callbacks.outcome(&self.client, number, outcome);
-            }
-        }
-        let last = self.last.take().unwrap_or(Ended::Closed);
-        self.report(ClientState::Stopped(last));
+        self.stopped(Ended::Closed);
     }
 }
 

@@ -1,12 +1,15 @@
 //! A service's side of one connection: admission, displacement, the drop callback.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+};
 use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 
 use diset_proto::{
     Admission, Cause, Code, Digest, Event, Instant, MessageSet, NewReason, Notice, Outcome, Proposal, Resumption,
-    RetryAfter, ServiceDef, Trid,
+    ServiceDef, Trid,
 };
 use tokio::sync::SetOnce;
 
@@ -21,13 +24,10 @@ use crate::args::ConnectArgs;
 use crate::channel::{ChannelError, Established};
 use crate::clock;
 use crate::driver::{App, Dropped};
-use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
+use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane, soon};
 use crate::link::Link;
 use crate::session::{Engine, SessionCell};
 use crate::tls::Credentials;
-
-/// When a client comes back that found no room, or came late: after 1 s, spread over 10 s.
-const BUSY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 pub(super) struct ServiceApp<S: ServiceDef> {
     service: Arc<Shared<S>>,
@@ -41,6 +41,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     is_up: bool,
     /// The messages with a rule that is asked at each delivery. Here, for all the messages without.
     asked: MessageSet,
+    /// How often the rules had changed before they were asked.
+    rules_changed: u64,
     /// The end was counted.
     is_counted: bool,
     /// Among those that are not open yet.
@@ -77,6 +79,7 @@ impl<S: ServiceDef> ServiceApp<S> {
         let asked = service.rules.asked_at_delivery();
         Self {
             asked,
+            rules_changed: 0,
             trid: service.next_trid(),
             service,
             link,
@@ -204,8 +207,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             identity: proposal.identity(),
         };
         if let Err(why) = service.registry.take_place(&session, self.source) {
-            let refusal = Refusal::retry_after(why, BUSY.0, BUSY.1);
-            return Box::pin(core::future::ready(Err(refusal)));
+            return Box::pin(core::future::ready(Err(Refusal::busy(why))));
         }
         service.counters.take(Counter::InHandshake);
         self.place = Some(Place(Arc::clone(service), session, self.source));
@@ -221,8 +223,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             given_up: AtomicBool::new(false),
             cell: OnceLock::new(),
             forbidden_now: OnceLock::new(),
+            revoked: OnceLock::new(),
         });
         self.candidate = Some((conn.clone(), proposal.digest()));
+        self.rules_changed = service.rules_changed.load(SeqCst);
         if let Err(refusal) = service.rules.admit(&conn) {
             return Box::pin(core::future::ready(Err(refusal)));
         }
@@ -243,7 +247,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         if self.is_late(candidate.session()) {
             // It may also be a copy of the client, which comes back. In another phase the engine has given
             // it up meanwhile.
-            let _ = conn.refuse(Notice::new(Code::Displaced).with_retry(RetryAfter::new(BUSY.0, BUSY.1)));
+            let _ = conn.refuse(Notice::new(Code::Displaced).with_retry(soon()));
             return None;
         }
         let mut admission = Admission::new(candidate.trid()).with_forbidden(forbidden);
@@ -295,6 +299,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             self.link.disconnect(Notice::new(Code::Displaced));
             return None;
         };
+        // Whoever said that they have changed did not find it among those that are connected.
+        if self.service.rules_changed.load(SeqCst) != self.rules_changed && conn.recheck_rules() {
+            return None;
+        }
         let on_connected = self.service.callbacks.on_connected.as_ref();
         let aside = self.cell.clone().filter(|cell| !older.is_empty() || cell.has_aside());
         let aside = aside.map(|cell| work_off(conn.clone(), cell));
@@ -342,10 +350,14 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     }
 
     fn forbids(&self, number: u8) -> Option<&str> {
+        let conn = self.admitted.as_ref()?;
+        if conn.is_revoked(number) {
+            return Some(self.service.rules.text(number));
+        }
         if !self.asked.contains(number) {
             return None;
         }
-        self.service.rules.forbids(number, self.admitted.as_ref()?)
+        self.service.rules.forbids(number, conn)
     }
 
     fn margin(&self) -> Option<Duration> {
@@ -435,6 +447,7 @@ const fn is_ordinary(cause: &Cause) -> bool {
             matches!(
                 notice.code(),
                 Code::Disconnected
+                    | Code::NotAdmitted
                     | Code::Displaced
                     | Code::Shutdown
                     | Code::CredentialsEnd

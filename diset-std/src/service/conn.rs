@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use diset_proto::store::Unsure;
 use diset_proto::{
@@ -52,6 +52,8 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) cell: OnceLock<Arc<SessionCell>>,
     /// What the rules that are asked at each delivery forbid when it connects: not to be sent of what was stored.
     pub(super) forbidden_now: OnceLock<MessageSet>,
+    /// What the rules that are asked at connect forbid since they were asked again; hardly ever there.
+    pub(super) revoked: OnceLock<Box<Mutex<MessageSet>>>,
 }
 
 impl<S: ServiceDef> Conn<S> {
@@ -145,8 +147,8 @@ impl<S: ServiceDef> Conn<S> {
     }
 
     /// What was agreed on a message when this connection was opened; `None` while it is not
-    /// open. A rule that is asked at [each delivery](crate::Rule::at_delivery) may forbid the
-    /// message all the same.
+    /// open. A rule that is asked at [each delivery](crate::Rule::at_delivery), or was asked
+    /// [again](ServiceHandle::recheck_rules), may forbid the message all the same.
     pub fn verdict<M: MessageOf<S>>(&self) -> Option<Verdict> {
         self.0.link.opened(|conn| conn.verdict(M::NUMBER))
     }
@@ -177,6 +179,7 @@ impl<S: ServiceDef> Conn<S> {
     /// was not sent.
     pub async fn send_all<M: FromService<S>>(&self, messages: &mut &[M]) -> Result<(), SendError> {
         if self.0.service.rules.asked_each_time(M::NUMBER).is_none() {
+            self.permitted(M::NUMBER)?;
             return self.0.link.send_all(M::NUMBER, messages).await;
         }
         while let Some((first, rest)) = messages.split_first() {
@@ -218,10 +221,10 @@ impl<S: ServiceDef> Conn<S> {
     /// Whether the rules let the service send this to the client now (PROTOCOL M-5); what was
     /// forbidden at connect the engine refuses.
     pub(super) fn permitted(&self, number: u8) -> Result<(), SendError> {
-        match self.0.service.rules.forbids(number, self) {
-            None => Ok(()),
-            Some(_) => Err(SendError::NotAgreed(Verdict::Forbidden)),
+        if self.is_revoked(number) || self.0.service.rules.forbids(number, self).is_some() {
+            return Err(SendError::NotAgreed(Verdict::Forbidden));
         }
+        Ok(())
     }
 
     /// In the handler of an acked message, on a service that [keeps its sessions in a

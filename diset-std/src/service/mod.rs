@@ -7,6 +7,7 @@ mod counters;
 mod few_lines;
 mod handle;
 mod listener;
+mod recheck;
 mod registry;
 mod rule;
 mod sessions;
@@ -86,7 +87,8 @@ impl<S: ServiceDef> Service<S> {
         }
     }
 
-    /// Runs for each new client, before anything else of it is read: `Err` rejects it.
+    /// Runs for each new client, before anything else of it is read: `Err` rejects it, see
+    /// [`Refusal`](crate::Refusal) for when it comes back.
     /// The connection takes no messages yet; see [`on_connected`](Self::on_connected).
     ///
     /// Must answer within the handshake time of the [`Limits`]: then the future is dropped at

@@ -387,6 +387,7 @@ mod tests {
             gone: SetOnce::new(),
             cell: OnceLock::new(),
             forbidden_now: OnceLock::new(),
+            revoked: OnceLock::new(),
             given_up: core::sync::atomic::AtomicBool::new(false),
         });
         service.registry.take_place(&conn.session(), HERE).expect("a place");

@@ -5,7 +5,7 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use diset_proto::{Code, MessageOf, MessageSet, Notice, ServiceDef};
+use diset_proto::{MessageOf, MessageSet, ServiceDef};
 
 use super::Service;
 use super::conn::Conn;
@@ -93,15 +93,16 @@ impl<S: ServiceDef> Rule<S> {
         Self::of(Who::Authenticated)
     }
 
-    /// For whom the predicate is true. Asked once for each connection, when the client connects. A client learns then
-    /// which messages it forbids: [`Client::verdict`](crate::Client::verdict).
+    /// For whom the predicate is true. Asked for each connection when the client connects, and again when the program
+    /// says that something has changed: [`ServiceHandle::recheck_rules`](crate::ServiceHandle::recheck_rules). A client
+    /// learns at connect which messages it forbids: [`Client::verdict`](crate::Client::verdict).
     pub fn at_connect(predicate: impl Fn(&Conn<S>) -> bool + Send + Sync + 'static) -> Self {
         Self::of(Who::AtConnect(Arc::new(predicate)))
     }
 
     /// As long as the predicate is true. Asked for each message, when it would be handled or sent, because rights
     /// change; the verdict that the client learns at connect says nothing about it. As a rule on who may connect it is
-    /// asked once, like [`at_connect`](Self::at_connect).
+    /// asked as [`at_connect`](Self::at_connect) is.
     pub fn at_delivery(predicate: impl Fn(&Conn<S>) -> bool + Send + Sync + 'static) -> Self {
         Self::of(Who::AtDelivery(Arc::new(predicate)))
     }
@@ -166,7 +167,9 @@ impl<S: ServiceDef> fmt::Debug for Rule<S> {
 impl<S: ServiceDef> Service<S> {
     /// Who may connect; [`Rule::authenticated`] without it. Asked when there is a place for the client, before
     /// [`on_connect`](Self::on_connect). Whom it does not allow is refused with
-    /// [`Code::NotAdmitted`] and the text of the rule, and does not come back by itself.
+    /// [`Code::NotAdmitted`](diset_proto::Code::NotAdmitted) and the text of the rule, and comes back slowly, as from
+    /// [`Refusal::not_admitted`](crate::Refusal::not_admitted): the list may be mended meanwhile. When it changes for
+    /// those that are connected: [`ServiceHandle::recheck_rules`](crate::ServiceHandle::recheck_rules).
     pub fn allow_connect(mut self, rule: Rule<S>) -> Self {
         self.rules.connect = rule;
         self
@@ -176,7 +179,7 @@ impl<S: ServiceDef> Service<S> {
     ///
     /// A client to which it is forbidden from the start learns so when it connects, after
     /// [`on_connect`](Self::on_connect), and cannot send it. One whose right ends later is disconnected with
-    /// [`Code::Forbidden`] and the text of the rule when it sends it; the message is not looked into and its handler
+    /// [`Code::Forbidden`](diset_proto::Code::Forbidden) and the text of the rule when it sends it; the message is not looked into and its handler
     /// not called. When the service sends it to such a client that fails with
     /// [`SendError::NotAgreed`](diset_proto::SendError::NotAgreed), the verdict
     /// [`Forbidden`](diset_proto::Verdict::Forbidden).
@@ -228,7 +231,7 @@ impl<S: ServiceDef> Rules<S> {
         if self.connect.allows(conn) {
             return Ok(());
         }
-        Err(Refusal(Notice::new(Code::NotAdmitted).with_text(&self.connect.text)))
+        Err(Refusal::not_admitted(&self.connect.text))
     }
 
     /// The messages that are forbidden to a client as long as it is connected (PROTOCOL S-5).
@@ -266,6 +269,11 @@ impl<S: ServiceDef> Rules<S> {
         matches!(rule.who, Who::AtDelivery(_)).then_some(rule)
     }
 
+    /// The text for the peer when the message is forbidden.
+    pub(super) fn text(&self, number: u8) -> &str {
+        &self.own(number).unwrap_or(&self.others).text
+    }
+
     #[inline]
     fn own(&self, number: u8) -> Option<&Rule<S>> {
         self.own.get(usize::from(number)).and_then(Option::as_ref)
@@ -273,6 +281,6 @@ impl<S: ServiceDef> Rules<S> {
 }
 
 /// The numbers of all messages.
-fn numbers<S: ServiceDef>() -> impl Iterator<Item = u8> {
+pub(super) fn numbers<S: ServiceDef>() -> impl Iterator<Item = u8> {
     (0u8..).take(S::CATALOG.messages().len())
 }

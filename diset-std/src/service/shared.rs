@@ -39,6 +39,8 @@ pub(super) struct Shared<S: ServiceDef> {
     /// Clients that did not get in, in the log.
     pub(super) failures: FewLines,
     next_trid: AtomicU64,
+    /// How often somebody has said that what the rules look at has changed.
+    pub(super) rules_changed: AtomicU64,
     /// What clients without definitions are told.
     pub(super) told: Option<Descriptions>,
     catalog: OnceLock<Option<Arc<LearnedCatalog>>>,
@@ -117,6 +119,7 @@ impl<S: ServiceDef> Shared<S> {
             counters: Cells::new(S::CATALOG.service()),
             failures: FewLines::default(),
             next_trid: AtomicU64::new(first),
+            rules_changed: AtomicU64::new(0),
             // `define_service!` lets nothing through that is refused here.
             told: Descriptions::of::<S>().ok(),
             catalog: OnceLock::new(),

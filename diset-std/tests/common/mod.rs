@@ -131,6 +131,8 @@ impl World {
 pub(crate) const QUICK: ReconnectPolicy = ReconnectPolicy {
     base: Duration::from_millis(20),
     max: Duration::from_millis(100),
+    refused: Duration::from_millis(20),
+    max_refused: Duration::from_millis(100),
     ..ReconnectPolicy::DEFAULT
 };
 
@@ -259,9 +261,9 @@ pub(crate) async fn until<S: ServiceDef>(
     what: &str,
     wanted: impl Fn(&ClientState) -> bool,
 ) -> ClientState {
-    let mut watch = client.watch();
-    let found = within(what, watch.wait_for(|state| wanted(state))).await;
-    found.expect("the client lives").clone()
+    let mut states = client.watch();
+    let found = within(what, states.wait_for(|state| wanted(state))).await;
+    found.expect("the client lives")
 }
 
 pub(crate) async fn connected<S: ServiceDef>(client: &Client<S>) {

@@ -200,9 +200,9 @@ async fn an_error_survives_a_socket_full_of_unread_input() -> TestResult {
             if let Some(gate) = gate {
                 gate.acquire()
                     .await
-                    .map_err(|_| diset_std::Refusal::permanent("closed"))?
+                    .map_err(|_| diset_std::Refusal::not_admitted("closed"))?
                     .forget();
-                return Err(diset_std::Refusal::permanent("no"));
+                return Err(diset_std::Refusal::not_admitted("no"));
             }
             Ok(())
         }

@@ -292,7 +292,7 @@ where
 
 #[tokio::test]
 async fn an_admission_that_refuses_hangs_or_panics_is_told_and_counted() -> TestResult {
-    let refuses = admitting(|| async { Err(Refusal::permanent("no\x1b[2J")) });
+    let refuses = admitting(|| async { Err(Refusal::not_admitted("no\x1b[2J")) });
     let hangs = admitting(core::future::pending);
     let panics = admitting(|| async { panic!("{SECRET}") });
     for (what, service, expected) in [
@@ -405,7 +405,11 @@ async fn a_client_without_a_decision_does_not_hold_up_others() -> TestResult {
             log.add(());
             async move {
                 match gate {
-                    Some(gate) => gate.acquire().await.map(drop).map_err(|_| Refusal::permanent("closed")),
+                    Some(gate) => gate
+                        .acquire()
+                        .await
+                        .map(drop)
+                        .map_err(|_| Refusal::not_admitted("closed")),
                     None => Ok(()),
                 }
             }

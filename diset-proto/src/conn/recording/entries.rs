@@ -179,6 +179,7 @@ pub(in crate::conn) fn said(notice: &Notice) -> Said<'_> {
         text: notice.text.as_str(),
         retry: notice.retry.map(|retry| (retry.min_ms, retry.spread_ms)),
         about: notice.message,
+        permanent: notice.permanent,
     }
 }
 

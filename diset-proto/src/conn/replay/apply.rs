@@ -213,6 +213,7 @@ fn notice(said: Said<'_>) -> Notice {
     let mut notice = Notice::new(Code::from_number(said.code)).with_text(said.text);
     notice.retry = said.retry.map(|(min_ms, spread_ms)| RetryAfter { min_ms, spread_ms });
     notice.message = said.about;
+    notice.permanent = said.permanent;
     notice
 }
 

@@ -72,8 +72,8 @@ fn run<W: Way>(
                 Retry::At(time) if time.as_millis() <= clock::now() => {
                     connect(&mut way, &mut client, &mut station, &mut call);
                 }
-                Retry::At(_) => {}
-                Retry::Never => defmt::panic!("the service will not have this station: somebody must see to it"),
+                // One that is not to come back measures on until it is reset: a restart would only ask again.
+                Retry::At(_) | Retry::Never => {}
             }
         }
         let now = clock::now();
@@ -120,6 +120,9 @@ fn take_events<W: Way>(
             Event::Outcome { number, outcome } => station.failed(number, &outcome),
             Event::Dropped(dropped) => {
                 defmt::warn!("dropped: {}", dropped);
+                if dropped.retry() == Retry::Never {
+                    defmt::error!("the service does not want this station back: somebody must see to it");
+                }
                 // The next channel needs what this one has: the line, and with TLS the buffers.
                 if let Some(channel) = client.take_channel() {
                     W::log_fault(&channel);

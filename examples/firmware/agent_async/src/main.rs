@@ -83,10 +83,7 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
     let outbox = ALARMS.init(Outbox::new());
     let mut client = Client::new(Service, config, Time, BUFFERS.take())?.with_outbox(outbox)?;
     station.started(&mut client);
-    while let Some(retry) = until_retry(&mut client, &mut station).await {
-        if retry == Retry::Never {
-            defmt::panic!("the service will not have this station: somebody must see to it");
-        }
+    while until_retry(&mut client, &mut station).await {
         if let Err(error) = dial(&mut call).await {
             defmt::warn!("no gateway: {}", error);
             client.unreachable();
@@ -110,15 +107,18 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
     Ok(())
 }
 
-/// Goes on with what needs no connection until it is time to connect, or never will be; `None` when it is time to restart.
-async fn until_retry(client: &mut Agent, station: &mut Station) -> Option<Retry> {
+/// Goes on with what needs no connection until it is time to connect; false when it is time to restart.
+async fn until_retry(client: &mut Agent, station: &mut Station) -> bool {
     while !station.restarts(client.stored(), now()) {
         station.report(client, now());
-        if let Ok(retry) = with_deadline(wake(station), client.wait_for_retry()).await {
-            return Some(retry);
+        match with_deadline(wake(station), client.wait_for_retry()).await {
+            Ok(Retry::At(_)) => return true,
+            // It is not to come back, and measures on until it is reset: a restart would only ask again.
+            Ok(Retry::Never) => Timer::at(wake(station)).await,
+            Err(_) => {}
         }
     }
-    None
+    false
 }
 
 async fn connect(
@@ -166,6 +166,9 @@ async fn converse(client: &mut Agent, station: &mut Station) {
             Some(Event::Outcome { number, outcome }) => station.failed(number, &outcome),
             Some(Event::Dropped(dropped)) => {
                 defmt::warn!("dropped: {}", dropped);
+                if dropped.retry() == Retry::Never {
+                    defmt::error!("the service does not want this station back: somebody must see to it");
+                }
                 station.dropped(client, now());
                 return;
             }
