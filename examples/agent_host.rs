@@ -14,14 +14,14 @@ use std::sync::Arc;
 use clap::Parser;
 use diset_examples::{certificate_error, printable};
 use diset_std::tls::{ClientTls, TlsFiles};
-use diset_std::{Client, ClientState, Outcome};
+use diset_std::{Client, ClientState, Outcome, shutdown_signal};
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 type Failed = Box<dyn core::error::Error>;
 
-/// Reports readings and alarms, does what it is told, and prints both. Ends in order at Ctrl-C, or when it is to reboot.
+/// Reports readings and alarms, does what it is told, and prints both. Ends in order at Ctrl-C or SIGTERM, or when it is to reboot.
 #[derive(Parser)]
 #[command(
     after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
@@ -83,6 +83,7 @@ impl Shared {
 }
 
 async fn run(options: Options) -> Result<(), Failed> {
+    let stop = shutdown_signal();
     let file = |ending: &str| options.folder.join(format!("{}.{ending}", options.name));
     let files = TlsFiles::new(file("pem"), file("key"), options.folder.join("ca.pem"));
     let tls = ClientTls::from_files(&files).map_err(certificate_error)?;
@@ -137,7 +138,7 @@ async fn run(options: Options) -> Result<(), Failed> {
     tokio::select! {
         ended = report(&client, &shared, interval) => return ended,
         _ = rebooting.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = stop => {}
     }
     shared.is_leaving.store(true, Ordering::Relaxed);
     client.close().await;
