@@ -14,15 +14,15 @@ use std::sync::Arc;
 use clap::Parser;
 use diset_examples::{certificate_error, printable};
 use diset_std::tls::{ClientTls, TlsFiles};
-use diset_std::{Client, Outcome};
+use diset_std::{Client, Outcome, shutdown_signal};
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 type Failed = Box<dyn core::error::Error>;
 
-/// Reports readings and alarms, does what it is told, and prints both. Ends in order at Ctrl-C, or when it is to reboot;
-/// with an error when the service does not want it back. When it is only refused it comes back later.
+/// Reports readings and alarms, does what it is told, and prints both. Ends in order at Ctrl-C or SIGTERM, or when it is to
+/// reboot; with an error when the service does not want it back. When it is only refused it comes back later.
 #[derive(Parser)]
 #[command(
     after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
@@ -84,6 +84,7 @@ impl Shared {
 }
 
 async fn run(options: Options) -> Result<(), Failed> {
+    let stop = shutdown_signal();
     let file = |ending: &str| options.folder.join(format!("{}.{ending}", options.name));
     let files = TlsFiles::new(file("pem"), file("key"), options.folder.join("ca.pem"));
     let tls = ClientTls::from_files(&files).map_err(certificate_error)?;
@@ -140,7 +141,7 @@ async fn run(options: Options) -> Result<(), Failed> {
         // Somebody has to see to it: another attempt would be refused, too.
         why = client.stopped() => return Err(why.into()),
         Some(()) = rebooting.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = stop => {}
     }
     shared.is_leaving.store(true, Ordering::Relaxed);
     client.close().await;

@@ -14,9 +14,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use diset_examples::{certificate_error, printable, refuse_retired};
-use diset_std::store::redb::{self, ReadableTable as _, TableDefinition, WriteTransaction};
+use diset_std::store::Transaction;
+use diset_std::store::redb::{self, ReadableTable as _, TableDefinition};
 use diset_std::tls::{Certificate, ServerTls, TlsError, TlsFiles};
-use diset_std::{BoundService, Conn, Failure, Outcome, Resumption, Rule, Service, ServiceHandle};
+use diset_std::{
+    BoundService, Conn, Failure, Outcome, Resumption, Rule, Service, ServiceHandle, ShutdownSignal, shutdown_signal,
+};
 use messages::{Alarm, Blink, Blinked, Reading, Reboot, SetInterval, Station};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -28,7 +31,7 @@ type Failed = Box<dyn core::error::Error>;
 const ALARMS: TableDefinition<'_, u64, &str> = TableDefinition::new("alarms");
 
 /// Prints what stations report. A line on standard input goes to all that are connected: `interval MILLISECONDS`,
-/// `blink TIMES`, `reboot`; each has done it once, and says so. Ends in order at Ctrl-C or `quit`.
+/// `blink TIMES`, `reboot`; each has done it once, and says so. Ends in order at Ctrl-C, SIGTERM or `quit`.
 #[derive(Parser)]
 #[command(
     group = clap::ArgGroup::new("who").required(true).args(["folder", "trusted_line"]),
@@ -116,13 +119,14 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Failed> {
+    let stop = shutdown_signal();
     let bound = bind(service(&options), &options).await?;
     let address = bound
         .local_addr()
         .map_or_else(|| options.listen.clone(), |address| address.to_string());
     println!("Example/Station listens on {address}; Ctrl-C ends it");
     let handle = bound.handle();
-    bound.run_until(take_commands(handle)).await;
+    bound.run_until(take_commands(handle, stop)).await;
     println!("drained and stopped");
     Ok(())
 }
@@ -199,7 +203,7 @@ async fn keep(conn: &Conn<Station>, said: &str) -> Result<(), Failure> {
     kept.map_err(|error| Failure::new(format!("the alarm was not kept: {error}")))
 }
 
-fn append(transaction: &WriteTransaction, said: &str) -> Result<(), redb::Error> {
+fn append(transaction: &Transaction<'_>, said: &str) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(ALARMS)?;
     let next = table.last()?.map_or(0, |(place, _)| place.value() + 1);
     table.insert(next, said)?;
@@ -234,8 +238,8 @@ fn tls(folder: &Path) -> Result<ServerTls, String> {
     })
 }
 
-/// What is typed goes to everybody, until Ctrl-C or `quit`.
-async fn take_commands(service: ServiceHandle<Station>) {
+/// What is typed goes to everybody, until Ctrl-C, SIGTERM or `quit`.
+async fn take_commands(service: ServiceHandle<Station>, mut stop: ShutdownSignal) {
     let (typed, mut lines) = mpsc::channel(16);
     // Not of the runtime: it waits for a line for ever.
     std::thread::spawn(move || {
@@ -247,10 +251,10 @@ async fn take_commands(service: ServiceHandle<Station>) {
     });
     loop {
         let line = tokio::select! {
-            _ = tokio::signal::ctrl_c() => return,
-            // Without a standard input there is Ctrl-C only.
+            () = &mut stop => return,
+            // Without a standard input there are signals only.
             Some(line) = lines.recv() => line,
-            else => return tokio::signal::ctrl_c().await.unwrap_or_default(),
+            else => return stop.await,
         };
         if line.trim() == "quit" {
             return;

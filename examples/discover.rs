@@ -19,6 +19,7 @@ use diset_std::diset_proto::{Direction, LearnedCatalog, Shape};
 use diset_std::tls::{Authorities, Certificate, ClientTls, TlsError};
 use diset_std::{
     AnyMessage, Client, ClientBuilder, ClientEvent, ClientState, Code, Ended, Events, Generic, Value, Verdict,
+    shutdown_signal,
 };
 
 type Failed = Box<dyn core::error::Error>;
@@ -79,7 +80,7 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         wait: u64,
     },
-    /// Print what the service sends, until Ctrl-C. Connects again when the connection is lost.
+    /// Print what the service sends, until Ctrl-C or SIGTERM. Connects again when the connection is lost.
     Watch {
         /// Stop after so many messages; 0 for never.
         #[arg(long, default_value_t = 0)]
@@ -125,7 +126,7 @@ async fn discover(options: Options) -> Result<(), Failed> {
         Task::Watch { count } => {
             tokio::select! {
                 printed = print(&client, &mut events, &mut seen, *count, stays) => printed?,
-                _ = tokio::signal::ctrl_c() => {}
+                () = shutdown_signal() => {}
             }
         }
     }

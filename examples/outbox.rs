@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 
 use clap::Parser;
-use diset_std::store::redb::{self, ReadableTable as _, TableDefinition, WriteTransaction};
+use diset_std::store::Transaction;
+use diset_std::store::redb::{self, ReadableTable as _, TableDefinition};
 use diset_std::tls::throwaway::{ThrowawayCa, to_pem};
 use diset_std::tls::{Authorities, Certificate, ClientTls, ServerTls};
-use diset_std::{Client, Outcome, ReconnectPolicy, Resumption, Schema, Service, define_service};
+use diset_std::{Client, Outcome, ReconnectPolicy, Resumption, Schema, Service, define_service, shutdown_signal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -108,11 +109,11 @@ async fn serve(folder: &Path, port: u16) -> Result<(), Failed> {
         })
         .bind(("127.0.0.1", port), tls)
         .await?;
-    bound.run().await;
+    bound.run_until(shutdown_signal()).await;
     Ok(())
 }
 
-fn note(transaction: &WriteTransaction, number: u64) -> Result<(), redb::Error> {
+fn note(transaction: &Transaction<'_>, number: u64) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(TABLE)?;
     let before = table.get(number)?.map(|entry| entry.value());
     let place = table.iter()?.count() as u64;

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
 use diset_std::tls::{ClientTls, TlsFiles};
-use diset_std::{Client, ClientEvent, ClientState, Events, Recordings};
+use diset_std::{Client, ClientEvent, ClientState, Events, Recordings, shutdown_signal};
 
-/// Sends Pings and prints what comes. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
+/// Sends Pings and prints what comes. Ends in order at Ctrl-C or SIGTERM. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
 #[command(
     after_help = "`cargo run --release --example make_certificates -- certificates` writes the files that this \
@@ -59,6 +59,7 @@ async fn main() -> ExitCode {
 }
 
 async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
+    let mut stop = shutdown_signal();
     let file = |ending: &str| options.folder.join(format!("{}.{ending}", options.name));
     let files = TlsFiles::new(file("pem"), file("key"), options.folder.join("ca.pem"));
     let tls = ClientTls::from_files(&files).map_err(certificate_error)?;
@@ -78,14 +79,13 @@ async fn ask(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     let printing = tokio::spawn(print(events));
     let mut ticks = tokio::time::interval(Duration::from_millis(options.interval.max(1)));
     let mut stopped = core::pin::pin!(client.stopped());
-    let mut ctrl_c = core::pin::pin!(tokio::signal::ctrl_c());
     let mut id = 0;
     while options.count == 0 || id < options.count {
         tokio::select! {
             _ = ticks.tick() => {}
             // Somebody has to see to it: another attempt would be refused, too.
             why = &mut stopped => return Err(why.into()),
-            _ = &mut ctrl_c => break,
+            () = &mut stop => break,
         }
         // While the service is away a plain message is not kept: it fails at once.
         if client.send(&Ping { id }).await.is_ok() {

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable, refuse_retired};
 use diset_std::tls::{FileWatch, ServerTls, TlsFiles};
-use diset_std::{Conn, Recordings, Service, ServiceHandle};
+use diset_std::{Conn, Recordings, Service, ServiceHandle, shutdown_signal};
 
-/// Answers each Ping with a Pong. Ends in order at Ctrl-C. `RUST_LOG=debug` shows more.
+/// Answers each Ping with a Pong. Ends in order at Ctrl-C or SIGTERM, a second one ends it at once. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
 #[command(
     after_help = "`cargo run --release --example make_certificates -- certificates` writes the files that this \
@@ -56,6 +56,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
+    // Before anything else: what asks this to end from now on is not missed.
+    let stop = shutdown_signal();
     let file = |name| options.folder.join(name);
     let files =
         TlsFiles::new(file("service.pem"), file("service.key"), file("ca.pem")).revocations_if_there(file("crl.pem"));
@@ -96,9 +98,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn core::error::Error>> {
     if options.news > 0 {
         tokio::spawn(tell(bound.handle(), Duration::from_secs(options.news)));
     }
-    bound
-        .run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
-        .await;
+    bound.run_until(stop).await;
     println!("drained and stopped");
     Ok(())
 }

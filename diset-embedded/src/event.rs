@@ -35,7 +35,8 @@ pub enum Event<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
     Delivered(Delivered),
     /// Something else came, perhaps credit: a message for which there was no room may be tried again.
     Room,
-    /// The service is about to end the connection in order: nothing more can be sent, what was sent still leaves.
+    /// The service is about to end the connection in order: nothing more can be sent but the reply to a message that came
+    /// before and is still held; what was sent still leaves.
     /// [`Event::Dropped`] follows.
     GoingAway(Notice),
     /// The connection is over and the transport may be closed. The last event of each connection.

@@ -112,7 +112,8 @@ impl core::error::Error for Cause {}
 pub enum SendError {
     /// The connection is not open: before the acceptance, or after the end.
     NotOpen,
-    /// One side has said go-away: no new messages, connect again.
+    /// One side has said go-away, and this is no answer to a message that is still with a handler (PROTOCOL G-1, G-2):
+    /// connect again.
     GoingAway,
     /// The peer does not share the definition of this message.
     NotAgreed(Verdict),

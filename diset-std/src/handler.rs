@@ -13,7 +13,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use diset_proto::{
-    Code, DecodeError, Held, LearnedCatalog, MessageOf, MessageRef, Notice, RetryAfter, Schema, ServiceDef,
+    Code, DecodeError, Held, LearnedCatalog, MessageOf, MessageRef, Notice, RetryAfter, Schema, SendError, ServiceDef,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,9 +30,13 @@ pub type HandlerResult = Result<(), Failure>;
 
 /// Why a handler failed. Any error becomes one with `?`; its text is logged on this side
 /// and not told to the peer, unless made by [`Failure::told`].
+///
+/// An error that is or stems from [`SendError::GoingAway`] does not disconnect when the connection is about to end anyway,
+/// and the message was one that may not be answered any more (PROTOCOL G-2): the end stays the one that was said.
 pub struct Failure {
     text: Cow<'static, str>,
     told: bool,
+    is_going_away: bool,
 }
 
 impl Failure {
@@ -41,6 +45,7 @@ impl Failure {
         Self {
             text: text.into(),
             told: false,
+            is_going_away: false,
         }
     }
 
@@ -49,6 +54,7 @@ impl Failure {
         Self {
             text: text.into(),
             told: true,
+            is_going_away: false,
         }
     }
 
@@ -56,11 +62,25 @@ impl Failure {
     pub(crate) fn for_peer(&self) -> &str {
         if self.told { &self.text } else { "" }
     }
+
+    /// Whether it stems from a message that was not sent because of a go-away.
+    pub(crate) const fn is_going_away(&self) -> bool {
+        self.is_going_away
+    }
 }
 
-impl<E: core::error::Error> From<E> for Failure {
+impl<E: core::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(error.to_string())
+        let causes = core::iter::successors(Some(&error as &(dyn core::error::Error + 'static)), |error| {
+            error.source()
+        });
+        let is_going_away = |error: &(dyn core::error::Error + 'static)| {
+            matches!(error.downcast_ref::<SendError>(), Some(SendError::GoingAway))
+        };
+        Self {
+            is_going_away: causes.into_iter().any(is_going_away),
+            ..Self::new(error.to_string())
+        }
     }
 }
 

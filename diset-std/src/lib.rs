@@ -53,6 +53,8 @@
 //!   it with its [`Receipt`], or do not. How much is kept, and for how long, is in [`SessionSettings`]; a service can keep
 //!   it in a file: `Service::durable`. docs/DELIVERY.md has the guarantee, fault by fault.
 //! - **Slow peers** are dealt with by a [`SlowPolicy`]: `send` waits (with a limit), fails, or the peer is disconnected.
+//! - **The end** of a service comes by [`BoundService::run_until`], which takes [`shutdown_signal`], for instance: nothing new is
+//!   begun, handlers under way finish and answer, clients come back when it is there again. A [`Client::close`] does the same.
 //! - **Cancel safety**: every public future of this crate that sends or receives says whether it is; all are.
 //! - **Certificates** are renewed and revoked while the service runs, see [`tls`].
 //! - **Identity** names a client across reconnects, certificates prove who it is: [`SessionId`] is both.
@@ -81,6 +83,7 @@ mod link;
 mod recordings;
 mod service;
 mod session;
+mod shutdown;
 mod socket;
 #[cfg(feature = "durable")]
 pub mod store;
@@ -107,6 +110,7 @@ pub use service::{
     TlsFailure,
 };
 pub use session::{Receipt, Received, SessionSettings, WaitError, WhenFull};
+pub use shutdown::{ShutdownSignal, shutdown_signal};
 
 /// The examples in the README compile.
 #[cfg(doctest)]

@@ -118,6 +118,7 @@ impl Core {
                 let kind = Kind::of(raw.head);
                 self.confirm_handshake(kind, slot);
                 match step(self.phase, Input::Frame(kind)) {
+                    Step::Take if self.is_late(kind) => Err(Fault::text(Code::Unexpected, kind.name())),
                     Step::Take | Step::To(_) => self.take(now, kind, raw, slot).map_err(|fault| fault.within(kind)),
                     Step::Fault(code) => Err(Fault::text(code, kind.name())),
                     Step::Skip | Step::Misuse => Ok(None),
@@ -181,6 +182,7 @@ impl Core {
             Kind::Refusal => Cause::Refused(notice),
             _ => {
                 self.enter(Phase::Draining);
+                self.flow.peer_leaves();
                 let deadline = deadline.unwrap_or(Millis::of(LINGER));
                 self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
                 self.pending.drain();
@@ -221,6 +223,32 @@ impl Core {
     /// been dealt with and granted again, what it got it has confirmed (PROTOCOL G-2, G-4).
     pub(super) fn is_drained(&self) -> bool {
         self.unconfirmed() == 0 && self.flow.is_settled()
+    }
+
+    /// Whether messages may leave. After a go-away only answers: of the side that said it as long as it has not
+    /// granted again all that it got (PROTOCOL G-1), of the other one as long as it has not dealt with what it got before
+    /// (G-2). So neither answers without end.
+    pub(super) const fn may_speak(&self) -> bool {
+        match self.phase {
+            Phase::Open => true,
+            Phase::Leaving => !self.flow.is_settled(),
+            Phase::Draining => self.flow.owes_answers(),
+            _ => false,
+        }
+    }
+
+    /// Whether messages may come: of a peer that has said go-away only answers (PROTOCOL G-1, G-7).
+    pub(super) const fn may_hear(&self) -> bool {
+        match self.phase {
+            Phase::Open | Phase::Leaving => true,
+            Phase::Draining => self.unconfirmed() > 0,
+            _ => false,
+        }
+    }
+
+    /// Whether a frame belongs to a message that the peer may not send any more.
+    const fn is_late(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Message | Kind::Acked | Kind::Next) && !self.may_hear()
     }
 
     /// Something leaves anyway: what was dealt with goes along (PROTOCOL L-5).
@@ -377,9 +405,9 @@ impl Core {
 
     /// The number on the wire of a message that may be sent now.
     pub(super) fn may_send(&self, number: u8) -> Result<u8, SendError> {
-        match (self.phase, step(self.phase, Input::Send)) {
-            (_, Step::Take) => {}
-            (Phase::Leaving | Phase::Draining, _) => return Err(SendError::GoingAway),
+        match step(self.phase, Input::Send) {
+            Step::Take if self.may_speak() => {}
+            Step::Take => return Err(SendError::GoingAway),
             _ => return Err(SendError::NotOpen),
         }
         let (_, direction) = self.def(number).ok_or(SendError::NotAgreed(Verdict::Unknown))?;

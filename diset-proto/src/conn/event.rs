@@ -33,8 +33,8 @@ pub enum Event<'f> {
     NextKey([u8; 32], Duration),
     /// Client: the service remembers the next public key, whose SHA-256 this is, for so long.
     NextKeyRemembered([u8; 32], Duration),
-    /// The peer is about to end the connection in order: no new messages; what was
-    /// sent still leaves. [`Event::Dropped`] follows.
+    /// The peer is about to end the connection in order: no new messages but answers to those that came before and are
+    /// not released; what was sent still leaves. [`Event::Dropped`] follows.
     GoingAway(Notice),
     /// The connection is over, for whatever reason, this side's own included. Comes exactly
     /// once, from the next `handle_` call; transmit what is left and follow

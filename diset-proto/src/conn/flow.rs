@@ -14,6 +14,8 @@ pub(crate) struct Flow {
     open: Grant,
     /// What was dealt with and is not granted again yet.
     back: Grant,
+    /// How many messages that came before the peer said go-away are not dealt with (PROTOCOL G-2).
+    owed: u32,
     /// What the peer may have under way in all.
     window: Grant,
     /// The longest frame the peer may want to send.
@@ -31,6 +33,7 @@ impl Flow {
             send: none,
             open: window,
             back: none,
+            owed: 0,
             window,
             max_frame: ours.max_frame,
         }
@@ -101,6 +104,22 @@ impl Flow {
         };
         self.open = Grant { bytes, messages };
         true
+    }
+
+    /// The peer has said go-away: what has come by now and is not dealt with may still be answered.
+    pub(crate) const fn peer_leaves(&mut self) {
+        let granted = self.open.messages.saturating_add(self.back.messages);
+        self.owed = self.window.messages.saturating_sub(granted);
+    }
+
+    /// Whether something of that is not dealt with.
+    pub(crate) const fn owes_answers(&self) -> bool {
+        self.owed > 0
+    }
+
+    /// Messages were handled. They are, one after the other, in the order in which they came.
+    pub(crate) const fn handled(&mut self, messages: u32) {
+        self.owed = self.owed.saturating_sub(messages);
     }
 
     /// Messages were dealt with.

@@ -83,7 +83,7 @@ impl Core {
         slot: &mut S,
     ) -> Result<MessageRef<'f>, Frame<'f>> {
         let Ok(raw) = &frame.0 else { return Err(frame) };
-        if !matches!(self.phase, Phase::Open | Phase::Leaving) || self.unsettled.is_some() {
+        if !self.may_hear() || self.unsettled.is_some() {
             return Err(frame);
         }
         let kind = Kind::of(raw.head);
@@ -217,6 +217,7 @@ impl Core {
 
     /// A message was dealt with.
     pub(super) fn release<S: SessionSlot>(&mut self, held: &Held, slot: &mut S) {
+        self.flow.handled(held.messages);
         self.give_credit_back(held);
         if held.acked == 0 {
             return;

@@ -307,9 +307,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
     }
 
-    /// Says go-away: no new messages from here; what is under way still comes, then the
-    /// peer closes, within `deadline`. When either side has said it before, only the
-    /// deadline counts, if it is the earlier one.
+    /// Says go-away: nothing new from here; what is under way still comes and may be answered, as long as not all of
+    /// it was released and that transmitted; then the peer closes, within `deadline`. When either side has said it
+    /// before, only the deadline counts, if it is the earlier one.
     ///
     /// # Errors
     /// [`Misuse::WrongPhase`] unless the connection is open.
@@ -347,11 +347,15 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     pub fn transmit(&mut self) -> &[u8] {
         when_recorded!(self.look());
         self.core.check_settled(&mut self.slot);
+        let parting = matches!(self.core.phase, Phase::Leaving | Phase::Draining);
+        if parting {
+            // Answers go before the grant that says that there are none (PROTOCOL G-1).
+            self.fill();
+        }
         if self.is_due() {
             self.write_pending();
         }
         self.fill();
-        let parting = matches!(self.core.phase, Phase::Leaving | Phase::Draining);
         if (parting || !self.out.is_empty())
             && self.core.owes_ack(&self.slot)
             && let Some(session) = self.slot.session_mut()
@@ -412,6 +416,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Where the connection stands.
     pub const fn phase(&self) -> Phase {
         self.core.phase
+    }
+
+    /// Whether messages may be sent now, as far as the phase goes: it is open, or a go-away was said and something that
+    /// came is still to be answered (PROTOCOL G-1, G-2).
+    pub const fn may_send(&self) -> bool {
+        self.core.may_speak()
     }
 
     /// Why it is over, once it is.

@@ -59,7 +59,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// Whether a message may follow now on what leaves; its number on the wire.
     fn way_for_message(&mut self, number: u8) -> Result<u8, SendError> {
         let wire = self.core.may_send(number)?;
-        if self.is_due() {
+        // An answer must not stand behind the grant that says that nothing is left to be answered (PROTOCOL G-1).
+        if self.core.phase == Phase::Open && self.is_due() {
             self.write_pending();
         }
         // An acceptance must leave before the first message, also one that waits for its session to be kept.
@@ -138,7 +139,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// Whether a stored message could leave now.
     pub(super) fn can_fill(&self) -> bool {
-        if self.core.phase != Phase::Open || self.core.pending.is_opening() {
+        if !self.core.may_speak() || self.core.pending.is_opening() {
             return false;
         }
         let Some(session) = self.slot.session() else {
@@ -161,7 +162,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// Moves stored messages into the output, as far as credit and room reach.
     pub(super) fn fill(&mut self) {
-        if self.core.phase != Phase::Open || self.core.pending.is_opening() {
+        if !self.core.may_speak() || self.core.pending.is_opening() {
             return;
         }
         let Some(session) = agreed(&mut self.slot).filter(|session| session.is_waiting()) else {

@@ -25,9 +25,9 @@ pub enum Phase {
     Asking,
     /// Messages travel both ways.
     Open,
-    /// This side has said go-away and takes what is still under way.
+    /// This side has said go-away; it takes what is still under way, and answers it.
     Leaving,
-    /// The peer has said go-away; what waits here still leaves.
+    /// The peer has said go-away; what waits here still leaves, and what came before is answered.
     Draining,
     /// The end is being told to the peer.
     Closing,
@@ -78,7 +78,8 @@ pub(crate) enum Step {
 }
 
 /// The table (PROTOCOL T-1). `Accept` and `Definitions` may stay a phase short when definitions are
-/// still to come; everything else is as it stands here.
+/// still to come, and after a go-away messages are taken only as G-1 and G-2 say; everything else is as it
+/// stands here.
 pub(crate) const fn step(phase: Phase, input: Input) -> Step {
     match (phase, input) {
         (Phase::Closed, Input::Accept | Input::Refuse | Input::Send | Input::GoAway)
@@ -110,7 +111,11 @@ pub(crate) const fn step(phase: Phase, input: Input) -> Step {
 
         (Phase::Open, Input::Send) => Step::Take,
         (Phase::Open, Input::GoAway) => Step::To(Phase::Leaving),
-        (Phase::Open | Phase::Leaving, Input::Frame(Kind::Message | Kind::Acked | Kind::Next)) => Step::Take,
+        // In Leaving and Draining as far as PROTOCOL G-1 and G-2 go: see `Core::may_speak` and `Core::may_hear`.
+        (Phase::Leaving | Phase::Draining, Input::Send) => Step::Take,
+        (Phase::Open | Phase::Leaving | Phase::Draining, Input::Frame(Kind::Message | Kind::Acked | Kind::Next)) => {
+            Step::Take
+        }
         (Phase::Open | Phase::Leaving, Input::Frame(Kind::GoAway)) => Step::To(Phase::Draining),
         (Phase::Leaving | Phase::Draining, Input::GoAway) => Step::Take,
         (

@@ -5,13 +5,20 @@ use diset_proto::{Cause, Deframer};
 use proptest::prelude::*;
 
 use crate::support::{Change, Scenario, frame};
-use crate::{adopt, connect, endings, liveness, messages};
+use crate::{adopt, connect, drain, endings, liveness, messages};
 
 fn all() -> impl Iterator<Item = (&'static str, Scenario)> {
-    [adopt::ALL, connect::ALL, messages::ALL, liveness::ALL, endings::ALL]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        adopt::ALL,
+        connect::ALL,
+        messages::ALL,
+        liveness::ALL,
+        endings::ALL,
+        drain::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 fn logs(scenario: Scenario, change: Change<'_>) -> [Vec<Happened>; 2] {

@@ -4,6 +4,7 @@
 mod adopt;
 mod chunks;
 mod connect;
+mod drain;
 mod endings;
 mod liveness;
 mod malformed;

@@ -337,8 +337,8 @@ impl<S: ServiceDef> Client<S> {
         }
     }
 
-    /// Ends the connection in order and for good: what was sent still leaves, and acked messages are waited
-    /// for until each has its outcome. Returns when that is done, at most 2 s after the time of
+    /// Ends the connection in order and for good: what was sent still leaves, handlers under way finish and may answer, and
+    /// acked messages are waited for until each has its outcome. Returns when that is done, at most 2 s after the time of
     /// [`drain_time`](ClientBuilder::drain_time). Acked messages that have none by then get it now:
     /// [`Outcome::Skipped`](crate::Outcome::Skipped) if they never left, else
     /// [`Outcome::Unknown`](crate::Outcome::Unknown).

@@ -4,14 +4,14 @@
 use core::task::Context;
 use std::sync::Arc;
 
-use diset_proto::{Code, Event, Instant, MessageRef, Notice, Outcome, Tag, Trid};
+use diset_proto::{Code, Event, Instant, MessageRef, Notice, Outcome, Phase, Tag, Trid};
 
 use super::App;
 use super::lane::Lane;
 use super::session::Session;
 use crate::handler::{Called, Failure, Handlers, Told};
 use crate::link::Link;
-use crate::session::{Aside, Received};
+use crate::session::{Aside, Engine, Received};
 
 impl<A: App> Session<A> {
     /// Gives a message to its handler, or lets it wait for its turn. Apart from `self`,
@@ -189,6 +189,10 @@ pub(super) fn begin(link: &Link, lane: &mut Lane, number: u64) -> bool {
 }
 
 pub(super) fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<Tag>, began: Trid, failure: &Failure) {
+    if failure.is_going_away() && link.with_conn(|conn| is_moot(conn, tag)).unwrap_or(false) {
+        tracing::debug!(reason = %failure, "a handler wanted to send after a go-away");
+        return;
+    }
     lane.note(failure);
     lane.discard();
     match tag {
@@ -197,6 +201,16 @@ pub(super) fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<
             let notice = Notice::new(Code::HandlerFailed).with_text(failure.for_peer());
             link.with_conn(|conn| conn.disconnect(notice));
         }
+    }
+}
+
+/// Whether a handler that could not send because of a go-away is no reason for another end: what it was called for is no
+/// message, or a plain one that came after the go-away and is not answered any more (PROTOCOL G-2). The outcome of an acked
+/// one is a failure all the same.
+fn is_moot(conn: &Engine, tag: Option<Tag>) -> bool {
+    match tag {
+        None => matches!(conn.phase(), Phase::Leaving | Phase::Draining),
+        Some(tag) => tag.number_in_session().is_none() && conn.phase() == Phase::Draining && !conn.may_send(),
     }
 }
 

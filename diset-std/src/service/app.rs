@@ -222,6 +222,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             gone: SetOnce::new(),
             given_up: AtomicBool::new(false),
             cell: OnceLock::new(),
+            #[cfg(feature = "durable")]
+            committed: OnceLock::new(),
             forbidden_now: OnceLock::new(),
             revoked: OnceLock::new(),
         });

@@ -48,6 +48,9 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) gone: SetOnce<()>,
     /// The handler that ran when it had ended has had its time.
     pub(super) given_up: AtomicBool,
+    /// Up to which message handlers have committed, in a session that is not kept.
+    #[cfg(feature = "durable")]
+    pub(super) committed: OnceLock<Arc<core::sync::atomic::AtomicU64>>,
     /// Its session, once it has one.
     pub(super) cell: OnceLock<Arc<SessionCell>>,
     /// What the rules that are asked at each delivery forbid when it connects: not to be sent of what was stored.
@@ -234,6 +237,11 @@ impl<S: ServiceDef> Conn<S> {
     /// `diset.`; it runs in the thread that writes, and is to be short. Each call is a commit of its own. Return
     /// `Ok` afterwards: an error would be the outcome that the client is told.
     ///
+    /// In a session that ends with its connection, as that of a copy of a client
+    /// ([`StateConflict`](crate::NewReason::StateConflict)) or where there is [no room](crate::NewReason::NoRoom), nothing of
+    /// the message is kept: the closure runs once all the same, and what it did is committed; but when the connection ends
+    /// before the client is told, the client learns that nobody knows, and may send what the message said in another one.
+    ///
     /// # Errors
     /// [`TransactError`](crate::store::TransactError): nothing of it is kept; only after
     /// [`Store`](crate::store::TransactError::Store), when the commit failed, it may have been. Once for each
@@ -246,14 +254,16 @@ impl<S: ServiceDef> Conn<S> {
     where
         T: Send + 'static,
         E: Send + 'static,
-        F: FnOnce(&redb::WriteTransaction) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&crate::store::Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         use crate::store::TransactError;
-        if self.0.service.sessions.store().is_none() {
-            return Err(TransactError::NoStore);
-        }
+        let store = self.0.service.sessions.store().ok_or(TransactError::NoStore)?;
         let received = self.received().ok_or(TransactError::NotAcked)?;
         let cell = self.0.cell.get().ok_or(TransactError::NotThere)?;
+        if !cell.is_kept() {
+            let committed = self.0.committed.get_or_init(Arc::default);
+            return store.write_once(committed, received.number, run).await;
+        }
         let book = cell.with_session(|session| session.inbox().book().cloned()).flatten();
         let book = book.ok_or(TransactError::NotThere)?;
         book.transact(received.began, received.number, run).await

@@ -249,7 +249,8 @@ impl<S: ServiceDef> BoundService<S> {
 
     /// Serves until `shutdown` is ready, then in order: takes no new connections, tells
     /// all clients to go away (PROTOCOL G-1), waits for them to drain as long as
-    /// [`drain_time`](super::Service::drain_time) allows, then ends what is left. Whoever is
+    /// [`drain_time`](super::Service::drain_time) allows, then ends what is left. Handlers under way finish and may answer;
+    /// nothing new is begun. Whoever is
     /// still in its handshake is sent away at once. A handler that has not finished 2 s
     /// after the drain time is dropped, and its connection's drop callback does not run.
     ///

@@ -386,6 +386,8 @@ mod tests {
             peer: String::new(),
             gone: SetOnce::new(),
             cell: OnceLock::new(),
+            #[cfg(feature = "durable")]
+            committed: OnceLock::new(),
             forbidden_now: OnceLock::new(),
             revoked: OnceLock::new(),
             given_up: core::sync::atomic::AtomicBool::new(false),

@@ -5,11 +5,11 @@ use core::future::Future;
 use std::sync::Arc;
 
 use diset_proto::{Identity, SessionRecord, Trid};
-use redb::WriteTransaction;
 
 use super::error::{StoreError, TransactError};
 use super::journal::{Cell, Progress, Waker};
 use super::keeper::Job;
+use super::transaction::Transaction;
 use crate::service::SessionId;
 use crate::tls::Principal;
 
@@ -154,7 +154,7 @@ impl SessionBook {
     where
         T: Send + 'static,
         E: Send + 'static,
-        F: FnOnce(&WriteTransaction) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let (job, result) = Job::new(Some((Arc::clone(&self.0), began, number)), run);
         if self.0.shared.order(job).is_err() {

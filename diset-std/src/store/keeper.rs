@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::error::{StoreError, TransactError};
 use super::file::Opener;
 use super::journal::{Cell, Journal, Shared, Taken, lock};
+use super::transaction::Transaction;
 use super::write;
 
 /// How long the keeper waits after a failure, at first and at most.
@@ -74,26 +75,28 @@ impl Job {
     where
         T: Send + 'static,
         E: Send + 'static,
-        F: FnOnce(&WriteTransaction) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let run = move |given: Given<'_>| -> Option<Finish> {
             let error = match given {
                 Given::NotThere => TransactError::NotThere,
                 Given::Failed(error) => TransactError::Store(error),
-                Given::Transaction(transaction) => match catch_unwind(AssertUnwindSafe(|| run(transaction))) {
-                    Ok(Ok(value)) => {
-                        return Some(Box::new(move |committed| {
-                            // Perhaps nobody wants to know any more.
-                            let _ = answer.send(committed.map(|()| value).map_err(|unkept| match unkept {
-                                Unkept::Poisoned => TransactError::GivenUp,
-                                Unkept::Failed(error) => TransactError::Store(error),
+                Given::Transaction(transaction) => {
+                    match catch_unwind(AssertUnwindSafe(|| run(&Transaction::new(transaction)))) {
+                        Ok(Ok(value)) => {
+                            return Some(Box::new(move |committed| {
+                                // Perhaps nobody wants to know any more.
+                                let _ = answer.send(committed.map(|()| value).map_err(|unkept| match unkept {
+                                    Unkept::Poisoned => TransactError::GivenUp,
+                                    Unkept::Failed(error) => TransactError::Store(error),
+                                }));
                             }));
-                        }));
+                        }
+                        Ok(Err(error)) => TransactError::Handler(error),
+                        Err(_) => TransactError::GivenUp,
                     }
-                    Ok(Err(error)) => TransactError::Handler(error),
-                    Err(_) => TransactError::GivenUp,
-                },
+                }
             };
             let _ = answer.send(Err(error));
             None

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 
+/// How the names of all these tables begin, and of no others.
+pub(super) const RESERVED: &str = "diset.";
+
 /// The version of all that follows.
 pub(super) const FORMAT: u32 = 2;
 

@@ -28,8 +28,8 @@
 //! # The file
 //!
 //! It holds secrets (tokens) and messages as they are: it is made readable for its owner alone. Tables
-//! whose names begin with `diset.` belong to the store; all others are free for the handlers of the
-//! service. What is written is synchronised with the disk at each commit.
+//! whose names begin with `diset.` belong to the store: a [`Transaction`] does not give them out. All others are free for
+//! the handlers of the service. What is written is synchronised with the disk at each commit.
 
 mod book;
 mod changes;
@@ -42,6 +42,7 @@ mod layout;
 mod restore;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod write;
 
 use core::fmt;
@@ -55,7 +56,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use diset_proto::store::{HeapReplay, Inbox, Replay, Volatile};
 use diset_proto::{BadRecord, Key, Outcome, ServiceName, Session, SessionRecord, Trid};
 pub use redb;
-use redb::{ReadTransaction, WriteTransaction};
+use redb::ReadTransaction;
 use tokio::sync::watch;
 
 pub use self::book::SessionBook;
@@ -66,6 +67,7 @@ use self::journal::{Cell, Journal, Progress, Shared, lock};
 use self::keeper::{Job, Keeper};
 pub use self::kept::{KeptInbox, KeptReplay};
 use self::layout::Head;
+pub use self::transaction::{TableError, Transaction};
 use crate::service::SessionId;
 
 /// How much a store takes.
@@ -337,13 +339,49 @@ impl DurableStore {
     where
         T: Send + 'static,
         E: Send + 'static,
-        F: FnOnce(&WriteTransaction) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let (job, result) = Job::new(None, run);
         if self.0.shared.order(job).is_err() {
             return Err(TransactError::Store(StoreError::Closed));
         }
         result.await.unwrap_or(Err(TransactError::Store(StoreError::Closed)))
+    }
+
+    /// As [`write`](Self::write), for a message of a session of which nothing is kept: if none up to this number was
+    /// committed before, as `committed` says.
+    pub(crate) async fn write_once<T, E, F>(
+        &self,
+        committed: &Arc<AtomicU64>,
+        number: u64,
+        run: F,
+    ) -> Result<T, TransactError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let noted = Arc::clone(committed);
+        // One after the other, in the thread that writes.
+        let once = move |transaction: &Transaction<'_>| {
+            if noted.load(Relaxed) >= number {
+                return Err(None);
+            }
+            let value = run(transaction).map_err(Some)?;
+            noted.store(number, Relaxed);
+            Ok(value)
+        };
+        self.write(once).await.map_err(|error| {
+            let error = match error {
+                TransactError::Handler(None) => return TransactError::NotThere,
+                TransactError::Handler(Some(error)) => return TransactError::Handler(error),
+                TransactError::Store(error) => TransactError::Store(error),
+                _ => TransactError::GivenUp,
+            };
+            // It was noted, perhaps, and then not committed.
+            let _ = committed.compare_exchange(number, number.saturating_sub(1), Relaxed, Relaxed);
+            error
+        })
     }
 }
 

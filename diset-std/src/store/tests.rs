@@ -12,8 +12,8 @@ use diset_proto::{
     Admission, ClientConfig, Connection, Deframer, Delivered, Event, GrowBuf, Identity, Instant, Key, Limits,
     MessageOf, NewReason, Schema, ServiceDef, ServiceName, Session, Token, Trid,
 };
+use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
-use redb::{StorageBackend, WriteTransaction};
 
 use super::file::{Opener, open_backend};
 use super::{
@@ -137,7 +137,7 @@ async fn a_full_disk_loses_nothing_and_is_told() {
     // What comes later waits behind it, and handlers learn that nothing is committed.
     assert!(session.inbox_mut().put(stored(3, b"later")));
     seal(&session);
-    let handled = book.transact(Trid::new(1), 1, |_: &WriteTransaction| Ok::<(), String>(()));
+    let handled = book.transact(Trid::new(1), 1, |_: &Transaction<'_>| Ok::<(), String>(()));
     let handled = handled.await;
     assert!(
         matches!(handled, Err(TransactError::Store(StoreError::DiskFull))),

@@ -18,4 +18,6 @@ mod meanwhile;
 mod outcomes;
 mod strangers;
 mod takeover;
+#[cfg(feature = "durable")]
+mod transact;
 mod waiting;

@@ -20,7 +20,7 @@ fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
 fn assert_runs(root: &Path, test: &str) -> TestResult {
     let (file, name) = test.split_once("::").ok_or_else(|| format!("no file::test: {test}"))?;
     let file = match file {
-        "endings" => format!("diset-proto/tests/scenarios/{file}.rs"),
+        "drain" | "endings" => format!("diset-proto/tests/scenarios/{file}.rs"),
         "admission" | "flow" | "generic" | "log" | "recheck" | "refusal" | "reload" | "rights" | "shutdown"
         | "small_records" => {
             format!("diset-std/tests/{file}.rs")

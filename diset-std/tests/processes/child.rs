@@ -45,8 +45,29 @@ impl Process {
         address: &str,
         file: (&str, &Path),
     ) -> Result<Self, Box<dyn Error>> {
+        Self::start_by(&[], name, world, certificate, address, file)
+    }
+
+    /// As [`start_with`](Self::start_with), by a program that starts it.
+    pub(crate) fn start_by(
+        by: &[&str],
+        name: &str,
+        world: &World,
+        certificate: &Certificate,
+        address: &str,
+        file: (&str, &Path),
+    ) -> Result<Self, Box<dyn Error>> {
         let (chain, key) = to_pem(certificate);
-        let mut child = Command::new(env::current_exe()?)
+        let own = env::current_exe()?;
+        let mut command = match by {
+            [] => Command::new(&own),
+            [program, args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).arg(&own);
+                command
+            }
+        };
+        let mut child = command
             .args(["--exact", name, "--ignored", "--nocapture"])
             .env(CHAIN, chain)
             .env(KEY, key)
@@ -79,10 +100,21 @@ impl Process {
         Ok(self.child.start_kill()?)
     }
 
-    /// Waits until it is gone.
-    pub(crate) async fn gone(mut self) -> Result<(), Box<dyn Error>> {
-        within("its end", self.child.wait()).await?;
-        Ok(())
+    /// What was started, for the system.
+    pub(crate) fn id(&self) -> Result<u32, Box<dyn Error>> {
+        Ok(self.child.id().ok_or("it has ended")?)
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_running(&mut self) -> Result<bool, Box<dyn Error>> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Waits until it is gone; its exit code, if it has one.
+    pub(crate) async fn gone(mut self) -> Result<Option<i32>, Box<dyn Error>> {
+        // Its end would tell the child that this one is gone; it is to end by itself.
+        let _input = self.child.stdin.take();
+        Ok(within("its end", self.child.wait()).await?.code())
     }
 }
 

@@ -11,3 +11,5 @@ mod client;
 mod memory;
 #[cfg(feature = "durable")]
 mod service;
+#[cfg(unix)]
+mod signals;

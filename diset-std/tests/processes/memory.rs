@@ -124,5 +124,5 @@ async fn absent() -> TestResult {
     );
     assert!(each(full) <= MOST, "{} bytes each", each(full));
     service.kill()?;
-    service.gone().await
+    service.gone().await.map(drop)
 }

@@ -5,6 +5,7 @@ use std::env;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use diset_std::store::Transaction;
 use diset_std::tls::ServerTls;
 use diset_std::{Client, Conn, Failure, Identity, NewReason, Outcome, Resumption, Service, SessionSettings};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
@@ -28,7 +29,7 @@ fn number_of(conn: &Conn<PingPong>) -> u8 {
 /// Adds one to the effect, in the transaction with which the message counts as handled.
 async fn once(conn: Conn<PingPong>, shout: Shout) -> diset_std::HandlerResult {
     let (client, id): (u8, u64) = (number_of(&conn), shout.text.parse()?);
-    let run = move |transaction: &redb::WriteTransaction| {
+    let run = move |transaction: &Transaction<'_>| {
         let mut effects = transaction.open_table(EFFECTS)?;
         let before = effects.get((client, id))?.map_or(0, |count| count.value());
         effects.insert((client, id), before + 1)?;

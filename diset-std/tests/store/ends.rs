@@ -13,8 +13,8 @@ use diset_proto::{
     Admission, ClientConfig, Connection, Deframer, Event, GrowBuf, Held, Instant, Limits, MessageOf, NewReason,
     Resumption, Schema, ServiceDef, Session, Token, define_service,
 };
-use diset_std::store::redb::{ReadableTable as _, TableDefinition, WriteTransaction};
-use diset_std::store::{DurableStore, KeptInbox, KeptReplay, RestoredSession, SessionBook};
+use diset_std::store::redb::{ReadableTable as _, TableDefinition};
+use diset_std::store::{DurableStore, KeptInbox, KeptReplay, RestoredSession, SessionBook, Transaction};
 use diset_std::tls::Principal;
 use diset_std::{Identity, SessionId, Trid};
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ struct Waiting {
 }
 
 /// Handles a value of a client: counts it, and refuses one that comes too early.
-pub(crate) fn handle(transaction: &WriteTransaction, client: u8, value: u64) -> TestResult {
+pub(crate) fn handle(transaction: &Transaction<'_>, client: u8, value: u64) -> TestResult {
     let mut last = transaction.open_table(LAST)?;
     let before = last.get(client)?.map_or(0, |row| row.value());
     if value > before + 1 {
@@ -258,7 +258,7 @@ impl ServiceEnd {
         if !session.begin(number) {
             return Err(format!("client {client}: {number} is not to be handled").into());
         }
-        let run = move |transaction: &WriteTransaction| handle(transaction, client, value);
+        let run = move |transaction: &Transaction<'_>| handle(transaction, client, value);
         if value % 2 == 0 {
             book.transact(began, number, run).await?;
         } else {

@@ -6,8 +6,11 @@ use core::time::Duration;
 use diset_proto::store::{Inbox as _, Replay as _, Stored, Unsure};
 use diset_proto::{Key, ServiceName, Session};
 use diset_std::Trid;
-use diset_std::store::redb::{TableDefinition, WriteTransaction};
-use diset_std::store::{DurableStore, KeptInbox, KeptReplay, RestoredSession, StoreBounds, StoreError, TransactError};
+use diset_std::store::redb::{self, MultimapTableDefinition, TableDefinition, TableHandle as _};
+use diset_std::store::{
+    DurableStore, KeptInbox, KeptReplay, RestoredSession, StoreBounds, StoreError, TableError, TransactError,
+    Transaction,
+};
 use diset_std::tls::Principal;
 use tempfile::TempDir;
 
@@ -56,7 +59,7 @@ fn send(session: &mut KeptSession, value: u64) -> TestResult<u64> {
     Ok(session.store(Meter::CATALOG, Reading::NUMBER, &Reading::new(value), Unsure::Resend)?)
 }
 
-fn insert(transaction: &WriteTransaction, key: u64) -> TestResult {
+fn insert(transaction: &Transaction<'_>, key: u64) -> TestResult {
     transaction.open_table(EFFECTS)?.insert(key, 1)?;
     Ok(())
 }
@@ -338,5 +341,79 @@ async fn a_store_that_is_closed_keeps_nothing_more() -> TestResult {
     assert_eq!(session.replay().kept(), 1);
     let refused = book.transact(Trid::new(0), 1, |_| Ok::<(), String>(())).await;
     assert!(matches!(refused, Err(TransactError::Store(StoreError::Closed))));
+    Ok(())
+}
+
+/// The tables of the store are not there for closures, however they ask for them; all others are.
+#[tokio::test]
+async fn tables_of_the_store_are_out_of_reach() -> TestResult {
+    let world = World::new()?;
+    let (store, _) = world.open()?;
+    let session = begin(&store, 1);
+    let book = session.inbox().book().clone();
+    book.connected(Trid::new(17));
+    book.keep(session.record());
+    book.kept().await?;
+    for name in [
+        "diset.sessions",
+        "diset.inbox",
+        "diset.replay",
+        "diset.meta",
+        "diset.",
+        "diset.mine",
+    ] {
+        let refused = store.write(move |transaction| {
+            let own: TableDefinition<'_, u64, u64> = TableDefinition::new("mine");
+            let table: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(name);
+            let several: MultimapTableDefinition<'_, u64, u64> = MultimapTableDefinition::new(name);
+            let own_several: MultimapTableDefinition<'_, u64, u64> = MultimapTableDefinition::new("several");
+            drop(transaction.open_table(own)?);
+            drop(transaction.open_multimap_table(own_several)?);
+            let said = [
+                transaction.open_table(table).map(drop).err(),
+                transaction.open_multimap_table(several).map(drop).err(),
+                transaction.delete_table(table).map(drop).err(),
+                transaction.delete_multimap_table(several).map(drop).err(),
+                transaction.rename_table(table, own).err(),
+                transaction.rename_table(own, table).err(),
+                transaction.rename_multimap_table(several, own_several).err(),
+                transaction.rename_multimap_table(own_several, several).err(),
+            ];
+            let listed: Vec<String> = transaction
+                .list_tables()?
+                .map(|table| table.name().to_owned())
+                .collect();
+            let listed = (listed, transaction.list_multimap_tables()?.count());
+            Ok::<_, redb::Error>((said, listed))
+        });
+        let (said, listed) = refused.await?;
+        for error in said {
+            assert!(
+                matches!(&error, Some(TableError::Reserved(refused)) if refused == name),
+                "{name}: {error:?}"
+            );
+        }
+        assert_eq!(listed, (vec!["mine".to_owned()], 1), "{name}");
+    }
+    // With `?` it is told what is wrong, too.
+    let told = store.write(|transaction| {
+        transaction.open_table(TableDefinition::<u64, u64>::new("diset.own"))?;
+        Ok::<_, redb::Error>(())
+    });
+    let told = told.await.expect_err("it is reserved").to_string();
+    assert!(told.contains("diset.own") && told.contains("another name"), "{told}");
+    // And what is the service's own can go, and get another name.
+    let done = store.write(|transaction| {
+        let (own, other) = (
+            TableDefinition::<u64, u64>::new("mine"),
+            TableDefinition::<u64, u64>::new("dise"),
+        );
+        transaction.rename_table(own, other)?;
+        Ok::<_, redb::Error>((transaction.delete_table(other)?, transaction.delete_table(own)?))
+    });
+    assert_eq!(done.await?, (true, false));
+    // The sessions are as they were.
+    drop((store, session, book));
+    assert_eq!(world.open()?.1.len(), 1);
     Ok(())
 }
