@@ -4,8 +4,11 @@ mod app;
 mod builder;
 mod callbacks;
 mod chance;
+mod dial;
 mod events;
+mod failures;
 mod generic;
+mod round;
 mod state;
 mod supervisor;
 mod target;
@@ -84,6 +87,17 @@ impl<S: ServiceDef> Client<S> {
     /// A client of the service at `address`, `host:port`; the host is the name that the
     /// service's certificate must prove. Set [`tls`](ClientBuilder::tls), handlers and the
     /// rest, then [`connect`](ClientBuilder::connect).
+    ///
+    /// A service that can be reached in several ways has several addresses, with commas between them: `"a.example:9145,
+    /// b.example:9145"`, at most 16. A scoped IPv6 address names its network interface, or that one's number:
+    /// `"[fe80::1%eth0]:9145"`; certificates prove it without that.
+    ///
+    /// Each attempt goes through all addresses that the names have by then, at most 32, in the order given, the families of
+    /// one name taking turns (RFC 8305, *happy eyeballs*). An address that does not answer delays the next one by 250 ms,
+    /// one that refuses by nothing; all of them together have the time of a handshake ([`Limits`](crate::Limits)). One that
+    /// takes the connection, but fails in TLS or does not answer in TLS within a third of that time, is left for the
+    /// next one within the same attempt, and tried last for the ten minutes to come. When a service says no it is the answer:
+    /// the client waits, and asks there last.
     pub fn builder(_service: S, address: &str) -> ClientBuilder<S> {
         ClientBuilder::tcp(address)
     }
