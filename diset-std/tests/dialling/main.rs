@@ -1,11 +1,14 @@
-//! Where clients connect: names with several addresses of which some are dead, mute or somebody
-//! else's, lists, scoped addresses.
+//! Where clients connect and services listen: names with several addresses of which some are dead, mute or somebody
+//! else's, lists, scoped addresses; several sockets of one service, and the files of Unix sockets.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod addresses;
+mod listening;
 mod lists;
+#[cfg(unix)]
+mod socket_files;
 mod strangers;
 
 use core::net::SocketAddr;
