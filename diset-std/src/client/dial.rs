@@ -142,6 +142,8 @@ impl Dialer {
             }
             round.failures.add(candidate.address.to_string(), ended.clone());
             if round.has_more() {
+                let (address, reason) = (candidate.address.to_string(), ended.to_string());
+                tracing::info!(address, reason, "tries another address");
                 return None;
             }
         }
@@ -198,7 +200,7 @@ impl Patience {
                 return;
             }
         }
-        core::future::pending().await
+        core::future::pending::<()>().await;
     }
 
     /// How long it was, if it has run out.

@@ -88,16 +88,16 @@ impl<S: ServiceDef> Client<S> {
     /// service's certificate must prove. Set [`tls`](ClientBuilder::tls), handlers and the
     /// rest, then [`connect`](ClientBuilder::connect).
     ///
-    /// A service that can be reached in several ways has several addresses, with commas between them: `"a.example:9145,
-    /// b.example:9145"`, at most 16. A scoped IPv6 address names its network interface, or that one's number:
-    /// `"[fe80::1%eth0]:9145"`; certificates prove it without that.
+    /// A service that can be reached in several ways has several addresses, with commas between them, at most 16:
+    /// `"a.example:9145,b.example:9145"`. A scoped IPv6 address says its network interface, or the number of that:
+    /// `"[fe80::1%eth0]:9145"`; what a certificate proves is the address without it.
     ///
-    /// Each attempt goes through all addresses that the names have by then, at most 32, in the order given, the families of
-    /// one name taking turns (RFC 8305, *happy eyeballs*). An address that does not answer delays the next one by 250 ms,
-    /// one that refuses by nothing; all of them together have the time of a handshake ([`Limits`](crate::Limits)). One that
-    /// takes the connection, but fails in TLS or does not answer in TLS within a third of that time, is left for the
-    /// next one within the same attempt, and tried last for the ten minutes to come. When a service says no it is the answer:
-    /// the client waits, and asks there last.
+    /// Each attempt goes through all addresses that the names have by then, at most 32, in the order given, the families
+    /// of one name taking turns (RFC 8305, *happy eyeballs*). An address that does not answer delays the next one by
+    /// 250 ms, one that refuses by nothing; to connect to any of them takes at most the time of a handshake
+    /// ([`Limits`](crate::Limits)). One that connects and then fails in its handshake, or does not prove itself by TLS within
+    /// a third of that time, is left for the next one in the same attempt, and is tried last for ten minutes. When
+    /// the service itself refuses the client, that ends the attempt.
     pub fn builder(_service: S, address: &str) -> ClientBuilder<S> {
         ClientBuilder::tcp(address)
     }

@@ -181,12 +181,12 @@ impl Round {
             self.failures
                 .unreachable(candidate.address.to_string(), late("no answer", limit));
         }
-        for candidate in std::mem::take(&mut self.waiting).into_values() {
+        for candidate in core::mem::take(&mut self.waiting).into_values() {
             let address = candidate.address.to_string();
             self.failures.unreachable(address, late("its turn did not come", limit));
         }
         self.lookups.abort_all();
-        for number in std::mem::take(&mut self.looking).into_values() {
+        for number in core::mem::take(&mut self.looking).into_values() {
             let name = places.get(number).map(|place| place.written.clone());
             self.failures
                 .unreachable(name.unwrap_or_default(), late("the name was not resolved", limit));

@@ -75,13 +75,13 @@ impl<S: ServiceDef> Supervisor<S> {
             if let Some(opened) = opened {
                 self.reconnect.connected(opened);
             }
+            let Some((ended, cause)) = self.dialer.conclude(&ended, opened.is_some()) else {
+                continue;
+            };
             // The end of a connection that was open was told already.
             if opened.is_none() {
                 self.tell(&ended);
             }
-            let Some((ended, cause)) = self.dialer.conclude(&ended, opened.is_some()) else {
-                continue;
-            };
             match self.reconnect.dropped(clock::now(), &cause) {
                 Retry::Never => break ended,
                 Retry::At(_) if matches!(ended, Ended::Settings(_)) => break ended,
@@ -139,7 +139,7 @@ impl<S: ServiceDef> Supervisor<S> {
         self.callbacks.report(&self.client, state);
     }
 
-    /// One connection from the dialling to its end; when it was open, since when. Dialling
+    /// One connection, to an address that is left, from the dialling to its end; when it was open, since when. Dialling
     /// and handshake have a time limit each (PROTOCOL H-9). The next attempt comes after the
     /// end, also when the service said go-away (PROTOCOL G-3). In a session callbacks may run on.
     async fn attempt(&mut self) -> (Ended, Option<Instant>) {

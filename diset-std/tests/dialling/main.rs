@@ -12,7 +12,7 @@ mod socket_files;
 mod strangers;
 
 use core::net::SocketAddr;
-use std::time::Duration;
+use core::time::Duration;
 
 use diset_std::ClientBuilder;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
