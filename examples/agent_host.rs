@@ -29,7 +29,7 @@ type Failed = Box<dyn core::error::Error>;
     that this and agent_service need."
 )]
 struct Options {
-    /// The service, host:port. Its certificate must prove the host.
+    /// The service, host:port, or several with commas. Its certificate must prove the host.
     #[arg(default_value = "localhost:9145")]
     service: String,
     /// The host that the certificate of the service must prove, when it is called by another name or an address.

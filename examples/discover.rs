@@ -31,7 +31,8 @@ type Failed = Box<dyn core::error::Error>;
     make_certificates -- certificates` writes those of ping_service. RUST_LOG=debug shows more."
 )]
 struct Options {
-    /// The service, HOST:PORT/System/Name. Its certificate must prove the host. With --unix only System/Name.
+    /// The service, HOST:PORT/System/Name, or several HOST:PORT with commas. Its certificate must prove the host. With
+    /// --unix only System/Name.
     service: String,
     /// The folder with NAME.pem, NAME.key and ca.pem.
     #[arg(long)]

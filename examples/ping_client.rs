@@ -23,7 +23,7 @@ use diset_std::{Client, ClientEvent, ClientState, Events, Recordings, shutdown_s
     and ping_service need."
 )]
 struct Options {
-    /// The service, host:port. Its certificate must prove the host.
+    /// The service, host:port, or several with commas. Its certificate must prove the host.
     #[arg(default_value = "localhost:9145")]
     service: String,
     /// The folder with NAME.pem, NAME.key and ca.pem.

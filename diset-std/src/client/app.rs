@@ -1,5 +1,6 @@
 //! A client's side of one connection.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub(super) struct ClientApp<S: ServiceDef> {
     handlers: Arc<Handlers<Client<S>>>,
     callbacks: Arc<Callbacks<S>>,
     open: Option<Trid>,
+    /// Whether the service has proven itself, where it must.
+    proven: Arc<AtomicBool>,
     /// The connections before it that were not over when it began.
     older: Vec<Lane>,
     lane: Lane,
@@ -37,9 +40,15 @@ impl<S: ServiceDef> ClientApp<S> {
             handlers,
             callbacks,
             open: None,
+            proven: Arc::default(),
             older,
             lane: Lane::default(),
         }
+    }
+
+    /// Set when the service has proven itself, or need not.
+    pub(super) fn proven(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.proven)
     }
 
     /// For those that come after it.
@@ -89,6 +98,7 @@ impl<S: ServiceDef> App for ClientApp<S> {
 
     fn established(&mut self, established: Established) {
         tracing::debug!(resumed = established.resumed, "the transport is up");
+        self.proven.store(true, Ordering::Relaxed);
     }
 
     /// A client's engine never gives a proposal.

@@ -3,9 +3,11 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::net::SocketAddr;
 use core::time::Duration;
+use std::io;
 #[cfg(unix)]
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use diset_proto::{
@@ -20,7 +22,7 @@ use super::chance::{chance, chance_identity};
 use super::events::{ClientEvent, Events};
 use super::state::{BadSettings, ClientState, Ended};
 use super::supervisor::Supervisor;
-use super::target::Target;
+use super::target::{Address, Resolver, Security, Target};
 use super::{Client, Guard, Inner, Stop};
 use crate::any::AnyMessage;
 use crate::args::Value;
@@ -119,18 +121,6 @@ impl Settings {
     }
 }
 
-enum Address {
-    Tcp(String),
-    #[cfg(unix)]
-    Unix(PathBuf),
-}
-
-enum Security {
-    Unsaid,
-    Plain,
-    Tls(ClientTls),
-}
-
 /// A client that is being put together. See [`Client::builder`].
 ///
 /// Callbacks run one after the other, messages in the order in which they came. A connection is
@@ -144,6 +134,7 @@ pub struct ClientBuilder<S: ServiceDef> {
     address: Address,
     security: Security,
     server_name: Option<String>,
+    resolver: Resolver,
     handlers: Handlers<Client<S>>,
     callbacks: Callbacks<S>,
     settings: Settings,
@@ -164,6 +155,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
             address,
             security,
             server_name: None,
+            resolver: Resolver::default(),
             handlers: Handlers::new(S::CATALOG.messages().len()),
             callbacks: Callbacks {
                 on_connected: None,
@@ -208,9 +200,31 @@ impl<S: ServiceDef> ClientBuilder<S> {
     }
 
     /// The name that the service's certificate must prove, when it is not the host of the
-    /// address.
+    /// address; of all addresses, when there are several.
     pub fn server_name(mut self, name: &str) -> Self {
         self.server_name = Some(name.to_owned());
+        self
+    }
+
+    /// Says which addresses a name has, in place of the system; for tests, and for whoever knows better, such as a
+    /// registry of services. It is asked for each name and port of the address that is not an IP address, anew for each
+    /// attempt, and has the time of a handshake ([`Limits`]); then the future is dropped. Ports may differ from the one asked
+    /// for. The certificate must prove the name all the same.
+    ///
+    /// ```no_run
+    /// # use diset_std::{Client, ServiceDef, tls::ClientTls};
+    /// # fn example<S: ServiceDef>(service: S, tls: ClientTls) {
+    /// let client = Client::builder(service, "fleet.example:9145")
+    ///     .tls(tls)
+    ///     .resolver(|_host, port| async move { Ok(vec![([10, 0, 0, 7], port).into(), ([10, 0, 0, 8], port).into()]) });
+    /// # }
+    /// ```
+    pub fn resolver<F, R>(mut self, resolver: F) -> Self
+    where
+        F: Fn(String, u16) -> R + Send + Sync + 'static,
+        R: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.resolver = Resolver::new(resolver);
         self
     }
 
@@ -377,7 +391,7 @@ impl<S: ServiceDef> ClientBuilder<S> {
     /// [`BadSettings`] for settings that can never work.
     pub fn start(self) -> Result<Client<S>, BadSettings> {
         self.settings.check::<S>()?;
-        let target = target(self.address, self.security, self.server_name)?;
+        let target = Target::new(self.address, self.security, self.server_name.as_deref(), self.resolver)?;
         let stop = Arc::new(Stop {
             asked: watch::Sender::new(false),
         });
@@ -451,23 +465,6 @@ async fn pass<S: ServiceDef>(sender: &mpsc::Sender<ClientEvent<S>>, event: Clien
         .send(event)
         .await
         .map_err(|_| Failure::new("nobody reads the events of the client"))
-}
-
-fn target(address: Address, security: Security, name: Option<String>) -> Result<Target, BadSettings> {
-    let address = match address {
-        #[cfg(unix)]
-        Address::Unix(path) => return Ok(Target::Unix { path }),
-        Address::Tcp(address) => address,
-    };
-    let host = Target::host(&address)?;
-    match security {
-        Security::Unsaid => Err(BadSettings::NoTls),
-        Security::Plain => Ok(Target::PlainTcp { address }),
-        Security::Tls(tls) => {
-            let name = Target::server_name(name.as_deref().unwrap_or(host))?;
-            Ok(Target::Tls { address, name, tls })
-        }
-    }
 }
 
 impl<S: ServiceDef> fmt::Debug for ClientBuilder<S> {

@@ -4,8 +4,11 @@ mod app;
 mod builder;
 mod callbacks;
 mod chance;
+mod dial;
 mod events;
+mod failures;
 mod generic;
+mod round;
 mod state;
 mod supervisor;
 mod target;
@@ -86,6 +89,17 @@ impl<S: ServiceDef> Client<S> {
     /// A client of the service at `address`, `host:port`; the host is the name that the
     /// service's certificate must prove. Set [`tls`](ClientBuilder::tls), handlers and the
     /// rest, then [`connect`](ClientBuilder::connect).
+    ///
+    /// A service that can be reached in several ways has several addresses, with commas between them, at most 16:
+    /// `"a.example:9145,b.example:9145"`. A scoped IPv6 address says its network interface, or the number of that:
+    /// `"[fe80::1%eth0]:9145"`; what a certificate proves is the address without it.
+    ///
+    /// Each attempt goes through all addresses that the names have by then, at most 32, in the order given, the families
+    /// of one name taking turns (RFC 8305, *happy eyeballs*). An address that does not answer delays the next one by
+    /// 250 ms, one that refuses by nothing; to connect to any of them takes at most the time of a handshake
+    /// ([`Limits`](crate::Limits)). One that connects and then fails in its handshake, or does not prove itself by TLS within
+    /// a third of that time, is left for the next one in the same attempt, and is tried last for ten minutes. When
+    /// the service itself refuses the client, that ends the attempt.
     pub fn builder(_service: S, address: &str) -> ClientBuilder<S> {
         ClientBuilder::tcp(address)
     }

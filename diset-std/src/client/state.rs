@@ -154,8 +154,13 @@ pub enum BadSettings {
     #[error("no TLS settings: call `tls(…)`, or `plain_tcp()` for a service without TLS")]
     NoTls,
     /// Not `host:port`.
-    #[error("`{0}` is not an address: write host:port, such as localhost:9145 or [::1]:9145")]
+    #[error(
+        "`{0}` is not an address: write host:port, such as localhost:9145, [::1]:9145 or [fe80::1%eth0]:9145; several with commas between them"
+    )]
     Address(String),
+    /// More names and addresses than a client takes; how many.
+    #[error("{0} addresses are too many: at most {most} can be given", most = super::target::MAX_PLACES)]
+    TooManyAddresses(usize),
     /// Not a name that a certificate can carry.
     #[error("`{0}` is neither a DNS name nor an IP address: a certificate cannot prove it")]
     ServerName(String),

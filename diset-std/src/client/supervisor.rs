@@ -11,6 +11,7 @@ use super::Client;
 use super::app::{ClientApp, Lane};
 use super::builder::Settings;
 use super::callbacks::Callbacks;
+use super::dial::{Dialer, Patience};
 use super::state::{BadSettings, ClientState, Ended};
 use super::target::Target;
 use crate::clock;
@@ -23,7 +24,7 @@ const MAX_OLDER: usize = 4;
 
 pub(super) struct Supervisor<S: ServiceDef> {
     client: Client<S>,
-    target: Target,
+    dialer: Dialer,
     handlers: Arc<Handlers<Client<S>>>,
     callbacks: Arc<Callbacks<S>>,
     settings: Settings,
@@ -51,7 +52,7 @@ impl<S: ServiceDef> Supervisor<S> {
         let reconnect = Reconnect::new(settings.reconnect, settings.seed);
         Self {
             client,
-            target,
+            dialer: Dialer::new(target),
             handlers: Arc::new(handlers),
             callbacks,
             settings,
@@ -84,11 +85,14 @@ impl<S: ServiceDef> Supervisor<S> {
             if let Some(opened) = opened {
                 self.reconnect.connected(opened);
             }
+            let Some((ended, cause)) = self.dialer.conclude(&ended, opened.is_some()) else {
+                continue;
+            };
             // The end of a connection that was open was told already.
             if opened.is_none() {
                 self.tell(&ended);
             }
-            match self.reconnect.dropped(clock::now(), &ended.cause()) {
+            match self.reconnect.dropped(clock::now(), &cause) {
                 Retry::Never => return ended,
                 Retry::At(_) if matches!(ended, Ended::Settings(_)) => return ended,
                 Retry::At(when) => {
@@ -156,7 +160,7 @@ impl<S: ServiceDef> Supervisor<S> {
         self.callbacks.report(&self.client, state);
     }
 
-    /// One connection from the dialling to its end; when it was open, since when. Dialling
+    /// One connection, to an address that is left, from the dialling to its end; when it was open, since when. Dialling
     /// and handshake have a time limit each (PROTOCOL H-9). The next attempt comes after the
     /// end, also when the service said go-away (PROTOCOL G-3). In a session callbacks may run on.
     async fn attempt(&mut self) -> (Ended, Option<Instant>) {
@@ -164,22 +168,12 @@ impl<S: ServiceDef> Supervisor<S> {
             return (Ended::Closed, None);
         }
         let dialled = tokio::select! {
-            dialled = tokio::time::timeout(self.limits().handshake(), self.target.dial()) => dialled,
+            dialled = self.dialer.dial(self.settings.limits.handshake()) => dialled,
             _ = self.stop.wait_for(|stop| *stop) => return (Ended::Closed, None),
         };
         let (socket, channel) = match dialled {
-            Ok(Ok(dialled)) => dialled,
-            Ok(Err(ended)) => return (ended, None),
-            Err(_) => {
-                let source = Arc::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
-                return (
-                    Ended::Unreachable {
-                        address: self.target.name(),
-                        source,
-                    },
-                    None,
-                );
-            }
+            Ok(dialled) => dialled,
+            Err(ended) => return (ended, None),
         };
         let link = &self.client.inner.link;
         let plugged = match &self.client.inner.session {
@@ -199,18 +193,29 @@ impl<S: ServiceDef> Supervisor<S> {
             self.lanes.clone(),
         );
         self.lanes.push(app.lane());
+        let patience = self.dialer.patience(self.limits().handshake());
+        let mut patience = Patience::new(patience, app.proven());
         let mut driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
         let mut opened = Opened(self.client.inner.state.subscribe(), None);
-        let outcome = self.drive(&mut driver, &mut opened).await;
+        let outcome = self.drive(&mut driver, &mut opened, &mut patience).await;
         if outcome.is_some() && !driver.is_finished() {
             driver.step_aside();
             self.older.spawn(driver);
         }
-        (self.ended(outcome), opened.since())
+        let ended = match patience.ended() {
+            Some(patience) => self.dialer.mute(patience),
+            None => self.ended(outcome),
+        };
+        (ended, opened.since())
     }
 
     /// Drives the connection until it has ended; a stop drains it.
-    async fn drive(&mut self, driver: &mut Driver<ClientApp<S>>, opened: &mut Opened) -> Option<Ending> {
+    async fn drive(
+        &mut self,
+        driver: &mut Driver<ClientApp<S>>,
+        opened: &mut Opened,
+        patience: &mut Patience,
+    ) -> Option<Ending> {
         let in_session = self.client.inner.session.is_some();
         let over = async {
             if in_session {
@@ -225,6 +230,7 @@ impl<S: ServiceDef> Supervisor<S> {
             tokio::select! {
                 outcome = &mut over => return Some(outcome),
                 () = opened.wait() => {}
+                () = patience.runs_out() => self.client.inner.link.cut(),
                 _ = self.stop.wait_for(|stop| *stop) => break,
             }
         }
@@ -259,7 +265,7 @@ impl<S: ServiceDef> Supervisor<S> {
             Some(Ending {
                 channel: Some(failure), ..
             }) => Ended::Tls {
-                address: self.target.name(),
+                address: self.dialer.here(),
                 reason: failure.to_string(),
             },
             Some(Ending { dropped, channel: None }) => Ended::Dropped(dropped),

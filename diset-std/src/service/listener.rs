@@ -1,23 +1,19 @@
-//! The socket a service listens on, its connections' tasks, and their end.
+//! A service at work: who is accepted, its connections' tasks, and their end. Its sockets are in [`bind`](super::bind).
 
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
-#[cfg(unix)]
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diset_proto::limits::LINGER;
 use diset_proto::{Code, Connection, Misuse, Notice, RetryAfter, ServiceDef};
-#[cfg(unix)]
-use tokio::net::UnixListener;
-use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::app::ServiceApp;
+use super::bind::Listener;
 use super::counters::Counter;
 use super::few_lines::Stranger;
 use super::handle::ServiceHandle;
@@ -63,7 +59,7 @@ pub enum BindError {
     /// There can be no socket at this path.
     #[cfg(unix)]
     #[error(
-        "cannot listen on the Unix socket {path}: {source}; does its folder exist, may this user write there, and is nothing of this name there yet? A service that was killed leaves its file behind: remove it"
+        "cannot listen on the Unix socket {path}: {source}; does its folder exist, may this user write there, and does no other service listen there?"
     )]
     Path {
         /// The path.
@@ -98,94 +94,6 @@ pub enum BindError {
 pub(super) enum Security {
     Tls(ServerTls),
     Plain,
-}
-
-/// A listening socket.
-pub(super) enum Listener {
-    Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix {
-        listener: UnixListener,
-        _file: SocketFile,
-    },
-}
-
-impl Listener {
-    pub(super) async fn tcp(address: impl ToSocketAddrs + fmt::Debug) -> Result<Self, BindError> {
-        let asked = format!("{address:?}");
-        let resolved: io::Result<Vec<_>> = lookup_host(address).await.map(Iterator::collect);
-        let (address, bound) = match resolved {
-            Ok(addresses) => {
-                let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-                (names.join(" or "), TcpListener::bind(&*addresses).await)
-            }
-            Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
-                let address = asked;
-                return Err(BindError::NotAnAddress { address, source });
-            }
-            Err(error) => (asked, Err(error)),
-        };
-        bound
-            .map(Self::Tcp)
-            .map_err(|source| BindError::Address { address, source })
-    }
-
-    #[cfg(unix)]
-    pub(super) fn unix(path: &Path) -> Result<Self, BindError> {
-        let bound = UnixListener::bind(path);
-        bound
-            .and_then(|listener| {
-                let _file = SocketFile::new(path)?;
-                Ok(Self::Unix { listener, _file })
-            })
-            .map_err(|source| BindError::Path {
-                path: path.display().to_string(),
-                source,
-            })
-    }
-
-    async fn accept(&self) -> io::Result<Socket> {
-        match self {
-            Self::Tcp(listener) => Socket::tcp(listener.accept().await?.0),
-            #[cfg(unix)]
-            Self::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
-        }
-    }
-}
-
-/// The file of a Unix socket, which goes with the socket: the next start must find the name free.
-#[cfg(unix)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    /// Device and inode.
-    id: (u64, u64),
-}
-
-#[cfg(unix)]
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        let id = file_id(path)?;
-        // The working directory may change meanwhile.
-        let path = std::path::absolute(path)?;
-        Ok(Self { path, id })
-    }
-}
-
-#[cfg(unix)]
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Another service may have put its own there.
-        if file_id(&self.path).is_ok_and(|id| id == self.id) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn file_id(path: &Path) -> io::Result<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let file = std::fs::symlink_metadata(path)?;
-    Ok((file.dev(), file.ino()))
 }
 
 /// A service that listens; [`run`](Self::run) it.
@@ -223,13 +131,14 @@ impl<S: ServiceDef> BoundService<S> {
         Ok(bound)
     }
 
-    /// The address it listens on; `None` for a Unix socket.
+    /// The address it listens on, the first of several; `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            #[cfg(unix)]
-            Listener::Unix { .. } => None,
-        }
+        self.listener.addresses().next()
+    }
+
+    /// The addresses it listens on; none for a Unix socket.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listener.addresses().collect()
     }
 
     /// The service for the rest of the program.

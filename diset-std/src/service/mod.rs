@@ -2,6 +2,7 @@
 
 mod app;
 mod aside;
+mod bind;
 mod conn;
 mod counters;
 mod few_lines;
@@ -12,6 +13,8 @@ mod registry;
 mod rule;
 mod sessions;
 mod shared;
+#[cfg(unix)]
+mod socket_file;
 mod source;
 
 use core::fmt;
@@ -25,11 +28,12 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use tokio::net::ToSocketAddrs;
 
+use self::bind::Listener;
 pub use self::conn::{Conn, SessionId};
 pub use self::counters::{Counter, Counters, TlsFailure};
 pub use self::handle::{Broadcast, LeftBehind, ServiceHandle};
+use self::listener::Security;
 pub use self::listener::{BindError, BoundService};
-use self::listener::{Listener, Security};
 pub use self::rule::Rule;
 use self::rule::Rules;
 use self::shared::{Callbacks, Settings, Shared};
@@ -300,7 +304,10 @@ impl<S: ServiceDef> Service<S> {
         self
     }
 
-    /// Listens on TCP with mutual TLS.
+    /// Listens on TCP with mutual TLS: on every address that a name has, and on all of a list. So
+    /// `"localhost:9145"` is IPv4 and IPv6 where both are there; for a list give `&[SocketAddr]`. Port 0 is one free port,
+    /// the same on all. Addresses that this machine does not have are left out, with a warning in the log, when another
+    /// one is left: see [`BoundService::local_addrs`].
     ///
     /// # Errors
     /// [`BindError`]: the address cannot be listened on, or the limits do not fit.
@@ -313,6 +320,19 @@ impl<S: ServiceDef> Service<S> {
         tls: ServerTls,
     ) -> Result<BoundService<S>, BindError> {
         self.listen(Listener::tcp(address).await?, Security::Tls(tls))
+    }
+
+    /// As [`bind`](Self::bind), on TCP sockets that listen already, such as a service manager hands in.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`]: there is no socket, one of them is no good, or the limits do not fit.
+    pub fn bind_listeners(
+        self,
+        sockets: impl IntoIterator<Item = std::net::TcpListener>,
+        tls: ServerTls,
+    ) -> Result<BoundService<S>, BindError> {
+        self.listen(Listener::given(sockets)?, Security::Tls(tls))
     }
 
     /// Listens on TCP **without TLS**: nothing is authenticated, encrypted or protected
@@ -332,9 +352,11 @@ impl<S: ServiceDef> Service<S> {
         self.listen(Listener::tcp(address).await?, Security::Plain)
     }
 
-    /// Listens on a Unix socket, without TLS; clients are told apart by their user. The
-    /// file must not exist; its folder decides who may connect. It is removed when the service
-    /// ends, unless something else is there by then.
+    /// Listens on a Unix socket, without TLS; clients are told apart by their user. The folder of the
+    /// file decides who may connect. A socket that is there and that nobody listens on, as a killed service leaves it behind,
+    /// is replaced; anything else that is there stays, and is an error. The file is removed when the
+    /// service ends, unless something else is there by then. Meanwhile, for less than a millisecond each time, the folder
+    /// is locked, so that of two services that start at once only one listens. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
