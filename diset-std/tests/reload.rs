@@ -11,80 +11,12 @@ use diset_std::tls::throwaway::{ThrowawayCa, expired, lists_to_pem, to_pem};
 use diset_std::tls::{
     Authorities, Certificate, ClientTls, Credentials, Revocations, ServerTls, TlsChange, TlsError, TlsFiles,
 };
-use diset_std::{Cause, Client, ClientState, Code, Dropped, Ended, Service, Trid};
+use diset_std::{Cause, Code, Service, Trid};
 use tracing::Level;
 
+use crate::common::guest::{Guest, refused};
 use crate::common::lines::lines;
 use crate::common::*;
-
-/// A client that answers can be asked of.
-struct Guest {
-    client: Client<PingPong>,
-    pongs: Seen<i64>,
-    drops: Seen<Dropped>,
-}
-
-impl Guest {
-    async fn connect(running: &Running<PingPong>, tls: ClientTls) -> Result<Self, Ended> {
-        let ((pong, pongs), (drop, drops)) = (log(), log());
-        let client = Client::builder(PingPong, &running.address)
-            .tls(tls)
-            .reconnect(QUICK)
-            .on(move |_, answer: Pong| {
-                pong.add(answer.id);
-                async { Ok(()) }
-            })
-            .on_drop(move |_, dropped| {
-                drop.add(dropped);
-                async {}
-            })
-            .connect()
-            .await?;
-        Ok(Self { client, pongs, drops })
-    }
-
-    /// Asks, and is answered, on the connection that it has had all along.
-    async fn goes_on(&mut self, trid: Option<Trid>, id: i64) -> TestResult {
-        self.client.send(&Ping { id }).await?;
-        assert_eq!(self.pongs.next().await, id);
-        assert_eq!(self.client.trid(), trid, "the same connection");
-        Ok(())
-    }
-
-    /// Waits for a connection that is not this one.
-    async fn comes_back(&self, former: Option<Trid>) -> Option<Trid> {
-        until(
-            &self.client,
-            "the next connection",
-            |state| matches!(state, ClientState::Connected(trid) if Some(*trid) != former),
-        )
-        .await;
-        self.client.trid()
-    }
-
-    /// Waits until TLS fails, and says why.
-    async fn is_refused(&self) -> String {
-        let refused = |state: &ClientState| {
-            matches!(
-                state,
-                ClientState::Waiting {
-                    why: Ended::Tls { .. },
-                    ..
-                }
-            )
-        };
-        until(&self.client, "the refusal", refused).await.to_string()
-    }
-}
-
-/// That TLS fails, and why.
-async fn refused(running: &Running<PingPong>, tls: ClientTls) -> String {
-    match Guest::connect(running, tls).await {
-        Err(Ended::Tls { reason, .. }) => reason,
-        Err(other) => panic!("not by TLS: {other}"),
-        Ok(_) => panic!("got in"),
-    }
-}
 
 /// A connection's end as the service is told of it: code and words.
 type Farewell = (Trid, Option<Code>, String);

@@ -8,16 +8,16 @@ use std::sync::{Arc, Weak};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
 use super::files::Reload;
+use super::revocation::Lists;
 use super::shared::{Settings, Shared};
 use super::small::{self, SmallRecords};
 use super::{ALPN, Authorities, Certificate, FileWatch, Origin, Revocations, TlsChange, TlsError, TlsFiles, provider};
@@ -97,7 +97,7 @@ macro_rules! settings {
             /// # Errors
             /// A [`TlsError`]: a file cannot be read.
             pub fn builder_from_files(files: &TlsFiles) -> Result<TlsBuilder<Self>, TlsError> {
-                let read = files.read(false)?;
+                let read = files.read(None)?;
                 let mut parts = Parts::new(read.certificate, read.authorities);
                 parts.revocations = read.revocations;
                 Ok(TlsBuilder::new(parts))
@@ -261,12 +261,16 @@ impl Parts {
         if self.check_validity {
             check_validity(&self.certificate)?;
         }
-        if self.fresh {
-            self.revocations.as_ref().map_or(Ok(()), check_fresh)?;
-        }
+        let key = Arc::new(certified_key(&self.certificate, &provider)?.into());
+        let roots = Arc::new(root_store(&self.authorities)?);
+        let lists = self.revocations.as_ref().map(|lists| {
+            let (own, authorities) = (&self.certificate, &self.authorities);
+            Lists::new(lists, own, authorities, &roots, &provider, self.fresh)
+        });
         Ok(Prepared {
-            key: Arc::new(certified_key(&self.certificate, &provider)?.into()),
-            roots: Arc::new(root_store(&self.authorities)?),
+            key,
+            roots,
+            lists: lists.transpose()?,
             provider,
         })
     }
@@ -274,46 +278,36 @@ impl Parts {
     /// Judges clients. `hints`: they are told by which authorities they should be signed.
     pub(super) fn client_verifier(
         &self,
-        roots: &Arc<RootCertStore>,
-        provider: &Arc<CryptoProvider>,
+        prepared: &Prepared,
         hints: bool,
     ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
-            .with_crls(self.lists());
-        if self.fresh {
-            verifier = verifier.enforce_revocation_expiration();
-        }
+        let (roots, provider) = (Arc::clone(&prepared.roots), Arc::clone(&prepared.provider));
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
         if !hints {
             verifier = verifier.clear_root_hint_subjects();
         }
-        verifier.build().map_err(|error| self.verifier_error(&error))
+        let verifier = verifier.build().map_err(|_| self.no_authorities())?;
+        Ok(match &prepared.lists {
+            Some(lists) => lists.of_clients(verifier),
+            None => verifier,
+        })
     }
 
-    /// Why a verifier could not be made; only the revocation lists can be at fault, the authorities were checked.
-    fn verifier_error(&self, error: &VerifierBuilderError) -> TlsError {
-        match (error, &self.revocations) {
-            (VerifierBuilderError::InvalidCrl(_), Some(revocations)) => TlsError::BadRevocations {
-                origin: revocations.origin().clone(),
-                reason: error.to_string(),
-            },
-            _ => TlsError::NoAuthorities {
-                origin: self.authorities.origin().clone(),
-            },
+    /// The one reason why a verifier cannot be made.
+    fn no_authorities(&self) -> TlsError {
+        TlsError::NoAuthorities {
+            origin: self.authorities.origin().clone(),
+            found: String::new(),
         }
-    }
-
-    fn lists(&self) -> impl Iterator<Item = rustls::pki_types::CertificateRevocationListDer<'static>> {
-        self.revocations
-            .iter()
-            .flat_map(|revocations| revocations.lists().iter().cloned())
     }
 }
 
 impl Settings for ServerSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
-        let Prepared { provider, key, roots } = parts.prepare()?;
-        let verifier = parts.client_verifier(&roots, &provider, true)?;
-        let small = small::config(&parts, &roots, &provider)?;
+        let prepared = parts.prepare()?;
+        let verifier = parts.client_verifier(&prepared, true)?;
+        let small = small::config(&parts, &prepared)?;
+        let Prepared { provider, key, .. } = prepared;
         let mut config = ServerConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
@@ -341,13 +335,17 @@ impl Settings for ServerSettings {
 
 impl Settings for ClientSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
-        let Prepared { provider, key, roots } = parts.prepare()?;
-        let mut verifier =
-            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).with_crls(parts.lists());
-        if parts.fresh {
-            verifier = verifier.enforce_revocation_expiration();
+        let Prepared {
+            provider,
+            key,
+            roots,
+            lists,
+        } = parts.prepare()?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let mut verifier: Arc<dyn ServerCertVerifier> = verifier.build().map_err(|_| parts.no_authorities())?;
+        if let Some(lists) = lists {
+            verifier = lists.of_servers(verifier);
         }
-        let verifier: Arc<dyn ServerCertVerifier> = verifier.build().map_err(|error| parts.verifier_error(&error))?;
         let sessions: Arc<dyn ClientSessionStore> = Arc::new(ClientSessionMemoryCache::new(REMEMBERED_SERVERS));
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -383,10 +381,11 @@ impl<T> fmt::Debug for TlsBuilder<T> {
 }
 
 /// What both sides need, checked.
-struct Prepared {
-    provider: Arc<CryptoProvider>,
+pub(super) struct Prepared {
+    pub(super) provider: Arc<CryptoProvider>,
     key: Arc<SingleCertAndKey>,
     roots: Arc<RootCertStore>,
+    lists: Option<Arc<Lists>>,
 }
 
 pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
@@ -448,24 +447,6 @@ pub(super) fn check_validity(certificate: &Certificate) -> Result<(), TlsError> 
                 origin: origin(),
                 number,
                 not_before: validity.not_before.to_string(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn check_fresh(revocations: &Revocations) -> Result<(), TlsError> {
-    let now = ASN1Time::now();
-    for (number, der) in (1..).zip(revocations.lists()) {
-        // One that cannot be read is refused with the verifier, which says why.
-        let parsed = CertificateRevocationList::from_der(der).ok();
-        if let Some(next_update) = parsed.and_then(|(_, list)| list.next_update())
-            && now > next_update
-        {
-            return Err(TlsError::OldRevocations {
-                origin: revocations.origin().clone(),
-                number,
-                next_update: next_update.to_string(),
             });
         }
     }

@@ -39,23 +39,45 @@ pub enum TlsError {
         /// What the system said.
         source: io::Error,
     },
-    /// The text looks like PEM but is damaged.
-    #[error("{origin} is not valid PEM: {reason}; write the {what} anew")]
+    /// The text looks like PEM but is damaged, or holds a block that cannot be read here.
+    #[error("cannot read the {what} from {origin}: line {line}: {reason}")]
     BadPem {
         /// What was looked for.
         what: &'static str,
         /// Where.
         origin: Origin,
-        /// What is wrong with the text.
-        reason: &'static str,
+        /// The line of the first fault, from 1.
+        line: usize,
+        /// What is wrong with the text, and what to do about it.
+        reason: String,
+    },
+    /// It is not PEM text at all.
+    #[error("cannot read the {what} from {origin}: it is {reason}")]
+    NotPem {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        origin: Origin,
+        /// What it is instead, with the command that converts it.
+        reason: String,
+    },
+    /// More than 256 MiB, of which nothing is read.
+    #[error("cannot read the {what} from {origin}: it is longer than 256 MiB; check what file it is")]
+    TooLong {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        origin: Origin,
     },
     /// No certificate where the chain should be.
     #[error(
-        "no certificate in {origin}: it needs a `BEGIN CERTIFICATE` block, this party's own certificate first, then the intermediates"
+        "no certificate in {origin}{found}: it needs a `BEGIN CERTIFICATE` block, this party's own certificate first, then the intermediates"
     )]
     NoCertificate {
         /// Where one was looked for.
         origin: Origin,
+        /// What stands there instead: empty, or `, which holds …`.
+        found: String,
     },
     /// A certificate of the own chain cannot be read.
     #[error("certificate {number} in {origin} cannot be read: {reason}; ask your authority for a new one")]
@@ -69,11 +91,13 @@ pub enum TlsError {
     },
     /// No private key where it should be.
     #[error(
-        "no private key in {origin}: it needs a `BEGIN PRIVATE KEY` block (or `EC PRIVATE KEY`, or `RSA PRIVATE KEY`)"
+        "no private key in {origin}{found}: it needs a `BEGIN PRIVATE KEY` block (or `EC PRIVATE KEY`, or `RSA PRIVATE KEY`)"
     )]
     NoPrivateKey {
         /// Where one was looked for.
         origin: Origin,
+        /// What stands there instead: empty, or `, which holds …`.
+        found: String,
     },
     /// The private key is protected by a pass phrase.
     #[error(
@@ -127,11 +151,13 @@ pub enum TlsError {
     },
     /// No certificate authority where they should be.
     #[error(
-        "no certificate authority in {origin}: it needs at least one `BEGIN CERTIFICATE` block of an authority whose certificates peers show"
+        "no certificate authority in {origin}{found}: it needs at least one `BEGIN CERTIFICATE` block of an authority whose certificates peers show"
     )]
     NoAuthorities {
         /// Where they were looked for.
         origin: Origin,
+        /// What stands there instead: empty, or `, which holds …`.
+        found: String,
     },
     /// A certificate authority cannot be used as such.
     #[error("certificate authority {number} in {origin} cannot be used: {reason}; remove it or get it anew")]
@@ -145,21 +171,23 @@ pub enum TlsError {
     },
     /// No revocation list where they should be.
     #[error(
-        "no revocation list in {origin}: it needs a `BEGIN X509 CRL` block; give no revocations at all if you have none"
+        "no revocation list in {origin}{found}: it needs a `BEGIN X509 CRL` block; give no revocations at all if you have none"
     )]
     NoRevocations {
         /// Where they were looked for.
         origin: Origin,
+        /// What stands there instead: empty, or `, which holds …`.
+        found: String,
     },
-    /// The revocation lists cannot be used.
+    /// A revocation list is damaged, or none of them can be used.
     #[error("the revocation lists in {origin} cannot be used: {reason}; fetch them anew")]
     BadRevocations {
         /// Where they stand.
         origin: Origin,
-        /// What is wrong.
+        /// Which lists, and what is wrong with them.
         reason: String,
     },
-    /// A revocation list says itself that it is out of date.
+    /// A revocation list that counts says itself that it is out of date.
     #[error(
         "revocation list {number} in {origin} was to be replaced by {next_update}; fetch it anew, or check the clock of this machine"
     )]

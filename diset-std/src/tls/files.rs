@@ -28,10 +28,16 @@ pub struct TlsFiles {
     chain: PathBuf,
     key: PathBuf,
     authorities: PathBuf,
-    revocations: Option<PathBuf>,
-    /// Whether the settings may be without lists as long as there is no file.
-    may_be_missing: bool,
+    revocations: Vec<ListFile>,
     every: Duration,
+}
+
+/// A file of revocation lists.
+#[derive(Clone, Debug)]
+struct ListFile {
+    path: PathBuf,
+    /// Whether the settings may be without its lists as long as there is no such file.
+    may_be_missing: bool,
 }
 
 /// What was read.
@@ -48,26 +54,26 @@ impl TlsFiles {
             chain: chain.into(),
             key: key.into(),
             authorities: authorities.into(),
-            revocations: None,
-            may_be_missing: false,
+            revocations: Vec::new(),
             every: EVERY,
         }
     }
 
-    /// The revocation lists; see [`Revocations`]. None are used without it.
+    /// A file of revocation lists; see [`Revocations`]. Once for each file, where there are several. None are used without it.
     #[must_use]
-    pub fn revocations(mut self, path: impl Into<PathBuf>) -> Self {
-        self.revocations = Some(path.into());
-        self.may_be_missing = false;
-        self
+    pub fn revocations(self, path: impl Into<PathBuf>) -> Self {
+        self.with_lists(path.into(), false)
     }
 
-    /// As [`revocations`](Self::revocations), for a file that may come later: none are used as long as there is no such file. Once there are
-    /// lists a missing file is an error, as others are, and they stay; only who starts without the file starts without lists.
+    /// As [`revocations`](Self::revocations), for a file that may come later: none of it are used as long as there is no such file. Once there are
+    /// lists of it a missing file is an error, as others are, and they stay; only who starts without the file starts without its lists.
     #[must_use]
-    pub fn revocations_if_there(mut self, path: impl Into<PathBuf>) -> Self {
-        self.revocations = Some(path.into());
-        self.may_be_missing = true;
+    pub fn revocations_if_there(self, path: impl Into<PathBuf>) -> Self {
+        self.with_lists(path.into(), true)
+    }
+
+    fn with_lists(mut self, path: PathBuf, may_be_missing: bool) -> Self {
+        self.revocations.push(ListFile { path, may_be_missing });
         self
     }
 
@@ -79,45 +85,47 @@ impl TlsFiles {
     }
 
     /// What stands in the files, all of one moment: when they are swapped meanwhile they are read again, a few times. Settings that have
-    /// revocation lists already do not lose them with the file.
-    pub(super) fn read(&self, have_lists: bool) -> Result<Read, TlsError> {
+    /// revocation lists already do not lose them with their file.
+    pub(super) fn read(&self, former: Option<&Revocations>) -> Result<Read, TlsError> {
         let mut before = self.stamps();
         for _ in 0..AGAIN {
-            let read = self.read_once(have_lists);
+            let read = self.read_once(former);
             let after = self.stamps();
             if before == after {
                 return read;
             }
             before = after;
         }
-        self.read_once(have_lists)
+        self.read_once(former)
     }
 
-    fn read_once(&self, have_lists: bool) -> Result<Read, TlsError> {
+    fn read_once(&self, former: Option<&Revocations>) -> Result<Read, TlsError> {
         Ok(Read {
             certificate: Certificate::from_pem_files(&self.chain, &self.key)?,
             authorities: Authorities::from_pem_file(&self.authorities)?,
-            revocations: self.read_lists(have_lists)?,
+            revocations: self.read_lists(former)?,
         })
     }
 
-    fn read_lists(&self, have_lists: bool) -> Result<Option<Revocations>, TlsError> {
-        let Some(path) = &self.revocations else {
-            return Ok(None);
-        };
-        match Revocations::from_pem_file(path) {
-            Err(TlsError::Unreadable { source, .. })
-                if self.may_be_missing && !have_lists && source.kind() == ErrorKind::NotFound =>
-            {
-                Ok(None)
-            }
-            read => read.map(Some),
+    fn read_lists(&self, former: Option<&Revocations>) -> Result<Option<Revocations>, TlsError> {
+        let mut all: Option<Revocations> = None;
+        for ListFile { path, may_be_missing } in &self.revocations {
+            let is_another = |file: &Path| file != path && self.revocations.iter().any(|other| other.path == file);
+            let may_be_missing = *may_be_missing && former.is_none_or(|lists| lists.are_in(is_another));
+            let lists = match Revocations::from_pem_file(path) {
+                Err(TlsError::Unreadable { source, .. }) if may_be_missing && source.kind() == ErrorKind::NotFound => {
+                    continue;
+                }
+                read => read?,
+            };
+            all = Some(all.map_or_else(|| lists.clone(), |all| all.and(&lists)));
         }
+        Ok(all)
     }
 
     fn stamps(&self) -> Stamps {
         let always = [&self.chain, &self.key, &self.authorities];
-        let paths = always.into_iter().chain(&self.revocations);
+        let paths = always.into_iter().chain(self.revocations.iter().map(|file| &file.path));
         Stamps(paths.map(|path| Stamp::of(path)).collect())
     }
 }

@@ -1,13 +1,15 @@
-//! Certificates, keys, authorities and revocation lists as the user gives them, read from PEM or DER. Whether they fit together is checked
-//! when they are put to use, in `config`.
+//! Certificates, keys and authorities as the user gives them, read from PEM or DER, and what of a PEM text is taken for what. Whether they fit
+//! together is checked when they are put to use, in `config`; revocation lists are in `revocation`, how a PEM text is taken apart in `pem`.
 
 use core::fmt;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use x509_parser::asn1_rs::{Any, Class, FromDer};
 
+use super::pem::{self, Block, Fault, Kind, Sort};
 use super::{Origin, TlsError};
 
 /// The certificate chain and the private key of one party.
@@ -80,8 +82,16 @@ impl Certificate {
     }
 
     fn parse(chain: &[u8], key: &[u8], chain_origin: Origin, key_origin: Origin) -> Result<Self, TlsError> {
-        let chain = sections("certificate chain", chain, &chain_origin)?;
-        let key = private_key(key, &key_origin)?;
+        let text = Text::new("certificate chain", chain, &chain_origin, Sort::Certificates)?;
+        let chain = text.certificates()?;
+        if chain.is_empty() {
+            let found = text.found();
+            return Err(TlsError::NoCertificate {
+                origin: chain_origin,
+                found,
+            });
+        }
+        let key = Text::new("private key", key, &key_origin, Sort::Keys)?.private_key()?;
         Self::assemble(chain, key, chain_origin, key_origin)
     }
 
@@ -92,7 +102,11 @@ impl Certificate {
         key_origin: Origin,
     ) -> Result<Self, TlsError> {
         if chain.is_empty() {
-            return Err(TlsError::NoCertificate { origin: chain_origin });
+            let found = String::new();
+            return Err(TlsError::NoCertificate {
+                origin: chain_origin,
+                found,
+            });
         }
         Ok(Self(Arc::new(Parts {
             chain,
@@ -167,12 +181,20 @@ impl Authorities {
     }
 
     fn parse(text: &[u8], origin: Origin) -> Result<Self, TlsError> {
-        Self::assemble(sections("certificate authorities", text, &origin)?, origin)
+        let text = Text::new("certificate authorities", text, &origin, Sort::Certificates)?;
+        let list = text.certificates()?;
+        if list.is_empty() {
+            let found = text.found();
+            return Err(TlsError::NoAuthorities { origin, found });
+        }
+        text.warn_of_strangers();
+        Self::assemble(list, origin)
     }
 
     fn assemble(list: Vec<CertificateDer<'static>>, origin: Origin) -> Result<Self, TlsError> {
         if list.is_empty() {
-            return Err(TlsError::NoAuthorities { origin });
+            let found = String::new();
+            return Err(TlsError::NoAuthorities { origin, found });
         }
         Ok(Self {
             list: list.into(),
@@ -187,75 +209,16 @@ impl fmt::Debug for Authorities {
     }
 }
 
-/// Certificate revocation lists. Cheap to clone.
-///
-/// Once lists are given, every certificate of a peer's chain must be covered by one of them: a certificate whose authority gave no list is
-/// refused. The date until which a list claims to be fresh is not enforced unless you ask for it:
-/// [`TlsBuilder::require_fresh_revocations`](super::TlsBuilder::require_fresh_revocations).
-#[derive(Clone)]
-pub struct Revocations {
-    list: Arc<[CertificateRevocationListDer<'static>]>,
-    origin: Origin,
-}
-
-impl Revocations {
-    /// Reads the lists from a PEM file.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that names the file: not readable, no PEM, or no list in it.
-    pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
-        let (text, origin) = read("revocation lists", path.as_ref())?;
-        Self::parse(&text, origin)
-    }
-
-    /// Takes the lists from PEM text.
-    ///
-    /// # Errors
-    /// As [`Revocations::from_pem_file`].
-    pub fn from_pem(text: &[u8]) -> Result<Self, TlsError> {
-        Self::parse(text, Origin::Memory)
-    }
-
-    /// Takes the lists in DER.
-    ///
-    /// # Errors
-    /// [`TlsError::NoRevocations`] when there is none.
-    pub fn from_der(list: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, TlsError> {
-        Self::assemble(list, Origin::Memory)
-    }
-
-    pub(super) fn lists(&self) -> &[CertificateRevocationListDer<'static>] {
-        &self.list
-    }
-
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn parse(text: &[u8], origin: Origin) -> Result<Self, TlsError> {
-        Self::assemble(sections("revocation lists", text, &origin)?, origin)
-    }
-
-    fn assemble(list: Vec<CertificateRevocationListDer<'static>>, origin: Origin) -> Result<Self, TlsError> {
-        if list.is_empty() {
-            return Err(TlsError::NoRevocations { origin });
-        }
-        Ok(Self {
-            list: list.into(),
-            origin,
-        })
-    }
-}
-
-impl fmt::Debug for Revocations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Revocations({} from {})", self.list.len(), self.origin)
-    }
-}
-
-fn read(what: &'static str, path: &Path) -> Result<(Vec<u8>, Origin), TlsError> {
-    match std::fs::read(path) {
-        Ok(text) => Ok((text, Origin::File(path.to_owned()))),
+pub(super) fn read(what: &'static str, path: &Path) -> Result<(Vec<u8>, Origin), TlsError> {
+    let origin = Origin::File(path.to_owned());
+    let mut text = Vec::new();
+    let all = std::fs::File::open(path).and_then(|file| {
+        // One byte more shows that there is more. A device may have no end.
+        file.take(pem::MAX_TEXT as u64 + 1).read_to_end(&mut text)
+    });
+    match all {
+        Ok(length) if length > pem::MAX_TEXT => Err(TlsError::TooLong { what, origin }),
+        Ok(_) => Ok((text, origin)),
         Err(source) => Err(TlsError::Unreadable {
             what,
             path: path.to_owned(),
@@ -264,39 +227,223 @@ fn read(what: &'static str, path: &Path) -> Result<(Vec<u8>, Origin), TlsError> 
     }
 }
 
-fn sections<T: PemObject>(what: &'static str, text: &[u8], origin: &Origin) -> Result<Vec<T>, TlsError> {
-    T::pem_slice_iter(text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad_pem(what, origin, &error))
+/// A PEM text that is whole, and what is looked for in it.
+pub(super) struct Text<'a> {
+    what: &'static str,
+    origin: &'a Origin,
+    blocks: Vec<Block<'a>>,
 }
 
-fn private_key(text: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'static>, TlsError> {
-    match PrivateKeyDer::from_pem_slice(text) {
-        Ok(key) => Ok(key),
-        Err(_) if is_encrypted(text) => Err(TlsError::EncryptedKey { origin: origin.clone() }),
-        Err(pem::Error::NoItemsFound) => Err(TlsError::NoPrivateKey { origin: origin.clone() }),
-        Err(error) => Err(bad_pem("private key", origin, &error)),
+impl<'a> Text<'a> {
+    /// # Errors
+    /// It is no PEM text, or a block is damaged, whatever it holds: what was meant to stand there nobody knows.
+    pub(super) fn new(what: &'static str, text: &'a [u8], origin: &'a Origin, sort: Sort) -> Result<Self, TlsError> {
+        if let Some(reason) = pem::foreign(text, sort, &quoted(origin)) {
+            let origin = origin.clone();
+            return Err(TlsError::NotPem { what, origin, reason });
+        }
+        let blocks = pem::blocks(text).into_iter().collect::<Result<_, _>>();
+        let empty = Self {
+            what,
+            origin,
+            blocks: Vec::new(),
+        };
+        match blocks {
+            Ok(blocks) => Ok(Self { blocks, ..empty }),
+            Err(fault) => Err(empty.bad(fault)),
+        }
+    }
+
+    fn bad(&self, fault: Fault) -> TlsError {
+        TlsError::BadPem {
+            what: self.what,
+            origin: self.origin.clone(),
+            line: fault.line,
+            reason: fault.reason,
+        }
+    }
+
+    /// Decodes what `take` wants, with the lines where it begins.
+    fn decode<T>(&self, take: impl Fn(&Block<'_>) -> Result<Option<T>, Fault>) -> Result<Vec<(usize, T)>, TlsError> {
+        let taken = self.blocks.iter().filter_map(|block| match take(block) {
+            Ok(item) => item.map(|item| Ok((block.line, item))),
+            Err(fault) => Some(Err(self.bad(fault))),
+        });
+        taken.collect()
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let file = quoted(self.origin);
+        let certificates = self.decode(|block| match block.kind() {
+            Kind::Certificate => block.decode("CERTIFICATE").map(Some),
+            Kind::TrustedCertificate => trusted(block, &file).map(Some),
+            Kind::Pkcs7 => Err(pkcs7(block, &file)),
+            Kind::RelatedTo(Sort::Certificates) => Err(unknown(block, "CERTIFICATE")),
+            _ => Ok(None),
+        })?;
+        Ok(certificates.into_iter().map(|(_, certificate)| certificate).collect())
+    }
+
+    /// The lists, with the lines where they begin.
+    pub(super) fn lists(&self) -> Result<Vec<(usize, CertificateRevocationListDer<'static>)>, TlsError> {
+        let file = quoted(self.origin);
+        self.decode(|block| match block.kind() {
+            Kind::List => block.decode("X509 CRL").map(Some),
+            Kind::Pkcs7 => Err(pkcs7(block, &file)),
+            Kind::RelatedTo(Sort::Lists) => Err(unknown(block, "X509 CRL")),
+            _ => Ok(None),
+        })
+    }
+
+    /// The first key, as OpenSSL takes it.
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let origin = || self.origin.clone();
+        let is_encrypted = |block: &Block<'_>| block.kind() == Kind::EncryptedKey || block.has_encrypted_text();
+        let mut keys = self.decode(|block| match block.kind() {
+            Kind::Key(label) if !is_encrypted(block) => block.decode(label).map(Some),
+            _ => Ok(None),
+        })?;
+        if let [_, (line, _), ..] = keys.as_slice() {
+            tracing::warn!(origin = %self.origin, line, "more than one private key: only the first is used");
+        }
+        if !keys.is_empty() {
+            return Ok(keys.swap_remove(0).1);
+        }
+        if self.blocks.iter().any(is_encrypted) {
+            return Err(TlsError::EncryptedKey { origin: origin() });
+        }
+        for block in &self.blocks {
+            match block.kind() {
+                Kind::OpenSshKey => {
+                    let file = quoted(self.origin);
+                    let reason = format!(
+                        "a key in the format of OpenSSH: write it in PKCS#8, `cp {file} new.key && ssh-keygen -p -m PKCS8 -N '' -f new.key`"
+                    );
+                    return Err(self.bad(Fault::new(block.line, reason)));
+                }
+                Kind::RelatedTo(Sort::Keys) => return Err(self.bad(unknown(block, "PRIVATE KEY"))),
+                _ => {}
+            }
+        }
+        Err(TlsError::NoPrivateKey {
+            origin: origin(),
+            found: self.found(),
+        })
+    }
+
+    /// Says in the log what stands there in vain, and should not, or may be meant to count.
+    fn warn_of_strangers(&self) {
+        for block in &self.blocks {
+            let (origin, line) = (self.origin, block.line);
+            match block.kind() {
+                Kind::Key(_) | Kind::EncryptedKey => {
+                    tracing::warn!(%origin, line, "a private key among certificate authorities: it is not used, and should not stand there");
+                }
+                Kind::List => {
+                    tracing::warn!(
+                        %origin, line,
+                        "a revocation list among certificate authorities: it counts only if this file is given for revocation lists, too"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What stands there, for somebody who did not find what he looked for.
+    pub(super) fn found(&self) -> String {
+        const SHOWN: usize = 3;
+        let mut all: Vec<_> = self
+            .blocks
+            .iter()
+            .take(SHOWN)
+            .map(|block| format!("{} (line {})", block.shown(), block.line))
+            .collect();
+        let more = self.blocks.len().saturating_sub(SHOWN);
+        if more > 0 {
+            all.push(format!("and {more} more blocks"));
+        }
+        if all.is_empty() {
+            String::new()
+        } else {
+            format!(", which holds {}", all.join(", "))
+        }
     }
 }
 
-/// Both forms of a protected key say so: `BEGIN ENCRYPTED PRIVATE KEY` and `Proc-Type: 4,ENCRYPTED`.
-fn is_encrypted(text: &[u8]) -> bool {
-    let word = b"ENCRYPTED";
-    text.windows(word.len()).any(|window| window == word)
+/// A certificate without what OpenSSL says behind it of what it is trusted for; unless that takes something away.
+fn trusted(block: &Block<'_>, file: &str) -> Result<CertificateDer<'static>, Fault> {
+    // id-kp serverAuth, clientAuth, and anyExtendedKeyUsage, with their tags.
+    const ALLOWED: [&[u8]; 3] = [
+        b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01",
+        b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02",
+        b"\x06\x04\x55\x1d\x25\x00",
+    ];
+    let both: CertificateDer<'static> = block.decode("CERTIFICATE")?;
+    let damaged = |_| {
+        Fault::new(
+            block.line,
+            "the certificate in the block that begins here is damaged: write it anew",
+        )
+    };
+    let (settings, _) = Any::from_der(&both).map_err(damaged)?;
+    let mut rest = match Any::from_der(settings) {
+        Ok((_, settings)) => settings.data,
+        Err(_) => &[],
+    };
+    let mut is_restricted = false;
+    while let Ok((next, part)) = Any::from_der(rest) {
+        rest = next;
+        let class = part.class();
+        // SEQUENCE OF purposes that it is trusted for; [0] those for which it is not.
+        is_restricted |= match part.tag().0 {
+            16 if class == Class::Universal => !ALLOWED
+                .iter()
+                .any(|allowed| part.data.windows(allowed.len()).any(|oid| oid == *allowed)),
+            0 => class == Class::ContextSpecific && !part.data.is_empty(),
+            _ => false,
+        };
+    }
+    if is_restricted {
+        let reason = format!(
+            "a certificate that OpenSSL is told not to trust for some purposes, which is not kept here: leave it out, or trust it for all with \
+             `openssl x509 -in {file} -out new.pem`"
+        );
+        return Err(Fault::new(block.line, reason));
+    }
+    let own = both.len() - settings.len();
+    Ok(CertificateDer::from(both.get(..own).unwrap_or_default().to_vec()))
 }
 
-// The text of the library's errors is not passed on: it quotes lines of the file, and the file may hold a key.
-fn bad_pem(what: &'static str, origin: &Origin, error: &pem::Error) -> TlsError {
-    let reason = match error {
-        pem::Error::MissingSectionEnd { .. } => "a block has no matching END line",
-        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed",
-        pem::Error::Base64Decode(_) => "the base64 text of a block is damaged",
-        pem::Error::SectionTooLarge => "a block is too long",
-        _ => "it cannot be read",
-    };
-    TlsError::BadPem {
-        what,
-        origin: origin.clone(),
-        reason,
+fn pkcs7(block: &Block<'_>, file: &str) -> Fault {
+    let reason = format!(
+        "a PKCS#7 bundle: take the certificates and lists out of it with `openssl pkcs7 -print_certs -in {file} -out new.pem`"
+    );
+    Fault::new(block.line, reason)
+}
+
+fn unknown(block: &Block<'_>, label: &str) -> Fault {
+    let reason = format!(
+        "{} is of no kind that is read here: if it holds what BEGIN {label} says, name it so",
+        block.shown()
+    );
+    Fault::new(block.line, reason)
+}
+
+/// How a shell is told of it.
+fn quoted(origin: &Origin) -> String {
+    match origin {
+        Origin::File(path) => {
+            let path = path.display().to_string();
+            if path
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte))
+            {
+                path
+            } else {
+                format!("'{}'", path.replace('\'', "'\\''"))
+            }
+        }
+        Origin::Memory => "FILE".to_owned(),
     }
 }

@@ -77,7 +77,9 @@ mod distinguished;
 mod error;
 mod files;
 mod material;
+mod pem;
 mod provider;
+mod revocation;
 mod shared;
 mod small;
 #[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
@@ -89,7 +91,8 @@ pub use credentials::{AlternativeName, CertificateCredentials, Credentials, Prin
 pub(crate) use credentials::{CredentialsError, not_after};
 pub use error::{Origin, TlsError};
 pub use files::{FileWatch, TlsFiles};
-pub use material::{Authorities, Certificate, Revocations};
+pub use material::{Authorities, Certificate};
+pub use revocation::Revocations;
 pub use shared::TlsChange;
 pub(crate) use small::SMALL_FRAGMENT;
 pub use small::{ALPN_SMALL, SMALL_RECORD};

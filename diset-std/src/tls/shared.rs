@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::config::Parts;
 use super::files::Reload;
-use super::{Revocations, TlsError, TlsFiles};
+use super::{TlsError, TlsFiles};
 
 /// What one side makes of the parts.
 pub(super) trait Settings: Sized {
@@ -56,17 +56,24 @@ impl<T: Settings + Send + Sync> Reload for Shared<T> {
         // What is read later is put in force later.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts = self.now().parts().clone();
-        let read = files.read(parts.revocations.is_some())?;
+        let read = files.read(parts.revocations.as_ref())?;
         let change = TlsChange {
             certificate: !parts.certificate.is_same(&read.certificate),
             authorities: parts.authorities.certificates() != read.authorities.certificates(),
-            revocations: parts.revocations.as_ref().map(Revocations::lists)
-                != read.revocations.as_ref().map(Revocations::lists),
+            revocations: match (&parts.revocations, &read.revocations) {
+                (Some(before), Some(now)) => !before.is_same(now),
+                (before, now) => before.is_some() != now.is_some(),
+            },
         };
         if !change.is_nothing() {
             parts.certificate = read.certificate;
             parts.authorities = read.authorities;
-            parts.revocations = read.revocations;
+            if change.revocations {
+                parts.revocations = match (read.revocations, &parts.revocations) {
+                    (Some(now), Some(before)) => Some(now.keeping(before)),
+                    (now, _) => now,
+                };
+            }
             self.put(parts)?;
         }
         Ok(change)

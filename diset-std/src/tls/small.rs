@@ -10,11 +10,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{
-    CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, ServerConfig, SignatureScheme};
 
-use super::config::{Parts, certified_key, check_validity};
+use super::config::{Parts, Prepared, certified_key, check_validity};
 use super::{Certificate, ServerTls, TlsBuilder, TlsError};
 
 /// The application protocol name (ALPN) of clients that cannot hold TLS records above [`SMALL_RECORD`].
@@ -58,11 +56,8 @@ impl TlsBuilder<ServerTls> {
 }
 
 /// What rustls is set to for clients with small records; `None` where they are refused.
-pub(super) fn config(
-    parts: &Parts,
-    roots: &Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+pub(super) fn config(parts: &Parts, prepared: &Prepared) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+    let provider = &prepared.provider;
     let certificate = match &parts.small {
         SmallRecords::Refused => return Ok(None),
         SmallRecords::WithTheSame => &parts.certificate,
@@ -83,7 +78,7 @@ pub(super) fn config(
         return Err(TlsError::SmallRecordsKey { origin: origin.clone() });
     }
     // PROTOCOL X-8: no names of authorities, small records, no tickets.
-    let verifier = parts.client_verifier(roots, provider, false)?;
+    let verifier = parts.client_verifier(prepared, false)?;
     let mut config = ServerConfig::builder_with_details(Arc::clone(provider), Arc::clone(&parts.time))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Crypto)?

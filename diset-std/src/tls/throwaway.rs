@@ -247,7 +247,7 @@ fn revoked(certificate: &Certificate) -> Result<RevokedCertParams, ThrowawayErro
     })
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(48) {

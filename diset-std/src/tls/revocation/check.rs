@@ -1,0 +1,482 @@
+//! Which lists count for whom, and whether they revoke a peer's chain.
+//!
+//! `webpki` takes the first list of a name that it finds, whoever signed it and however old it is. So it only builds the path here; the keys on that
+//! path tell which lists are meant.
+
+use core::cell::Cell;
+use core::cmp::Reverse;
+use core::fmt;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath, spki_for_anchor};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::list::{List, Unfit, name, points_of, show};
+use super::{Given, Revocations, TlsError};
+use crate::tls::{Authorities, Certificate};
+
+/// So many of a kind are named in one line of the log, or in an error.
+const SHOWN: usize = 5;
+
+/// Lists by the name of their authority, in DER without its header.
+type ByName = HashMap<Box<[u8]>, Vec<Arc<List>>>;
+/// By its name and its `SubjectPublicKeyInfo`.
+type ByKey = HashMap<(Box<[u8]>, Box<[u8]>), Vec<Arc<List>>>;
+
+/// The lists in force.
+pub(in crate::tls) struct Lists {
+    /// By the name of the authority, the newest first.
+    all: ByName,
+    /// Those that count, by name and key, of the authorities that are trusted themselves.
+    known: ByKey,
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+    fresh: bool,
+}
+
+impl Lists {
+    /// Finds out which lists count. What people should know of the others is written in the log.
+    ///
+    /// # Errors
+    /// A list is damaged, none can be used, or none is of an authority that is given; when fresh ones are wanted, one that counts is out of date.
+    pub(in crate::tls) fn new(
+        revocations: &Revocations,
+        own: &Certificate,
+        authorities: &Authorities,
+        roots: &Arc<RootCertStore>,
+        provider: &CryptoProvider,
+        fresh: bool,
+    ) -> Result<Arc<Self>, TlsError> {
+        let mut lists = Self {
+            all: usable(revocations)?,
+            known: ByKey::new(),
+            roots: Arc::clone(roots),
+            algorithms: provider.signature_verification_algorithms,
+            fresh,
+        };
+        for anchor in &roots.roots {
+            let (issuer, key) = (anchor.subject.as_ref(), spki_for_anchor(anchor));
+            let count = lists.newest(issuer, &key);
+            warn_of_contradictions(&count);
+            lists.known.insert((issuer.into(), key.as_ref().into()), count);
+        }
+        if let (true, Some(first)) = (lists.known.values().all(Vec::is_empty), revocations.0.first()) {
+            let names: BTreeSet<_> = lists
+                .all
+                .values()
+                .flatten()
+                .map(|list| format!("`{}`", list.issuer_name))
+                .collect();
+            let names: Vec<_> = names.into_iter().collect();
+            let reason = format!(
+                "none was signed by an authority that is given, so everybody would be refused: they are of {}",
+                shorten(&names)
+            );
+            return Err(TlsError::BadRevocations {
+                origin: first.place.origin.clone(),
+                reason,
+            });
+        }
+        if fresh {
+            lists.check_fresh()?;
+        }
+        lists.warn_of_strangers(own);
+        lists.warn_of_the_uncovered(authorities);
+        Ok(Arc::new(lists))
+    }
+
+    /// Those of an authority's name that this key has signed, without those that newer ones replace.
+    fn newest(&self, issuer: &[u8], key: &[u8]) -> Vec<Arc<List>> {
+        let mut count: Vec<Arc<List>> = Vec::new();
+        for list in self.all.get(issuer).into_iter().flatten() {
+            // In this order nothing older comes before what replaces it.
+            let is_replaced = count.iter().any(|newer| list.is_replaced_by(newer));
+            if !is_replaced && list.is_signed_by(key, &self.algorithms) {
+                count.push(Arc::clone(list));
+            }
+        }
+        count
+    }
+
+    fn check_fresh(&self) -> Result<(), TlsError> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        match self.known.values().flatten().find(|list| list.next_update < now) {
+            Some(old) => Err(TlsError::OldRevocations {
+                origin: old.place.origin.clone(),
+                number: old.place.number,
+                next_update: old.next_update_text.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Lists that none of the authorities given has signed: they may be of one that peers show, or simply the wrong ones.
+    fn warn_of_strangers(&self, own: &Certificate) {
+        let roots = self.roots.roots.iter();
+        let mut keys: Vec<_> = roots
+            .map(|anchor| {
+                (
+                    anchor.subject.as_ref().to_vec(),
+                    spki_for_anchor(anchor).as_ref().to_vec(),
+                )
+            })
+            .collect();
+        // The intermediates of one's own chain are known, too.
+        for der in own.chain() {
+            if let Ok((_, certificate)) = X509Certificate::from_der(der)
+                && let Some(subject) = name(certificate.subject())
+            {
+                keys.push((subject.to_vec(), certificate.public_key().raw.to_vec()));
+            }
+        }
+        for list in self.all.values().flatten() {
+            let of_name: Vec<_> = keys.iter().filter(|(name, _)| **name == *list.issuer()).collect();
+            if of_name.is_empty() {
+                tracing::warn!(
+                    "revocation {} is of an authority that is not among those given, `{}`: it counts only for peers that show a certificate of it, \
+                     signed by one of these",
+                    list.place,
+                    list.issuer_name
+                );
+            } else if !of_name.iter().any(|(_, key)| list.is_signed_by(key, &self.algorithms)) {
+                tracing::warn!(
+                    "revocation {} bears the name of the authority `{}` but was not signed with its key: it does not count for it; give the list \
+                     that belongs to this key, or the authority's other certificate, too",
+                    list.place,
+                    list.issuer_name
+                );
+            }
+        }
+    }
+
+    /// Authorities without a list.
+    fn warn_of_the_uncovered(&self, authorities: &Authorities) {
+        let parsed = authorities
+            .certificates()
+            .iter()
+            .filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+        let bare: Vec<_> = parsed
+            .filter(|certificate| {
+                let (Some(subject), key) = (name(certificate.subject()), certificate.public_key().raw) else {
+                    return false;
+                };
+                self.known.get(&(subject.into(), key.into())).is_none_or(Vec::is_empty)
+            })
+            .map(|certificate| format!("`{}`", show(certificate.subject())))
+            .collect();
+        if !bare.is_empty() {
+            tracing::warn!(
+                "no revocation list that can be used for {}: whoever shows a certificate of theirs is refused",
+                shorten(&bare)
+            );
+        }
+    }
+
+    /// Whether a chain that was found to be good otherwise is covered by lists, and on none of them.
+    fn check(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), Error> {
+        let own = EndEntityCert::try_from(own).map_err(|_| CertificateError::BadEncoding)?;
+        let verdict = Cell::new(Verdict::Unknown);
+        let judge = |path: &VerifiedPath<'_>| match self.judge(path, now) {
+            Ok(()) => Ok(()),
+            Err(worse) => {
+                verdict.set(verdict.get().max(worse));
+                Err(webpki::Error::CertRevoked)
+            }
+        };
+        let algorithms = self.algorithms.all;
+        let found = own.verify_for_usage(algorithms, &self.roots.roots, others, now, usage, None, Some(&judge));
+        found.map(drop).map_err(|_| verdict.get().into())
+    }
+
+    /// Judges each certificate of a path by the lists of the key that signed it.
+    fn judge(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Verdict> {
+        let mut chain = vec![path.end_entity().der()];
+        chain.extend(path.intermediate_certificates().map(|certificate| certificate.der()));
+        let mut is_authority = false;
+        let mut chain = chain.iter().map(|der| X509Certificate::from_der(der)).peekable();
+        while let Some(certificate) = chain.next() {
+            let (_, certificate) = certificate.map_err(|_| Verdict::Unknown)?;
+            let issuer = match chain.peek() {
+                Some(issuer) => Some(&issuer.as_ref().map_err(|_| Verdict::Unknown)?.1),
+                None => None,
+            };
+            self.judge_one(&certificate, is_authority, issuer, path, now)?;
+            is_authority = true;
+        }
+        Ok(())
+    }
+
+    fn judge_one(
+        &self,
+        certificate: &X509Certificate<'_>,
+        is_authority: bool,
+        issuer: Option<&X509Certificate<'_>>,
+        path: &VerifiedPath<'_>,
+        now: UnixTime,
+    ) -> Result<(), Verdict> {
+        let name = name(certificate.issuer()).ok_or(Verdict::Unknown)?;
+        let found;
+        let lists = match issuer {
+            Some(issuer) => {
+                let usage = issuer.key_usage().map_err(|_| Verdict::Unknown)?;
+                if usage.is_some_and(|usage| !usage.value.crl_sign()) {
+                    return Err(Verdict::NoSigner);
+                }
+                found = self.newest(name, issuer.public_key().raw);
+                &found
+            }
+            None => {
+                let key = spki_for_anchor(path.anchor());
+                self.known
+                    .get(&(name.into(), key.as_ref().into()))
+                    .ok_or(Verdict::Unknown)?
+            }
+        };
+        let points = points_of(certificate);
+        let (mut is_covered, mut newest) = (false, None);
+        for list in lists
+            .iter()
+            .filter(|list| list.scope.covers(is_authority, points.as_ref()))
+        {
+            if list.names(certificate.raw_serial()) {
+                return Err(Verdict::Revoked);
+            }
+            let until = u64::try_from(list.next_update).unwrap_or(0);
+            newest = newest.max(Some(until));
+            is_covered |= !self.fresh || now.as_secs() < until;
+        }
+        match newest {
+            _ if is_covered => Ok(()),
+            None => Err(Verdict::Unknown),
+            Some(until) => Err(Verdict::Old {
+                now: now.as_secs(),
+                until,
+            }),
+        }
+    }
+
+    /// A verifier that asks these lists after it has asked the other one.
+    pub(in crate::tls) fn of_clients(
+        self: &Arc<Self>,
+        inner: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<dyn ClientCertVerifier> {
+        let lists = Arc::clone(self);
+        Arc::new(Checked { inner, lists })
+    }
+
+    /// The same, for servers.
+    pub(in crate::tls) fn of_servers(
+        self: &Arc<Self>,
+        inner: Arc<dyn ServerCertVerifier>,
+    ) -> Arc<dyn ServerCertVerifier> {
+        let lists = Arc::clone(self);
+        Arc::new(Checked { inner, lists })
+    }
+}
+
+/// Those that can be used, by authority; the newest first.
+fn usable(revocations: &Revocations) -> Result<ByName, TlsError> {
+    let mut all = ByName::new();
+    let mut unusable = Vec::new();
+    let bad = |given: &Given, reason| TlsError::BadRevocations {
+        origin: given.place.origin.clone(),
+        reason,
+    };
+    for given in revocations.0.iter() {
+        match &given.read {
+            Ok(list) => all.entry(list.issuer().into()).or_default().push(Arc::clone(list)),
+            Err(Unfit::Damaged(reason)) => return Err(bad(given, format!("{}: {reason}", given.place))),
+            Err(Unfit::Unusable {
+                issuer_name, reason, ..
+            }) => {
+                unusable.push(format!("{} of `{issuer_name}`: {reason}", given.place));
+            }
+        }
+    }
+    let is_any_new = revocations.given().any(|given| given.read.is_ok());
+    if let (false, Some(first)) = (is_any_new, revocations.0.first()) {
+        return Err(bad(first, shorten(&unusable)));
+    }
+    for reason in unusable {
+        tracing::warn!("a revocation list cannot be used, the others count: {reason}");
+    }
+    for kept in revocations.0.iter().filter(|given| given.is_kept) {
+        tracing::warn!(
+            "revocation {} stays in force: of its authority there are only lists now that cannot be used",
+            kept.place
+        );
+    }
+    for lists in all.values_mut() {
+        lists.sort_by_key(|list| Reverse((list.number, list.this_update)));
+    }
+    Ok(all)
+}
+
+/// Of the lists that count, those for the same certificates: the newest could not be told.
+fn warn_of_contradictions(count: &[Arc<List>]) {
+    for (at, list) in count.iter().enumerate() {
+        if let Some(other) = count.iter().skip(at + 1).find(|other| other.scope == list.scope) {
+            tracing::warn!(
+                "revocation {} and {} of `{}`: which is newer, their numbers and dates do not agree on; a certificate on either is refused",
+                list.place,
+                other.place,
+                list.issuer_name
+            );
+        }
+    }
+}
+
+fn shorten(all: &[String]) -> String {
+    let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
+impl fmt::Debug for Lists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lists({})", self.all.values().map(Vec::len).sum::<usize>())
+    }
+}
+
+/// Why a path is no good. Of several paths the last of these tells most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    /// No list covers it.
+    Unknown,
+    /// The authority may not sign lists.
+    NoSigner,
+    /// The lists that cover it are out of date.
+    Old {
+        now: u64,
+        until: u64,
+    },
+    Revoked,
+}
+
+impl From<Verdict> for Error {
+    fn from(verdict: Verdict) -> Self {
+        let time = |secs| UnixTime::since_unix_epoch(core::time::Duration::from_secs(secs));
+        match verdict {
+            Verdict::Unknown => CertificateError::UnknownRevocationStatus.into(),
+            Verdict::NoSigner => CertRevocationListError::IssuerInvalidForCrl.into(),
+            Verdict::Old { now, until } => CertificateError::ExpiredRevocationListContext {
+                time: time(now),
+                next_update: time(until),
+            }
+            .into(),
+            Verdict::Revoked => CertificateError::Revoked.into(),
+        }
+    }
+}
+
+/// A verifier of rustls, and the lists.
+#[derive(Debug)]
+struct Checked<V: ?Sized> {
+    lists: Arc<Lists>,
+    inner: Arc<V>,
+}
+
+impl ClientCertVerifier for Checked<dyn ClientCertVerifier> {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.inner.verify_client_cert(own, others, now)?;
+        self.lists.check(own, others, now, KeyUsage::client_auth())?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, own, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, own, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for Checked<dyn ServerCertVerifier> {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self
+            .inner
+            .verify_server_cert(own, others, server_name, ocsp_response, now)?;
+        self.lists.check(own, others, now, KeyUsage::server_auth())?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, own, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, own, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
