@@ -42,8 +42,12 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Warnings, such as those of revocation lists that do not count, show unless RUST_LOG says otherwise.
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .from_env_lossy();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
     match serve(Options::parse()).await {
