@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::{Cause, Code, Event, Instant, MessageSet, Outcome, Proposal, ServiceDef, Trid};
+use diset_proto::{Cause, Code, Event, Instant, MessageSet, Notice, Outcome, Proposal, ServiceDef, Trid};
 use tokio::sync::SetOnce;
 
 use super::Client;
@@ -89,6 +89,10 @@ impl<S: ServiceDef> App for ClientApp<S> {
 
     fn established(&mut self, established: Established) {
         tracing::debug!(resumed = established.resumed, "the transport is up");
+        if let Err(why) = established.credentials {
+            let notice = Notice::new(Code::NotAdmitted).with_text(&why.to_string());
+            self.client.inner.link.disconnect(notice);
+        }
     }
 
     /// A client's engine never gives a proposal.

@@ -24,10 +24,12 @@ use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
 use crate::link::Link;
 use crate::session::{Engine, SessionCell};
-use crate::tls::Credentials;
+use crate::tls::{Credentials, CredentialsError};
 
 /// When a client comes back that found no room, or came late: after 1 s, spread over 10 s.
 const BUSY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// When a client comes back whose certificate holds too much: after 1 min, spread over 1 min. It may have another one by then.
+const UNFIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60));
 
 pub(super) struct ServiceApp<S: ServiceDef> {
     service: Arc<Shared<S>>,
@@ -37,6 +39,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     peer: String,
     source: Option<Source>,
     credentials: Credentials,
+    /// Why they could not be told, although they were proven: the client is refused before anything is made of them.
+    unfit: Option<CredentialsError>,
     /// TLS is done, or was not wanted.
     is_up: bool,
     /// The messages with a rule that is asked at each delivery. Here, for all the messages without.
@@ -83,6 +87,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             peer,
             source,
             credentials: Credentials::None,
+            unfit: None,
             is_up: false,
             is_counted: false,
             joining,
@@ -157,7 +162,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             return;
         };
         let (peer, code) = (&self.peer, dropped.code().map(Code::number));
-        if is_ordinary(dropped.cause()) {
+        if self.unfit.is_none() && is_ordinary(dropped.cause()) {
             tracing::info!(
                 peer,
                 code,
@@ -188,7 +193,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn established(&mut self, established: Established) {
         tracing::debug!(peer = self.peer, resumed = established.resumed, "the transport is up");
-        self.credentials = established.credentials;
+        match established.credentials {
+            Ok(credentials) => self.credentials = credentials,
+            Err(why) => self.unfit = Some(why),
+        }
         self.is_up = true;
         self.service.counters.add(if established.resumed {
             Counter::ResumedHandshake
@@ -199,6 +207,14 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
         let service = &self.service;
+        // It proved who it is, and nobody here can say who that is.
+        if let Some(why) = self.unfit {
+            let retry = RetryAfter::new(UNFIT.0, UNFIT.1);
+            let notice = Notice::new(Code::NotAdmitted)
+                .with_text(&why.to_string())
+                .with_retry(retry);
+            return Box::pin(core::future::ready(Err(Refusal(notice))));
+        }
         let session = SessionId {
             principal: self.credentials.principal(),
             identity: proposal.identity(),

@@ -8,24 +8,30 @@ use std::sync::{Arc, Weak};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
+use super::case::Role;
 use super::files::Reload;
+use super::own::{Judged, certified_key};
 use super::shared::{Settings, Shared};
 use super::small::{self, SmallRecords};
-use super::{ALPN, Authorities, Certificate, FileWatch, Origin, Revocations, TlsChange, TlsError, TlsFiles, provider};
+use super::verifier::Explaining;
+use super::{ALPN, Authorities, Certificate, FileWatch, Revocations, TlsChange, TlsError, TlsFiles, provider};
 
 /// Tickets for each full or resumed handshake. A stable connection is resumed by one client at a time, and each resumption brings a new ticket.
 const TICKETS: usize = 1;
 /// Servers whose sessions a client remembers.
 const REMEMBERED_SERVERS: usize = 32;
+/// Most bytes of names of authorities that a client is told, in DER. TLS has room for 64 KiB of them, and peers hold a message of 32.
+const MAX_HINTS: usize = 8 * 1024;
 
 /// The TLS settings of a service. Cheap to clone; clones share the settings, also when they are changed, two values built apart never do.
 ///
@@ -47,6 +53,16 @@ pub(crate) struct ServerSettings {
     parts: Parts,
 }
 
+impl ServerSettings {
+    /// What clients are shown, those that hold `small` records only or all others.
+    pub(crate) const fn certificate(&self, small: bool) -> &Certificate {
+        match &self.parts.small {
+            SmallRecords::With(certificate) if small => certificate,
+            _ => &self.parts.certificate,
+        }
+    }
+}
+
 /// The TLS settings of a client. Cheap to clone; clones share the settings, also when they are changed, and the sessions that make a reconnect
 /// cheap.
 ///
@@ -65,6 +81,13 @@ pub(crate) struct ClientSettings {
     /// was shown when it began.
     pub(crate) sessions: Arc<dyn ClientSessionStore>,
     parts: Parts,
+}
+
+impl ClientSettings {
+    /// What the service is shown.
+    pub(crate) const fn certificate(&self) -> &Certificate {
+        &self.parts.certificate
+    }
 }
 
 /// What both sides offer alike.
@@ -227,8 +250,8 @@ impl<T> TlsBuilder<T> {
         self
     }
 
-    /// Builds even when the own certificate has ended or has not begun, which every peer will refuse: for tests of that refusal, and for machines
-    /// whose clock is known to be wrong.
+    /// Builds even when the own certificate is one that peers refuse, as it has ended or has not begun, is that of an authority, is made for
+    /// something else, or proves no name: for tests of that refusal, for machines whose clock is known to be wrong, and for peers that ask for less.
     pub fn without_validity_check(mut self) -> Self {
         self.parts.check_validity = false;
         self
@@ -256,22 +279,44 @@ impl Parts {
         }
     }
 
-    fn prepare(&self) -> Result<Prepared, TlsError> {
+    fn prepare(&self, role: Role) -> Result<Prepared, TlsError> {
         let provider = provider::choose(self.provider.clone())?;
-        if self.check_validity {
-            check_validity(&self.certificate)?;
-        }
+        let key = certified_key(&self.certificate, role, &self.authorities, &provider)?;
+        let odd = self.check_own(&self.certificate, role, true, &provider)?;
         if self.fresh {
             self.revocations.as_ref().map_or(Ok(()), check_fresh)?;
         }
         Ok(Prepared {
-            key: Arc::new(certified_key(&self.certificate, &provider)?.into()),
+            key: Arc::new(key.into()),
             roots: Arc::new(root_store(&self.authorities)?),
             provider,
+            odd,
         })
     }
 
-    /// Judges clients. `hints`: they are told by which authorities they should be signed.
+    /// Refuses a certificate of this side that every peer would refuse; what is odd about it, else. `by_name`: peers ask for a name.
+    pub(super) fn check_own(
+        &self,
+        certificate: &Certificate,
+        role: Role,
+        by_name: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Vec<String>, TlsError> {
+        if !self.check_validity {
+            return Ok(Vec::new());
+        }
+        let judged = Judged {
+            certificate,
+            role,
+            by_name,
+            authorities: &self.authorities,
+            provider,
+            now: self.time.current_time().unwrap_or_else(UnixTime::now),
+        };
+        judged.check()
+    }
+
+    /// Judges clients. `hints`: they are told by which authorities they should be signed, unless these are very many.
     pub(super) fn client_verifier(
         &self,
         roots: &Arc<RootCertStore>,
@@ -283,10 +328,13 @@ impl Parts {
         if self.fresh {
             verifier = verifier.enforce_revocation_expiration();
         }
-        if !hints {
+        // PROTOCOL X-9
+        let names: usize = roots.roots.iter().map(|root| root.subject.len()).sum();
+        if !hints || names > MAX_HINTS {
             verifier = verifier.clear_root_hint_subjects();
         }
-        verifier.build().map_err(|error| self.verifier_error(&error))
+        let verifier = verifier.build().map_err(|error| self.verifier_error(&error))?;
+        Ok(Explaining::new(verifier, &self.authorities))
     }
 
     /// Why a verifier could not be made; only the revocation lists can be at fault, the authorities were checked.
@@ -311,9 +359,14 @@ impl Parts {
 
 impl Settings for ServerSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
-        let Prepared { provider, key, roots } = parts.prepare()?;
+        let Prepared {
+            provider,
+            key,
+            roots,
+            mut odd,
+        } = parts.prepare(Role::Service)?;
         let verifier = parts.client_verifier(&roots, &provider, true)?;
-        let small = small::config(&parts, &roots, &provider)?;
+        let small = small::config(&parts, &roots, &provider, &mut odd)?;
         let mut config = ServerConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
@@ -326,6 +379,7 @@ impl Settings for ServerSettings {
         if let Some(ticketer) = provider::ticketer()? {
             config.ticketer = ticketer;
         }
+        warn(&odd);
         Ok(Self {
             config: Arc::new(config),
             small,
@@ -341,24 +395,31 @@ impl Settings for ServerSettings {
 
 impl Settings for ClientSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
-        let Prepared { provider, key, roots } = parts.prepare()?;
+        let Prepared {
+            provider,
+            key,
+            roots,
+            odd,
+        } = parts.prepare(Role::Client)?;
         let mut verifier =
             WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).with_crls(parts.lists());
         if parts.fresh {
             verifier = verifier.enforce_revocation_expiration();
         }
-        let verifier: Arc<dyn ServerCertVerifier> = verifier.build().map_err(|error| parts.verifier_error(&error))?;
+        let verifier = verifier.build().map_err(|error| parts.verifier_error(&error))?;
+        let verifier: Arc<dyn ServerCertVerifier> = Explaining::new(verifier, &parts.authorities);
         let sessions: Arc<dyn ClientSessionStore> = Arc::new(ClientSessionMemoryCache::new(REMEMBERED_SERVERS));
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
-            .dangerous() // The verifier is rustls' own; the name only warns of others.
+            .dangerous() // It is rustls' own verifier that judges; the name only warns of others.
             .with_custom_certificate_verifier(Arc::clone(&verifier))
             .with_client_cert_resolver(key);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::store(Arc::clone(&sessions));
         config.enable_early_data = false; // PROTOCOL X-3
         config.enable_sni = true;
+        warn(&odd);
         Ok(Self {
             config: Arc::new(config),
             verifier,
@@ -387,71 +448,30 @@ struct Prepared {
     provider: Arc<CryptoProvider>,
     key: Arc<SingleCertAndKey>,
     roots: Arc<RootCertStore>,
+    /// What is to be said of the own certificates once everything else fits, too.
+    odd: Vec<String>,
 }
 
-pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain_origin = certificate.chain_origin();
-    let key = provider
-        .key_provider
-        .load_private_key(certificate.key().clone_key())
-        .map_err(|error| TlsError::UnsupportedKey {
-            origin: certificate.key_origin().clone(),
-            reason: error.to_string(),
-        })?;
-    let certified = CertifiedKey::new(certificate.chain().to_vec(), key);
-    match certified.keys_match() {
-        // A key that cannot tell its public half (in hardware, say) is believed.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch {
-            chain: chain_origin.clone(),
-            key: certificate.key_origin().clone(),
-        }),
-        Err(error) => Err(TlsError::BadCertificate {
-            origin: chain_origin.clone(),
-            number: 1,
-            reason: error.to_string(),
-        }),
+/// Says it, once for each time that settings are made.
+fn warn(odd: &[String]) {
+    for reason in odd {
+        tracing::warn!(
+            reason,
+            "something is odd with the certificates of this side, which are used all the same"
+        );
     }
 }
 
 fn root_store(authorities: &Authorities) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for (number, authority) in (1..).zip(authorities.certificates()) {
-        roots.add(authority.clone()).map_err(|error| TlsError::BadAuthority {
+        roots.add(authority.clone()).map_err(|_| TlsError::BadAuthority {
             origin: authorities.origin().clone(),
             number,
-            reason: error.to_string(),
+            reason: "it is no certificate, or a damaged one".into(),
         })?;
     }
     Ok(roots)
-}
-
-pub(super) fn check_validity(certificate: &Certificate) -> Result<(), TlsError> {
-    let now = ASN1Time::now();
-    let origin = || -> Origin { certificate.chain_origin().clone() };
-    for (number, der) in (1..).zip(certificate.chain()) {
-        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| TlsError::BadCertificate {
-            origin: origin(),
-            number,
-            reason: error.to_string(),
-        })?;
-        let validity = parsed.validity();
-        if now > validity.not_after {
-            return Err(TlsError::Expired {
-                origin: origin(),
-                number,
-                not_after: validity.not_after.to_string(),
-            });
-        }
-        if now < validity.not_before {
-            return Err(TlsError::NotYetValid {
-                origin: origin(),
-                number,
-                not_before: validity.not_before.to_string(),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn check_fresh(revocations: &Revocations) -> Result<(), TlsError> {

@@ -14,7 +14,9 @@ use rustls::{
     CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-use super::config::{Parts, certified_key, check_validity};
+use super::case::Role;
+use super::config::Parts;
+use super::own::certified_key;
 use super::{Certificate, ServerTls, TlsBuilder, TlsError};
 
 /// The application protocol name (ALPN) of clients that cannot hold TLS records above [`SMALL_RECORD`].
@@ -57,24 +59,24 @@ impl TlsBuilder<ServerTls> {
     }
 }
 
-/// What rustls is set to for clients with small records; `None` where they are refused.
+/// What rustls is set to for clients with small records; `None` where they are refused. What is odd about their certificate is added.
 pub(super) fn config(
     parts: &Parts,
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
+    odd: &mut Vec<String>,
 ) -> Result<Option<Arc<ServerConfig>>, TlsError> {
     let certificate = match &parts.small {
         SmallRecords::Refused => return Ok(None),
         SmallRecords::WithTheSame => &parts.certificate,
         SmallRecords::With(certificate) => {
-            if parts.check_validity {
-                check_validity(certificate)?;
-            }
+            // Devices may go by the key alone.
+            odd.extend(parts.check_own(certificate, Role::Service, false, provider)?);
             certificate
         }
     };
     let origin = certificate.chain_origin();
-    let key = certified_key(certificate, provider)?;
+    let key = certified_key(certificate, Role::Service, &parts.authorities, provider)?;
     if key
         .key
         .choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256])
