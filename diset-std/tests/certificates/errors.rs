@@ -643,7 +643,9 @@ async fn names_that_prove_nothing_are_told_with_those_that_would() -> TestResult
     let many = (0..9)
         .map(|i| dns(&format!("h{i}.example")))
         .collect::<Result<Vec<_>>>()?;
-    let rows: [(&str, Vec<SanType>, &[&str], Option<&[&str]>); 5] = [
+    // The name that is called, the names it proves, what the client says, what is said at the start.
+    type Row<'a> = (&'a str, Vec<SanType>, &'a [&'a str], Option<&'a [&'a str]>);
+    let rows: [Row<'_>; 5] = [
         (
             "localhost",
             Vec::new(),
