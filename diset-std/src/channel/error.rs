@@ -2,46 +2,48 @@
 
 use core::fmt;
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, PeerMisbehaved};
 
-use crate::tls::CredentialsError;
+use crate::tls::why_refused;
 
 /// Most bytes of a reason. What TLS says may repeat what the peer sent, whose certificate may be as long as a handshake message.
-const MAX_REASON: usize = 300;
+const MAX_REASON: usize = 600;
 
 /// Why a channel can carry nothing (more). The end of the socket without an orderly end of the channel is not among these: the driver sees it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ChannelError {
     /// The peer told us why it ended the connection, for instance that it refuses our certificate.
-    #[error("the peer ended TLS: {}", alert_words(*.0))]
-    PeerAlert(AlertDescription),
-    /// The peer's certificate is not acceptable.
-    #[error("the peer's certificate was refused: {}", Short(certificate_words(.0)))]
-    CertificateRefused(CertificateError),
+    #[error("the peer ended TLS: {}", Short(.1))]
+    PeerAlert(AlertDescription, String),
+    /// The peer's certificate is not acceptable, in these words.
+    #[error("the peer's certificate was refused: {}", Short(.1))]
+    CertificateRefused(CertificateError, String),
+    /// A revocation list of this side is of no use for the peer's certificate, in these words.
+    #[error("the peer's certificate cannot be judged: {}", Short(.0))]
+    NotJudged(String),
     /// The peer, a client, showed no certificate.
     #[error("the peer showed no certificate: each side must have one of its own, a client too")]
     NoCertificate,
-    /// The peer's certificate is valid, but its names exceed our bounds.
-    #[error("the peer was refused: {}", Short(.0))]
-    CredentialsRefused(#[from] CredentialsError),
     /// The peer offered other application protocols, or none.
-    #[error("the peer does not speak diset/1 (ALPN)")]
+    #[error("the peer does not speak diset/1 (ALPN); is it a diset peer, and the address that of a diset service?")]
     NoAlpn,
     /// The peer's certificates were accepted once, in the session that was resumed or before the settings changed, and are not any more.
-    #[error("the peer's certificates are not acceptable any more: {}", Short(tls_words(.0)))]
-    NoLongerAccepted(rustls::Error),
+    #[error("the peer's certificates are not acceptable any more: {}", Short(.1))]
+    NoLongerAccepted(rustls::Error, String),
     /// The two sides have no version, cipher or key exchange in common.
-    #[error("the peer's TLS and ours do not fit together: {}", Short(.0))]
+    #[error("the peer's TLS and ours do not fit together: {}", incompatible(.0))]
     Incompatible(rustls::Error),
     /// The peer broke TLS, or is not speaking TLS at all.
-    #[error("the peer broke TLS: {}", Short(.0))]
+    #[error("the peer broke TLS: {}", broken(.0))]
     PeerMisbehaved(rustls::Error),
     /// A handshake message in more or longer parts than we hold for a peer.
-    #[error("the peer's TLS handshake message is too long")]
+    #[error(
+        "the peer's TLS handshake message is too long: its chain of certificates, as a rule; on the peer's side, leave out what it does not need"
+    )]
     TooLong,
     /// Our own TLS failed: random numbers, the certificate resolver, exhausted keys.
-    #[error("TLS failed on our side: {}", Short(.0))]
+    #[error("TLS failed on our side: {}", Short(local(.0)))]
     Local(rustls::Error),
     /// Nothing can be sealed before the peer is proven.
     #[error("the TLS handshake is not complete")]
@@ -61,7 +63,7 @@ impl ChannelError {
     /// What the peer is told of its certificates when it can be told in a message: short (PROTOCOL E-2).
     pub(crate) const fn for_peer(&self) -> &'static str {
         use CertificateError as E;
-        let Self::NoLongerAccepted(rustls::Error::InvalidCertificate(error)) = self else {
+        let Self::NoLongerAccepted(rustls::Error::InvalidCertificate(error), _) = self else {
             return "the certificate is not acceptable any more";
         };
         match error {
@@ -76,14 +78,15 @@ impl ChannelError {
         }
     }
 
-    /// Sorts what TLS says.
-    pub(super) fn from_tls(error: rustls::Error) -> Self {
+    /// Sorts what TLS says; `words` explains an alert of the peer. What was refused has been explained by the verifier, on this thread.
+    pub(super) fn from_tls(error: rustls::Error, words: impl FnOnce(AlertDescription) -> String) -> Self {
         use rustls::Error as Tls;
         match error {
             // Our offer found nothing in common with the peer's, or the peer says so.
             Tls::NoApplicationProtocol | Tls::AlertReceived(AlertDescription::NoApplicationProtocol) => Self::NoAlpn,
-            Tls::AlertReceived(alert) => Self::PeerAlert(alert),
-            Tls::InvalidCertificate(reason) => Self::CertificateRefused(reason),
+            Tls::AlertReceived(alert) => Self::PeerAlert(alert, words(alert)),
+            Tls::InvalidCertificate(reason) => Self::CertificateRefused(reason, refusal()),
+            Tls::InvalidCertRevocationList(_) => Self::NotJudged(refusal()),
             Tls::NoCertificatesPresented => Self::NoCertificate,
             Tls::PeerIncompatible(_) => Self::Incompatible(error),
             Tls::InappropriateMessage { .. }
@@ -96,43 +99,85 @@ impl ChannelError {
             _ => Self::Local(error),
         }
     }
+
+    /// What was accepted once is not any more.
+    pub(super) fn no_longer_accepted(error: rustls::Error) -> Self {
+        Self::NoLongerAccepted(error, refusal())
+    }
 }
 
-/// What is wrong with the certificate that the peer showed.
-fn certificate_words(error: &CertificateError) -> String {
-    use CertificateError as E;
+/// What the verifier has said.
+fn refusal() -> String {
+    why_refused().unwrap_or_else(|| String::from("it cannot be verified"))
+}
+
+/// What the two sides do not have in common.
+fn incompatible(error: &rustls::Error) -> &'static str {
+    use PeerIncompatible as P;
+    let rustls::Error::PeerIncompatible(error) = error else {
+        return "they have too little in common";
+    };
+    match error {
+        P::NoCipherSuitesInCommon => "they have no cipher in common; was the cryptography of one of them changed?",
+        P::NoKxGroupsInCommon | P::KeyShareExtensionRequired | P::NamedGroupsExtensionRequired => {
+            "they have no key exchange in common; was the cryptography of one of them changed?"
+        }
+        P::NoSignatureSchemesInCommon
+        | P::NoCertificateRequestSignatureSchemesInCommon
+        | P::SignatureAlgorithmsExtensionRequired => {
+            "the peer cannot verify signatures of the kind of key that this side's certificate has; get a certificate for a key of P-256"
+        }
+        P::ServerDoesNotSupportTls12Or13
+        | P::ServerTlsVersionIsDisabledByOurConfig
+        | P::SupportedVersionsExtensionRequired
+        | P::Tls12NotOffered
+        | P::Tls12NotOfferedOrEnabled => "the peer does not speak TLS 1.3; is it a diset peer?",
+        _ => "they have too little in common; is it a diset peer?",
+    }
+}
+
+/// How the peer broke TLS.
+fn broken(error: &rustls::Error) -> String {
+    use rustls::Error as Tls;
+    match error {
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            String::from(
+                "what it says is not TLS; is it a diset peer that uses TLS, and the address that of a diset service?",
+            )
+        }
+        Tls::InvalidMessage(
+            InvalidMessage::MessageTooLarge
+            | InvalidMessage::HandshakePayloadTooLarge
+            | InvalidMessage::CertificatePayloadTooLarge,
+        ) => String::from("a message of its handshake is too long: its chain of certificates, as a rule"),
+        Tls::InvalidMessage(_) => String::from("what it says is no TLS, or damaged; is it a diset peer that uses TLS?"),
+        Tls::InappropriateMessage { .. } | Tls::InappropriateHandshakeMessage { .. } => {
+            String::from("it said something that has no place there; is it a diset peer, and does it use TLS 1.3?")
+        }
+        Tls::DecryptError => String::from("what it sent cannot be decrypted; something in between changes the bytes"),
+        Tls::PeerSentOversizedRecord => String::from("it sent a record longer than TLS allows"),
+        Tls::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme) => String::from(
+            "it signed the handshake in a way that this side cannot verify; it needs a certificate for a key of another kind",
+        ),
+        Tls::PeerMisbehaved(_) => String::from(
+            "it does not keep to the rules of its handshake; is it a diset peer, and nothing else in between?",
+        ),
+        _ => String::from("it does not keep to its rules"),
+    }
+}
+
+/// What this side lacks.
+fn local(error: &rustls::Error) -> String {
+    use rustls::Error as Tls;
     let words = match error {
-        // A signature is wrong when another authority has the name of ours.
-        E::UnknownIssuer | E::BadSignature => {
-            "this side does not trust its authority; do both sides have the ca.pem of the same authority?"
-        }
-        E::Expired | E::ExpiredContext { .. } => "it has expired; renew it, or check the clock of this machine",
-        E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet; check the clocks of both machines",
-        E::Revoked => "its authority has revoked it; the peer needs a new one",
-        E::UnknownRevocationStatus => "no revocation list tells of it; give a list of each authority, or none at all",
-        E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
-            "the revocation list of this side has expired; fetch it anew"
-        }
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "it is not made for this side of a connection; a service needs one for server authentication, a client one for client authentication"
-        }
-        E::BadEncoding => "it cannot be read; the peer needs a new one",
-        E::NotValidForNameContext { expected, presented } => {
-            let name = expected.to_str();
-            let proves = proven(presented);
-            return format!(
-                "it does not prove the name {name}, but {proves}; connect to a name it proves, or set `server_name`"
-            );
-        }
-        E::NotValidForName => {
-            "it does not prove the name that was connected to; connect to a name it proves, or set `server_name`"
-        }
-        // In the words of rustls both are a list of the bytes that the peer wrote.
-        E::UnsupportedSignatureAlgorithmContext { .. } => "it is signed with an algorithm that is unknown here",
-        E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "it is signed with an algorithm that does not fit the key of its authority"
-        }
-        other => return Short(other).to_string(),
+        Tls::FailedToGetCurrentTime => "the time of this machine cannot be told; set its clock",
+        Tls::FailedToGetRandomBytes => "the system gives no random numbers",
+        Tls::EncryptError => "nothing more can be encrypted on this connection",
+        Tls::HandshakeNotComplete => "the handshake is not complete",
+        Tls::BadMaxFragmentSize => "the size of a record that was set is not possible",
+        Tls::General(why) => return why.clone(),
+        Tls::Other(why) => return why.0.to_string(),
+        _ => "its settings do not fit together",
     };
     words.to_owned()
 }
@@ -166,140 +211,59 @@ impl fmt::Write for Rest<'_, '_> {
     }
 }
 
-/// The first names of a certificate. rustls gives each as `DnsName("localhost")`, escaped.
-fn proven(names: &[String]) -> String {
-    const MOST: usize = 4;
-    let bare = |name: &String| {
-        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-        inner.unwrap_or(name).trim_matches('"').to_owned()
-    };
-    let first: Vec<_> = names.iter().take(MOST).map(bare).collect();
-    match names.len() {
-        0 => String::from("none"),
-        1..=MOST => first.join(", "),
-        more => format!("{} and {} more", first.join(", "), more - MOST),
-    }
-}
-
-/// What the peer said as it went.
-fn alert_words(alert: AlertDescription) -> String {
-    use AlertDescription as A;
-    let words = match alert {
-        A::UnknownCA | A::DecryptError => {
-            "it does not trust the authority of this side's certificate; do both sides have the ca.pem of the same authority?"
-        }
-        A::BadCertificate => {
-            "it refuses this side's certificate, which may not prove the name that was connected to; its log says why"
-        }
-        A::UnsupportedCertificate => {
-            "this side's certificate is not made for this side of a connection, or its kind of key is unknown to it"
-        }
-        A::CertificateRevoked => "this side's certificate has been revoked; get a new one",
-        A::CertificateExpired => {
-            "this side's certificate has expired, or is not valid yet; renew it, or check the clocks of both machines"
-        }
-        A::CertificateUnknown | A::AccessDenied => "it refuses this side's certificate; its log says why",
-        A::CertificateRequired | A::NoCertificate => "this side showed no certificate, and it wants one",
-        A::ProtocolVersion => "it does not speak TLS 1.3",
-        A::HandshakeFailure | A::InsufficientSecurity => {
-            "the two sides have no cipher or key exchange in common; was the cryptography of one of them changed?"
-        }
-        A::UnrecognisedName => "it does not know the name that was connected to",
-        other => return format!("{other:?}"),
-    };
-    format!("{words} ({alert:?})")
-}
-
-/// As above when the error is one of a certificate.
-fn tls_words(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(error) => certificate_words(error),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_certificate_is_told_in_words_that_help() {
-        use CertificateError as E;
-        for (error, expected) in [
-            (E::UnknownIssuer, "the same authority?"),
-            (E::BadSignature, "the same authority?"),
-            (E::Expired, "the clock"),
-            (E::NotValidYet, "the clocks"),
-            (E::NotValidForName, "`server_name`"),
-            (E::Revoked, "a new one"),
-            (E::InvalidPurpose, "client authentication"),
-        ] {
-            let told = ChannelError::from_tls(error.clone().into()).to_string();
-            assert!(told.contains(expected), "{error:?}: {told}");
-            assert!(!told.contains(&format!("{error:?}")), "in words: {told}");
-            let resumed = ChannelError::NoLongerAccepted(error.into());
-            assert!(resumed.to_string().contains(expected), "{resumed}");
-            assert!(
-                resumed.for_peer().len() <= diset_proto::limits::MAX_TEXT,
-                "PROTOCOL E-2"
-            );
-        }
-    }
-
-    #[test]
-    fn the_names_that_a_certificate_proves_are_told() {
-        let proves = |count: usize| proven(&vec![String::from("DnsName(\"elsewhere\")"); count]);
-        assert_eq!(proves(0), "none");
-        assert_eq!(proves(2), "elsewhere, elsewhere");
-        assert!(proves(9).ends_with("elsewhere and 5 more"));
-    }
-
-    #[test]
     fn a_reason_is_short_whatever_the_peer_wrote() {
-        use CertificateError as E;
-        let written = vec![0x55; 14_000];
-        let unknown = E::UnsupportedSignatureAlgorithmContext {
-            signature_algorithm_id: written.clone(),
-            supported_algorithms: Vec::new(),
-        };
-        let unfit = E::UnsupportedSignatureAlgorithmForPublicKeyContext {
-            signature_algorithm_id: written.clone(),
-            public_key_algorithm_id: written,
-        };
-        for error in [unknown, unfit] {
-            let told = ChannelError::from_tls(error.clone().into()).to_string();
-            assert!(told.contains("signed with an algorithm") && told.len() < 200, "{told}");
-            let resumed = ChannelError::NoLongerAccepted(error.into()).to_string();
-            assert!(resumed.contains("signed with an algorithm"), "{resumed}");
-        }
-        // Any other error, and names without end.
         let long = "ä".repeat(9_000);
-        let names = E::NotValidForNameContext {
-            expected: rustls::pki_types::ServerName::try_from("localhost")
-                .expect("a name")
-                .to_owned(),
-            presented: vec![format!("DnsName(\"{long}\")")],
-        };
-        for error in [rustls::Error::from(names), rustls::Error::General(long)] {
-            let told = ChannelError::from_tls(error).to_string();
+        for error in [
+            ChannelError::CertificateRefused(CertificateError::UnknownIssuer, long.clone()),
+            ChannelError::Local(rustls::Error::General(long)),
+        ] {
+            let told = error.to_string();
             assert!(told.ends_with("ä…") && told.len() < MAX_REASON + 100, "{told}");
         }
     }
 
     #[test]
-    fn an_alert_is_told_in_words_that_help() {
-        use AlertDescription as A;
-        for (alert, expected) in [
-            (A::UnknownCA, "the same authority?"),
-            (A::DecryptError, "the same authority?"),
-            (A::BadCertificate, "the name"),
-            (A::CertificateRequired, "no certificate"),
-            (A::CertificateExpired, "renew it"),
-            (A::CertificateRevoked, "a new one"),
-            (A::InternalError, "InternalError"),
+    fn a_peer_is_told_in_few_words_why_its_certificate_will_not_do_any_more() {
+        use CertificateError as E;
+        for error in [
+            E::UnknownIssuer,
+            E::Expired,
+            E::Revoked,
+            E::UnknownRevocationStatus,
+            E::InvalidPurpose,
         ] {
-            let told = ChannelError::from_tls(rustls::Error::AlertReceived(alert)).to_string();
-            assert!(told.contains(expected), "{alert:?}: {told}");
+            let told = ChannelError::NoLongerAccepted(error.into(), String::new());
+            assert!(told.for_peer().len() <= diset_proto::limits::MAX_TEXT, "PROTOCOL E-2");
+        }
+    }
+
+    /// Whatever rustls may say: the words are ours.
+    #[test]
+    fn no_reason_is_the_name_of_something_in_a_library() {
+        use PeerIncompatible as P;
+        for error in [
+            rustls::Error::PeerIncompatible(P::NoCipherSuitesInCommon),
+            rustls::Error::PeerIncompatible(P::NoSignatureSchemesInCommon),
+            rustls::Error::PeerIncompatible(P::Tls12NotOffered),
+            rustls::Error::PeerIncompatible(P::NullCompressionRequired),
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            rustls::Error::InvalidMessage(InvalidMessage::MissingKeyExchange),
+            rustls::Error::PeerMisbehaved(PeerMisbehaved::TooManyKeyUpdateRequests),
+            rustls::Error::DecryptError,
+            rustls::Error::PeerSentOversizedRecord,
+            rustls::Error::FailedToGetRandomBytes,
+            rustls::Error::InvalidCertRevocationList(rustls::CertRevocationListError::BadSignature),
+            rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch),
+        ] {
+            let shown = format!("{error:?}");
+            let inner = shown.split(['(', ')']).nth(1).unwrap_or(&shown).to_owned();
+            let told = ChannelError::from_tls(error, |_| String::new()).to_string();
+            assert!(!told.contains(&inner) && told.len() > 20, "{told}");
         }
     }
 }

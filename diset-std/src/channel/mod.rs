@@ -18,7 +18,7 @@ pub(crate) use tls::{client, server};
 
 use core::time::Duration;
 
-use crate::tls::Credentials;
+use crate::tls::{Credentials, CredentialsError};
 
 /// Most bytes that [`Channel::receive`] leaves unconsumed: a handshake message in parts, and one record that is not complete.
 pub(crate) const MAX_UNCONSUMED: usize = tls::MAX_HELD + tls::MAX_RECORD;
@@ -144,8 +144,8 @@ impl Received {
 /// A peer that proved itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Established {
-    /// What it proved.
-    pub(crate) credentials: Credentials,
+    /// What it proved; an error when its certificate is valid and holds more than is taken. Such a peer is to be told so, and nothing else.
+    pub(crate) credentials: Result<Credentials, CredentialsError>,
     /// Whether an earlier TLS session was resumed.
     pub(crate) resumed: bool,
     /// How long that lasts.

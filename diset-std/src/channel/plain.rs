@@ -7,7 +7,7 @@ use crate::tls::Credentials;
 pub(crate) fn plain(credentials: Credentials) -> Box<dyn Channel> {
     Box::new(Plain {
         news: Some(Established {
-            credentials,
+            credentials: Ok(credentials),
             resumed: false,
             lasts: Lasts::default(),
         }),
@@ -71,7 +71,7 @@ mod tests {
         assert!(matches!(
             channel.established(),
             Some(Established {
-                credentials: Credentials::Unix { uid: 1, .. },
+                credentials: Ok(Credentials::Unix { uid: 1, .. }),
                 ..
             })
         ));

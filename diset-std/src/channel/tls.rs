@@ -23,7 +23,7 @@ use self::choice::Choosing;
 use self::records::{HEADER, MAX_PAYLOAD, Records, whole_records};
 use self::side::{ClientSide, ServerSide, Side};
 use super::{Channel, ChannelError, Established, Lasts, OutBuf, Received};
-use crate::tls::{CertificateCredentials, ClientTls, Credentials, ServerTls, not_after};
+use crate::tls::{CertificateCredentials, ClientTls, Credentials, CredentialsError, ServerTls, not_after};
 
 /// Most bytes of a handshake message in parts that are held for a peer; a chain of certificates has to fit.
 pub(super) const MAX_HELD: usize = 32 * 1024;
@@ -41,9 +41,7 @@ pub(crate) fn server(tls: &ServerTls) -> Result<Box<dyn Channel>, ChannelError> 
     if tls.now().small.is_some() {
         return Ok(Box::new(Choosing::new(tls)));
     }
-    Ok(Box::new(TlsChannel::new(
-        ServerSide::new(tls, false).map_err(ChannelError::from_tls)?,
-    )))
+    Ok(Box::new(TlsChannel::new(ServerSide::new(tls, false).map_err(unread)?)))
 }
 
 /// The client's end of a connection to the service called `name`. Make it when the socket is connected: it uses up a ticket.
@@ -51,9 +49,12 @@ pub(crate) fn server(tls: &ServerTls) -> Result<Box<dyn Channel>, ChannelError> 
 /// # Errors
 /// [`ChannelError::Local`] when rustls cannot start with these settings.
 pub(crate) fn client(tls: &ClientTls, name: ServerName<'static>) -> Result<Box<dyn Channel>, ChannelError> {
-    Ok(Box::new(TlsChannel::new(
-        ClientSide::new(tls, name).map_err(ChannelError::from_tls)?,
-    )))
+    Ok(Box::new(TlsChannel::new(ClientSide::new(tls, name).map_err(unread)?)))
+}
+
+/// An error of a call that was given nothing of the peer: it is no alert.
+fn unread(error: rustls::Error) -> ChannelError {
+    ChannelError::from_tls(error, |_| String::from("it gives no reason"))
 }
 
 struct TlsChannel<S> {
@@ -62,7 +63,7 @@ struct TlsChannel<S> {
     held: usize,
     phase: Phase,
     /// What `established` has not told yet.
-    news: Option<CertificateCredentials>,
+    news: Option<Result<CertificateCredentials, CredentialsError>>,
     /// rustls has something to do even without a new record.
     pending: bool,
     /// Something of ours has been sent to the peer.
@@ -152,8 +153,8 @@ impl<S: Side> TlsChannel<S> {
         }
     }
 
-    /// Whether the peer may be let in, now that the handshake is complete.
-    fn judge(&self) -> Result<CertificateCredentials, ChannelError> {
+    /// Whether the peer may be let in, now that the handshake is complete; one whose certificate holds too much is told so within.
+    fn judge(&self) -> Result<Result<CertificateCredentials, CredentialsError>, ChannelError> {
         // PROTOCOL X-2: rustls lets a client pass that offers no protocol at all.
         if self.side.common().alpn_protocol() != Some(self.side.alpn()) {
             return Err(ChannelError::NoAlpn);
@@ -163,7 +164,7 @@ impl<S: Side> TlsChannel<S> {
         if self.is_resumed() || !self.side.has_settings_of_now() {
             self.recheck(Duration::ZERO)?;
         }
-        Ok(CertificateCredentials::from_der(own)?)
+        Ok(CertificateCredentials::from_der(own))
     }
 
     /// The peer's certificates, which rustls keeps as long as the connection lives.
@@ -222,14 +223,13 @@ impl<S: Side> TlsChannel<S> {
         let mut blank = vec![0; self.held];
         loop {
             let UnbufferedStatus { state, .. } = self.side.process(&mut blank);
-            match state.map_err(ChannelError::from_tls)? {
-                ConnectionState::EncodeTlsData(data) => encode(data, outgoing).map_err(ChannelError::from_tls)?,
+            match state.map_err(unread)? {
+                ConnectionState::EncodeTlsData(data) => encode(data, outgoing).map_err(unread)?,
                 ConnectionState::TransmitTlsData(sent) => sent.done(),
                 ConnectionState::ReadTraffic(mut traffic) => {
                     self.useful = true;
                     while let Some(record) = traffic.next_record() {
-                        self.early
-                            .extend_from_slice(record.map_err(ChannelError::from_tls)?.payload);
+                        self.early.extend_from_slice(record.map_err(unread)?.payload);
                     }
                 }
                 ConnectionState::PeerClosed => self.peer_closed = true,
@@ -316,7 +316,8 @@ impl<S: Side> Channel for TlsChannel<S> {
             Ok(Stop::Idle) => {}
             Err(error) => {
                 self.flush_alert(outgoing);
-                return Err(self.fail(ChannelError::from_tls(error)));
+                let own = self.side.own();
+                return Err(self.fail(ChannelError::from_tls(error, |alert| own.alert(alert))));
             }
         }
         if self.peer_closed {
@@ -380,10 +381,11 @@ impl<S: Side> Channel for TlsChannel<S> {
         // Its own end is known; reading it again would show in the cost of a handshake.
         let intermediates = self.chain().get(1..).unwrap_or_default();
         let ends = intermediates.iter().filter_map(not_after);
+        let own_end = own.as_ref().ok().map(CertificateCredentials::last_second);
         Some(Established {
-            lasts: self.lasts_of(core::iter::once(own.last_second()).chain(ends)),
+            lasts: self.lasts_of(own_end.into_iter().chain(ends)),
             resumed: self.is_resumed(),
-            credentials: Credentials::Certificate(own),
+            credentials: own.map(Credentials::Certificate),
         })
     }
 
@@ -399,7 +401,7 @@ impl<S: Side> Channel for TlsChannel<S> {
                 let at = Duration::from_secs(now.as_secs()).saturating_add(ahead);
                 self.side.verify(own, intermediates, UnixTime::since_unix_epoch(at))
             })
-            .map_err(ChannelError::NoLongerAccepted)
+            .map_err(ChannelError::no_longer_accepted)
     }
 
     fn lasts(&self) -> Lasts {

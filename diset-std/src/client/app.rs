@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::{Cause, Code, Event, Instant, MessageSet, Outcome, Proposal, ServiceDef, Trid};
+use diset_proto::{Cause, Code, Event, Instant, MessageSet, Notice, Outcome, Proposal, ServiceDef, Trid};
 use tokio::sync::SetOnce;
 
 use super::Client;
@@ -98,7 +98,13 @@ impl<S: ServiceDef> App for ClientApp<S> {
 
     fn established(&mut self, established: Established) {
         tracing::debug!(resumed = established.resumed, "the transport is up");
-        self.proven.store(true, Ordering::Relaxed);
+        match established.credentials {
+            Ok(_) => self.proven.store(true, Ordering::Relaxed),
+            Err(why) => {
+                let notice = Notice::new(Code::NotAdmitted).with_text(&why.to_string());
+                self.client.inner.link.disconnect(notice);
+            }
+        }
     }
 
     /// A client's engine never gives a proposal.

@@ -144,7 +144,10 @@ mod tests {
             if self.0.last().is_some_and(|end| at < *end) {
                 return Ok(());
             }
-            Err(ChannelError::NoLongerAccepted(CertificateError::Expired.into()))
+            Err(ChannelError::NoLongerAccepted(
+                CertificateError::Expired.into(),
+                String::new(),
+            ))
         }
 
         /// What is said, and when, to a peer that comes at this second.

@@ -27,7 +27,7 @@ use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane, soon};
 use crate::link::Link;
 use crate::session::{Engine, SessionCell};
-use crate::tls::Credentials;
+use crate::tls::{Credentials, CredentialsError};
 
 pub(super) struct ServiceApp<S: ServiceDef> {
     service: Arc<Shared<S>>,
@@ -37,6 +37,8 @@ pub(super) struct ServiceApp<S: ServiceDef> {
     peer: String,
     source: Option<Source>,
     credentials: Credentials,
+    /// Why they could not be told, although they were proven: the client is refused before anything is made of them.
+    unfit: Option<CredentialsError>,
     /// TLS is done, or was not wanted.
     is_up: bool,
     /// The messages with a rule that is asked at each delivery. Here, for all the messages without.
@@ -86,6 +88,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             peer,
             source,
             credentials: Credentials::None,
+            unfit: None,
             is_up: false,
             is_counted: false,
             joining,
@@ -160,7 +163,7 @@ impl<S: ServiceDef> ServiceApp<S> {
             return;
         };
         let (peer, code) = (&self.peer, dropped.code().map(Code::number));
-        if is_ordinary(dropped.cause()) {
+        if self.unfit.is_none() && is_ordinary(dropped.cause()) {
             tracing::info!(
                 peer,
                 code,
@@ -191,7 +194,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn established(&mut self, established: Established) {
         tracing::debug!(peer = self.peer, resumed = established.resumed, "the transport is up");
-        self.credentials = established.credentials;
+        match established.credentials {
+            Ok(credentials) => self.credentials = credentials,
+            Err(why) => self.unfit = Some(why),
+        }
         self.is_up = true;
         self.service.counters.add(if established.resumed {
             Counter::ResumedHandshake
@@ -202,6 +208,10 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>> {
         let service = &self.service;
+        // It proved who it is, and nobody here can say who that is.
+        if let Some(why) = self.unfit {
+            return Box::pin(core::future::ready(Err(Refusal::not_admitted(&why.to_string()))));
+        }
         let session = SessionId {
             principal: self.credentials.principal(),
             identity: proposal.identity(),

@@ -130,12 +130,12 @@ impl TlsFailure {
     fn of_channel(failure: &ChannelError) -> Self {
         use CertificateError as Bad;
         let bad = match failure {
-            ChannelError::CertificateRefused(bad)
-            | ChannelError::NoLongerAccepted(TlsError::InvalidCertificate(bad)) => bad,
+            ChannelError::CertificateRefused(bad, _)
+            | ChannelError::NoLongerAccepted(TlsError::InvalidCertificate(bad), _) => bad,
             ChannelError::NoCertificate => return Self::NoCertificate,
-            ChannelError::CredentialsRefused(_) | ChannelError::NoLongerAccepted(_) => return Self::BadCertificate,
+            ChannelError::NotJudged(_) | ChannelError::NoLongerAccepted(..) => return Self::BadCertificate,
             ChannelError::NoAlpn => return Self::NoAlpn,
-            ChannelError::PeerAlert(_) => return Self::EndedByPeer,
+            ChannelError::PeerAlert(..) => return Self::EndedByPeer,
             ChannelError::PeerMisbehaved(TlsError::InvalidMessage(_)) => return Self::NotTls,
             ChannelError::PeerMisbehaved(_) | ChannelError::Incompatible(_) | ChannelError::TooLong => {
                 return Self::Broken;

@@ -8,24 +8,28 @@ use std::sync::{Arc, Weak};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::time::ASN1Time;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::case::Role;
 use super::files::Reload;
 use super::revocation::Lists;
+use super::own::{Judged, certified_key};
 use super::shared::{Settings, Shared};
 use super::small::{self, SmallRecords};
-use super::{ALPN, Authorities, Certificate, FileWatch, Origin, Revocations, TlsChange, TlsError, TlsFiles, provider};
+use super::verifier::Explaining;
+use super::{ALPN, Authorities, Certificate, FileWatch, Revocations, TlsChange, TlsError, TlsFiles, provider};
 
 /// Tickets for each full or resumed handshake. A stable connection is resumed by one client at a time, and each resumption brings a new ticket.
 const TICKETS: usize = 1;
 /// Servers whose sessions a client remembers.
 const REMEMBERED_SERVERS: usize = 32;
+/// Most bytes of names of authorities that a client is told, in DER. TLS has room for 64 KiB of them, and peers hold a message of 32.
+const MAX_HINTS: usize = 8 * 1024;
 
 /// The TLS settings of a service. Cheap to clone; clones share the settings, also when they are changed, two values built apart never do.
 ///
@@ -47,6 +51,16 @@ pub(crate) struct ServerSettings {
     parts: Parts,
 }
 
+impl ServerSettings {
+    /// What clients are shown, those that hold `small` records only or all others.
+    pub(crate) const fn certificate(&self, small: bool) -> &Certificate {
+        match &self.parts.small {
+            SmallRecords::With(certificate) if small => certificate,
+            _ => &self.parts.certificate,
+        }
+    }
+}
+
 /// The TLS settings of a client. Cheap to clone; clones share the settings, also when they are changed, and the sessions that make a reconnect
 /// cheap.
 ///
@@ -65,6 +79,13 @@ pub(crate) struct ClientSettings {
     /// was shown when it began.
     pub(crate) sessions: Arc<dyn ClientSessionStore>,
     parts: Parts,
+}
+
+impl ClientSettings {
+    /// What the service is shown.
+    pub(crate) const fn certificate(&self) -> &Certificate {
+        &self.parts.certificate
+    }
 }
 
 /// What both sides offer alike.
@@ -227,8 +248,8 @@ impl<T> TlsBuilder<T> {
         self
     }
 
-    /// Builds even when the own certificate has ended or has not begun, which every peer will refuse: for tests of that refusal, and for machines
-    /// whose clock is known to be wrong.
+    /// Builds even when the own certificate is one that peers refuse, as it has ended or has not begun, is that of an authority, is made for
+    /// something else, or proves no name: for tests of that refusal, for machines whose clock is known to be wrong, and for peers that ask for less.
     pub fn without_validity_check(mut self) -> Self {
         self.parts.check_validity = false;
         self
@@ -256,12 +277,10 @@ impl Parts {
         }
     }
 
-    fn prepare(&self) -> Result<Prepared, TlsError> {
+    fn prepare(&self, role: Role) -> Result<Prepared, TlsError> {
         let provider = provider::choose(self.provider.clone())?;
-        if self.check_validity {
-            check_validity(&self.certificate)?;
-        }
-        let key = Arc::new(certified_key(&self.certificate, &provider)?.into());
+        let key = Arc::new(certified_key(&self.certificate, role, &self.authorities, &provider)?.into());
+        let odd = self.check_own(&self.certificate, role, true, &provider)?;
         let roots = Arc::new(root_store(&self.authorities)?);
         let lists = self.revocations.as_ref().map(|lists| {
             let (own, authorities) = (&self.certificate, &self.authorities);
@@ -272,25 +291,50 @@ impl Parts {
             roots,
             lists: lists.transpose()?,
             provider,
+            odd,
         })
     }
 
-    /// Judges clients. `hints`: they are told by which authorities they should be signed.
+    /// Refuses a certificate of this side that every peer would refuse; what is odd about it, else. `by_name`: peers ask for a name.
+    pub(super) fn check_own(
+        &self,
+        certificate: &Certificate,
+        role: Role,
+        by_name: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Vec<String>, TlsError> {
+        if !self.check_validity {
+            return Ok(Vec::new());
+        }
+        let judged = Judged {
+            certificate,
+            role,
+            by_name,
+            authorities: &self.authorities,
+            provider,
+            now: self.time.current_time().unwrap_or_else(UnixTime::now),
+        };
+        judged.check()
+    }
+
+    /// Judges clients. `hints`: they are told by which authorities they should be signed, unless these are very many.
     pub(super) fn client_verifier(
         &self,
         prepared: &Prepared,
         hints: bool,
     ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let (roots, provider) = (Arc::clone(&prepared.roots), Arc::clone(&prepared.provider));
+        // PROTOCOL X-9
+        let names: usize = roots.roots.iter().map(|root| root.subject.len()).sum();
         let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-        if !hints {
+        if !hints || names > MAX_HINTS {
             verifier = verifier.clear_root_hint_subjects();
         }
-        let verifier = verifier.build().map_err(|_| self.no_authorities())?;
-        Ok(match &prepared.lists {
-            Some(lists) => lists.of_clients(verifier),
-            None => verifier,
-        })
+        let mut verifier = verifier.build().map_err(|_| self.no_authorities())?;
+        if let Some(lists) = &prepared.lists {
+            verifier = lists.of_clients(verifier);
+        }
+        Ok(Explaining::new(verifier, &self.authorities))
     }
 
     /// The one reason why a verifier cannot be made.
@@ -304,10 +348,10 @@ impl Parts {
 
 impl Settings for ServerSettings {
     fn make(parts: Parts) -> Result<Self, TlsError> {
-        let prepared = parts.prepare()?;
+        let mut prepared = parts.prepare(Role::Service)?;
         let verifier = parts.client_verifier(&prepared, true)?;
-        let small = small::config(&parts, &prepared)?;
-        let Prepared { provider, key, .. } = prepared;
+        let small = small::config(&parts, &mut prepared)?;
+        let Prepared { provider, key, odd, .. } = prepared;
         let mut config = ServerConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
@@ -320,6 +364,7 @@ impl Settings for ServerSettings {
         if let Some(ticketer) = provider::ticketer()? {
             config.ticketer = ticketer;
         }
+        warn(&odd);
         Ok(Self {
             config: Arc::new(config),
             small,
@@ -340,23 +385,26 @@ impl Settings for ClientSettings {
             key,
             roots,
             lists,
-        } = parts.prepare()?;
+            odd,
+        } = parts.prepare(Role::Client)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
         let mut verifier: Arc<dyn ServerCertVerifier> = verifier.build().map_err(|_| parts.no_authorities())?;
         if let Some(lists) = lists {
             verifier = lists.of_servers(verifier);
         }
+        let verifier: Arc<dyn ServerCertVerifier> = Explaining::new(verifier, &parts.authorities);
         let sessions: Arc<dyn ClientSessionStore> = Arc::new(ClientSessionMemoryCache::new(REMEMBERED_SERVERS));
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Crypto)?
-            .dangerous() // The verifier is rustls' own; the name only warns of others.
+            .dangerous() // It is rustls' own verifier that judges; the name only warns of others.
             .with_custom_certificate_verifier(Arc::clone(&verifier))
             .with_client_cert_resolver(key);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::store(Arc::clone(&sessions));
         config.enable_early_data = false; // PROTOCOL X-3
         config.enable_sni = true;
+        warn(&odd);
         Ok(Self {
             config: Arc::new(config),
             verifier,
@@ -386,69 +434,28 @@ pub(super) struct Prepared {
     key: Arc<SingleCertAndKey>,
     roots: Arc<RootCertStore>,
     lists: Option<Arc<Lists>>,
+    /// What is to be said of the own certificates once everything else fits, too.
+    pub(super) odd: Vec<String>,
 }
 
-pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain_origin = certificate.chain_origin();
-    let key = provider
-        .key_provider
-        .load_private_key(certificate.key().clone_key())
-        .map_err(|error| TlsError::UnsupportedKey {
-            origin: certificate.key_origin().clone(),
-            reason: error.to_string(),
-        })?;
-    let certified = CertifiedKey::new(certificate.chain().to_vec(), key);
-    match certified.keys_match() {
-        // A key that cannot tell its public half (in hardware, say) is believed.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch {
-            chain: chain_origin.clone(),
-            key: certificate.key_origin().clone(),
-        }),
-        Err(error) => Err(TlsError::BadCertificate {
-            origin: chain_origin.clone(),
-            number: 1,
-            reason: error.to_string(),
-        }),
+/// Says it, once for each time that settings are made.
+fn warn(odd: &[String]) {
+    for reason in odd {
+        tracing::warn!(
+            reason,
+            "something is odd with the certificates of this side, which are used all the same"
+        );
     }
 }
 
 fn root_store(authorities: &Authorities) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for (number, authority) in (1..).zip(authorities.certificates()) {
-        roots.add(authority.clone()).map_err(|error| TlsError::BadAuthority {
+        roots.add(authority.clone()).map_err(|_| TlsError::BadAuthority {
             origin: authorities.origin().clone(),
             number,
-            reason: error.to_string(),
+            reason: "it is no certificate, or a damaged one".into(),
         })?;
     }
     Ok(roots)
-}
-
-pub(super) fn check_validity(certificate: &Certificate) -> Result<(), TlsError> {
-    let now = ASN1Time::now();
-    let origin = || -> Origin { certificate.chain_origin().clone() };
-    for (number, der) in (1..).zip(certificate.chain()) {
-        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| TlsError::BadCertificate {
-            origin: origin(),
-            number,
-            reason: error.to_string(),
-        })?;
-        let validity = parsed.validity();
-        if now > validity.not_after {
-            return Err(TlsError::Expired {
-                origin: origin(),
-                number,
-                not_after: validity.not_after.to_string(),
-            });
-        }
-        if now < validity.not_before {
-            return Err(TlsError::NotYetValid {
-                origin: origin(),
-                number,
-                not_before: validity.not_before.to_string(),
-            });
-        }
-    }
-    Ok(())
 }

@@ -13,12 +13,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::distinguished;
 
-/// Longest text of a subject, in either form.
-const MAX_SUBJECT: usize = 1024;
-/// Most alternative names in a certificate.
-const MAX_NAMES: usize = 128;
-/// Most bytes in all its alternative names together.
-const MAX_NAMES_TEXT: usize = 8 * 1024;
+/// Longest subject, in DER. Of what people are called in real certificates it takes the longest several times, in any script.
+const MAX_SUBJECT: usize = 4 * 1024;
+/// Longest list of alternative names, in DER: hundreds of host names.
+const MAX_NAMES: usize = 16 * 1024;
+/// Most alternative names, as many take more memory than bytes.
+const MOST_NAMES: usize = 1024;
 
 /// Who the peer proved to be, and by what.
 ///
@@ -104,8 +104,8 @@ impl fmt::Debug for Principal {
 
 /// What a verified certificate says about its holder. Cheap to clone.
 ///
-/// A certificate whose subject is longer than 1 KiB of text, or that has more than 128 alternative names or 8 KiB of them, is refused rather than
-/// cut: a cut name could be taken for another. An alternative name that is malformed, or of a kind not listed in [`AlternativeName`], is left out.
+/// A certificate whose subject takes more than 4 KiB in DER, or that has more than 1024 alternative names or 16 KiB of them in DER, is refused
+/// rather than cut: a cut name could be taken for another. The peer is told so. An alternative name that is malformed, or of a kind not listed in [`AlternativeName`], is left out.
 #[derive(Clone)]
 pub struct CertificateCredentials(Arc<Facts>);
 
@@ -160,12 +160,15 @@ impl CertificateCredentials {
     pub(crate) fn from_der(der: &CertificateDer<'_>) -> Result<Self, CredentialsError> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CredentialsError::Unreadable)?;
         let subject = certificate.subject();
-        let too_long = |_| CredentialsError::SubjectTooLong;
+        let length = subject.as_raw().len();
+        if length > MAX_SUBJECT {
+            return Err(CredentialsError::SubjectTooLong(length));
+        }
         Ok(Self(Arc::new(Facts {
             public_key_sha256: key_hash(&certificate),
             last_second: last_second(&certificate),
-            subject: distinguished::rfc4514(subject, MAX_SUBJECT).map_err(too_long)?.into(),
-            subject_dirac: distinguished::dirac(subject, MAX_SUBJECT).map_err(too_long)?.into(),
+            subject: distinguished::rfc4514(subject).into(),
+            subject_dirac: distinguished::dirac(subject).into(),
             names: alternative_names(&certificate)?,
         })))
     }
@@ -217,7 +220,7 @@ pub enum AlternativeName {
 
 impl AlternativeName {
     /// The name, unless it is malformed or of another kind.
-    fn read(name: &GeneralName<'_>) -> Option<Self> {
+    pub(super) fn read(name: &GeneralName<'_>) -> Option<Self> {
         Some(match name {
             GeneralName::DNSName(text) => Self::Dns(plain(text)?),
             GeneralName::RFC822Name(text) => Self::Email(plain(text)?),
@@ -229,13 +232,6 @@ impl AlternativeName {
             _ => return None,
         })
     }
-
-    fn text_len(&self) -> usize {
-        match self {
-            Self::Dns(text) | Self::Email(text) | Self::Uri(text) => text.len(),
-            Self::Ip(_) => 0,
-        }
-    }
 }
 
 /// Names are printable ASCII without spaces; anything else is malformed.
@@ -245,34 +241,36 @@ fn plain(text: &str) -> Option<Box<str>> {
 
 fn alternative_names(certificate: &X509Certificate<'_>) -> Result<Box<[AlternativeName]>, CredentialsError> {
     let mut names = Vec::new();
-    let mut text = 0;
-    let listed = certificate
-        .iter_extensions()
-        .filter_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(list) => Some(&list.general_names),
-            _ => None,
-        });
-    for name in listed.flatten().filter_map(AlternativeName::read) {
-        text += name.text_len();
-        if names.len() == MAX_NAMES || text > MAX_NAMES_TEXT {
-            return Err(CredentialsError::TooManyNames);
+    for extension in certificate.iter_extensions() {
+        let ParsedExtension::SubjectAlternativeName(list) = extension.parsed_extension() else {
+            continue;
+        };
+        let length = extension.value.len();
+        if length > MAX_NAMES {
+            return Err(CredentialsError::NamesTooLong(length));
         }
-        names.push(name);
+        names.extend(list.general_names.iter().filter_map(AlternativeName::read));
+        if names.len() > MOST_NAMES {
+            return Err(CredentialsError::TooManyNames(names.len()));
+        }
     }
     Ok(names.into())
 }
 
-/// Why a verified certificate was refused all the same.
+/// Why a verified certificate was refused all the same. The texts fit what a peer is told (PROTOCOL E-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum CredentialsError {
     /// It cannot be parsed.
-    #[error("the certificate cannot be read")]
+    #[error("a certificate that cannot be read here")]
     Unreadable,
     /// The subject is longer than the bound.
-    #[error("the subject of the certificate is longer than {MAX_SUBJECT} bytes")]
-    SubjectTooLong,
-    /// The alternative names exceed the bounds.
-    #[error("the certificate has more than {MAX_NAMES} alternative names, or more than {MAX_NAMES_TEXT} bytes of them")]
-    TooManyNames,
+    #[error("a certificate's subject of {0} bytes, at most {MAX_SUBJECT}")]
+    SubjectTooLong(usize),
+    /// The alternative names are longer than the bound.
+    #[error("names of {0} bytes in a certificate, at most {MAX_NAMES}")]
+    NamesTooLong(usize),
+    /// There are more of them than the bound.
+    #[error("{0} names in a certificate, at most {MOST_NAMES}")]
+    TooManyNames(usize),
 }

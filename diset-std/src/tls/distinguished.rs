@@ -1,16 +1,13 @@
-//! A distinguished name as text, in the form of RFC 4514 and in DIRAC's. What a name means is not decided here.
+//! A distinguished name as text, in the form of RFC 4514 and in DIRAC's, at most about four times as long as its DER. How long that may be, and what
+//! a name means, is not decided here.
 
 use core::fmt::Write as _;
 
 use x509_parser::der_parser::asn1_rs::{Any, Oid};
 use x509_parser::x509::X509Name;
 
-/// A name became longer than the bound given.
-#[derive(Debug)]
-pub(super) struct TooLong;
-
 /// RFC 4514: the last part of the certificate's order first, everything that could be mistaken escaped, so that equal text means equal names.
-pub(super) fn rfc4514(name: &X509Name<'_>, bound: usize) -> Result<String, TooLong> {
+pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_rdn().collect();
     for (i, part) in parts.iter().rev().enumerate() {
@@ -26,15 +23,14 @@ pub(super) fn rfc4514(name: &X509Name<'_>, bound: usize) -> Result<String, TooLo
                 Ok(value) => push_escaped(&mut text, value),
                 Err(_) => push_hex(&mut text, attribute.attr_value()),
             }
-            within(&text, bound)?;
         }
     }
-    Ok(text)
+    text
 }
 
 /// `/C=ch/O=some/CN=name`, in the certificate's order, as OpenSSL's one-line form that DIRAC uses: bytes other than printable ASCII are written
 /// `\xHH`, a slash in a value is not escaped.
-pub(super) fn dirac(name: &X509Name<'_>, bound: usize) -> Result<String, TooLong> {
+pub(super) fn dirac(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     for attribute in name.iter_attributes() {
         text.push('/');
@@ -49,13 +45,8 @@ pub(super) fn dirac(name: &X509Name<'_>, bound: usize) -> Result<String, TooLong
                 }
             }
         }
-        within(&text, bound)?;
     }
-    Ok(text)
-}
-
-fn within(text: &str, bound: usize) -> Result<(), TooLong> {
-    if text.len() > bound { Err(TooLong) } else { Ok(()) }
+    text
 }
 
 fn push_type(text: &mut String, oid: &Oid<'_>) {

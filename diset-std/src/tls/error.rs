@@ -108,7 +108,9 @@ pub enum TlsError {
         origin: Origin,
     },
     /// The cryptography in use cannot work with the private key.
-    #[error("the private key in {origin} cannot be used: {reason}; P-256, Ed25519 and RSA with 2048 bits or more work")]
+    #[error(
+        "the private key in {origin} cannot be used: {reason}; P-256, P-384, Ed25519 and RSA with 2048 bits or more work"
+    )]
     UnsupportedKey {
         /// Where it stands.
         origin: Origin,
@@ -125,7 +127,42 @@ pub enum TlsError {
         /// Where the key stands.
         key: Origin,
     },
-    /// The own chain has ended.
+    /// The private key belongs to another certificate of the chain.
+    #[error(
+        "the private key in {key} belongs to certificate {number} in {chain}, not to the first: put this party's own certificate first, then the \
+         intermediates"
+    )]
+    OwnNotFirst {
+        /// Where the certificates stand.
+        chain: Origin,
+        /// Where the key stands.
+        key: Origin,
+        /// The place in the chain of the one it belongs to, from 1.
+        number: usize,
+    },
+    /// Peers refuse the own certificate, all of them.
+    #[error("peers would refuse the certificate in {origin}: {what}; {todo}")]
+    Unfit {
+        /// Where it stands.
+        origin: Origin,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        todo: String,
+    },
+    /// The own chain is longer than peers take.
+    #[error(
+        "the certificates in {origin} take {bytes} bytes, and peers take {most}: leave out the authority, and what the chain does not need"
+    )]
+    ChainTooLong {
+        /// Where they stand.
+        origin: Origin,
+        /// What they take, in DER.
+        bytes: usize,
+        /// What they may take.
+        most: usize,
+    },
+    /// The own certificate has ended.
     #[error(
         "certificate {number} in {origin} ended on {not_after}: peers would refuse it; renew it, or check the clock of this machine"
     )]
@@ -137,7 +174,7 @@ pub enum TlsError {
         /// When it ended.
         not_after: String,
     },
-    /// The own chain is not valid yet.
+    /// The own certificate is not valid yet.
     #[error(
         "certificate {number} in {origin} is valid only from {not_before}: peers would refuse it; check the clock of this machine"
     )]

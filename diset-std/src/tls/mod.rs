@@ -71,12 +71,16 @@
 //! # }
 //! ```
 
+mod alerts;
+mod case;
 mod config;
 mod credentials;
 mod distinguished;
 mod error;
+mod facts;
 mod files;
 mod material;
+mod own;
 mod pem;
 mod provider;
 mod revocation;
@@ -84,7 +88,11 @@ mod shared;
 mod small;
 #[cfg(all(feature = "throwaway", any(feature = "aws-lc-rs", feature = "ring")))]
 pub mod throwaway;
+mod verifier;
+mod words;
 
+pub(crate) use alerts::alert_words;
+pub(crate) use case::Role;
 pub(crate) use config::{ClientSettings, ServerSettings};
 pub use config::{ClientTls, ServerTls, TlsBuilder};
 pub use credentials::{AlternativeName, CertificateCredentials, Credentials, Principal};
@@ -96,6 +104,7 @@ pub use revocation::Revocations;
 pub use shared::TlsChange;
 pub(crate) use small::SMALL_FRAGMENT;
 pub use small::{ALPN_SMALL, SMALL_RECORD};
+pub(crate) use verifier::why_refused;
 
 /// The application protocol name (ALPN) of the native dialect: both sides offer it and refuse a connection that did not agree on it.
 pub const ALPN: &[u8] = b"diset/1";

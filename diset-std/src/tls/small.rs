@@ -12,7 +12,9 @@ use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, ServerConfig, SignatureScheme};
 
-use super::config::{Parts, Prepared, certified_key, check_validity};
+use super::case::Role;
+use super::config::{Parts, Prepared};
+use super::own::certified_key;
 use super::{Certificate, ServerTls, TlsBuilder, TlsError};
 
 /// The application protocol name (ALPN) of clients that cannot hold TLS records above [`SMALL_RECORD`].
@@ -55,21 +57,20 @@ impl TlsBuilder<ServerTls> {
     }
 }
 
-/// What rustls is set to for clients with small records; `None` where they are refused.
-pub(super) fn config(parts: &Parts, prepared: &Prepared) -> Result<Option<Arc<ServerConfig>>, TlsError> {
-    let provider = &prepared.provider;
+/// What rustls is set to for clients with small records; `None` where they are refused. What is odd about their certificate is added to `prepared`.
+pub(super) fn config(parts: &Parts, prepared: &mut Prepared) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+    let provider = &Arc::clone(&prepared.provider);
     let certificate = match &parts.small {
         SmallRecords::Refused => return Ok(None),
         SmallRecords::WithTheSame => &parts.certificate,
         SmallRecords::With(certificate) => {
-            if parts.check_validity {
-                check_validity(certificate)?;
-            }
+            // Devices may go by the key alone.
+            prepared.odd.extend(parts.check_own(certificate, Role::Service, false, provider)?);
             certificate
         }
     };
     let origin = certificate.chain_origin();
-    let key = certified_key(certificate, provider)?;
+    let key = certified_key(certificate, Role::Service, &parts.authorities, provider)?;
     if key
         .key
         .choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256])

@@ -52,8 +52,10 @@ fn files_written_can_be_read_and_used() -> TestResult {
     let both = dir.file("both.pem", &format!("{key}\n{chain}"))?;
     Certificate::from_pem_files(&both, &both)?;
     let authorities = Authorities::from_pem_file(dir.file("ca.pem", &ca.pem())?)?;
-    ClientTls::new(certificate.clone(), authorities.clone())?;
-    ServerTls::new(certificate, authorities)?;
+    ClientTls::new(certificate, authorities.clone())?;
+    let (chain, key) = to_pem(&ca.server(&["localhost"])?);
+    let both = dir.file("service.pem", &format!("{chain}{key}"))?;
+    ServerTls::new(Certificate::from_pem_files(&both, &both)?, authorities)?;
     Ok(())
 }
 
@@ -400,20 +402,39 @@ fn names_and_end_are_read() -> TestResult {
 }
 
 #[test]
-fn names_beyond_the_bounds_are_refused_not_cut() -> TestResult {
-    let long = "x".repeat(1100);
+fn names_are_bounded_by_their_der_and_refused_not_cut() -> TestResult {
+    use CredentialsError::{NamesTooLong, SubjectTooLong, TooManyNames};
+    // As text both are three times as long: what is escaped costs nothing.
+    for letters in [",\u{7}".repeat(2000), "\u{44f}".repeat(2000)] {
+        let read = read_made(|subject| subject.push(DnType::CommonName, letters.as_str()), Vec::new())??;
+        assert!(read.subject().len() >= 4000 && read.subject_dirac().starts_with("/CN="));
+    }
+    let long = "x".repeat(4097);
     let read = read_made(|subject| subject.push(DnType::CommonName, long.as_str()), Vec::new())?;
-    assert_eq!(read.err(), Some(CredentialsError::SubjectTooLong));
-    // Within the bound as text, beyond it when escaped.
-    let escaped = ",".repeat(600);
-    let read = read_made(|subject| subject.push(DnType::CommonName, escaped.as_str()), Vec::new())?;
-    assert_eq!(read.err(), Some(CredentialsError::SubjectTooLong));
-    let many = (0..129)
-        .map(|i| Ok(SanType::DnsName(format!("h{i}").try_into()?)))
-        .collect::<Result<_, rcgen::Error>>()?;
-    assert_eq!(read_made(|_| {}, many)?.err(), Some(CredentialsError::TooManyNames));
-    let wide = vec![SanType::URI(format!("urn:{}", "x".repeat(9000)).try_into()?)];
-    assert_eq!(read_made(|_| {}, wide)?.err(), Some(CredentialsError::TooManyNames));
+    let why = read.err().ok_or("it is too long")?;
+    assert!(matches!(why, SubjectTooLong(4097..4130)), "{why}");
+    let hosts = |count: usize, length: usize| {
+        (0..count)
+            .map(|i| Ok(SanType::DnsName(format!("{i:0length$}.example").try_into()?)))
+            .collect::<Result<Vec<_>, rcgen::Error>>()
+    };
+    assert_eq!(read_made(|_| {}, hosts(200, 60)?)??.alternative_names().len(), 200);
+    assert_eq!(read_made(|_| {}, hosts(1024, 4)?)??.alternative_names().len(), 1024);
+    let why = read_made(|_| {}, hosts(300, 60)?)?.err().ok_or("they are too long")?;
+    assert!(matches!(why, NamesTooLong(16_385..)), "{why}");
+    let tiny = (0..1025).map(|i: u16| SanType::IpAddress(core::net::Ipv4Addr::from(u32::from(i)).into()));
+    assert_eq!(read_made(|_| {}, tiny.collect())?.err(), Some(TooManyNames(1025)));
+    for why in [
+        SubjectTooLong(99_999),
+        NamesTooLong(99_999),
+        TooManyNames(99_999),
+        CredentialsError::Unreadable,
+    ] {
+        assert!(
+            why.to_string().len() <= diset_proto::limits::MAX_TEXT,
+            "PROTOCOL E-2: {why}"
+        );
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use rustls::server::Acceptor;
 
 use super::records::{HEADER, whole_records};
 use super::side::ServerSide;
-use super::{CLOSE_IN_CLEAR, TlsChannel};
+use super::{CLOSE_IN_CLEAR, TlsChannel, unread};
 use crate::channel::{Channel, ChannelError, Established, Lasts, OutBuf, Received};
 use crate::tls::{ALPN_SMALL, ServerTls};
 
@@ -34,7 +34,7 @@ impl Choosing {
         if whole_records(incoming, 0).0 == 0 {
             return Ok(());
         }
-        let side = ServerSide::new(tls, offers_small(incoming)).map_err(ChannelError::from_tls);
+        let side = ServerSide::new(tls, offers_small(incoming)).map_err(unread);
         *self = match side {
             Ok(side) => Self::Chosen(Box::new(TlsChannel::new(side))),
             Err(error) => {

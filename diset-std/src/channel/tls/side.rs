@@ -6,9 +6,12 @@ use rustls::client::{ClientConnectionData, ClientSessionStore, UnbufferedClientC
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::UnbufferedStatus;
-use rustls::{CommonState, Error};
+use rustls::{AlertDescription, CommonState, Error};
 
-use crate::tls::{ALPN, ALPN_SMALL, ClientSettings, ClientTls, SMALL_FRAGMENT, ServerSettings, ServerTls};
+use crate::tls::{
+    ALPN, ALPN_SMALL, Certificate, ClientSettings, ClientTls, Role, SMALL_FRAGMENT, ServerSettings, ServerTls,
+    alert_words,
+};
 
 /// The most plaintext of a record, where nothing less was agreed.
 const FRAGMENT: usize = 16 * 1024;
@@ -49,6 +52,19 @@ pub(super) trait Side: Send {
 
     /// Makes the next connection to the same peer a full handshake.
     fn forget_sessions(&self) {}
+
+    /// What this side shows; cheap.
+    fn own(&self) -> Own;
+}
+
+/// The certificate of this side, as far as a peer may complain of it.
+pub(super) struct Own(Certificate, Role);
+
+impl Own {
+    /// What an alert of the peer means.
+    pub(super) fn alert(&self, alert: AlertDescription) -> String {
+        alert_words(alert, &self.0, self.1)
+    }
 }
 
 pub(super) struct ServerSide {
@@ -116,6 +132,12 @@ impl Side for ServerSide {
     fn handshake_done(&mut self) {
         self.began = None;
     }
+
+    fn own(&self) -> Own {
+        let now = self.tls.now();
+        let shown = self.began.as_ref().unwrap_or(&now);
+        Own(shown.certificate(self.small).clone(), Role::Service)
+    }
 }
 
 pub(super) struct ClientSide {
@@ -176,6 +198,12 @@ impl Side for ClientSide {
 
     fn handshake_done(&mut self) {
         self.began = None;
+    }
+
+    fn own(&self) -> Own {
+        let now = self.tls.now();
+        let shown = self.began.as_ref().unwrap_or(&now);
+        Own(shown.certificate().clone(), Role::Client)
     }
 
     fn forget_sessions(&self) {

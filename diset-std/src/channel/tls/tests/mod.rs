@@ -74,7 +74,10 @@ impl End {
     }
 
     fn subject(&self) -> &str {
-        let credentials = self.established.as_ref().map(|established| &established.credentials);
+        let credentials = self
+            .established
+            .as_ref()
+            .and_then(|established| established.credentials.as_ref().ok());
         credentials
             .and_then(Credentials::certificate)
             .map_or("", CertificateCredentials::subject)

@@ -12,7 +12,7 @@ fn client_refused(client_tls: &ClientTls, server_tls: &ServerTls) -> Result<(Cha
     let (client, server) = meet(client_tls, server_tls, usize::MAX).map_err(|error| error.to_string())?;
     assert!(server.established.is_none() && !server.channel.is_established());
     match (server.error, client.error) {
-        (Some(error), Some(ChannelError::PeerAlert(alert))) => Ok((error, alert)),
+        (Some(error), Some(ChannelError::PeerAlert(alert, _))) => Ok((error, alert)),
         other => Err(format!("{other:?}")),
     }
 }
@@ -22,7 +22,7 @@ fn server_refused(client_tls: &ClientTls, server_tls: &ServerTls) -> Result<(Cha
     let (client, server) = meet(client_tls, server_tls, usize::MAX).map_err(|error| error.to_string())?;
     assert!(client.established.is_none() && server.established.is_none());
     match (client.error, server.error) {
-        (Some(error), Some(ChannelError::PeerAlert(alert))) => Ok((error, alert)),
+        (Some(error), Some(ChannelError::PeerAlert(alert, _))) => Ok((error, alert)),
         other => Err(format!("{other:?}")),
     }
 }
@@ -35,7 +35,7 @@ fn a_client_of_an_unknown_authority_is_refused() -> TestResult {
     assert!(
         matches!(
             error,
-            ChannelError::CertificateRefused(CertificateError::UnknownIssuer | CertificateError::BadSignature)
+            ChannelError::CertificateRefused(CertificateError::UnknownIssuer | CertificateError::BadSignature, _)
         ),
         "{error:?}"
     );
@@ -58,7 +58,7 @@ fn clients_out_of_date_are_refused() -> TestResult {
     assert!(
         matches!(
             error,
-            ChannelError::CertificateRefused(CertificateError::ExpiredContext { .. })
+            ChannelError::CertificateRefused(CertificateError::ExpiredContext { .. }, _)
         ),
         "{error:?}"
     );
@@ -67,7 +67,7 @@ fn clients_out_of_date_are_refused() -> TestResult {
     assert!(
         matches!(
             error,
-            ChannelError::CertificateRefused(CertificateError::NotValidYetContext { .. })
+            ChannelError::CertificateRefused(CertificateError::NotValidYetContext { .. }, _)
         ),
         "{error:?}"
     );
@@ -77,12 +77,14 @@ fn clients_out_of_date_are_refused() -> TestResult {
 #[test]
 fn a_certificate_for_services_does_not_serve_a_client() -> TestResult {
     let world = World::new()?;
-    let client_tls = ClientTls::new(world.ca.server(&["localhost"])?, world.ca.authorities())?;
+    let client_tls = ClientTls::builder(world.ca.server(&["localhost"])?, world.ca.authorities())
+        .without_validity_check()
+        .build()?;
     let (error, _) = client_refused(&client_tls, &world.server)?;
     assert!(
         matches!(
             error,
-            ChannelError::CertificateRefused(CertificateError::InvalidPurposeContext { .. })
+            ChannelError::CertificateRefused(CertificateError::InvalidPurposeContext { .. }, _)
         ),
         "{error:?}"
     );
@@ -122,7 +124,7 @@ fn a_service_with_another_name_authority_or_time_is_refused() -> TestResult {
     assert!(
         matches!(
             error,
-            ChannelError::CertificateRefused(CertificateError::NotValidForNameContext { .. })
+            ChannelError::CertificateRefused(CertificateError::NotValidForNameContext { .. }, _)
         ),
         "{error:?}"
     );
@@ -136,7 +138,7 @@ fn a_service_with_another_name_authority_or_time_is_refused() -> TestResult {
     assert!(
         matches!(
             error,
-            ChannelError::CertificateRefused(CertificateError::ExpiredContext { .. })
+            ChannelError::CertificateRefused(CertificateError::ExpiredContext { .. }, _)
         ),
         "{error:?}"
     );
@@ -144,7 +146,7 @@ fn a_service_with_another_name_authority_or_time_is_refused() -> TestResult {
 
     let stranger = ServerTls::new(ThrowawayCa::new()?.server(&["localhost"])?, world.ca.authorities())?;
     let (error, _) = server_refused(&world.client, &stranger)?;
-    assert!(matches!(error, ChannelError::CertificateRefused(_)), "{error:?}");
+    assert!(matches!(error, ChannelError::CertificateRefused(..)), "{error:?}");
     Ok(())
 }
 

@@ -69,7 +69,7 @@ fn a_handshake_that_ends_after_a_change_is_judged_by_the_new_settings() -> TestR
     carry(&mut client, &mut server, usize::MAX);
     assert!(server.established.is_none(), "PROTOCOL X-5");
     assert!(
-        matches!(server.error, Some(ChannelError::NoLongerAccepted(_))),
+        matches!(server.error, Some(ChannelError::NoLongerAccepted(..))),
         "PROTOCOL X-5: {:?}",
         server.error
     );
@@ -206,7 +206,7 @@ fn a_resumed_chain_that_was_revoked_is_refused_and_not_tried_again() -> TestResu
     assert!(
         matches!(
             error,
-            ChannelError::NoLongerAccepted(rustls::Error::InvalidCertificate(CertificateError::Revoked))
+            ChannelError::NoLongerAccepted(rustls::Error::InvalidCertificate(CertificateError::Revoked), _)
         ),
         "PROTOCOL X-5: {error:?}"
     );
@@ -216,11 +216,11 @@ fn a_resumed_chain_that_was_revoked_is_refused_and_not_tried_again() -> TestResu
     let (client, server) = meet(&client_tls, &after, usize::MAX)?;
     assert!(matches!(
         server.error,
-        Some(ChannelError::CertificateRefused(CertificateError::Revoked))
+        Some(ChannelError::CertificateRefused(CertificateError::Revoked, _))
     ));
     assert!(matches!(
         client.error,
-        Some(ChannelError::PeerAlert(AlertDescription::CertificateRevoked))
+        Some(ChannelError::PeerAlert(AlertDescription::CertificateRevoked, _))
     ));
     Ok(())
 }
@@ -259,9 +259,10 @@ fn a_resumed_client_chain_that_ended_is_refused() -> TestResult {
     assert!(
         matches!(
             server.error,
-            Some(ChannelError::NoLongerAccepted(rustls::Error::InvalidCertificate(
-                CertificateError::ExpiredContext { .. }
-            )))
+            Some(ChannelError::NoLongerAccepted(
+                rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. }),
+                _
+            ))
         ),
         "{:?}",
         server.error
@@ -284,7 +285,7 @@ fn a_resumed_service_chain_that_ended_is_refused() -> TestResult {
     clock.0.store(2 * 3600, Ordering::Relaxed);
     let (client, server) = meet(&client_tls, &server_tls, usize::MAX)?;
     assert!(
-        matches!(client.error, Some(ChannelError::NoLongerAccepted(_))),
+        matches!(client.error, Some(ChannelError::NoLongerAccepted(..))),
         "{:?}",
         client.error
     );

@@ -155,7 +155,7 @@ fn closing_within_the_handshake_tells_the_peer_where_tls_can() -> TestResult {
     assert!(
         matches!(
             client.error,
-            Some(ChannelError::PeerAlert(AlertDescription::CloseNotify))
+            Some(ChannelError::PeerAlert(AlertDescription::CloseNotify, _))
         ),
         "{:?}",
         client.error
@@ -168,7 +168,7 @@ fn closing_within_the_handshake_tells_the_peer_where_tls_can() -> TestResult {
     assert!(
         matches!(
             server.error,
-            Some(ChannelError::PeerAlert(AlertDescription::CloseNotify))
+            Some(ChannelError::PeerAlert(AlertDescription::CloseNotify, _))
         ),
         "{:?}",
         server.error
@@ -218,7 +218,7 @@ fn damaged_records_end_the_connection_with_an_alert() -> TestResult {
     assert!(
         matches!(
             client.error,
-            Some(ChannelError::PeerAlert(AlertDescription::BadRecordMac))
+            Some(ChannelError::PeerAlert(AlertDescription::BadRecordMac, _))
         ),
         "{:?}",
         client.error
