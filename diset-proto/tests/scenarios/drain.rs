@@ -1,6 +1,6 @@
 //! What is under way at a go-away: it is finished and answered, on both sides, and nothing goes on for ever.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::rc::Rc;
 
 use diset_proto::sim::{Happened, Pair, Peer, Random};

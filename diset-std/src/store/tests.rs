@@ -137,7 +137,7 @@ async fn a_full_disk_loses_nothing_and_is_told() {
     // What comes later waits behind it, and handlers learn that nothing is committed.
     assert!(session.inbox_mut().put(stored(3, b"later")));
     seal(&session);
-    let handled = book.transact(Trid::new(1), 1, |_: &Transaction<'_>| Ok::<(), String>(()));
+    let handled = book.transact(Trid::new(1), 1, |_| Ok::<(), String>(()));
     let handled = handled.await;
     assert!(
         matches!(handled, Err(TransactError::Store(StoreError::DiskFull))),

@@ -60,7 +60,7 @@ fn no_failures(running: &Running<PingPong>) {
 async fn again_on(world: &World, file: &Path, settings: SessionSettings, log: Log<bool>) -> Running<PingPong> {
     let served = async {
         loop {
-            if let Ok(running) = world.serve(committing(file, settings.clone(), log.clone())).await {
+            if let Ok(running) = world.serve(committing(file, settings, log.clone())).await {
                 return running;
             }
             tokio::task::yield_now().await;
