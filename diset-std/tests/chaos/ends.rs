@@ -23,8 +23,8 @@ pub(crate) type Error = Box<dyn core::error::Error + Send + Sync>;
 /// A connection that stalls is given up soon, and so is a handshake.
 pub(crate) fn limits() -> Limits {
     Limits::SERVER
-        .with_max_silence(Duration::from_millis(1500))
-        .with_handshake(Duration::from_secs(3))
+        .with_max_silence(Duration::from_secs(5))
+        .with_handshake(Duration::from_secs(10))
 }
 
 /// What callbacks of a connection do, on either side.
@@ -112,7 +112,7 @@ impl Host {
         let also = take.clone();
         let (plain, of) = (Arc::clone(&self.seen), Arc::clone(&self.plan));
         let (outcomes, session, opening) = (Arc::clone(&self.seen), self.session.clone(), Opening::new(&self.plan));
-        let dropping = opening.clone();
+        let (dropping, began) = (opening.clone(), Arc::clone(&self.seen));
         let service = Service::new(PingPong)
             .limits(limits())
             .slow_policy(SlowPolicy::Disconnect)
@@ -127,6 +127,7 @@ impl Host {
                 Ok(())
             })
             .on_connected(move |conn| {
+                began.connected(Way::Up, conn.resumption());
                 session.send_replace(Some(conn.session()));
                 opening.clone().on_connected()
             })

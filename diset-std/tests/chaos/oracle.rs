@@ -4,10 +4,13 @@ use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_std::{Code, Outcome};
+use diset_std::{Code, Outcome, Resumption};
 use tokio::sync::watch;
 
 use crate::plan::{Act, End, Plan, Store};
+
+/// What ends the process of the service.
+const PROCESS: [&str; 2] = ["restart", "kill"];
 
 /// To the service, or to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,8 @@ struct Direction {
 struct Notes {
     ways: [Direction; 2],
     ends: BTreeMap<&'static str, usize>,
+    /// How often the session was new: as the service saw it, and the client.
+    news: [usize; 2],
     wrong: Vec<String>,
     stage: &'static str,
 }
@@ -175,6 +180,13 @@ impl Seen {
         self.progress.send_modify(|progress| *progress += 1);
     }
 
+    /// A connection has opened, as who receives in this way sees it.
+    pub(crate) fn connected(&self, way: Way, resumption: Option<Resumption>) {
+        if !matches!(resumption, Some(Resumption::Resumed { .. })) {
+            self.lock().news[way as usize] += 1;
+        }
+    }
+
     pub(crate) fn ended(&self, end: End) {
         *self.lock().ends.entry(end.name()).or_default() += 1;
     }
@@ -202,15 +214,18 @@ impl Seen {
             wrong: core::mem::take(&mut notes.wrong),
             ..Verdict::default()
         };
+        let forgets = plan.store == Store::Memory && notes.ends.keys().any(|end| PROCESS.contains(end));
+        if !forgets && notes.news[Way::Down as usize] > 1 {
+            let line = format!("the client's session is new {:?} times", notes.news);
+            verdict.wrong.push(line);
+        }
         for way in [Way::Up, Way::Down] {
             let judge = Judge {
                 plan,
                 way,
                 seen: &notes.ways[way as usize],
-                process_ended: notes
-                    .ends
-                    .keys()
-                    .any(|end| [End::Restart.name(), End::Kill.name()].contains(end)),
+                process_ended: notes.ends.keys().any(|end| PROCESS.contains(end)),
+                began_twice: notes.news[Way::Up as usize] > 1 && notes.news[Way::Down as usize] == 1,
                 killed: notes.ends.contains_key(End::Kill.name()),
             };
             judge.judge(&mut verdict);
@@ -226,6 +241,8 @@ struct Judge<'s> {
     seen: &'s Direction,
     /// A process of the service has ended, and another one has begun.
     process_ended: bool,
+    /// The client did not read its first acceptance: the session has begun anew for a new client.
+    began_twice: bool,
     killed: bool,
 }
 
@@ -284,6 +301,7 @@ impl Judge<'_> {
             Told::Outcome(Outcome::Failed(_)) => Err("told Failed without a reason"),
             // What a service stores in memory ends with it; what it was sent nobody knows.
             Told::Outcome(Outcome::Unknown) if self.process_ended && self.plan.store == Store::Memory => Ok(()),
+            Told::Outcome(Outcome::Unknown) if self.way == Way::Down && self.began_twice => Ok(()),
             Told::Outcome(Outcome::Skipped)
                 if self.process_ended
                     && self.plan.store == Store::Memory

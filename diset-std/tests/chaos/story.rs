@@ -84,7 +84,7 @@ fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Ho
     let (noted, of) = (Arc::clone(seen), Arc::clone(plan));
     let (plain, its) = (Arc::clone(seen), Arc::clone(plan));
     let (told, opening) = (Arc::clone(seen), Opening::new(plan));
-    let dropping = opening.clone();
+    let (dropping, began) = (opening.clone(), Arc::clone(seen));
     let client = Client::builder(PingPong, &host.line.address)
         .tls(ClientTls::new(authority.client("chaos")?, authority.authorities())?)
         .identity(host.identity)
@@ -102,7 +102,10 @@ fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Ho
             Ok(())
         })
         .on_ref::<News>(|_, _| Ok(()))
-        .on_connected(move |_| opening.clone().on_connected())
+        .on_connected(move |client| {
+            began.connected(Way::Down, client.resumption());
+            opening.clone().on_connected()
+        })
         .on_drop(move |_, _| dropping.clone().on_drop())
         .on_outcome(move |_, number, outcome| told.outcome(Way::Up, 0, number, outcome))
         .start()?;
