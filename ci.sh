@@ -29,6 +29,7 @@ NO_STD_TARGETS=(thumbv7em-none-eabi thumbv6m-none-eabi riscv32imac-unknown-none-
 FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 PROBE_SECONDS=${PROBE_SECONDS:-60}
 SIM_SEEDS=${SIM_SEEDS:-20000}
+CHAOS_SEEDS=${CHAOS_SEEDS:-500}
 
 # Under CI the committed Cargo.lock must be up to date. Nobody changes a line there and compiles again, and a panic says
 # where it was without debug information.
@@ -206,6 +207,13 @@ check_explore() {
 check_soak() {
   SEEDS=0 FIRST=${FIRST:-$(date +%s)000} run \
     cargo run "${locked[@]}" --profile checked -p diset-proto --features sim --example simulate
+}
+
+#: services and clients whose handlers, lines and processes fail, CHAOS_SEEDS (500); one that fails prints how to replay it
+check_chaos() {
+  run cargo test "${locked[@]}" -p diset-std --all-features --test chaos --no-run
+  CHAOS_SEEDS=$CHAOS_SEEDS run timeout 1200 \
+    cargo test "${locked[@]}" -p diset-std --all-features --test chaos -- --nocapture
 }
 
 #: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one

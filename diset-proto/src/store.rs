@@ -116,6 +116,13 @@ pub trait Inbox {
         let _ = began;
     }
 
+    /// The first message that was received since the session [began](Self::begin_anew) and is not handled. No
+    /// handler of one behind it may begin, and none behind it counts as handled (PROTOCOL Q-5): what a durable inbox
+    /// has, nobody else will hand over again. `None`: there is none, or it does not know.
+    fn first(&self) -> Option<u64> {
+        None
+    }
+
     /// Up to which numbers it is kept what was received, and what was handled. Only so much is told
     /// to the peer.
     fn kept(&self) -> (u64, u64) {

@@ -191,7 +191,7 @@ impl Core {
         match checked {
             Ok(value) => {
                 if let Some(session) = slot.session_mut() {
-                    session.begin(message.acked);
+                    session.decoded(message.acked);
                 }
                 Ok((value, message.held()))
             }
@@ -223,7 +223,9 @@ impl Core {
             return;
         }
         let Some(session) = slot.session_mut() else { return };
-        session.settle(held.acked, Outcome::Ok);
+        if !session.settle(held.acked, Outcome::Ok) {
+            return self.fault(Fault::text(Code::Internal, "an acked message was passed over"));
+        }
         session.link.ack |= session.untold().1 >= crate::limits::MAX_UNTOLD;
     }
 

@@ -274,7 +274,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// A message that was held has been dealt with; if it is an acked one its outcome is
-    /// [`Outcome::Ok`](crate::Outcome::Ok), and that of all acked ones before it.
+    /// [`Outcome::Ok`](crate::Outcome::Ok). Release acked ones in the order in which they came, each of them: one
+    /// that passes over another has no outcome, and the connection ends with [`Code::Internal`].
     #[expect(clippy::needless_pass_by_value, reason = "it is used up")]
     pub fn release(&mut self, held: Held) {
         note!(self, = recording::released(&held));
@@ -389,7 +390,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     pub fn progress(&self) -> Progress {
         match self.core.phase {
             Phase::Closed => Progress::Over,
-            Phase::Closing if self.is_output_empty() => Progress::Finish,
+            // The last word may wait behind an acceptance that is not kept yet (PROTOCOL E-3).
+            Phase::Closing if self.is_output_empty() && !self.is_opening_held() => Progress::Finish,
             _ => Progress::Running,
         }
     }
@@ -463,8 +465,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
 
     /// Whether control frames are to be written.
     fn is_due(&self) -> bool {
-        let held = self.core.pending.is_opening() && pending::is_held(&self.slot);
-        !held && (self.core.pending.is_due() || self.core.is_session_due(&self.slot))
+        !self.is_opening_held() && (self.core.pending.is_due() || self.core.is_session_due(&self.slot))
+    }
+
+    /// Whether an acceptance waits until its session is kept, and all else behind it.
+    fn is_opening_held(&self) -> bool {
+        self.core.pending.is_opening() && pending::is_held(&self.slot)
     }
 
     fn write_pending(&mut self) {

@@ -267,20 +267,36 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     // ── for whoever handles messages ────────────────────────────────────────────────
 
     /// The handler of this message is about to run: it will be settled, also when the connection
-    /// ends meanwhile. False when it is not to run: it was dealt with, or is none of this session; or
-    /// the peer must learn of so many that failed first, by a connection that opens. Those of an inbox
-    /// can be so many.
+    /// ends meanwhile. False when it is not to run: it was dealt with, or is none of this session; one before it is
+    /// not dealt with; or the peer must learn of so many that failed first, by a connection that opens. Those of an
+    /// inbox can be so many.
     pub fn begin(&mut self, number: u64) -> bool {
         self.receiving.begin(number)
     }
 
-    /// The message with this number has come to this end, and with it all before it. The outcome
-    /// is [`Outcome::Ok`] or [`Outcome::Failed`].
+    /// The message with this number has come to this end: [`Outcome::Ok`] or [`Outcome::Failed`]. All before it
+    /// have come to theirs: false when one has not, and then this one has no outcome either. That is a fault of the
+    /// caller, who is to end the connection: what was passed over, and this one, come again.
     ///
     /// Numbers count from 1 again when the session begins anew. Who settles a message after its
     /// connection has ended compares [`began`](Self::began) with what it was when the message came.
-    pub fn settle(&mut self, number: u64, outcome: Outcome) {
-        self.receiving.settle(number, outcome);
+    pub fn settle(&mut self, number: u64, outcome: Outcome) -> bool {
+        self.receiving.settle(number, outcome)
+    }
+
+    pub(crate) fn decoded(&mut self, number: u64) {
+        self.receiving.decoded(number);
+    }
+
+    /// Whether the handler of this message has begun, and it has no outcome yet.
+    pub const fn has_begun(&self, number: u64) -> bool {
+        number > self.receiving.processed && number <= self.receiving.begun
+    }
+
+    /// Whether the peer must learn of messages that have failed before another handler may
+    /// [begin](Self::begin) (PROTOCOL Q-5).
+    pub fn has_too_many_failures(&self) -> bool {
+        self.receiving.failed.is_full()
     }
 
     /// Up to which number the messages of the peer are dealt with.

@@ -24,6 +24,8 @@ pub(crate) struct Receiving<I> {
     pub(super) begun: u64,
     /// The last that is dealt with: all before are.
     pub(super) processed: u64,
+    /// How many numbers behind `processed` are known to be no messages.
+    pub(super) skipped: u64,
     /// Outcomes that are not Ok, until the peer is known to know them.
     pub(super) failed: Failures,
     /// The last that has come on this connection.
@@ -59,6 +61,7 @@ impl<I: Inbox> Receiving<I> {
             last: 0,
             begun: 0,
             processed: 0,
+            skipped: 0,
             failed: Failures::new(),
             arriving: 0,
             repeated: false,
@@ -116,8 +119,10 @@ impl<I: Inbox> Receiving<I> {
         self.arriving = (arriving <= LAST_NUMBER).then_some(arriving)?;
         self.repeated = repeated;
         if self.arriving > self.received {
+            self.skipped += self.arriving - self.received;
             self.received = self.arriving;
             if self.processed >= self.last {
+                self.skipped = 0;
                 self.done_through(self.received);
             }
         }
@@ -138,34 +143,58 @@ impl<I: Inbox> Receiving<I> {
     /// when it is not to.
     pub(super) fn begin(&mut self, number: u64) -> bool {
         // There are few outcomes at a time on a connection; an inbox can have more (PROTOCOL Q-5).
-        if number <= self.processed || number > self.received || self.failed.is_full() {
+        if number <= self.processed || number > self.received || self.failed.is_full() || self.passes_over(number) {
             return false;
         }
         self.begun = self.begun.max(number);
         true
     }
 
-    /// All up to this one are dealt with, and this one came to this end.
-    pub(super) fn settle(&mut self, number: u64, outcome: Outcome) {
+    /// It was looked into, and waits for its turn: its outcome counts on whatever connection.
+    pub(super) fn decoded(&mut self, number: u64) {
+        if number > self.processed && number <= self.received && !self.failed.is_full() {
+            self.begun = self.begun.max(number);
+        }
+    }
+
+    /// Whether a message before this one is not dealt with.
+    fn passes_over(&self, number: u64) -> bool {
+        if self.inbox.is_durable() {
+            self.inbox.first().is_some_and(|first| first < number)
+        } else {
+            number - self.processed - 1 > self.skipped
+        }
+    }
+
+    /// This one came to this end, as all before it have. False when one before it has not, which would be told to be
+    /// dealt with though nobody has: then this one has no outcome either, and both come again.
+    pub(super) fn settle(&mut self, number: u64, outcome: Outcome) -> bool {
         if number <= self.processed || number > self.received {
-            return;
+            return true;
+        }
+        let is_failed = matches!(outcome, Outcome::Failed(_));
+        if is_failed && self.processed < self.begun && self.begun < number {
+            // An earlier one is with its handler, and has its outcome still to come. This one
+            // was not begun, so it will come again.
+            return true;
+        }
+        if self.passes_over(number) {
+            self.begun = self.processed;
+            return false;
         }
         if let Outcome::Failed(code) = outcome {
-            if self.processed < self.begun && self.begun < number {
-                // An earlier one is with its handler, and has its outcome still to come. This one
-                // was not begun, so it will come again.
-                return;
-            }
             if self.failed.push(Failure { number, code }).is_err() {
                 // There is room for more than there can be (PROTOCOL Q-5). If not: rather never an
                 // outcome than a wrong one.
-                return;
+                return true;
             }
             // Nothing behind it runs (PROTOCOL M-4).
             self.begun = number;
         }
         let through = if number >= self.last { self.received } else { number };
+        self.skipped = self.skipped.saturating_sub(through - self.processed - 1);
         self.done_through(through);
+        true
     }
 
     fn done_through(&mut self, number: u64) {
@@ -255,13 +284,14 @@ impl<I: Inbox> Receiving<I> {
         if !self.inbox.is_durable() {
             let stays = self.processed.max(self.begun);
             (self.received, self.last) = (stays, stays);
+            self.skipped = self.skipped.min((stays - self.processed).saturating_sub(1));
         }
     }
 
     /// The session begins anew.
     pub(super) fn start_anew(&mut self, began: Trid) {
         self.inbox.begin_anew(began);
-        (self.received, self.last, self.begun, self.processed) = (0, 0, 0, 0);
+        (self.received, self.last, self.begun, self.processed, self.skipped) = (0, 0, 0, 0, 0);
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
         self.to_confirm = 0;
         (self.repeated, self.killed, self.repeated_through) = (false, false, 0);
@@ -273,7 +303,7 @@ impl<I: Inbox> Receiving<I> {
 mod tests {
     use super::*;
     use crate::definition::Key;
-    use crate::store::Unsure;
+    use crate::store::{Unsure, Volatile};
 
     /// Keeps what it is given at once, and knows of nothing else.
     #[derive(Default)]
@@ -297,17 +327,73 @@ mod tests {
         }
     }
 
+    const MESSAGE: Stored<'_> = Stored {
+        number: 0,
+        key: Key::from_bytes([0; 16]),
+        unsure: Unsure::Report,
+        repeated: false,
+        payload: &[],
+    };
+
+    /// Messages 1, 2 and 4: 3 will never come.
+    fn four<I: Inbox>(inbox: I) -> Receiving<I> {
+        let mut receiving = Receiving::new(inbox);
+        receiving.arrive(MESSAGE);
+        receiving.arrive(MESSAGE);
+        assert!(receiving.skip(1, false).is_some());
+        receiving.arrive(MESSAGE);
+        assert_eq!(receiving.received, 4);
+        receiving
+    }
+
+    #[test]
+    #[cfg(feature = "alloc")]
+    fn no_message_is_dealt_with_before_all_before_it_are() {
+        use crate::store::{HeapReplay, StoredInbox};
+        let failed = Outcome::Failed(Code::HandlerFailed);
+        let mut receiving = four(StoredInbox::new(HeapReplay::new(9, 99)));
+        assert!(!receiving.begin(2), "PROTOCOL Q-2: 1 is not dealt with");
+        assert!(!receiving.settle(2, Outcome::Ok) && !receiving.settle(2, failed));
+        assert!(!receiving.settle(4, Outcome::Ok) && receiving.processed == 0);
+        assert!(receiving.begin(1) && receiving.settle(1, Outcome::Ok));
+        assert!(
+            !receiving.begin(4) && !receiving.settle(4, Outcome::Ok),
+            "PROTOCOL Q-2: nor 2 now"
+        );
+        assert!(receiving.begin(2) && receiving.settle(2, failed));
+        assert!(receiving.begin(4) && receiving.settle(4, Outcome::Ok) && receiving.processed == 4);
+        assert!(receiving.settle(2, Outcome::Ok), "known, and nothing changes");
+        assert_eq!(receiving.failed.len(), 1);
+    }
+
+    #[test]
+    fn an_inbox_in_memory_is_passed_over_by_no_more_than_numbers_that_never_come() {
+        let mut receiving = four(Volatile);
+        assert!(!receiving.begin(4) && !receiving.settle(4, Outcome::Ok), "PROTOCOL Q-2");
+        assert!(receiving.settle(1, Outcome::Ok) && receiving.settle(2, Outcome::Ok));
+        assert!(receiving.begin(4), "PROTOCOL Q-3: 3 is none");
+        receiving.detach();
+        assert_eq!((receiving.received, receiving.processed), (4, 2), "PROTOCOL Q-8");
+        receiving.claim();
+        receiving.arrive(MESSAGE);
+        receiving.arrive(MESSAGE);
+        assert!(!receiving.begin(5) && receiving.settle(4, Outcome::Ok));
+        assert!(!receiving.begin(6) && receiving.begin(5), "PROTOCOL Q-2");
+    }
+
+    #[test]
+    fn what_was_passed_over_comes_again() {
+        let mut receiving = four(Volatile);
+        receiving.decoded(4);
+        assert!(!receiving.settle(4, Outcome::Ok));
+        receiving.detach();
+        assert_eq!((receiving.received, receiving.processed), (0, 0), "PROTOCOL Q-4");
+    }
+
     #[test]
     fn skipped_numbers_are_kept_when_they_are_done() {
         let mut receiving = Receiving::new(Exact::default());
-        let message = Stored {
-            number: 0,
-            key: Key::from_bytes([0; 16]),
-            unsure: Unsure::Report,
-            repeated: false,
-            payload: &[],
-        };
-        receiving.arrive(message);
+        receiving.arrive(MESSAGE);
         receiving.settle(1, Outcome::Ok);
         assert!(receiving.skip(3, false).is_some());
         let told = receiving.tell();

@@ -128,6 +128,11 @@ impl<R: Replay> Inbox for StoredInbox<R> {
         self.base = self.last;
     }
 
+    fn first(&self) -> Option<u64> {
+        let first = self.store.after(self.base)?;
+        Some(first.number.saturating_sub(self.base))
+    }
+
     fn is_durable(&self) -> bool {
         true
     }
@@ -164,10 +169,13 @@ mod tests {
         }
         let second = inbox.waiting().nth(1).unwrap();
         assert_eq!((second.began, second.message), (Trid::new(5), message(2, &[2; 3])));
+        assert_eq!(inbox.first(), Some(1));
         inbox.done_through(1);
         assert_eq!(waiting(&inbox), [(5, 2), (5, 4)]);
+        assert_eq!(inbox.first(), Some(2));
         // Numbers count anew, and what was received before stays.
         inbox.begin_anew(Trid::new(6));
+        assert_eq!(inbox.first(), None, "of this session nothing waits");
         assert!(inbox.put(message(1, &[1])) && inbox.put(message(3, &[3])));
         assert_eq!(waiting(&inbox), [(5, 2), (5, 4), (6, 1), (6, 3)]);
         inbox.done_through(2);

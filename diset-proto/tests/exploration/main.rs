@@ -180,7 +180,7 @@ fn what_is_broken_is_found() {
     let bounds = with([2, 0], 1, BRISK);
     for (broken, expected) in [
         (Broken::HandlesWhatComesAgain, "is handled twice"),
-        (Broken::SettlesTheOldConnection, "never gets an outcome"),
+        (Broken::SettlesTheOldConnection, "was passed over"),
         (Broken::ForgetsTheSession, "the client is told Some(New"),
         (Broken::SettlesTooEarly, "is told to be 'dealt with', it is None"),
     ] {

@@ -85,8 +85,8 @@ fn entries_cannot_change_places() {
 #[test]
 fn another_version_is_told_from_no_log() {
     let mut log = log();
-    log[MAGIC.len() - 1] = 2;
-    assert_eq!(replay(&log), Err(ReplayError::Log(BadLog::Version(2))));
+    log[MAGIC.len() - 1] = 1;
+    assert_eq!(replay(&log), Err(ReplayError::Log(BadLog::Version(1))));
     log[0] = 0;
     assert_eq!(replay(&log), Err(ReplayError::Log(BadLog::NotALog)));
     assert_eq!(replay(&[]), Err(ReplayError::Log(BadLog::NotALog)));

@@ -320,11 +320,13 @@ impl Inbox for Opening {
     }
 }
 
-#[test]
-fn no_message_passes_an_acceptance_that_waits() {
-    let (now, output) = (Instant::from_millis(1), GrowBuf::new(10_000));
+type Waiting = Connection<GrowBuf, Option<Box<Session<HeapReplay, Opening>>>>;
+
+/// A service whose acceptance waits.
+fn waiting(now: Instant) -> Waiting {
+    let output = GrowBuf::new(10_000);
     let service = Connection::service(now, Meter::CATALOG, Limits::SERVER, output).unwrap();
-    let mut conn: Connection<GrowBuf, Option<Box<Session<HeapReplay, Opening>>>> = service.with_sessions(None);
+    let mut conn: Waiting = service.with_sessions(None);
     let mut rx = diset_proto::Deframer::new(GrowBuf::new(1000));
     let input = proposal(Some(FIRST));
     let proposed = rx.next(&mut input.as_slice(), conn.max_frame()).unwrap();
@@ -338,6 +340,41 @@ fn no_message_passes_an_acceptance_that_waits() {
     session.begin_with(&request, diset_proto::Trid::new(1), NewReason::First, Some(fresh));
     let admission = diset_proto::Admission::new(diset_proto::Trid::new(1));
     conn.accept_in_session(now, admission, Some(session)).unwrap();
+    conn
+}
+
+#[test]
+fn an_end_while_an_acceptance_waits_is_told_behind_it() {
+    let now = Instant::from_millis(1);
+    let mut conn = waiting(now);
+    // As a handler does that fails with what a former connection has left.
+    conn.disconnect(Notice::new(Code::HandlerFailed));
+    assert!(matches!(conn.handle_time(now), Some(diset_proto::Event::Dropped(_))));
+    let count = conn.transmit().len();
+    conn.transmitted(count);
+    assert_eq!(conn.progress(), diset_proto::Progress::Running, "PROTOCOL E-3");
+    conn.session_mut().unwrap().inbox_mut().kept = true;
+    let left = conn.transmit().to_vec();
+    assert_eq!(left.get(1), Some(&ACCEPTANCE), "PROTOCOL E-3: {left:02x?}");
+    let error = left.iter().rposition(|byte| *byte == 35).unwrap();
+    assert!(error > 20, "the error is behind it: {left:02x?}");
+    conn.transmitted(left.len());
+    assert_eq!(conn.progress(), diset_proto::Progress::Finish);
+
+    // Not for ever.
+    let mut conn = waiting(now);
+    conn.disconnect(Notice::new(Code::HandlerFailed));
+    conn.handle_time(now);
+    conn.transmit();
+    let late = now.after(diset_proto::limits::LINGER);
+    assert_eq!(conn.wake(), Some(late));
+    conn.handle_time(late);
+    assert_eq!(conn.progress(), diset_proto::Progress::Over);
+}
+
+#[test]
+fn no_message_passes_an_acceptance_that_waits() {
+    let mut conn = waiting(Instant::from_millis(1));
     // As a callback does that is told of the client.
     let early = conn.send(READING, &Reading { value: 1 });
     assert_eq!(early, Err(SendError::Full(Bound::Output)), "PROTOCOL Q-6");

@@ -4,6 +4,7 @@ use core::task::Context;
 
 use diset_proto::Instant;
 
+use super::handling::settle_failed;
 use super::session::Session;
 use super::{App, Dropped, HANDLER_GRACE};
 use crate::handler::{BoxFuture, guarded};
@@ -34,7 +35,6 @@ impl<A: App> Session<A> {
                 // What the last handler did counts for the session before another connection goes on with
                 // it (PROTOCOL Q-8).
                 self.settle_done();
-                self.set_aside();
                 self.end = match self.app.dropped(&dropped, self.lane.why()) {
                     Some(callback) => End::CallingBack(dropped, callback, now.after(HANDLER_GRACE)),
                     None => End::Done(dropped),
@@ -86,11 +86,24 @@ impl<A: App> Session<A> {
     }
 }
 
+impl<A: App> Session<A> {
+    /// The task ends, perhaps before its handlers have. What these have done counts; a message whose handler is
+    /// dropped comes to its end with that, unless it is kept: then it is handled again.
+    fn abandon(&mut self) {
+        self.settle_done();
+        if let Some(tag) = self.lane.abandon()
+            && !self.app.cell().is_some_and(|cell| cell.is_durable())
+        {
+            settle_failed(&self.link, &self.app, tag, self.began, "");
+        }
+    }
+}
+
 /// Whoever still holds the link, or waits for room, must see that there is no connection,
 /// even when the task is aborted.
 impl<A: App> Drop for Session<A> {
     fn drop(&mut self) {
-        self.set_aside();
+        self.abandon();
         if let Some(cell) = self.app.cell() {
             cell.detach(&self.link);
         }

@@ -11,7 +11,7 @@ use super::lane::Lane;
 use super::session::Session;
 use crate::handler::{Called, Failure, Handlers, Told};
 use crate::link::Link;
-use crate::session::{Aside, Engine, Received};
+use crate::session::{Engine, Received};
 
 impl<A: App> Session<A> {
     /// Gives a message to its handler, or lets it wait for its turn. Apart from `self`,
@@ -25,6 +25,12 @@ impl<A: App> Session<A> {
         message: MessageRef<'_>,
         cx: &mut Context<'_>,
     ) {
+        if link.is_ended() {
+            lane.close();
+        }
+        if lane.is_closed() {
+            return;
+        }
         if lane.is_busy() {
             lane.wait(message.into());
         } else {
@@ -43,12 +49,10 @@ impl<A: App> Session<A> {
         cx: &mut Context<'_>,
     ) {
         let tag = message.tag();
-        if message
-            .number_in_session()
-            .is_some_and(|number| !begin(link, lane, number))
+        if let Some(number) = message.number_in_session()
+            && !begin(link, lane, number)
         {
-            // Another connection has taken the session over, and gets the message.
-            return lane.set_aside(message.into());
+            return lane.close();
         }
         // PROTOCOL M-5
         if let Some(why) = app.forbids(message.number()) {
@@ -78,24 +82,10 @@ impl<A: App> Session<A> {
             }
             Called::Running(future, held) => lane.run(future, Some((tag, held))),
             Called::Invalid(error) => {
-                lane.discard();
+                lane.close();
                 link.with_conn(|conn| conn.fail_decode(tag, error));
             }
         }
-    }
-
-    /// Messages that are not handled here are for the next connection. Before the drop callback, after
-    /// which that may begin.
-    pub(super) fn set_aside(&mut self) {
-        let aside = self.lane.take_aside();
-        let Some(cell) = self.app.cell().filter(|_| !aside.is_empty()) else {
-            return;
-        };
-        cell.set_aside(aside.into_iter().map(|kept| Aside {
-            began: self.began,
-            number: kept.message().number_in_session().unwrap_or(0),
-            message: Some(kept),
-        }));
     }
 
     /// Messages that had to wait for room go on when there is some. Whether any did.
@@ -115,10 +105,8 @@ impl<A: App> Session<A> {
             let frame = match conn.take_message(kept.frame()) {
                 Ok(message) => {
                     drop(state);
-                    if !link.is_ended() {
-                        let (app, lane) = (&self.app, &mut self.lane);
-                        Self::offer(&self.handlers, app, lane, &link, self.began, message, cx);
-                    }
+                    let (app, lane) = (&self.app, &mut self.lane);
+                    Self::offer(&self.handlers, app, lane, &link, self.began, message, cx);
                     continue;
                 }
                 Err(frame) => frame,
@@ -179,13 +167,29 @@ fn reject(link: &Link, message: MessageRef<'_>, code: Code, text: &str) {
     link.with_conn(|conn| conn.reject(message, code, text));
 }
 
-/// Whether the handler of this acked message may begin.
-pub(super) fn begin(link: &Link, lane: &mut Lane, number: u64) -> bool {
+/// Whether the handler of this acked message may begin. If not nothing behind it may, on this connection: another one
+/// has taken the session over, and gets the message; or the connection ends, as the peer must learn of others first.
+fn begin(link: &Link, lane: &mut Lane, number: u64) -> bool {
     let mut state = link.lock();
     let Some(conn) = &mut state.conn else { return false };
     // Those before are dealt with: a handler may rely on that.
     lane.give_back(conn);
-    conn.begin(number)
+    if conn.begin(number) {
+        return true;
+    }
+    let Some(session) = conn.session() else { return false };
+    let notice = if session.has_too_many_failures() {
+        Notice::new(Code::Busy).with_text("too many messages have failed: they go on when you know")
+    } else {
+        tracing::error!(
+            number,
+            "one before this message is not dealt with: both are handled again"
+        );
+        Notice::new(Code::Internal)
+    };
+    drop(state);
+    link.disconnect(notice);
+    false
 }
 
 pub(super) fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<Tag>, began: Trid, failure: &Failure) {
@@ -194,7 +198,7 @@ pub(super) fn failed<A: App>(link: &Link, lane: &mut Lane, app: &A, tag: Option<
         return;
     }
     lane.note(failure);
-    lane.discard();
+    lane.close();
     match tag {
         Some(tag) => settle_failed(link, app, tag, began, failure.for_peer()),
         None => {

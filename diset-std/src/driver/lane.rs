@@ -24,8 +24,9 @@ pub(super) struct Lane {
     waiting: VecDeque<Kept>,
     /// Credit of messages that are dealt with, to be given back under the next lock.
     done: Option<Held>,
-    /// Acked messages that will not be handled here.
-    aside: Vec<Kept>,
+    /// No handler of a message begins any more: what comes is not handled here. Acked messages come again, or are in
+    /// the inbox of their session.
+    is_closed: bool,
     /// The last acked message that is dealt with, after the session was taken away.
     stray: Option<u64>,
     /// What went wrong first on this side, in words that are not for the peer. Boxed, for all
@@ -43,8 +44,14 @@ impl Lane {
         self.running.is_some()
     }
 
+    pub(super) const fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     pub(super) fn wait(&mut self, message: Kept) {
-        self.waiting.push_back(message);
+        if !self.is_closed {
+            self.waiting.push_back(message);
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Kept> {
@@ -107,28 +114,16 @@ impl Lane {
         self.why.as_deref()
     }
 
-    /// What waits will never be handled; not here, if it is acked.
-    pub(super) fn discard(&mut self) {
-        core::mem::take(&mut self.waiting)
-            .into_iter()
-            .for_each(|message| self.set_aside(message));
-    }
-
-    /// A message will never be handled; not here, if it is acked.
-    pub(super) fn set_aside(&mut self, message: Kept) {
-        if message.message().number_in_session().is_some() {
-            self.aside.push(message);
-        }
-    }
-
-    /// What is to be handled elsewhere.
-    pub(super) fn take_aside(&mut self) -> Vec<Kept> {
-        core::mem::take(&mut self.aside)
+    /// Nothing more is handled on this connection: neither what waits, nor what comes. None of it may pass what was
+    /// not handled before it.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        self.waiting = VecDeque::new();
     }
 
     /// The handler has had its time; the message it was for.
     pub(super) fn abandon(&mut self) -> Option<Tag> {
-        self.discard();
+        self.close();
         let message = self.running.take()?.message;
         message.map(|(tag, _)| tag)
     }

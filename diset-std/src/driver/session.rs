@@ -167,7 +167,7 @@ impl<A: App> Session<A> {
                 break;
             }
             if self.link.is_ended() {
-                self.lane.discard();
+                self.lane.close();
             }
             let Some(kept) = self.lane.next() else { break };
             busy = true;
@@ -215,17 +215,15 @@ impl<A: App> Session<A> {
             if count > 0 {
                 drop(state);
                 for message in batch.iter_mut().take(count).filter_map(Option::take) {
-                    if !link.is_ended() {
-                        Self::offer(
-                            &self.handlers,
-                            &self.app,
-                            &mut self.lane,
-                            &link,
-                            self.began,
-                            message,
-                            cx,
-                        );
-                    }
+                    Self::offer(
+                        &self.handlers,
+                        &self.app,
+                        &mut self.lane,
+                        &link,
+                        self.began,
+                        message,
+                        cx,
+                    );
                 }
                 if other.is_none() {
                     continue;
@@ -319,7 +317,7 @@ impl<A: App> Session<A> {
         self.held.clear();
         if matches!(cause, Cause::OurError(_)) {
             // After an error of the peer nothing more of it is handled.
-            self.lane.discard();
+            self.lane.close();
         }
         let unconfirmed = self.link.with_conn(|conn| conn.unconfirmed()).unwrap_or(0);
         let dropped = Box::new(Dropped { cause, unconfirmed });

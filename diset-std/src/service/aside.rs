@@ -57,14 +57,11 @@ impl<S: ServiceDef> Settling<'_, S> {
 }
 
 /// Its handler did not finish: because it took too long, or because the task ends, as at the end of
-/// the process. Then the message is for the next connection, perhaps of the next process.
+/// the process. Then the message is still in the inbox, for the next connection, perhaps of the next process.
 impl<S: ServiceDef> Drop for Settling<'_, S> {
     fn drop(&mut self) {
         if self.conn.0.given_up.load(Relaxed) {
             self.settle(Outcome::Failed(Code::HandlerFailed));
-        }
-        if let Some(aside) = self.aside.take() {
-            self.cell.put_back_aside(aside);
         }
     }
 }

@@ -269,13 +269,18 @@ impl Sessions {
             known.next.retain(|_, (_, until)| *until > now);
             let away = known.by_id.iter().filter(|(_, entry)| {
                 // What was told to be received is to be handled, however long its client is away.
-                entry.cell.absent_for(now).is_some_and(too_long) && !entry.cell.has_aside()
+                entry.cell.absent_for(now).is_some_and(too_long) && !entry.cell.has_unhandled()
             });
             away.map(|(id, _)| *id).collect()
         };
         // It may have been here meanwhile.
         over.into_iter()
-            .filter_map(|id| Some((id, self.forget_if(id, |away, aside| too_long(away) && aside == 0)?)))
+            .filter_map(|id| {
+                Some((
+                    id,
+                    self.forget_if(id, |away, unhandled| too_long(away) && unhandled == 0)?,
+                ))
+            })
             .collect()
     }
 
@@ -303,7 +308,7 @@ impl Sessions {
     /// Forgets a session that has no connection, and has received nothing that is still to be handled, or
     /// `insist`; the outcomes of what it stored. `None` when there is no such one.
     pub(super) fn forget(&self, id: SessionId, insist: bool) -> Option<Vec<(u64, Outcome)>> {
-        self.forget_if(id, |_, aside| insist || aside == 0)
+        self.forget_if(id, |_, unhandled| insist || unhandled == 0)
     }
 
     /// Forgets a session that `may` go, by how long it has had no connection and how many messages it has received

@@ -1,10 +1,10 @@
-//! What was received and told so, and whose handler has not begun: the next connection handles it first
-//! (PROTOCOL ).
+//! What was received and told so, and is not handled: the next connection handles it first (PROTOCOL ). It is
+//! in the inbox of its session, whatever has become of it on the connection that it came on.
 
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::store::Inbox as _;
+use diset_proto::store::{Inbox as _, Stored};
 use diset_proto::{Instant, Kept, Outcome, Trid};
 
 use super::{Place, SessionCell};
@@ -26,18 +26,19 @@ pub(crate) struct Aside {
 pub(crate) struct TooManyFailures;
 
 impl SessionCell {
-    /// Messages that were received and will not be handled where they were. Without a file they come
-    /// again by themselves.
-    pub(crate) fn set_aside(&self, messages: impl Iterator<Item = Aside>) {
-        let mut cell = self.lock();
-        if cell.with_session(|session| session.inbox().is_durable()) == Some(true) {
-            cell.aside.extend(messages);
-        }
+    /// Whether what was received outlives the process, and the connection that it came on: it will not come again.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.with_session(|session| session.inbox().is_durable()) == Some(true)
     }
 
-    /// Whether messages wait to be handled by the next connection.
+    /// Whether messages of former connections wait to be handled by the one that has the session.
     pub(crate) fn has_aside(&self) -> bool {
-        !self.lock().aside.is_empty()
+        self.with_session(|session| session.inbox().carried().is_some()) == Some(true)
+    }
+
+    /// Whether messages were received that are not handled, and will not come again.
+    pub(crate) fn has_unhandled(&self) -> bool {
+        self.with_session(|session| session.inbox().len() > 0) == Some(true)
     }
 
     /// How many messages, and how many bytes of payload, wait to be handled by the next connection, and for how
@@ -45,39 +46,38 @@ impl SessionCell {
     pub(crate) fn left_behind(&self, now: Instant) -> Option<(usize, usize, Duration)> {
         let mut cell = self.lock();
         let away = cell.absent_for(now)?;
-        let messages = Some(cell.aside.len()).filter(|messages| *messages > 0)?;
-        let bytes = cell.with_session(|session| session.inbox().bytes())?;
-        Some((messages, bytes, away))
+        let (messages, bytes) = cell.with_session(|session| (session.inbox().len(), session.inbox().bytes()))?;
+        (messages > 0).then_some((messages, bytes, away))
     }
 
-    /// The next message that was set aside, when the session is in this connection; its handler begins.
+    /// The next message of former connections, when the session is in this one; its handler begins.
     pub(crate) fn take_aside(&self, link: &Arc<Link>) -> Result<Option<Aside>, TooManyFailures> {
         let mut cell = self.lock();
         if !matches!(&cell.place, Place::In(other) if Arc::ptr_eq(other, link)) {
             return Ok(None);
         }
-        let Some(aside) = cell.aside.pop_front() else {
-            return Ok(None);
-        };
-        // One of a former beginning has no number in this one.
-        let begins = cell.with_session(|session| session.began() != aside.began || session.begin(aside.number));
-        if begins == Some(true) {
-            return Ok(Some(aside));
-        }
-        cell.aside.push_front(aside);
-        if begins.is_none() {
-            Ok(None)
-        } else {
-            Err(TooManyFailures)
-        }
+        let taken = cell.with_session(|session| {
+            let Some((began, stored)) = session.inbox().carried() else {
+                return Ok(None);
+            };
+            let is_here = began == session.began();
+            let number = stored.number;
+            let message = Stored {
+                // A handler that was dropped has not said how far it got.
+                repeated: stored.repeated || (is_here && session.has_begun(number)),
+                ..stored
+            };
+            let message = Kept::restored(self.catalog, message);
+            // One of a former beginning has no number in this one.
+            if is_here && !session.begin(number) {
+                return Err(TooManyFailures);
+            }
+            Ok(Some(Aside { began, number, message }))
+        });
+        taken.unwrap_or(Ok(None))
     }
 
-    /// A message that was taken and came to no end is the next one again.
-    pub(crate) fn put_back_aside(&self, aside: Aside) {
-        self.lock().aside.push_front(aside);
-    }
-
-    /// A message that was set aside came to this end.
+    /// A message that was taken came to this end.
     pub(crate) fn settle_aside(&self, began: Trid, number: u64, outcome: Outcome) {
         let mut cell = self.lock();
         cell.with_session(|session| {

@@ -80,9 +80,6 @@ struct Cell {
     /// Who waits for a message; by its number and a number of their own.
     waiting: BTreeMap<(u64, u64), Waiting>,
     next_waiter: u64,
-    /// What was received and told so, and whose handler has not begun, in order: the next connection
-    /// handles it first.
-    aside: VecDeque<Aside>,
 }
 
 /// One who waits for a message.
@@ -120,7 +117,6 @@ impl SessionCell {
                 forgotten: 0,
                 waiting: BTreeMap::new(),
                 next_waiter: 0,
-                aside: VecDeque::new(),
             }),
             space: Notify::new(),
             catalog,
@@ -177,11 +173,13 @@ impl SessionCell {
     /// A message came to this end on a connection from which the session has been taken.
     pub(crate) fn settle(&self, began: Trid, number: u64, outcome: Outcome) {
         let mut cell = self.lock();
-        cell.with_session(|session| {
-            if session.began() == began {
-                session.settle(number, outcome);
-            }
-        });
+        let settled = cell.with_session(|session| session.began() != began || session.settle(number, outcome));
+        if settled == Some(false) {
+            tracing::error!(
+                number,
+                "a message has no outcome, as one before it has none: both are handled again"
+            );
+        }
     }
 
     // ── when a connection begins and ends ───────────────────────────────────────────
@@ -287,7 +285,7 @@ impl SessionCell {
     }
 
     /// As [`end`](Self::end), if the session is in no connection, and `may` end: it is given for how long there has
-    /// been none, and how many messages are set aside, which are lost. `last` looks at it before.
+    /// been none, and how many messages were received and are not handled, which are lost. `last` looks at it before.
     pub(crate) fn end_if_absent(
         &self,
         may: impl FnOnce(Duration, usize) -> bool,
@@ -295,10 +293,10 @@ impl SessionCell {
     ) -> Option<Vec<(u64, Outcome)>> {
         let mut cell = self.lock();
         let away = cell.absent_for(clock::now())?;
-        if !may(away, cell.aside.len()) {
+        let unhandled = cell.with_session(|session| session.inbox().len()).unwrap_or(0);
+        if !may(away, unhandled) {
             return None;
         }
-        cell.aside.clear();
         if let Place::Here(session) = &mut cell.place {
             last(session);
         }

@@ -273,6 +273,25 @@ impl Incoming {
         }
     }
 
+    /// How many messages are not handled, in a file: without one they come again by themselves.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Memory => 0,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.len(),
+        }
+    }
+
+    /// The first message that the connection which has the session was not sent, and is to handle, with the beginning
+    /// of its session.
+    pub(crate) fn carried(&self) -> Option<(Trid, Stored<'_>)> {
+        match self {
+            Self::Memory => None,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.carried(),
+        }
+    }
+
     /// How many bytes of payload are in the file and not handled.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -359,6 +378,10 @@ impl Inbox for Incoming {
             #[cfg(feature = "durable")]
             Self::File(inbox) => inbox.begin_anew(began),
         }
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.inner().first()
     }
 
     fn kept(&self) -> (u64, u64) {

@@ -1,6 +1,7 @@
 //! What has changed in one session and is not in the file yet.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::layout::Row;
 
@@ -49,7 +50,7 @@ impl Changes {
                 return take_out(&mut self.stored, |stored| stored <= number).1;
             }
             Change::Repeated(number) => match self.stored.iter_mut().find(|(stored, _)| *stored == number) {
-                Some((_, row)) => super::layout::mark_repeated(row),
+                Some((_, row)) => super::layout::mark_repeated(Arc::make_mut(row)),
                 None => self.repeated.push(number),
             },
             Change::Received(began, number, row) => self.received.push_back(((began, number), row)),

@@ -154,21 +154,39 @@ impl fmt::Debug for KeptReplay {
 
 /// What a session has received, and is not handled yet.
 ///
-/// The messages themselves are in the file alone, as the engine hands each one out when it comes.
-/// It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
+/// The one owner of a message from its receipt until it is handled: the engine hands each one out when it comes, and
+/// whatever becomes of it there, until it counts as handled it is here as well, in memory and in the file. What was
+/// here when a connection took the session over is [`carried`](Self::carried) over: that connection is to handle it
+/// first. It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
 /// [`Busy`](diset_proto::Code::Busy), when the session's bounds are reached or the journal is full:
 /// a service that takes no more messages while [`is_crowded`](Self::is_crowded) or
 /// [`DurableStore::is_crowded`](super::DurableStore::is_crowded) says so does not get there.
 pub struct KeptInbox {
     book: SessionBook,
     began: Trid,
-    /// What is not handled: beginning, number, length.
-    waiting: VecDeque<(Trid, u64, usize)>,
+    /// What is not handled.
+    waiting: VecDeque<Received>,
+    /// How many of them, at the front, the connection that has the session was not sent.
+    carried: usize,
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
     /// What must be in the file before an acceptance may leave.
     opening: u64,
+}
+
+/// A message that was received.
+struct Received {
+    began: Trid,
+    number: u64,
+    row: Row,
+}
+
+impl Received {
+    /// The length of its payload.
+    fn len(&self) -> usize {
+        self.row.len().saturating_sub(ROW_HEAD)
+    }
 }
 
 impl KeptInbox {
@@ -177,6 +195,7 @@ impl KeptInbox {
             book: SessionBook::new(cell),
             began,
             waiting: VecDeque::new(),
+            carried: 0,
             bytes: 0,
             max_messages: bounds.inbox_messages,
             max_bytes: bounds.inbox_bytes,
@@ -195,9 +214,23 @@ impl KeptInbox {
         self.book.cell().shared.progress.borrow().batch >= batch
     }
 
+    /// A connection takes the session over: what is here now is not sent to it.
+    pub fn carry_over(&mut self) {
+        self.carried = self.waiting.len();
+    }
+
+    /// The first of the messages that were [here before](Self::carry_over) the connection that has the session, and
+    /// with which connection its session began: to be handled before all that comes. When it is handled tell the
+    /// session, or [`handled_before`](Self::handled_before), if that has begun anew since.
+    pub fn carried(&self) -> Option<(Trid, Stored<'_>)> {
+        let first = self.waiting.front().filter(|_| self.carried > 0)?;
+        // What cannot be read was not taken.
+        Some((first.began, layout::message(first.number, &first.row).ok()?))
+    }
+
     /// Notes what is in the file.
-    pub(super) fn put_back(&mut self, began: Trid, number: u64, len: usize) {
-        self.waiting.push_back((began, number, len));
+    pub(super) fn put_back(&mut self, began: Trid, number: u64, row: Row, len: usize) {
+        self.waiting.push_back(Received { began, number, row });
         self.bytes += len;
         self.book.cell().count_bytes(0, len);
     }
@@ -255,12 +288,14 @@ impl KeptInbox {
 
     fn handled(&mut self, began: Trid, number: u64) {
         let (count, bytes) = (self.waiting.len(), self.bytes);
-        let left = &mut self.bytes;
-        self.waiting.retain(|(of, received, len)| {
-            let goes = *of == began && *received <= number;
+        let (left, carried, mut at) = (&mut self.bytes, self.carried, 0);
+        self.waiting.retain(|received| {
+            let goes = received.began == began && received.number <= number;
             if goes {
-                *left -= len;
+                *left -= received.len();
+                self.carried -= usize::from(at < carried);
             }
+            at += 1;
             !goes
         });
         if self.waiting.is_empty() {
@@ -283,10 +318,14 @@ impl Inbox for KeptInbox {
         if self.waiting.len() >= self.max_messages || sum > self.max_bytes || !cell.take_room(room_for(len)) {
             return false;
         }
-        let row: Row = layout::row(message);
+        let row = layout::row(message);
         cell.count_bytes(0, len);
-        cell.stage(Change::Received(self.began.number(), message.number, row));
-        self.waiting.push_back((self.began, message.number, len));
+        cell.stage(Change::Received(self.began.number(), message.number, Row::clone(&row)));
+        self.waiting.push_back(Received {
+            began: self.began,
+            number: message.number,
+            row,
+        });
         self.bytes = sum;
         true
     }
@@ -297,6 +336,11 @@ impl Inbox for KeptInbox {
 
     fn begin_anew(&mut self, began: Trid) {
         self.began = began;
+    }
+
+    fn first(&self) -> Option<u64> {
+        let here = |received: &&Received| received.began == self.began;
+        self.waiting.iter().find(here).map(|received| received.number)
     }
 
     fn kept(&self) -> (u64, u64) {

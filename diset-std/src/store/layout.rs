@@ -1,5 +1,7 @@
 //! What stands in the file: tables, keys and rows.
 
+use std::sync::Arc;
+
 use diset_proto::store::{Stored, Unsure};
 use diset_proto::{Key, SessionRecord, Trid};
 use redb::TableDefinition;
@@ -63,8 +65,9 @@ const REPEATED: u8 = 2;
 /// What stands before the payload: flags and key.
 const HEAD: usize = 1 + 16;
 
-/// A message as it stands in the file: flags, key, payload. Its number is in the key of the row.
-pub(super) type Row = Box<[u8]>;
+/// A message as it stands in the file: flags, key, payload. Its number is in the key of the row. One that was received
+/// is shared by the inbox and what waits to be written.
+pub(super) type Row = Arc<[u8]>;
 
 /// The row of a message.
 pub(super) fn row(message: Stored<'_>) -> Row {
@@ -74,7 +77,7 @@ pub(super) fn row(message: Stored<'_>) -> Row {
     row.push(resend | repeated);
     row.extend_from_slice(message.key.as_bytes());
     row.extend_from_slice(message.payload);
-    row.into_boxed_slice()
+    row.into()
 }
 
 /// The message in a row.

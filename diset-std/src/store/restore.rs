@@ -163,7 +163,8 @@ impl Stored {
         let mut kept = KeptInbox::new(cell, began, bounds);
         let mut unhandled = Vec::with_capacity(inbox.len());
         let mut first = None;
-        for (of, number, row) in inbox {
+        for (of, number, mut row) in inbox {
+            layout::mark_repeated(Arc::make_mut(&mut row));
             let message = layout::message(number, &row)?;
             let of = Trid::new(of);
             if of == began {
@@ -172,13 +173,14 @@ impl Stored {
                 }
                 first = first.or(Some(number));
             }
-            kept.put_back(of, number, message.payload.len());
             unhandled.push(Unhandled {
                 began: of,
                 number,
                 key: message.key,
                 payload: message.payload.into(),
             });
+            let len = message.payload.len();
+            kept.put_back(of, number, row, len);
         }
         Session::restore(&record, HeapReplay::new(0, 0), Volatile).map_err(StoreError::damaged)?;
         // A transaction of a handler takes the message out and leaves the record as it was.

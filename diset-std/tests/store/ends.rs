@@ -266,10 +266,10 @@ impl ServiceEnd {
         }
         match held {
             Some(held) => conn.release(held),
-            None => conn
-                .session_mut()
-                .ok_or("no session")?
-                .settle(number, diset_std::Outcome::Ok),
+            None => {
+                let session = conn.session_mut().ok_or("no session")?;
+                assert!(session.settle(number, diset_std::Outcome::Ok), "in order");
+            }
         }
         keep(book, conn);
         Ok(())

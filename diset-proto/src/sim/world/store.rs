@@ -210,6 +210,10 @@ impl Inbox for SimInbox {
         self.kept = self.kept.map(|_| (0, 0));
     }
 
+    fn first(&self) -> Option<u64> {
+        self.messages.as_ref().and_then(StoredInbox::first)
+    }
+
     fn kept(&self) -> (u64, u64) {
         self.kept.unwrap_or((u64::MAX, u64::MAX))
     }

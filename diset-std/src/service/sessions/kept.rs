@@ -4,12 +4,11 @@ use core::time::Duration;
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use diset_proto::store::{Stored, Unsure};
-use diset_proto::{Instant, Kept, Limits, Session};
+use diset_proto::{Instant, Limits, Session};
 
 use super::{Budget, Entrance, Entry, Principal, SessionCell, SessionId, SessionSettings, Sessions, StdSession};
 use crate::link::Link;
-use crate::session::{Aside, Incoming, Outgoing, keep};
+use crate::session::{Incoming, Outgoing, keep};
 use crate::store::{DurableStore, RestoredSession, StoreBounds};
 
 /// What the store holds for each session of this service.
@@ -50,6 +49,7 @@ pub(super) fn entered(session: &mut StdSession, entrance: &Entrance<'_>) {
     keep(session);
     if let Incoming::File(inbox) = session.inbox_mut() {
         inbox.hold_opening();
+        inbox.carry_over();
     }
 }
 
@@ -81,7 +81,7 @@ impl Sessions {
     }
 
     fn restore_one(&self, kept: RestoredSession, now: Instant) {
-        let (id, expected, unhandled) = (kept.id, kept.book().expected(), kept.unhandled.clone());
+        let (id, expected) = (kept.id, kept.book().expected());
         let away = kept.away;
         let mut known = self.lock();
         let owner = known.owner(id.principal, &self.settings, &self.all);
@@ -94,20 +94,6 @@ impl Sessions {
         };
         let cell = SessionCell::new(Box::new(session), self.catalog, self.settings.when_full, true);
         cell.was_away(away);
-        cell.set_aside(unhandled.into_iter().map(|message| {
-            let stored = Stored {
-                number: message.number,
-                key: message.key,
-                unsure: Unsure::Report,
-                repeated: true,
-                payload: &message.payload,
-            };
-            Aside {
-                began: message.began,
-                number: message.number,
-                message: Kept::restored(self.catalog, stored),
-            }
-        }));
         let next = expected.map(|(principal, until)| {
             let left = Duration::from_secs(until.saturating_sub(unix_seconds()));
             let next = SessionId {
