@@ -17,8 +17,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::case::Role;
 use super::files::Reload;
-use super::revocation::Lists;
 use super::own::{Judged, certified_key};
+use super::revocation::Lists;
 use super::shared::{Settings, Shared};
 use super::small::{self, SmallRecords};
 use super::verifier::Explaining;

@@ -65,7 +65,9 @@ pub(super) fn config(parts: &Parts, prepared: &mut Prepared) -> Result<Option<Ar
         SmallRecords::WithTheSame => &parts.certificate,
         SmallRecords::With(certificate) => {
             // Devices may go by the key alone.
-            prepared.odd.extend(parts.check_own(certificate, Role::Service, false, provider)?);
+            prepared
+                .odd
+                .extend(parts.check_own(certificate, Role::Service, false, provider)?);
             certificate
         }
     };
