@@ -99,7 +99,7 @@ async fn a_service_that_says_no_is_the_answer_and_asked_last_the_next_time() -> 
     let full = world
         .serve(answering().on_connect(move |_| {
             count.add();
-            async { Err(Refusal::retry_after("full", Duration::ZERO, Duration::from_millis(20))) }
+            async { Err(Refusal::busy("full").retry_after(Duration::from_millis(10))) }
         }))
         .await?;
     let good = world.serve(answering()).await?;
