@@ -223,9 +223,14 @@ impl KeptInbox {
     /// with which connection its session began: to be handled before all that comes. When it is handled tell the
     /// session, or [`handled_before`](Self::handled_before), if that has begun anew since.
     pub fn carried(&self) -> Option<(Trid, Stored<'_>)> {
-        let first = self.waiting.front().filter(|_| self.carried > 0)?;
+        self.waiting().next().filter(|_| self.carried > 0)
+    }
+
+    /// All that is not handled, in order, with the beginnings of its sessions.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (Trid, Stored<'_>)> {
         // What cannot be read was not taken.
-        Some((first.began, layout::message(first.number, &first.row).ok()?))
+        let messages = self.waiting.iter();
+        messages.filter_map(|message| Some((message.began, layout::message(message.number, &message.row).ok()?)))
     }
 
     /// Notes what is in the file.
