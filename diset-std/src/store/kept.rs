@@ -293,16 +293,24 @@ impl KeptInbox {
 
     fn handled(&mut self, began: Trid, number: u64) {
         let (count, bytes) = (self.waiting.len(), self.bytes);
-        let (left, carried, mut at) = (&mut self.bytes, self.carried, 0);
-        self.waiting.retain(|received| {
-            let goes = received.began == began && received.number <= number;
-            if goes {
-                *left -= received.len();
-                self.carried -= usize::from(at < carried);
-            }
-            at += 1;
-            !goes
-        });
+        let goes = |received: &Received| received.began == began && received.number <= number;
+        // They are handled in their order, so it is the first one: thousands may stand behind it.
+        while let Some(first) = self.waiting.pop_front_if(|first| goes(first)) {
+            self.bytes -= first.len();
+            self.carried = self.carried.saturating_sub(1);
+        }
+        if self.waiting.front().is_some_and(|first| first.began != began) {
+            let (left, carried, mut at) = (&mut self.bytes, self.carried, 0);
+            self.waiting.retain(|received| {
+                let goes = goes(received);
+                if goes {
+                    *left -= received.len();
+                    self.carried -= usize::from(at < carried);
+                }
+                at += 1;
+                !goes
+            });
+        }
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
