@@ -211,9 +211,8 @@ check_soak() {
 
 #: services and clients whose handlers, lines and processes fail, CHAOS_SEEDS (500); one that fails prints how to replay it
 check_chaos() {
-  run cargo test "${locked[@]}" -p diset-std --all-features --test chaos --no-run
-  CHAOS_SEEDS=$CHAOS_SEEDS run timeout 1200 \
-    cargo test "${locked[@]}" -p diset-std --all-features --test chaos -- --nocapture
+  run cargo test "${HOST[@]}" --test chaos --no-run
+  CHAOS_SEEDS=$CHAOS_SEEDS run timeout 1200 cargo test "${HOST[@]}" --test chaos -- --nocapture
 }
 
 #: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one

@@ -2,7 +2,7 @@
 //! records. Stop the service and start it again: no alarm is lost.
 //!
 //! ```sh
-//! cargo run --release --example agent_host -- --folder certificates        # while agent_service runs
+//! cargo run --example agent_host -- --folder certificates        # while agent_service runs
 //! ```
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -25,7 +25,7 @@ type Failed = Box<dyn core::error::Error>;
 /// reboot; with an error when the service does not want it back. When it is only refused it comes back later.
 #[derive(Parser)]
 #[command(
-    after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
+    after_help = "`cargo run --example make_certificates -- certificates --client station` writes the files \
     that this and agent_service need."
 )]
 struct Options {

@@ -2,9 +2,9 @@
 //! them what is typed. Stations on chips, which hold TLS records of 1 KiB, and others come to the same port.
 //!
 //! ```sh
-//! cargo run --release --example make_certificates -- certificates --client station
-//! cargo run --release --example agent_service -- --folder certificates --store stations.redb
-//! cargo run --release --example agent_host -- --folder certificates        # in another terminal: a station without a chip
+//! cargo run --example make_certificates -- certificates --client station
+//! cargo run --example agent_service -- --folder certificates --store stations.redb
+//! cargo run --example agent_host -- --folder certificates        # in another terminal: a station without a chip
 //! ```
 
 use core::future::ready;
@@ -35,7 +35,7 @@ const ALARMS: TableDefinition<'_, u64, &str> = TableDefinition::new("alarms");
 #[derive(Parser)]
 #[command(
     group = clap::ArgGroup::new("who").required(true).args(["folder", "trusted_line"]),
-    after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
+    after_help = "`cargo run --example make_certificates -- certificates --client station` writes the files \
     that this and a station need."
 )]
 struct Options {

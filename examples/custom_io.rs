@@ -3,7 +3,7 @@
 //! bytes. docs/EMBEDDING.md explains each step.
 //!
 //! ```sh
-//! cargo run --release --example custom_io
+//! cargo run --example custom_io
 //! ```
 
 use core::error::Error;

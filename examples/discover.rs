@@ -2,7 +2,7 @@
 //! message; what it needs it learns when it connects. With `ping_service` in another terminal:
 //!
 //! ```sh
-//! alias discover='cargo run -q --release --example discover -- localhost:9145/Framework/PingPong --folder certificates'
+//! alias discover='cargo run -q --example discover -- localhost:9145/Framework/PingPong --folder certificates'
 //! discover
 //! discover send Ping '{"id": 7}'
 //! discover watch
@@ -27,7 +27,7 @@ type Failed = Box<dyn core::error::Error>;
 /// Lists the messages of a service, sends one, or prints what the service sends.
 #[derive(Parser)]
 #[command(
-    after_help = "With --folder: NAME.pem, NAME.key and ca.pem in it. `cargo run --release --example \
+    after_help = "With --folder: NAME.pem, NAME.key and ca.pem in it. `cargo run --example \
     make_certificates -- certificates` writes those of ping_service. RUST_LOG=debug shows more."
 )]
 struct Options {

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! stty -F /dev/ttyUSB0 raw -echo 115200
-//! cargo run --release --example gateway -- --serial /dev/ttyUSB0 --service service.example.org:9145
+//! cargo run --example gateway -- --serial /dev/ttyUSB0 --service service.example.org:9145
 //! ```
 //!
 //! A serial line does not tell when a connection begins or ends. So the device wraps what it sends (PROTOCOL part W,

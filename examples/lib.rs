@@ -92,9 +92,7 @@ pub fn printable(text: &str) -> String {
 /// An error of certificate files, with where those of the examples come from.
 pub fn certificate_error(error: TlsError) -> String {
     let hint = match error {
-        TlsError::Unreadable { .. } => {
-            "; `cargo run --release --example make_certificates -- FOLDER` writes files for a try"
-        }
+        TlsError::Unreadable { .. } => "; `cargo run --example make_certificates -- FOLDER` writes files for a try",
         _ => "",
     };
     format!("{error}{hint}")

@@ -1,7 +1,7 @@
 //! Writes throw-away certificates for `ping_service` and `ping_client` into a folder.
 //!
 //! ```sh
-//! cargo run --release --example make_certificates -- certificates
+//! cargo run --example make_certificates -- certificates
 //! ```
 
 use std::fs;
@@ -18,8 +18,8 @@ type Failed = Box<dyn core::error::Error>;
 /// Writes an authority (ca.pem), a service (service.pem, service.key) and clients (NAME.pem, NAME.key). They are valid
 /// for a month and for tests only: the authority's own key is not kept.
 #[derive(Parser)]
-#[command(after_help = "Then: cargo run --release --example ping_service -- --folder FOLDER\n\
-    For a station on a chip: cargo run --release --example station_page -- --folder FOLDER --name CLIENT")]
+#[command(after_help = "Then: cargo run --example ping_service -- --folder FOLDER\n\
+    For a station on a chip: cargo run --example station_page -- --folder FOLDER --name CLIENT")]
 struct Options {
     /// The folder; it is made if it is missing. Files in it are replaced.
     folder: PathBuf,

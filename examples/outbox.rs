@@ -2,7 +2,7 @@
 //! shows that every number arrived once.
 //!
 //! ```sh
-//! cargo run --release --example outbox
+//! cargo run --example outbox
 //! ```
 //!
 //! The agent is this program; the service is another process of it, killed without warning (`kill -9`). The agent sends

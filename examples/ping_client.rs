@@ -2,9 +2,9 @@
 //! to see it come back. It ends with an error when it is refused for good.
 //!
 //! ```sh
-//! cargo run --release --example make_certificates -- certificates
-//! cargo run --release --example ping_service -- --folder certificates      # in another terminal
-//! cargo run --release --example ping_client -- --folder certificates
+//! cargo run --example make_certificates -- certificates
+//! cargo run --example ping_service -- --folder certificates      # in another terminal
+//! cargo run --example ping_client -- --folder certificates
 //! ```
 
 use core::time::Duration;
@@ -19,7 +19,7 @@ use diset_std::{Client, ClientEvent, ClientState, Events, Recordings, shutdown_s
 /// Sends Pings and prints what comes. Ends in order at Ctrl-C or SIGTERM. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
 #[command(
-    after_help = "`cargo run --release --example make_certificates -- certificates` writes the files that this \
+    after_help = "`cargo run --example make_certificates -- certificates` writes the files that this \
     and ping_service need."
 )]
 struct Options {

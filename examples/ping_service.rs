@@ -2,8 +2,8 @@
 //! ends the connections of clients that it would not let in any more.
 //!
 //! ```sh
-//! cargo run --release --example make_certificates -- certificates
-//! cargo run --release --example ping_service -- --folder certificates
+//! cargo run --example make_certificates -- certificates
+//! cargo run --example ping_service -- --folder certificates
 //! ```
 
 use core::future::ready;
@@ -19,7 +19,7 @@ use diset_std::{Conn, Recordings, Service, ServiceHandle, shutdown_signal};
 /// Answers each Ping with a Pong. Ends in order at Ctrl-C or SIGTERM, a second one ends it at once. `RUST_LOG=debug` shows more.
 #[derive(Parser)]
 #[command(
-    after_help = "`cargo run --release --example make_certificates -- certificates` writes the files that this \
+    after_help = "`cargo run --example make_certificates -- certificates` writes the files that this \
     and its clients need."
 )]
 struct Options {

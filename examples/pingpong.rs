@@ -2,7 +2,7 @@
 //! short tour of what a stable connection does.
 //!
 //! ```sh
-//! cargo run --release --example pingpong
+//! cargo run --example pingpong
 //! ```
 
 use core::error::Error;

@@ -2,8 +2,8 @@
 //! for the service. The firmware in `firmware/` reads it.
 //!
 //! ```sh
-//! cargo run --release --example make_certificates -- certificates --client station
-//! cargo run --release --example station_page -- --folder certificates --name station
+//! cargo run --example make_certificates -- certificates --client station
+//! cargo run --example station_page -- --folder certificates --name station
 //! ```
 
 use std::fs;
@@ -29,7 +29,7 @@ type Failed = Box<dyn core::error::Error>;
 /// you keep NAME.key, and delete it when it is in the flash.
 #[derive(Parser)]
 #[command(
-    after_help = "`cargo run --release --example make_certificates -- certificates --client station` writes the files \
+    after_help = "`cargo run --example make_certificates -- certificates --client station` writes the files \
     that this and agent_service need."
 )]
 struct Options {
@@ -159,7 +159,7 @@ fn write(options: &Options) -> Result<(), Failed> {
 fn read_certificate(path: &Path) -> Result<Vec<u8>, Failed> {
     let unreadable = |error| {
         format!(
-            "{}: {error}; `cargo run --release --example make_certificates -- FOLDER --client station` writes files for a try",
+            "{}: {error}; `cargo run --example make_certificates -- FOLDER --client station` writes files for a try",
             path.display()
         )
     };

@@ -2,9 +2,9 @@
 //! logs with `--record FOLDER`.
 //!
 //! ```sh
-//! cargo run --release --example ping_service -- --folder certificates --record logs
-//! cargo run --release --example ping_client -- --folder certificates --count 3     # in another terminal
-//! cargo run --release --example timeline -- logs/*.disetlog
+//! cargo run --example ping_service -- --folder certificates --record logs
+//! cargo run --example ping_client -- --folder certificates --count 3     # in another terminal
+//! cargo run --example timeline -- logs/*.disetlog
 //! ```
 
 use std::io::Write;

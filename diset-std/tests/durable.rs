@@ -2,6 +2,7 @@
 
 mod common;
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use common::{
     LIMIT, Ping, PingPong, Pong, QUICK, Running, TestResult, World, answering, conn_of, log, run, until, within,
 };
 use diset_std::store::TransactError;
-use diset_std::{Client, Conn, Limits, Outcome, Resumption, Service, SessionSettings};
+use diset_std::{Client, ClientState, Code, Conn, Limits, Outcome, Resumption, Rule, Service, SessionSettings};
 use tokio::sync::{Semaphore, oneshot};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,6 +159,52 @@ async fn a_stop_while_an_old_message_is_handled_is_not_its_failure() -> TestResu
         running.stop().await;
     }
     assert_eq!(*seen.lock().expect("a log"), [0, 1, 2]);
+    Ok(())
+}
+
+/// A message that came on an earlier connection meets the rules of the one that handles it, also those that are asked at
+/// connect.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_received_before_is_not_handled_when_it_is_forbidden_since() -> TestResult {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (began, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let allowed = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&allowed);
+    let rule = Rule::at_connect(move |_| asked.load(Relaxed)).or_tell("not any more");
+    let service = gated(&folder.path().join("sessions.redb"), &seen, &began, &gate).allow::<Ping>(rule);
+    let running = world.serve(service).await?;
+    let client = world.client(PingPong, &running, "alice")?.connect().await?;
+    let first = client.trid();
+    let mut receipts = Vec::new();
+    for id in 1..=2 {
+        let receipt = client.send_acked(&Ping { id }).await?;
+        assert_eq!(within("received", receipt.received()).await?, Outcome::Ok);
+        receipts.push(receipt);
+    }
+    within("its handler", began.acquire()).await?.forget();
+    allowed.store(false, Relaxed);
+    client.cut();
+    until(
+        &client,
+        "another connection",
+        |state| matches!(state, ClientState::Connected(trid) if Some(*trid) != first),
+    )
+    .await;
+    gate.add_permits(2);
+    let mut outcomes = Vec::new();
+    for receipt in &receipts {
+        outcomes.push(within("an outcome", receipt.processed()).await?);
+    }
+    assert_eq!(
+        outcomes,
+        [Outcome::Ok, Outcome::Failed(Code::Forbidden)],
+        "PROTOCOL M-5, Q-8: its handler had begun before"
+    );
+    assert_eq!(*seen.lock().expect("a log"), [1]);
+    client.close().await;
+    running.stop().await;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Looks for ways from crates to a panic, in the objects of a program before they are linked.
 //!
 //! ```sh
-//! cargo run --release --example panic_paths -- --of diset_proto --of diset_embedded FOLDER
+//! cargo run --example panic_paths -- --of diset_proto --of diset_embedded FOLDER
 //! ```
 //!
 //! In FOLDER is what the linker was given: objects and libraries (`rust-lld --reproduce`). There each function and each

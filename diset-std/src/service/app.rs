@@ -8,15 +8,15 @@ use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 
 use diset_proto::{
-    Admission, Cause, Code, Digest, Event, Instant, MessageSet, NewReason, Notice, Outcome, Proposal, Resumption,
-    ServiceDef, Trid,
+    Admission, Code, Digest, Event, Instant, MessageSet, NewReason, Notice, Outcome, Proposal, Resumption, ServiceDef,
+    Trid,
 };
 use tokio::sync::SetOnce;
 
 use super::aside::work_off;
 use super::conn::{Conn, Inner, SessionId};
 use super::counters::{Counter, TlsFailure};
-use super::few_lines::Stranger;
+use super::few_lines::{Stranger, is_ordinary};
 use super::sessions::{Entered, Entrance};
 use super::shared::Shared;
 use super::source::Source;
@@ -447,27 +447,6 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                 "a TLS handshake was not done"
             ),
         }
-    }
-}
-
-/// Whether nothing went wrong, or nothing that anybody could mend here: one side wanted the end,
-/// there was no room, or the network broke.
-const fn is_ordinary(cause: &Cause) -> bool {
-    match cause {
-        Cause::WentAway(_) | Cause::Lost | Cause::WeRefused(_) | Cause::Refused(_) => true,
-        Cause::OurError(notice) | Cause::PeerError(notice) => {
-            matches!(
-                notice.code(),
-                Code::Disconnected
-                    | Code::NotAdmitted
-                    | Code::Displaced
-                    | Code::Shutdown
-                    | Code::CredentialsEnd
-                    | Code::RecordLimit
-                    | Code::Done
-            )
-        }
-        _ => false,
     }
 }
 

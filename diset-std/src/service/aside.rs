@@ -73,8 +73,8 @@ async fn handle<S: ServiceDef>(conn: &Conn<S>, aside: &Aside) -> Result<(), (Cod
         return Err((Code::UnknownMessage, Failure::new(text)));
     };
     let number = kept.message().number();
-    // PROTOCOL M-5: rights may have changed meanwhile.
-    if let Some(why) = conn.0.service.rules.forbids(number, conn) {
+    // PROTOCOL M-5: rights may have changed meanwhile, those that are asked for at connect, too.
+    if let Some(why) = conn.forbids_carried(number) {
         return Err((Code::Forbidden, Failure::told(why.to_owned())));
     }
     let Some(handler) = conn.0.service.handlers.find(number) else {

@@ -230,6 +230,17 @@ impl<S: ServiceDef> Conn<S> {
         Ok(())
     }
 
+    /// The text for the client when the rules forbid a message that came on an earlier connection (PROTOCOL M-5): this one
+    /// was told what it may send, and that need not be the same.
+    pub(super) fn forbids_carried(&self, number: u8) -> Option<&str> {
+        let rules = &self.0.service.rules;
+        let told = self.0.link.with_conn(|conn| conn.verdict(number));
+        if told == Some(Verdict::Forbidden) || self.is_revoked(number) {
+            return Some(rules.text(number));
+        }
+        rules.forbids(number, self)
+    }
+
     /// In the handler of an acked message, on a service that [keeps its sessions in a
     /// file](crate::Service::durable): runs the closure in a transaction of that file, with which the message
     /// counts as handled. Both or neither: so the effect of the handler is there exactly once, also when the

@@ -1,10 +1,11 @@
-//! Lines of a log that strangers can cause: a few each second of each kind, then their number.
+//! Lines of a log: those that strangers can cause, a few each second of each kind, then their number; and which ends are
+//! worth a warning.
 
 use core::convert::Infallible;
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use diset_proto::Instant;
+use diset_proto::{Cause, Code, Instant};
 use tokio::sync::Notify;
 
 use super::counters::TlsFailure;
@@ -42,6 +43,27 @@ impl Stranger {
             Self::BadCertificate => "BadCertificate",
             Self::NotAdmitted => "NotAdmitted",
         }
+    }
+}
+
+/// Whether nothing went wrong, or nothing that anybody could mend here: one side wanted the end,
+/// there was no room, or the network broke.
+pub(super) const fn is_ordinary(cause: &Cause) -> bool {
+    match cause {
+        Cause::WentAway(_) | Cause::Lost | Cause::WeRefused(_) | Cause::Refused(_) => true,
+        Cause::OurError(notice) | Cause::PeerError(notice) => {
+            matches!(
+                notice.code(),
+                Code::Disconnected
+                    | Code::NotAdmitted
+                    | Code::Displaced
+                    | Code::Shutdown
+                    | Code::CredentialsEnd
+                    | Code::RecordLimit
+                    | Code::Done
+            )
+        }
+        _ => false,
     }
 }
 

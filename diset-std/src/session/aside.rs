@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diset_proto::store::{Inbox as _, Stored};
 use diset_proto::{Instant, Kept, Outcome, Trid};
 
-use super::{Place, SessionCell};
+use super::{Place, SessionCell, keep};
 use crate::link::Link;
 
 /// A message that was received on a former connection, or by a former process.
@@ -86,6 +86,8 @@ impl SessionCell {
             } else {
                 session.inbox_mut().handled_before(began, number);
             }
+            // A failure is in the file no later than a message behind it that its handler commits.
+            keep(session);
         });
     }
 }

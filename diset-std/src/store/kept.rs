@@ -223,9 +223,14 @@ impl KeptInbox {
     /// with which connection its session began: to be handled before all that comes. When it is handled tell the
     /// session, or [`handled_before`](Self::handled_before), if that has begun anew since.
     pub fn carried(&self) -> Option<(Trid, Stored<'_>)> {
-        let first = self.waiting.front().filter(|_| self.carried > 0)?;
+        self.waiting().next().filter(|_| self.carried > 0)
+    }
+
+    /// All that is not handled, in order, with the beginnings of its sessions.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (Trid, Stored<'_>)> {
         // What cannot be read was not taken.
-        Some((first.began, layout::message(first.number, &first.row).ok()?))
+        let messages = self.waiting.iter();
+        messages.filter_map(|message| Some((message.began, layout::message(message.number, &message.row).ok()?)))
     }
 
     /// Notes what is in the file.
@@ -288,16 +293,24 @@ impl KeptInbox {
 
     fn handled(&mut self, began: Trid, number: u64) {
         let (count, bytes) = (self.waiting.len(), self.bytes);
-        let (left, carried, mut at) = (&mut self.bytes, self.carried, 0);
-        self.waiting.retain(|received| {
-            let goes = received.began == began && received.number <= number;
-            if goes {
-                *left -= received.len();
-                self.carried -= usize::from(at < carried);
-            }
-            at += 1;
-            !goes
-        });
+        let goes = |received: &Received| received.began == began && received.number <= number;
+        // They are handled in their order, so it is the first one: thousands may stand behind it.
+        while let Some(first) = self.waiting.pop_front_if(|first| goes(first)) {
+            self.bytes -= first.len();
+            self.carried = self.carried.saturating_sub(1);
+        }
+        if self.waiting.front().is_some_and(|first| first.began != began) {
+            let (left, carried, mut at) = (&mut self.bytes, self.carried, 0);
+            self.waiting.retain(|received| {
+                let goes = goes(received);
+                if goes {
+                    *left -= received.len();
+                    self.carried -= usize::from(at < carried);
+                }
+                at += 1;
+                !goes
+            });
+        }
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }

@@ -53,7 +53,7 @@ use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
-use diset_proto::store::{HeapReplay, Inbox, Replay, Volatile};
+use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Volatile};
 use diset_proto::{BadRecord, Key, Outcome, ServiceName, Session, SessionRecord, Trid};
 pub use redb;
 use redb::ReadTransaction;
@@ -110,9 +110,6 @@ impl Default for StoreBounds {
 pub struct RestoredSession {
     /// Whose it is.
     pub id: SessionId,
-    /// What it has received and not handled, in the order in which it is to be handled, before all that
-    /// comes.
-    pub unhandled: Vec<Unhandled>,
     /// Its newest connection.
     pub trid: Trid,
     /// For how long it has had no connection, as [`SessionBook::left`] told. Only the time counts for which the
@@ -131,6 +128,18 @@ impl RestoredSession {
     /// come back.
     pub const fn book(&self) -> &SessionBook {
         self.inbox.book()
+    }
+
+    /// What it has received and not handled, in the order in which it is to be handled, before all that
+    /// comes: a copy of what is in its inbox.
+    pub fn unhandled(&self) -> Vec<Unhandled> {
+        let copy = |(began, message): (Trid, Stored<'_>)| Unhandled {
+            began,
+            number: message.number,
+            key: message.key,
+            payload: message.payload.into(),
+        };
+        self.inbox.waiting().map(copy).collect()
     }
 
     /// The session. `wrap` puts its stores into others, if a service has such.

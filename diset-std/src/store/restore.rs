@@ -15,7 +15,7 @@ use super::kept::{KeptInbox, KeptReplay};
 use super::layout::{
     self, FORMAT, Head, INBOX, META, META_FORMAT, META_SERVICE, META_TRID, META_UPTIME, REPLAY, Row, SESSIONS,
 };
-use super::{RestoredSession, StoreBounds, Unhandled};
+use super::{RestoredSession, StoreBounds};
 use crate::service::SessionId;
 use crate::tls::Principal;
 
@@ -161,7 +161,6 @@ impl Stored {
         let cell = Cell::new(Arc::clone(shared), id, head, true);
         let replay = restore_replay(&cell, &replay, record.stored(), bounds)?;
         let mut kept = KeptInbox::new(cell, began, bounds);
-        let mut unhandled = Vec::with_capacity(inbox.len());
         let mut first = None;
         for (of, number, mut row) in inbox {
             layout::mark_repeated(Arc::make_mut(&mut row));
@@ -173,12 +172,6 @@ impl Stored {
                 }
                 first = first.or(Some(number));
             }
-            unhandled.push(Unhandled {
-                began: of,
-                number,
-                key: message.key,
-                payload: message.payload.into(),
-            });
             let len = message.payload.len();
             kept.put_back(of, number, row, len);
         }
@@ -187,7 +180,6 @@ impl Stored {
         let processed = first.map_or_else(|| record.received(), |first| first.saturating_sub(1));
         Ok(RestoredSession {
             id: owner,
-            unhandled,
             trid,
             away: Duration::from_millis(away),
             record,

@@ -158,7 +158,7 @@ async fn a_full_disk_loses_nothing_and_is_told() {
     assert_eq!(store.failure(), None);
     drop((store, session, book));
     let (_store, mut sessions) = disk.open(StoreBounds::default());
-    let unhandled = sessions.pop().expect("a session").unhandled;
+    let unhandled = sessions.pop().expect("a session").unhandled();
     let unhandled: Vec<_> = unhandled
         .iter()
         .map(|message| (message.number, &*message.payload))
@@ -215,7 +215,7 @@ async fn closing_leaves_no_gap() {
     disk.full.store(false, SeqCst);
     drop((store, session));
     let (_store, mut sessions) = disk.open(StoreBounds::default());
-    let unhandled = sessions.pop().expect("a session").unhandled;
+    let unhandled = sessions.pop().expect("a session").unhandled();
     let numbers: Vec<_> = unhandled.iter().map(|message| message.number).collect();
     assert_eq!(numbers, [1, 2]);
 }

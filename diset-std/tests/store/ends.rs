@@ -128,7 +128,7 @@ impl ServiceEnd {
         let mut lane = VecDeque::new();
         let session = match kept {
             Some(restored) => {
-                for message in &restored.unhandled {
+                for message in restored.unhandled() {
                     let value = first_attribute(&message.payload)?;
                     lane.push_back(Waiting {
                         began: message.began,

@@ -110,8 +110,8 @@ fn check(path: &std::path::Path, clients: &[ClientEnd]) -> TestResult<usize> {
             assert_eq!((told.received, client.connected), (0, 0), "client {}", client.client);
             continue;
         };
-        let unhandled: Vec<u64> = restored.unhandled.iter().map(|message| message.number).collect();
-        for message in &restored.unhandled {
+        let unhandled: Vec<u64> = restored.unhandled().iter().map(|message| message.number).collect();
+        for message in restored.unhandled() {
             assert!(message.payload.starts_with(&varint(message.number)), "{message:?}");
         }
         let session = unwrapped(restored)?;

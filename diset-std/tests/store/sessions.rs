@@ -167,7 +167,7 @@ async fn a_handler_commits_with_its_message_or_not_at_all() -> TestResult {
     replay.remove_through(0);
     drop((store, replay, inbox, book));
     let (store, mut sessions) = world.open()?;
-    let left = sessions.pop().ok_or("a session")?.unhandled;
+    let left = sessions.pop().ok_or("a session")?.unhandled();
     assert_eq!(left.iter().map(|message| message.number).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(effects(&store)?, [1]);
     Ok(())
@@ -194,7 +194,7 @@ async fn messages_of_an_earlier_beginning_stay_apart() -> TestResult {
     book.kept().await?;
     drop((store, inbox, book));
     let (_store, mut sessions) = world.open()?;
-    let left: Vec<_> = sessions.pop().ok_or("a session")?.unhandled;
+    let left: Vec<_> = sessions.pop().ok_or("a session")?.unhandled();
     let left: Vec<_> = left
         .iter()
         .map(|message| (message.began, message.number, &*message.payload))
@@ -320,7 +320,7 @@ async fn bounds_refuse_what_does_not_fit() -> TestResult {
         ..bounds
     };
     let restored = world.open_with(lower)?.1.pop().ok_or("a session")?;
-    assert_eq!(restored.unhandled.len(), 2);
+    assert_eq!(restored.unhandled().len(), 2);
     assert_eq!(unwrapped(restored)?.replay().len(), 3);
     Ok(())
 }
