@@ -20,24 +20,21 @@ pub struct ReconnectPolicy {
     pub useful: Duration,
     /// The longest wait a service can ask for.
     pub max_asked: Duration,
-    /// The longest first wait of a client that was refused and not told when to come back, or that has met something
-    /// else than its service: somebody must mend something first.
+    /// The longest wait of a client that was refused and not told when to come back, or that has met something else
+    /// than its service: somebody must mend something first. An eighth of it at first.
     pub refused: Duration,
-    /// The longest wait of such a client.
-    pub max_refused: Duration,
 }
 
 impl ReconnectPolicy {
     /// Waits up to 0.5 s at first, up to 60 s later, up to an hour when a service asks
-    /// for it; 10 s of an open connection are useful. When it was refused it waits up to 2 minutes at first, up to 15
+    /// for it; 10 s of an open connection are useful. When it was refused it waits up to 2 minutes at first, up to 16
     /// later.
     pub const DEFAULT: Self = Self {
         base: Duration::from_millis(500),
         max: Duration::from_secs(60),
         useful: Duration::from_secs(10),
         max_asked: Duration::from_secs(3600),
-        refused: Duration::from_secs(120),
-        max_refused: Duration::from_secs(900),
+        refused: Duration::from_secs(16 * 60),
     };
 }
 
@@ -66,7 +63,6 @@ struct Waits {
     useful: Millis,
     max_asked: Millis,
     refused: Millis,
-    max_refused: Millis,
 }
 
 impl Waits {
@@ -77,7 +73,6 @@ impl Waits {
             useful: Millis::of(policy.useful),
             max_asked: Millis::of(policy.max_asked),
             refused: Millis::of(policy.refused),
-            max_refused: Millis::of(policy.max_refused),
         }
     }
 }
@@ -87,11 +82,12 @@ impl Waits {
 pub struct Reconnect {
     waits: Waits,
     random: u64,
-    attempts: u32,
-    /// Those that have ended so that somebody must mend something, since the last useful connection.
-    refusals: u32,
-    /// The least wait, raised each time a newer connection displaces this one.
-    floor: Millis,
+    /// Since the last useful connection, as far as they are counted. Small: chips keep all of this.
+    attempts: u8,
+    /// Those after which somebody must mend something.
+    refusals: u8,
+    /// Those that a newer connection has displaced: each raises the least wait.
+    displaced: u8,
     opened: Option<Instant>,
 }
 
@@ -104,7 +100,7 @@ impl Reconnect {
             random: seed,
             attempts: 0,
             refusals: 0,
-            floor: Millis::ZERO,
+            displaced: 0,
             opened: None,
         }
     }
@@ -128,30 +124,29 @@ impl Reconnect {
         let opened = self.opened.take();
         if cause.code() == Some(Code::Displaced) {
             // PROTOCOL R-5
-            let floor = Millis(self.floor.0.saturating_mul(2));
-            self.floor = floor.max(waits.base).min(waits.max);
+            self.displaced = self.displaced.saturating_add(1);
         } else if opened.is_some_and(|opened| now.is_past(opened, waits.useful)) {
-            (self.attempts, self.refusals) = (0, 0);
-            self.floor = Millis::ZERO;
+            (self.attempts, self.refusals, self.displaced) = (0, 0, 0);
         }
         // PROTOCOL R-4: a span of its own. A service that was away for long and refuses when it is back is not left
         // alone for as long again; and one that is away for a moment, to be mended, is found soon.
         let (tries, first, longest) = if cause.needs_mending() {
-            (&mut self.refusals, waits.refused, waits.max_refused)
+            (&mut self.refusals, Millis(waits.refused.0 / 8), waits.refused)
         } else {
             (&mut self.attempts, waits.base, waits.max)
         };
-        let factor = 1u32.checked_shl(*tries).unwrap_or(u32::MAX);
+        let grown = doubled(first, *tries).min(longest);
         *tries = tries.saturating_add(1);
+        let floor = match self.displaced.checked_sub(1) {
+            Some(before) => doubled(waits.base, before).min(waits.max),
+            None => Millis::ZERO,
+        };
         let (span, most) = match cause.retry() {
             // PROTOCOL R-3: what a service asks for is drawn from and clamped.
             Some(asked) => (Millis(asked.spread_ms), waits.max_asked),
-            None => (Millis(first.0.saturating_mul(factor)).min(longest), Millis(u32::MAX)),
+            None => (grown, Millis(u32::MAX)),
         };
-        let least = cause
-            .retry()
-            .map_or(0, |asked| asked.min_ms)
-            .saturating_add(self.floor.0);
+        let least = cause.retry().map_or(0, |asked| asked.min_ms).saturating_add(floor.0);
         let wait = Millis(least.saturating_add(self.draw(span)));
         Retry::At(now.plus(wait.min(most)))
     }
@@ -175,6 +170,12 @@ impl Reconnect {
         let scaled = ((mixed >> 32) * (u64::from(span.0) + 1)) >> 32;
         u32::try_from(scaled).unwrap_or(span.0)
     }
+}
+
+/// Twice as long, so many times.
+fn doubled(first: Millis, times: u8) -> Millis {
+    let factor = 1u32.checked_shl(times.into()).unwrap_or(u32::MAX);
+    Millis(first.0.saturating_mul(factor))
 }
 
 #[cfg(test)]
@@ -315,7 +316,7 @@ mod tests {
             for _ in 0..20 {
                 reconnect.dropped(NOW, &Cause::Lost);
             }
-            for most in [120, 240, 480, 900, 900] {
+            for most in [120, 240, 480, 960, 960] {
                 let wait = wait(reconnect.dropped(NOW, &refused));
                 assert!(wait <= Duration::from_secs(most), "PROTOCOL R-4: {wait:?} of {most} s");
                 seen_late |= wait > Duration::from_secs(800);
@@ -331,7 +332,7 @@ mod tests {
             reconnect.dropped(NOW.after(Duration::from_secs(10)), &Cause::Lost);
             assert_eq!(reconnect.refusals, 0, "PROTOCOL R-2");
         }
-        assert!(seen_late, "PROTOCOL R-4: up to 15 minutes");
+        assert!(seen_late, "PROTOCOL R-4: up to 16 minutes");
     }
 
     #[test]

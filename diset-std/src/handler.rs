@@ -99,7 +99,7 @@ impl fmt::Debug for Failure {
 /// Why a service does not admit a client; the client gets code and text, and shows them in its state and its log.
 ///
 /// It comes back all the same, unless told otherwise: slowly from [`not_admitted`](Self::not_admitted), within
-/// 2 minutes at first and 15 later ([`ReconnectPolicy`](diset_proto::ReconnectPolicy)), so that a list that was wrong
+/// 2 minutes at first and 16 later ([`ReconnectPolicy`](diset_proto::ReconnectPolicy)), so that a list that was wrong
 /// can be mended where it is kept; soon from [`busy`](Self::busy).
 ///
 /// ```

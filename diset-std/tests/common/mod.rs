@@ -132,8 +132,7 @@ impl World {
 pub(crate) const QUICK: ReconnectPolicy = ReconnectPolicy {
     base: Duration::from_millis(20),
     max: Duration::from_millis(100),
-    refused: Duration::from_millis(20),
-    max_refused: Duration::from_millis(100),
+    refused: Duration::from_millis(100),
     ..ReconnectPolicy::DEFAULT
 };
 

@@ -147,8 +147,7 @@ fn tls(certificate: &Certificate, alpn: &[&[u8]]) -> io::Result<Arc<ServerConfig
 const PATIENT: ReconnectPolicy = ReconnectPolicy {
     base: Duration::from_millis(40),
     max: Duration::from_millis(200),
-    refused: Duration::from_millis(40),
-    max_refused: Duration::from_millis(200),
+    refused: Duration::from_millis(320),
     ..ReconnectPolicy::DEFAULT
 };
 
