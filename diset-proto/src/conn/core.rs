@@ -182,7 +182,9 @@ impl Core {
             Kind::Refusal => Cause::Refused(notice),
             _ => {
                 self.enter(Phase::Draining);
-                self.flow.peer_leaves();
+                if !self.spares_records() {
+                    self.flow.peer_leaves();
+                }
                 let deadline = deadline.unwrap_or(Millis::of(LINGER));
                 self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
                 self.pending.drain();
@@ -231,10 +233,16 @@ impl Core {
     pub(super) const fn may_speak(&self) -> bool {
         match self.phase {
             Phase::Open => true,
-            Phase::Leaving => !self.flow.is_settled(),
-            Phase::Draining => self.flow.owes_answers(),
+            Phase::Leaving => !self.flow.is_settled() && !self.spares_records(),
+            Phase::Draining => self.flow.owes_answers() && !self.spares_records(),
             _ => false,
         }
+    }
+
+    /// Whether the go-away was said because few records of TLS are left: they are for what was sent and its
+    /// confirmations, not for answers (PROTOCOL G-6).
+    const fn spares_records(&self) -> bool {
+        matches!(&self.cause, Some(Cause::WentAway(notice)) if matches!(notice.code(), Code::RecordLimit))
     }
 
     /// Whether messages may come: of a peer that has said go-away only answers (PROTOCOL G-1, G-7).

@@ -355,7 +355,7 @@ fn an_end_while_an_acceptance_waits_is_told_behind_it() {
     assert_eq!(conn.progress(), diset_proto::Progress::Running, "PROTOCOL E-3");
     conn.session_mut().unwrap().inbox_mut().kept = true;
     let left = conn.transmit().to_vec();
-    assert_eq!(left.get(1), Some(&ACCEPTANCE), "PROTOCOL E-3: {left:02x?}");
+    assert_eq!(left.get(6), Some(&ACCEPTANCE), "PROTOCOL E-3: {left:02x?}");
     let error = left.iter().rposition(|byte| *byte == 35).unwrap();
     assert!(error > 20, "the error is behind it: {left:02x?}");
     conn.transmitted(left.len());

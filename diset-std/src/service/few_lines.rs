@@ -51,11 +51,12 @@ impl Stranger {
 pub(super) const fn is_ordinary(cause: &Cause) -> bool {
     match cause {
         Cause::WentAway(_) | Cause::Lost | Cause::WeRefused(_) | Cause::Refused(_) => true,
+        // The rules have changed, and somebody is taken off the list.
+        Cause::OurError(notice) if matches!(notice.code(), Code::NotAdmitted) => true,
         Cause::OurError(notice) | Cause::PeerError(notice) => {
             matches!(
                 notice.code(),
                 Code::Disconnected
-                    | Code::NotAdmitted
                     | Code::Displaced
                     | Code::Shutdown
                     | Code::CredentialsEnd

@@ -21,8 +21,7 @@ const AT_ONCE: ReconnectPolicy = ReconnectPolicy {
     max: Duration::from_millis(10),
     useful: Duration::from_millis(20),
     max_asked: Duration::from_millis(20),
-    refused: Duration::from_millis(2),
-    max_refused: Duration::from_millis(10),
+    refused: Duration::from_millis(10),
 };
 /// A handler that hangs has 30 s after the end of its connection.
 const GRACE: Duration = Duration::from_secs(35);
