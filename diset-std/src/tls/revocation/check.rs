@@ -113,21 +113,19 @@ impl Lists {
         count
     }
 
-    /// As [`newest`](Self::newest), which takes as long as the lists are long: a peer could ask for it in each handshake, and once for each path
-    /// that its chain allows.
+    /// As [`newest`](Self::newest), remembered: it takes as long as the lists are long, and a peer could ask for it again and again.
     fn newest_met(&self, issuer: &[u8], key: &[u8]) -> Vec<Arc<List>> {
         let met = || self.met.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (issuer.into(), key.into());
-        let remembered = met().get(&place).cloned();
-        remembered.unwrap_or_else(|| {
-            let lists = self.newest(issuer, key);
-            let mut met = met();
-            if met.len() >= MOST_MET {
-                met.clear();
-            }
+        if let Some(lists) = met().get(&place) {
+            return lists.clone();
+        }
+        let lists = self.newest(issuer, key);
+        let mut met = met();
+        if met.len() < MOST_MET {
             met.insert(place, lists.clone());
-            lists
-        })
+        }
+        lists
     }
 
     fn check_fresh(&self) -> Result<(), TlsError> {
@@ -231,16 +229,11 @@ impl Lists {
     fn judge(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Verdict> {
         let mut chain = vec![path.end_entity().der()];
         chain.extend(path.intermediate_certificates().map(|certificate| certificate.der()));
-        let mut is_authority = false;
-        let mut chain = chain.iter().map(|der| X509Certificate::from_der(der)).peekable();
-        while let Some(certificate) = chain.next() {
-            let (_, certificate) = certificate.map_err(|_| Verdict::Unknown)?;
-            let issuer = match chain.peek() {
-                Some(issuer) => Some(&issuer.as_ref().map_err(|_| Verdict::Unknown)?.1),
-                None => None,
-            };
-            self.judge_one(&certificate, is_authority, issuer, path, now)?;
-            is_authority = true;
+        let read = chain.iter().map(|der| X509Certificate::from_der(der));
+        let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| Verdict::Unknown)?;
+        for (place, (_, certificate)) in read.iter().enumerate() {
+            let issuer = read.get(place + 1).map(|(_, issuer)| issuer);
+            self.judge_one(certificate, place > 0, issuer, path, now)?;
         }
         Ok(())
     }
