@@ -150,8 +150,8 @@ impl Dialer {
         let round = self.round.take()?;
         let verdict = round.failures.verdict(self.target.name());
         let cause = match verdict.cause() {
-            // One that may only be away for the moment is worth another attempt.
-            cause if cause.is_permanent() && !round.failures.are_permanent() => Cause::Lost,
+            // One that may only be away for the moment is worth another attempt soon.
+            cause if cause.needs_mending() && !round.failures.need_mending() => Cause::Lost,
             cause => cause,
         };
         Some((verdict, cause))

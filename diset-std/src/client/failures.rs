@@ -29,9 +29,9 @@ impl Failures {
         self.add(address.clone(), unreachable(address, source));
     }
 
-    /// Whether every address failed in a way that stays.
-    pub(super) fn are_permanent(&self) -> bool {
-        self.0.iter().all(|failure| failure.ended.cause().is_permanent())
+    /// Whether every address failed in a way that stays until somebody has mended something.
+    pub(super) fn need_mending(&self) -> bool {
+        self.0.iter().all(|failure| failure.ended.cause().needs_mending())
     }
 
     /// The failure of the address with which it went furthest, the last one of several, and what happened to the others.
@@ -125,7 +125,7 @@ mod tests {
         let text = failures.verdict(String::from("a:1,b:2,c:3")).to_string();
         let expected = "TLS with c:3 failed: it does not prove the name; and a:1: connection refused, b:2: timed out";
         assert_eq!(text, expected);
-        assert!(!failures.are_permanent());
+        assert!(!failures.need_mending());
 
         let mut many = Failures::default();
         for number in 0..40 {

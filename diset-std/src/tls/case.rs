@@ -75,20 +75,12 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// The authorities of this side with this name, the first few. There may be thousands, and whoever is refused makes this side look: so those
-    /// that do not even hold the name are not read.
+    /// The authorities of this side with this name, the first few. There may be thousands, and whoever is refused makes this side look: so no
+    /// others are read.
     pub(super) fn authorities_named(&self, name: &X509Name<'_>) -> Vec<X509Certificate<'a>> {
-        let raw = name.as_raw();
-        let hold = |der: &&CertificateDer<'_>| der.windows(raw.len().max(1)).any(|window| window == raw);
-        let read = self
-            .authorities
-            .certificates()
-            .iter()
-            .filter(hold)
-            .filter_map(facts::parse);
-        read.filter(|authority| authority.subject().as_raw() == raw)
-            .take(MOST_OF_A_NAME)
-            .collect()
+        let all = self.authorities.certificates().iter();
+        let named = all.filter(|der| facts::is_named(der, name));
+        named.filter_map(facts::parse).take(MOST_OF_A_NAME).collect()
     }
 
     /// The first certificate that this is true of, in words that go on with a verb.

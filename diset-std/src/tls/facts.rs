@@ -20,6 +20,18 @@ pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'
     X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate)
 }
 
+/// Whether its subject is this one; nothing else of it is read.
+pub(super) fn is_named(der: &CertificateDer<'_>, name: &X509Name<'_>) -> bool {
+    let subject = || {
+        let (whole, _) = Element::read(der)?;
+        // A version may stand before serial number, algorithm, issuer and dates.
+        let signed = whole.elements().next()?;
+        signed.elements().filter(|part| part.tag != 0xa0).nth(4)
+    };
+    let wanted = Element::read(name.as_raw());
+    wanted.is_some_and(|(wanted, _)| subject().is_some_and(|subject| subject.content == wanted.content))
+}
+
 /// Whose certificate it is.
 pub(super) fn subject(certificate: &X509Certificate<'_>) -> String {
     name(certificate.subject())

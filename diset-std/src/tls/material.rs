@@ -380,19 +380,26 @@ fn trusted(block: &Block<'_>, file: &str) -> Result<CertificateDer<'static>, Fau
         b"\x06\x04\x55\x1d\x25\x00",
     ];
     let both: CertificateDer<'static> = block.decode("CERTIFICATE")?;
-    let damaged = |_| {
+    // What cannot be read may be what takes trust away.
+    let damaged = || {
         Fault::new(
             block.line,
-            "the certificate in the block that begins here is damaged: write it anew",
+            "the certificate in the block that begins here, or its settings of trust, are damaged: write it anew",
         )
     };
-    let (settings, _) = Any::from_der(&both).map_err(damaged)?;
-    let mut rest = match Any::from_der(settings) {
-        Ok((_, settings)) => settings.data,
-        Err(_) => &[],
-    };
+    let part = |der| Any::from_der(der).map_err(|_| damaged());
+    let (settings, _) = part(&both)?;
+    let mut rest: &[u8] = &[];
+    if !settings.is_empty() {
+        let (behind, all) = part(settings)?;
+        if !behind.is_empty() {
+            return Err(damaged());
+        }
+        rest = all.data;
+    }
     let mut is_restricted = false;
-    while let Ok((next, part)) = Any::from_der(rest) {
+    while !rest.is_empty() {
+        let (next, part) = part(rest)?;
         rest = next;
         let class = part.class();
         // SEQUENCE OF purposes that it is trusted for; [0] those for which it is not.

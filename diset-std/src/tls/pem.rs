@@ -13,6 +13,8 @@ use rustls::pki_types::pem::PemObject;
 pub(super) const MAX_TEXT: usize = 256 * 1024 * 1024;
 /// Longest name of a kind that is shown, in bytes.
 const MAX_SHOWN: usize = 48;
+/// Longest name of a kind, in bytes.
+const MAX_LABEL: usize = 256;
 const DASHES: usize = 5;
 
 /// A block whose BEGIN and END fit together.
@@ -277,7 +279,7 @@ struct Mark<'a> {
     after: &'a [u8],
 }
 
-/// The first mark in a line. What only resembles one counts when it names something that is kept in such blocks.
+/// The first mark in a line. What only resembles one counts when it names something that is kept in such blocks, or was cut short.
 fn next_mark(line: &[u8]) -> Option<Mark<'_>> {
     // Nearly all lines are base64.
     if !line.iter().any(|&byte| byte == b'-' || byte >= 0x80) {
@@ -304,12 +306,10 @@ fn next_mark(line: &[u8]) -> Option<Mark<'_>> {
         let (label, behind) = tail.split_at(stop);
         let run = behind.iter().take_while(|&&byte| byte == b'-').count();
         let name = label.strip_prefix(b" ").unwrap_or_default();
-        let is_sound = hyphens >= DASHES
-            && matches!(word, b"BEGIN" | b"END")
-            && run >= DASHES
-            && !name.is_empty()
-            && trim(name).len() == name.len();
-        if !is_sound && related(label).is_none() {
+        let begins_well = hyphens >= DASHES && matches!(word, b"BEGIN" | b"END");
+        let is_sound = begins_well && run >= DASHES && !name.is_empty() && trim(name).len() == name.len();
+        let is_cut = begins_well && behind.is_empty() && (label.is_empty() || label.starts_with(b" "));
+        if !is_sound && !is_cut && related(label).is_none() {
             continue;
         }
         // In a run of hyphens between two marks each has its five.
@@ -353,8 +353,9 @@ const WIDE_DASHES: [&str; 8] = [
     "\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2015}", "\u{2212}", "\u{ff0d}",
 ];
 
-/// Where the name of a kind ends: before two hyphens, or a dash of another sort.
+/// Where the name of a kind ends: before two hyphens, or a dash of another sort, and in time.
 fn label_end(tail: &[u8]) -> usize {
+    let tail = tail.get(..MAX_LABEL).unwrap_or(tail);
     (0..tail.len())
         .find(|&at| {
             let rest = tail.get(at..).unwrap_or_default();

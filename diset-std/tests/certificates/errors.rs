@@ -817,6 +817,9 @@ async fn what_revocation_lists_say_is_told_with_whose_they_are() -> TestResult {
     let other = Authority::root("Elsewhere")?;
     // An authority of the right name with another key, whose list nobody can take for this one's.
     let twin = Authority::root("Site CA")?;
+    // Some list must be of use, or the settings are not built.
+    let lists_of_other = list(&other, None, 2099)?;
+    let trusted = Authorities::from_der(vec![site.root.der.clone(), other.der.clone()])?;
     let rows: [(&str, Revocations, &[&str]); 3] = [
         (
             "revoked",
@@ -825,18 +828,22 @@ async fn what_revocation_lists_say_is_told_with_whose_they_are() -> TestResult {
         ),
         (
             "no list",
-            list(&other, None, 2099)?,
+            lists_of_other.clone(),
             &[
                 "no revocation list tells of it",
                 "issued by `CN=Site CA`",
                 "on this side, give a list of each authority",
             ],
         ),
-        ("not its list", list(&twin, None, 2099)?, &["on this side"]),
+        (
+            "not its list",
+            lists_of_other.and(&list(&twin, None, 2099)?),
+            &["no revocation list tells of it", "on this side"],
+        ),
     ];
     for (what, lists, words) in rows {
         let made = site.made(For::Service, |params| params.serial_number = Some(serial.clone()))?;
-        let alice = ClientTls::builder(site.made(For::Client, |_| {})?.with(&[])?, site.root.authorities()?);
+        let alice = ClientTls::builder(site.made(For::Client, |_| {})?.with(&[])?, trusted.clone());
         let told = of_service(&shown(&made, &[]), alice.revocations(lists).build()?, "localhost").await?;
         says(what, &told, words);
     }

@@ -5,7 +5,7 @@ use diset_std::{Client, Code, Counter};
 use rcgen::{DistinguishedName, DnType, SanType};
 use tracing::Level;
 
-use crate::common::lines::lines;
+use crate::common::lines::{lines, lines_of_clients};
 use crate::common::*;
 use crate::made::{Authority, named};
 
@@ -96,7 +96,7 @@ async fn a_client_with_names_beyond_the_bounds_is_told_so() -> TestResult {
         let ended = ended.err().ok_or("it was let in")?;
         assert_eq!(ended.code(), Some(Code::NotAdmitted));
         assert!(
-            ended.notice().is_some_and(|notice| notice.retry().is_some()),
+            ended.notice().is_some_and(|notice| !notice.is_permanent()),
             "it comes back with another one"
         );
         let line = lines.next().await;
@@ -116,7 +116,7 @@ async fn a_client_with_names_beyond_the_bounds_is_told_so() -> TestResult {
 
 #[tokio::test]
 async fn a_service_with_names_beyond_the_bounds_is_told_so() -> TestResult {
-    let (_guard, mut lines) = lines(Level::WARN);
+    let (_guard, mut lines) = lines_of_clients(Level::WARN);
     let root = Authority::root("Root")?;
     let service = root.service(|params| params.subject_alt_names.extend(hosts(300, 60)))?;
     let tls = ServerTls::new(service.with(&[])?, root.authorities()?)?;

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use diset_std::tls::ServerTls;
-use diset_std::{ClientState, Code, Refusal, Rule, Service, define_service};
+use diset_std::{ClientState, Code, ReconnectPolicy, Refusal, Rule, Service, define_service};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -74,7 +74,13 @@ async fn a_wrong_address_does_not_stop_a_client_whose_service_is_only_away() -> 
     let place = TcpListener::bind("127.0.0.1:0").await?;
     let address = place.local_addr()?;
     drop(place);
-    let client = plain_client_at(&[web, address]).plain_tcp().start()?;
+    // Who is refused comes back after hours; this one was not.
+    let slow = ReconnectPolicy {
+        refused: Duration::from_secs(24 * 60 * 60),
+        max_refused: Duration::from_secs(24 * 60 * 60),
+        ..QUICK
+    };
+    let client = plain_client_at(&[web, address]).reconnect(slow).plain_tcp().start()?;
     let state = until(&client, "an attempt is over", |state| {
         !matches!(state, ClientState::Connecting)
     })

@@ -190,6 +190,11 @@ fn what_cannot_be_read_is_named_with_its_line() -> TestResult {
                 "malformed END line",
             ),
             (
+                text.replace(&format!("-----END {label}-----\n"), "-----END "),
+                first_end,
+                "malformed END line",
+            ),
+            (
                 with(text.replacen("-----BEGIN", "----BEGIN", 1)),
                 1,
                 "malformed BEGIN line",
@@ -214,6 +219,8 @@ fn what_cannot_be_read_is_named_with_its_line() -> TestResult {
                 second,
                 "malformed BEGIN line",
             ),
+            (in_second("-----BEGIN"), second, "malformed BEGIN line"),
+            (in_second("-----BEGIN CERTIF\n"), second, "malformed BEGIN line"),
             (
                 in_second(&body(&other)) + &format!("-----END {label}-----\n"),
                 second + body(&other).lines().count(),
@@ -381,7 +388,26 @@ fn certificates_with_trust_settings_are_read_unless_they_take_trust_away() -> Te
             "{error}"
         );
     }
+    // What takes trust away may stand where it cannot be read.
+    for settings in [
+        &not_for_clients[..not_for_clients.len() - 1],
+        &[alias, &not_for_clients[..]].concat(),
+        b"\x30\x05\x0c\x04name",
+        b"\x30",
+    ] {
+        let error = read(settings).expect_err("damaged").to_string();
+        assert!(error.contains("line 1") && error.contains("are damaged"), "{error}");
+    }
     Ok(())
+}
+
+/// In time that grows with its length only; else this would not end.
+#[test]
+fn a_line_of_half_marks_is_looked_through() {
+    let line = "- -BEGIN".repeat(10_000);
+    assert!(blocks(line.as_bytes()).is_empty());
+    let line = "-----BEGIN".repeat(10_000);
+    assert!(!blocks(line.as_bytes()).is_empty());
 }
 
 #[test]

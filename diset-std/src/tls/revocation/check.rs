@@ -7,7 +7,7 @@ use core::cell::Cell;
 use core::cmp::Reverse;
 use core::fmt;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,6 +27,8 @@ use crate::tls::{Authorities, Certificate};
 
 /// So many of a kind are named in one line of the log, or in an error.
 const SHOWN: usize = 5;
+/// Authorities of peers that are remembered.
+const MOST_MET: usize = 64;
 
 /// Lists by the name of their authority, in DER without its header.
 type ByName = HashMap<Box<[u8]>, Vec<Arc<List>>>;
@@ -39,6 +41,8 @@ pub(in crate::tls) struct Lists {
     all: ByName,
     /// Those that count, by name and key, of the authorities that are trusted themselves.
     known: ByKey,
+    /// The same, of authorities that peers have shown.
+    met: Mutex<ByKey>,
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
     fresh: bool,
@@ -60,6 +64,7 @@ impl Lists {
         let mut lists = Self {
             all: usable(revocations)?,
             known: ByKey::new(),
+            met: Mutex::default(),
             roots: Arc::clone(roots),
             algorithms: provider.signature_verification_algorithms,
             fresh,
@@ -106,6 +111,21 @@ impl Lists {
             }
         }
         count
+    }
+
+    /// As [`newest`](Self::newest), remembered: it takes as long as the lists are long, and a peer could ask for it again and again.
+    fn newest_met(&self, issuer: &[u8], key: &[u8]) -> Vec<Arc<List>> {
+        let met = || self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (issuer.into(), key.into());
+        if let Some(lists) = met().get(&place) {
+            return lists.clone();
+        }
+        let lists = self.newest(issuer, key);
+        let mut met = met();
+        if met.len() < MOST_MET {
+            met.insert(place, lists.clone());
+        }
+        lists
     }
 
     fn check_fresh(&self) -> Result<(), TlsError> {
@@ -209,16 +229,11 @@ impl Lists {
     fn judge(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Verdict> {
         let mut chain = vec![path.end_entity().der()];
         chain.extend(path.intermediate_certificates().map(|certificate| certificate.der()));
-        let mut is_authority = false;
-        let mut chain = chain.iter().map(|der| X509Certificate::from_der(der)).peekable();
-        while let Some(certificate) = chain.next() {
-            let (_, certificate) = certificate.map_err(|_| Verdict::Unknown)?;
-            let issuer = match chain.peek() {
-                Some(issuer) => Some(&issuer.as_ref().map_err(|_| Verdict::Unknown)?.1),
-                None => None,
-            };
-            self.judge_one(&certificate, is_authority, issuer, path, now)?;
-            is_authority = true;
+        let read = chain.iter().map(|der| X509Certificate::from_der(der));
+        let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| Verdict::Unknown)?;
+        for (place, (_, certificate)) in read.iter().enumerate() {
+            let issuer = read.get(place + 1).map(|(_, issuer)| issuer);
+            self.judge_one(certificate, place > 0, issuer, path, now)?;
         }
         Ok(())
     }
@@ -239,7 +254,7 @@ impl Lists {
                 if usage.is_some_and(|usage| !usage.value.crl_sign()) {
                     return Err(Verdict::NoSigner);
                 }
-                found = self.newest(name, issuer.public_key().raw);
+                found = self.newest_met(name, issuer.public_key().raw);
                 &found
             }
             None => {
