@@ -25,6 +25,7 @@ fn assert_runs(root: &Path, test: &str) -> TestResult {
         | "small_records" => {
             format!("diset-std/tests/{file}.rs")
         }
+        "addresses" | "strangers" => format!("diset-std/tests/dialling/{file}.rs"),
         "chains" | "errors" | "hints" | "names" => format!("diset-std/tests/certificates/{file}.rs"),
         "resumption" | "small" => format!("diset-std/src/channel/tls/tests/{file}.rs"),
         "driver" => String::from("diset-std/src/driver/tests.rs"),
