@@ -77,7 +77,6 @@ async fn a_wrong_address_does_not_stop_a_client_whose_service_is_only_away() -> 
     // Who is refused comes back after hours; this one was not.
     let slow = ReconnectPolicy {
         refused: Duration::from_secs(24 * 60 * 60),
-        max_refused: Duration::from_secs(24 * 60 * 60),
         ..QUICK
     };
     let client = plain_client_at(&[web, address]).reconnect(slow).plain_tcp().start()?;
