@@ -62,7 +62,7 @@ async fn nobody_is_told_what_did_not_happen() -> TestResult {
     } else {
         setting("CHAOS_SEEDS").unwrap_or(24)
     };
-    let is_short = alone.or(setting("CHAOS_SEEDS")).is_none();
+    let is_short = alone.or_else(|| setting("CHAOS_SEEDS")).is_none();
     println!("seeds {first}..{}", first + count);
     if alone.is_some() {
         print::log();

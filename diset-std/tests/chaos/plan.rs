@@ -150,7 +150,11 @@ impl Plan {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let kind = KINDS[(seed % 12) as usize];
-        let store = if seed / 12 % 2 == 0 { Store::File } else { Store::Memory };
+        let store = if (seed / 12).is_multiple_of(2) {
+            Store::File
+        } else {
+            Store::Memory
+        };
         let up = match dice.below(4) {
             0 => 1 + dice.below(10),
             1 => 1 + dice.below(60),
@@ -166,7 +170,7 @@ impl Plan {
         };
         let count = dice.below(5);
         // Every other seed has one process of each side: there each message is handled once.
-        let kinds = if seed / 24 % 2 == 0 { 8 } else { 10 };
+        let kinds = if (seed / 24).is_multiple_of(2) { 8 } else { 10 };
         let ends = (0..count)
             .map(|_| {
                 let after = dice.below(1 + (up + down) / (count + 1));
@@ -238,6 +242,6 @@ impl Plan {
 
     /// Whether a plain message follows.
     pub(crate) fn has_plain(&self, id: i64) -> bool {
-        self.plain > 0 && (id as u64) % self.plain == 0
+        self.plain > 0 && (id as u64).is_multiple_of(self.plain)
     }
 }
