@@ -153,9 +153,9 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1420 |
-//! | [`Client`] | 544 |
-//! | [`Client`] with an outbox | 552 |
-//! | [`Outbox`], and its `N` | 472 |
+//! | [`Client`] | 536 |
+//! | [`Client`] with an outbox | 544 |
+//! | [`Outbox`], and its `N` | 480 |
 //! | [`Event`] | 112 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the

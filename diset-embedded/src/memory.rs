@@ -4,11 +4,11 @@
 /// [`Buffers`](crate::Buffers) of the default lengths.
 pub(crate) const BUFFERS: usize = 1420;
 /// A [`Client`](crate::Client), less its channel and clock.
-pub(crate) const CLIENT: usize = 544;
+pub(crate) const CLIENT: usize = 536;
 /// The same of a client with an outbox.
-pub(crate) const ACKED: usize = 552;
+pub(crate) const ACKED: usize = 544;
 /// An [`Outbox`](crate::Outbox), less its bytes for messages.
-pub(crate) const OUTBOX: usize = 472;
+pub(crate) const OUTBOX: usize = 480;
 /// An [`Event`](crate::Event).
 pub(crate) const EVENT: usize = 112;
 

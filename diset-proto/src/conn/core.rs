@@ -183,7 +183,7 @@ impl Core {
             _ => {
                 self.enter(Phase::Draining);
                 if !self.spares_records() {
-                    self.flow.peer_leaves();
+                    self.flow.peer_leaves(&self.limits);
                 }
                 let deadline = deadline.unwrap_or(Millis::of(LINGER));
                 self.end_by(now.plus(deadline.min(Millis::of(MAX_DRAIN))));
@@ -224,7 +224,7 @@ impl Core {
     /// Whether nothing is left to be told to a peer that has said go-away: what it sent has
     /// been dealt with and granted again, what it got it has confirmed (PROTOCOL G-2, G-4).
     pub(super) fn is_drained(&self) -> bool {
-        self.unconfirmed() == 0 && self.flow.is_settled()
+        self.unconfirmed() == 0 && self.flow.is_settled(&self.limits)
     }
 
     /// Whether messages may leave. After a go-away only answers: of the side that said it as long as it has not
@@ -233,7 +233,7 @@ impl Core {
     pub(super) const fn may_speak(&self) -> bool {
         match self.phase {
             Phase::Open => true,
-            Phase::Leaving => !self.flow.is_settled() && !self.spares_records(),
+            Phase::Leaving => !self.flow.is_settled(&self.limits) && !self.spares_records(),
             Phase::Draining => self.flow.owes_answers() && !self.spares_records(),
             _ => false,
         }

@@ -16,26 +16,20 @@ pub(crate) struct Flow {
     back: Grant,
     /// How many messages that came before the peer said go-away are not dealt with (PROTOCOL G-2).
     owed: u32,
-    /// What the peer may have under way in all.
-    window: Grant,
-    /// The longest frame the peer may want to send.
-    max_frame: u32,
 }
 
 impl Flow {
     pub(crate) const fn new(ours: &Limits) -> Self {
-        let window = Grant {
+        let open = Grant {
             bytes: ours.credit_bytes,
             messages: ours.credit_messages,
         };
         let none = Grant { bytes: 0, messages: 0 };
         Self {
             send: none,
-            open: window,
+            open,
             back: none,
             owed: 0,
-            window,
-            max_frame: ours.max_frame,
         }
     }
 
@@ -107,9 +101,9 @@ impl Flow {
     }
 
     /// The peer has said go-away: what has come by now and is not dealt with may still be answered.
-    pub(crate) const fn peer_leaves(&mut self) {
+    pub(crate) const fn peer_leaves(&mut self, ours: &Limits) {
         let granted = self.open.messages.saturating_add(self.back.messages);
-        self.owed = self.window.messages.saturating_sub(granted);
+        self.owed = ours.credit_messages.saturating_sub(granted);
     }
 
     /// Whether something of that is not dealt with.
@@ -132,15 +126,14 @@ impl Flow {
     /// window, or [`MAX_UNCONFIRMED`] messages, so that few count as unconfirmed at a
     /// loss. When nothing is being dealt with, also what is needed for a longest frame, or
     /// a peer that waits to send one would wait for ever (PROTOCOL L-5).
-    pub(crate) const fn is_grant_due(&self) -> bool {
-        let held = self
-            .window
-            .bytes
+    pub(crate) const fn is_grant_due(&self, ours: &Limits) -> bool {
+        let held = ours
+            .credit_bytes
             .saturating_sub(self.back.bytes.saturating_add(self.open.bytes));
-        self.back.bytes >= self.window.bytes / 2
-            || self.back.messages >= self.window.messages.div_ceil(2)
+        self.back.bytes >= ours.credit_bytes / 2
+            || self.back.messages >= ours.credit_messages.div_ceil(2)
             || self.back.messages >= MAX_UNCONFIRMED
-            || (held == 0 && self.open.bytes < self.max_frame && self.back.bytes > 0)
+            || (held == 0 && self.open.bytes < ours.max_frame && self.back.bytes > 0)
     }
 
     /// Whether there is anything to grant again.
@@ -149,8 +142,8 @@ impl Flow {
     }
 
     /// Whether everything that came has been dealt with and granted again.
-    pub(crate) const fn is_settled(&self) -> bool {
-        self.open.messages == self.window.messages
+    pub(crate) const fn is_settled(&self, ours: &Limits) -> bool {
+        self.open.messages == ours.credit_messages
     }
 
     /// What a grant would give back now.

@@ -232,7 +232,7 @@ impl Core {
     fn give_credit_back(&mut self, held: &Held) {
         self.flow.released(held.bytes, held.messages);
         let parting = matches!(self.phase, Phase::Leaving | Phase::Draining);
-        if (parting || self.flow.is_grant_due()) && !self.phase.is_over() {
+        if (parting || self.flow.is_grant_due(&self.limits)) && !self.phase.is_over() {
             self.pending.grant();
         }
     }
