@@ -180,9 +180,9 @@ impl Seen {
         self.progress.send_modify(|progress| *progress += 1);
     }
 
-    /// A connection has opened, as who receives in this way sees it.
+    /// A connection has opened, as who receives in this way sees it; one that is over by then says nothing any more.
     pub(crate) fn connected(&self, way: Way, resumption: Option<Resumption>) {
-        if !matches!(resumption, Some(Resumption::Resumed { .. })) {
+        if matches!(resumption, Some(Resumption::New { .. })) {
             self.lock().news[way as usize] += 1;
         }
     }
@@ -225,7 +225,7 @@ impl Seen {
                 way,
                 seen: &notes.ways[way as usize],
                 process_ended: notes.ends.keys().any(|end| PROCESS.contains(end)),
-                began_twice: notes.news[Way::Up as usize] > 1 && notes.news[Way::Down as usize] == 1,
+                began_twice: notes.news[Way::Up as usize] > 1 && notes.news[Way::Down as usize] <= 1,
                 killed: notes.ends.contains_key(End::Kill.name()),
             };
             judge.judge(&mut verdict);
