@@ -8,7 +8,7 @@ use tracing::Level;
 
 use crate::common::lines::lines;
 use crate::common::*;
-use crate::made::{Authority, ended};
+use crate::made::{Authority, ended, named};
 
 fn of(running: &Running<PingPong>, tls: ClientTls) -> ClientBuilder<PingPong> {
     Client::builder(PingPong, &running.address).tls(tls)
@@ -244,5 +244,17 @@ async fn a_chain_may_be_long_and_one_that_is_too_long_is_an_error_at_the_start()
             "{told}"
         );
     }
+    Ok(())
+}
+
+/// As tools write them that name everything alike: the authority's key tells, not its name.
+#[tokio::test]
+async fn a_certificate_of_the_name_of_its_authority_is_taken() -> TestResult {
+    let root = Authority::root("Alike")?;
+    let alike = |params: &mut rcgen::CertificateParams| params.distinguished_name = named("Alike").distinguished_name;
+    let running = serve(root.service(alike)?.with(&[])?, &root).await?;
+    let tls = ClientTls::new(root.client(alike)?.with(&[])?, root.authorities()?)?;
+    within("connected", of(&running, tls).connect()).await?.close().await;
+    running.stop().await;
     Ok(())
 }
