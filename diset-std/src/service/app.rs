@@ -278,13 +278,18 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     now,
                     forbidden: &|key| candidate.is_forbidden_now(key),
                 };
-                let entered = self.service.sessions.accept(&entrance, &request, admission, conn);
                 let Entered {
                     cell,
                     event,
                     outcomes,
                     former,
-                } = entered;
+                } = match self.service.sessions.accept(&entrance, &request, admission, conn) {
+                    Ok(entered) => entered,
+                    Err(notice) => {
+                        conn.disconnect(notice);
+                        return None;
+                    }
+                };
                 self.retracted = outcomes;
                 // Set once: a client is accepted once.
                 let _ = candidate.0.cell.set(Arc::clone(&cell));

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use diset_proto::limits::LINGER;
-use diset_proto::{Code, Connection, Misuse, Notice, RetryAfter, ServiceDef};
+use diset_proto::{Connection, Misuse, ServiceDef};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use super::bind::Listener;
 use super::counters::Counter;
 use super::few_lines::Stranger;
 use super::handle::ServiceHandle;
+use super::sessions::shutdown;
 use super::shared::Shared;
 use super::source::Source;
 use crate::buffers::PooledOutput;
@@ -28,8 +29,6 @@ use crate::session::Engine;
 use crate::socket::Socket;
 use crate::tls::ServerTls;
 
-/// When clients of a service that shuts down come back: after 100 ms, spread over 2 s.
-const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long the listener rests after the system refused it a connection, as when file
 /// descriptors are used up.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -254,7 +253,7 @@ impl<S: ServiceDef> BoundService<S> {
 
     async fn drain(mut self) {
         let drain = self.service.settings.drain;
-        let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(RESTART.0, RESTART.1));
+        let notice = shutdown();
         // Nothing is accepted any more, so these are all: those in their handshake, too.
         let links = self.service.registry.links();
         tracing::info!(connections = links.len(), "shutting down");

@@ -4,11 +4,14 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{Admission, Catalog, Event, Instant, Key, NewReason, Outcome, Resume, Token, Trid};
+use diset_proto::{
+    Admission, Catalog, Code, Event, Instant, Key, NewReason, Notice, Outcome, Resume, RetryAfter, Token, Trid,
+};
 
 use super::conn::SessionId;
 use super::handle::LeftBehind;
 use super::registry::shrink;
+use crate::handler::soon;
 use crate::link::Link;
 use crate::session::{Budget, Engine, SessionCell, SessionSettings, StdSession, in_memory};
 #[cfg(feature = "durable")]
@@ -19,6 +22,12 @@ pub(super) mod kept;
 
 /// Longest time for which a next key is remembered.
 const MAX_NEXT_KEY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a service says as it ends: its clients come back after 100 ms, spread over 2 s.
+pub(super) fn shutdown() -> Notice {
+    let restart = RetryAfter::new(Duration::from_millis(100), Duration::from_secs(2));
+    Notice::new(Code::Shutdown).with_retry(restart)
+}
 
 /// The sessions of one service.
 pub(super) struct Sessions {
@@ -92,17 +101,26 @@ impl Sessions {
     }
 
     /// Accepts a client that keeps sessions, in the one it has or in a new one.
+    ///
+    /// # Errors
+    /// With what its connection is to end: the service is over, or has no randomness. Nothing can be said of its session
+    /// then. It may be in the file for the next process, so that there is none, or no room, would be a lie that costs
+    /// the client its outcomes.
     pub(super) fn accept(
         &self,
         entrance: &Entrance<'_>,
         request: &Resume,
         admission: Admission,
         conn: &mut Engine,
-    ) -> Entered {
+    ) -> Result<Entered, Notice> {
+        let token = token().ok_or_else(|| {
+            let notice = Notice::new(Code::Internal).with_text("the service has no randomness");
+            notice.with_retry(soon())
+        })?;
         let mut outcomes = Vec::new();
         let (found, former) = self.find_or_begin(entrance, request);
-        let entered = match (found, token()) {
-            (Some(cell), Some(token)) => {
+        let entered = match found {
+            Some(cell) => {
                 let enter = |session: &mut StdSession| {
                     if session.began() == Trid::new(0) {
                         let why = if request.is_return() {
@@ -129,8 +147,12 @@ impl Sessions {
                 put(&cell, entrance, admission.clone(), conn, &mut outcomes, fits, enter)
                     .map(|event| (cell, event, former))
             }
-            _ => Err(NewReason::NoRoom),
+            None => Err(NewReason::NoRoom),
         };
+        // It ends before it lets go of its sessions, so whoever missed one sees this.
+        if entered.is_err() && self.lock().is_over {
+            return Err(shutdown());
+        }
         let (cell, event, former) = entered.unwrap_or_else(|why| {
             // One that ends with its connection.
             let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
@@ -142,12 +164,12 @@ impl Sessions {
             let event = put(&cell, entrance, admission, conn, &mut outcomes, |_| Ok(()), enter).unwrap_or_default();
             (cell, event, None)
         });
-        Entered {
+        Ok(Entered {
             cell,
             event,
             outcomes,
             former,
-        }
+        })
     }
 
     /// The session of this client, if it has one or may have one more; and the name that it had until now.

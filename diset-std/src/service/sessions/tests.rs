@@ -30,7 +30,7 @@ struct Pair {
 
 impl Pair {
     /// A client comes with what it knows, by the transport with this trid.
-    fn open(sessions: &Sessions, trid: u64, session: ClientSession) -> (Self, Entered) {
+    fn open(sessions: &Sessions, trid: u64, session: ClientSession) -> (Self, Result<Entered, Notice>) {
         let (now, room) = (clock::now(), || GrowBuf::new(1 << 16));
         let config = ClientConfig {
             catalog: Notes::CATALOG,
@@ -93,7 +93,7 @@ impl Pair {
 fn outcomes_that_nobody_took_keep_no_client_out() {
     let sessions = Sessions::new(SessionSettings::default(), Notes::CATALOG);
     let (mut pair, entered) = Pair::open(&sessions, 1, Session::new(HeapReplay::new(10, 1000), Volatile));
-    let cell = entered.cell;
+    let cell = entered.expect("a session").cell;
     pair.read();
     // One that will fail, and as many as there is room for that this client cannot take.
     let lengths = core::iter::once(1).chain(core::iter::repeat_n(2000, 8));
@@ -111,6 +111,24 @@ fn outcomes_that_nobody_took_keep_no_client_out() {
     pair.read();
     assert_eq!(pair.client.resumption(), Some(Resumption::Resumed { replayed: 0 }));
     let expected: Vec<_> = (2..10).map(|number| (number, Outcome::TooLong)).collect();
-    assert_eq!(entered.outcomes, expected);
+    assert_eq!(entered.expect("the same session").outcomes, expected);
     assert_eq!(cell.look(), [(1, Outcome::Failed(Code::HandlerFailed))]);
+}
+
+/// A connection that is still at work when the service ends is not told that its session is gone: the next process has it.
+#[test]
+fn a_service_that_is_over_says_nothing_of_sessions() {
+    let sessions = Sessions::new(SessionSettings::default(), Notes::CATALOG);
+    let (mut pair, entered) = Pair::open(&sessions, 1, Session::new(HeapReplay::new(10, 1000), Volatile));
+    let cell = entered.expect("a session").cell;
+    pair.read();
+    let session = pair.client.into_session();
+    assert!(cell.detach(&pair.link));
+    sessions.end();
+    let (mut pair, entered) = Pair::open(&sessions, 2, session);
+    let notice = entered.err().expect("no session of a service that is over");
+    assert_eq!(notice.code(), Code::Shutdown);
+    assert!(notice.retry().is_some(), "{notice:?}");
+    pair.read();
+    assert_eq!(pair.client.resumption(), None);
 }
