@@ -1,8 +1,6 @@
 //! The service from anywhere in the program: sending, looking, sending away; and two
 //! clients that claim one identity.
 
-mod common;
-
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,5 @@
 //! Many messages at a time, sent and handled: each comes once and in order, and an end is where it belongs.
 
-mod common;
-
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};

@@ -1,7 +1,5 @@
 //! Many messages, slow peers, slow handlers: order, credit and progress.
 
-mod common;
-
 use core::future::Future;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};

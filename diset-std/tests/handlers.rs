@@ -1,7 +1,5 @@
 //! Handlers and callbacks: their forms, and what happens when one is missing, fails or panics.
 
-mod common;
-
 use diset_std::{Cause, ClientState, Code, Conn, Failure, Service};
 
 use crate::common::*;

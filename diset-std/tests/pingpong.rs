@@ -1,8 +1,6 @@
 //! Ping and Pong over mutual TLS: what a service and a client see of each other, in good
 //! days and when a line or a service breaks.
 
-mod common;
-
 use diset_std::{Cause, ClientEvent, ClientState, Code, Conn, Identity, SendError, Service, Value, Verdict};
 
 use crate::common::*;

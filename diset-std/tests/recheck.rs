@@ -1,7 +1,5 @@
 //! Rules that are asked again of those that are connected, when the program says that something has changed.
 
-mod common;
-
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 

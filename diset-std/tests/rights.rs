@@ -2,8 +2,6 @@
 //! directions, and within what came together. And what a client gets that sends what it was told not to send. The
 //! neighbours never notice.
 
-mod common;
-
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,6 @@
 //! The end of a service: everybody is told, what was sent is handled, nothing waits for
 //! ever.
 
-mod common;
-
 use core::time::Duration;
 use std::sync::Arc;
 

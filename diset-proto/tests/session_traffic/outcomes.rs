@@ -6,7 +6,7 @@ use diset_proto::{
     Resumption, SendError, ServiceDef, Session, Verdict,
 };
 
-use crate::support::*;
+use super::support::*;
 
 /// The connection ends, and the service has forgotten the client.
 fn forgotten(side: Side) -> Side {
