@@ -135,7 +135,7 @@ async fn whoever_is_about_to_come_in_meanwhile_does_not_slip_through() -> TestRe
             }
         });
     let running = world.serve(service).await?;
-    let (ends, mut drops) = common::log();
+    let (ends, mut drops) = crate::common::log();
     let alice = world
         .client(PingPong, &running, "alice")?
         .identity(ALICE)

@@ -32,7 +32,7 @@ fn those_of_a_lost_session_are_told_before_anything_leaves() {
     side.send(3);
     assert_eq!(
         side.take(),
-        [],
+        [0_u8; 0],
         "PROTOCOL N-6: first the user learns what nobody knows of"
     );
     assert_eq!(
