@@ -214,7 +214,9 @@ async fn a_right_that_ends_between_two_messages_that_came_together() -> TestResu
         let mut engine = Engine::new()?;
         engine.open(&mut stream).await?;
         for number in 0..6 {
-            engine.conn.send(<Shout as MessageOf<PingPong>>::NUMBER, &shout(&number.to_string()))?;
+            engine
+                .conn
+                .send(<Shout as MessageOf<PingPong>>::NUMBER, &shout(&number.to_string()))?;
         }
         stream.write_all(&engine.says()).await?;
         let (answer, end) = read_all(&mut stream).await;
