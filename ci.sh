@@ -211,15 +211,15 @@ check_soak() {
 
 #: services and clients whose handlers, lines and processes fail, CHAOS_SEEDS (500); one that fails prints how to replay it
 check_chaos() {
-  run cargo test "${HOST[@]}" --test chaos --no-run
-  CHAOS_SEEDS=$CHAOS_SEEDS run timeout 1200 cargo test "${HOST[@]}" --test chaos -- --nocapture
+  run cargo test "${HOST[@]}" --test sockets --no-run
+  CHAOS_SEEDS=$CHAOS_SEEDS run timeout 1200 cargo test "${HOST[@]}" --test sockets chaos:: -- --nocapture
 }
 
 #: a service is attacked for PROBE_SECONDS (60), from a seed that is printed; PROBE_SEED takes one
 check_probe() {
-  run cargo test "${HOST[@]}" --test probe --no-run
+  run cargo test "${HOST[@]}" --test hostile --no-run
   PROBE_SECONDS=$PROBE_SECONDS run timeout $((PROBE_SECONDS + 120)) \
-    cargo test "${HOST[@]}" --test probe -- --ignored --nocapture
+    cargo test "${HOST[@]}" --test hostile probe:: -- --ignored --nocapture
 }
 
 #: benchmarks compile, and one short round of them runs

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Source files stay readable: at most LIMIT lines, unless scripts/long-files.txt gives a reason, and each file under a
-# src/ folder begins with `//!`, which says what lives there. Tests and benches may be longer.
+# src/ folder begins with `//!`, which says what lives there. Tests and benches may be longer. Each file and folder of
+# tests is a part of a program, as cargo does not look for more of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,6 +32,21 @@ while IFS= read -r file; do
     report "$file does not begin with //!"
   fi
 done < <(find . \( -name target -o -name .git \) -prune -o -name '*.rs' -print | sort)
+
+for program in */tests/main.rs; do
+  crate=${program%/tests/main.rs}
+  for file in "$crate"/tests/*.rs "$crate"/tests/*/{mod,main}.rs; do
+    name=${file#"$crate"/tests/}
+    case $name in
+      main.rs | '*'*) ;;
+      */main.rs) grep -qxF "path = \"tests/$name\"" "$crate/Cargo.toml" || report "$file is no [[test]] of $crate/Cargo.toml" ;;
+      *)
+        name=${name%.rs} name=${name%/mod}
+        grep -qxF "mod $name;" "$program" || report "$program has no \`mod $name;\`: the tests of $file do not run"
+        ;;
+    esac
+  done
+done
 
 # A reason that is no longer needed goes.
 while read -r path _; do

@@ -1,7 +1,5 @@
 //! Both clients against the service of diset-std over TCP: real sockets, real time.
 
-mod agents;
-
 use core::convert::Infallible;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -13,7 +11,7 @@ use diset_std::{Conn, Rule, Service, ServiceHandle};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-use agents::{
+use crate::agents::{
     Agent, Awaited, AwaitedClient, Demo, IDENTITY, Lines, Memory, Note, Ping, Polled, PolledClient, Pong, SOON, Seen,
     Store, Stream, Tcp,
 };

@@ -3,7 +3,6 @@
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
-#[path = "seeds/made.rs"]
 mod made;
 
 use std::fs;

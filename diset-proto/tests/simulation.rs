@@ -445,7 +445,7 @@ fn an_identity_opens_nothing_by_itself() {
     world.kill_client(0, false);
     seconds(&mut world, 30);
     assert_eq!(why(&world, CLIENT), Some(NewReason::StateConflict));
-    assert_eq!(handled(&world, CLIENT), [], "it was for another");
+    assert_eq!(handled(&world, CLIENT), [0_u8; 0], "it was for another");
 }
 
 /// PROTOCOL part N and Q, all of it: no seed breaks a rule. `./ci.sh sim` plays many more.

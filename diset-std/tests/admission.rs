@@ -1,7 +1,5 @@
 //! Who gets in: what the program decides, and how many there may be.
 
-mod common;
-
 use core::time::Duration;
 use std::sync::Arc;
 

@@ -1,8 +1,6 @@
 //! The service from anywhere in the program: sending, looking, sending away; and two
 //! clients that claim one identity.
 
-mod common;
-
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
@@ -135,7 +133,7 @@ async fn a_client_is_told_why_it_is_sent_away() -> TestResult {
             async {}
         }))
         .await?;
-    let (log, mut drops) = common::log();
+    let (log, mut drops) = crate::common::log();
     let told = log.clone();
     let client = world
         .client(PingPong, &running, "alice")?
@@ -203,7 +201,7 @@ async fn a_newer_connection_of_a_client_takes_over_in_order() -> TestResult {
         let client = world.client(PingPong, &running, name)?;
         Ok::<_, Box<dyn core::error::Error>>(client.identity(Identity::from_bytes([1; 16])))
     };
-    let (ended, mut ends) = common::log();
+    let (ended, mut ends) = crate::common::log();
     let older = same("alice")?
         .tls(tls.clone())
         .on_drop(move |client: Client<PingPong>, why| {

@@ -1,7 +1,5 @@
 //! Many messages at a time, sent and handled: each comes once and in order, and an end is where it belongs.
 
-mod common;
-
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -57,7 +55,7 @@ async fn nothing_is_handled_after_a_handler_has_disconnected() -> TestResult {
         Ok(())
     });
     let running = world.serve(service).await?;
-    let (drops, mut dropped) = common::log();
+    let (drops, mut dropped) = crate::common::log();
     let client = world
         .client(PingPong, &running, "alice")?
         .on_drop(move |client, why| {

@@ -1,8 +1,6 @@
 //! An orderly end is orderly: what is under way at a go-away is finished and answered, on both sides, over real sockets
 //! and TLS, and nothing goes on for ever (PROTOCOL G-1, G-2, G-7).
 
-mod common;
-
 use core::time::Duration;
 use std::sync::Arc;
 

@@ -1,13 +1,11 @@
 //! A service that keeps its sessions in a file goes on with them when it starts again.
 
-mod common;
-
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use common::{
+use crate::common::{
     LIMIT, Ping, PingPong, Pong, QUICK, Running, TestResult, World, answering, conn_of, log, run, until, within,
 };
 use diset_std::store::TransactError;

@@ -1,7 +1,5 @@
 //! Many messages, slow peers, slow handlers: order, credit and progress.
 
-mod common;
-
 use core::future::Future;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
@@ -57,7 +55,7 @@ async fn order_is_kept_both_ways_under_full_load() -> TestResult {
                 }),
         )
         .await?;
-    let (log, mut at_client) = common::log();
+    let (log, mut at_client) = crate::common::log();
     let next = core::sync::atomic::AtomicI64::new(0);
     let client = world
         .client(PingPong, &running, "alice")?
@@ -145,7 +143,7 @@ async fn a_slow_handler_holds_up_nobody_but_its_own_connection() -> TestResult {
         .await?;
     let slow = world.client(PingPong, &running, "alice")?.connect().await?;
     let trid = slow.trid();
-    let (pongs, mut answered) = common::log();
+    let (pongs, mut answered) = crate::common::log();
     let quick = world
         .client(PingPong, &running, "bob")?
         .on_ref::<Pong>(move |_, pong| {
@@ -226,7 +224,7 @@ async fn a_peer_that_does_not_keep_up_is_dealt_with_as_asked() -> TestResult {
 async fn a_peer_that_does_not_read_is_dropped_for_it() -> TestResult {
     let world = World::new()?;
     let (log, mut drops) = log();
-    let (connected, mut conns) = common::log();
+    let (connected, mut conns) = crate::common::log();
     let running = world
         .serve(
             Service::new(PingPong)
@@ -319,7 +317,7 @@ async fn many_small_messages_leave_in_one_record() -> TestResult {
         }))
         .await?;
     let records = Count::default();
-    let (counted, (pongs, mut answered)) = (records.clone(), common::log());
+    let (counted, (pongs, mut answered)) = (records.clone(), crate::common::log());
     let stream = std::sync::Mutex::new(Vec::new());
     let (address, _) = relay(running.address.clone(), move |bytes| {
         let mut stream = stream.lock().expect("no panic");

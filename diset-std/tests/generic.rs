@@ -1,7 +1,5 @@
 //! Clients without definitions: they learn what a service speaks, and send, get and print its messages by name.
 
-mod common;
-
 use diset_std::{
     BadSettings, BadValue, Cause, Client, ClientEvent, Code, Conn, Ended, SendError, Service, SlowPolicy, Verdict,
 };

@@ -1,7 +1,5 @@
 //! Handlers and callbacks: their forms, and what happens when one is missing, fails or panics.
 
-mod common;
-
 use diset_std::{Cause, ClientState, Code, Conn, Failure, Service};
 
 use crate::common::*;
@@ -29,7 +27,7 @@ async fn handlers_come_in_three_forms() -> TestResult {
                 }),
         )
         .await?;
-    let (log, mut echoed) = common::log();
+    let (log, mut echoed) = crate::common::log();
     let client = world
         .client(PingPong, &running, "alice")?
         .on_ref::<Note<'_>>(move |_, note| {
@@ -58,7 +56,7 @@ async fn a_message_without_handler_is_an_error_to_both() -> TestResult {
             async {}
         }))
         .await?;
-    let (log, mut client_drops) = common::log();
+    let (log, mut client_drops) = crate::common::log();
     let client = world
         .client(PingPong, &running, "alice")?
         .on_drop(move |_, why| {
@@ -116,8 +114,8 @@ async fn a_handler_that_fails_or_panics_ends_its_own_connection_only() -> TestRe
         .connect()
         .await?;
     let trid = quiet.trid();
-    let (log, mut drops) = common::log();
-    let (states, mut connections) = common::log();
+    let (log, mut drops) = crate::common::log();
+    let (states, mut connections) = crate::common::log();
     let loud = world
         .client(PingPong, &running, "alice")?
         .on_state(move |_, state| {
@@ -173,7 +171,7 @@ async fn callbacks_that_panic_do_no_harm() -> TestResult {
                 }),
         )
         .await?;
-    let (log, mut ends) = common::log();
+    let (log, mut ends) = crate::common::log();
     let client = world
         .client(PingPong, &running, "alice")?
         .on_ref::<Pong>(|_, _| Ok(()))

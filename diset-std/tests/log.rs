@@ -1,8 +1,6 @@
 //! What stands in the log of a service and of a client when TLS, a handler or an attempt fails, and that a peer
 //! cannot forge it.
 
-mod common;
-
 use diset_std::tls::ClientTls;
 use diset_std::{ClientState, Failure, Refusal};
 use tracing::Level;

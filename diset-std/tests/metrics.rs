@@ -1,8 +1,6 @@
 //! With the feature `metrics`, what a service counts reaches the recorder of the program, under
 //! the same names.
 
-mod common;
-
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,6 @@
 //! Ping and Pong over mutual TLS: what a service and a client see of each other, in good
 //! days and when a line or a service breaks.
 
-mod common;
-
 use diset_std::{Cause, ClientEvent, ClientState, Code, Conn, Identity, SendError, Service, Value, Verdict};
 
 use crate::common::*;
@@ -30,7 +28,7 @@ async fn each_side_learns_who_the_other_is() -> TestResult {
                 }),
         )
         .await?;
-    let (log, mut seen) = common::log();
+    let (log, mut seen) = crate::common::log();
     let pongs = log.clone();
     let identity = Identity::from_bytes([7; 16]);
     let client = world
@@ -78,7 +76,7 @@ async fn a_drop_is_told_once_and_a_client_comes_back_as_itself() -> TestResult {
             async {}
         }))
         .await?;
-    let (log, mut states) = common::log();
+    let (log, mut states) = crate::common::log();
     let client = world
         .client(PingPong, &running, "alice")?
         .on_ref::<Pong>(|_, _| Ok(()))

@@ -1,7 +1,5 @@
 //! Without TLS: plain TCP, Unix sockets, and addresses that cannot be listened on.
 
-mod common;
-
 use diset_std::tls::Credentials;
 use diset_std::{BadSettings, Client, Conn, Ended, Rule};
 

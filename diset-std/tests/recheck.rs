@@ -1,7 +1,5 @@
 //! Rules that are asked again of those that are connected, when the program says that something has changed.
 
-mod common;
-
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -137,7 +135,7 @@ async fn whoever_is_about_to_come_in_meanwhile_does_not_slip_through() -> TestRe
             }
         });
     let running = world.serve(service).await?;
-    let (ends, mut drops) = common::log();
+    let (ends, mut drops) = crate::common::log();
     let alice = world
         .client(PingPong, &running, "alice")?
         .identity(ALICE)

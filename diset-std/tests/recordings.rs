@@ -1,11 +1,9 @@
 //! What real sockets did to both engines stands in files, which replay; their number and size are bounded.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Ping, PingPong, Pong, TestResult, World, within};
+use crate::common::{Ping, PingPong, Pong, TestResult, World, within};
 use diset_std::diset_proto::recording::{BadLog, Entries, Entry};
 use diset_std::diset_proto::replay::{Replay, ReplayError, Replayed};
 use diset_std::{Code, Outcome, Recordings, Service};

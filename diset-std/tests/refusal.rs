@@ -1,7 +1,5 @@
 //! A client that is refused comes back, unless it was told not to; and how one that stops does so.
 
-mod common;
-
 use core::future::Future;
 use core::time::Duration;
 use std::collections::HashSet;

@@ -1,8 +1,6 @@
 //! TLS settings that change while service and client run: who gets in from then on, what becomes of live connections and of tickets, what
 //! a watch of files takes, and clients whose certificates end.
 
-mod common;
-
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

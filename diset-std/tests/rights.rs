@@ -2,8 +2,6 @@
 //! directions, and within what came together. And what a client gets that sends what it was told not to send. The
 //! neighbours never notice.
 
-mod common;
-
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +58,7 @@ fn shouted(service: Service<PingPong>, shouts: Log<String>, drops: Log<Dropped>)
 fn assert_forbidden(notice: &Notice, text: &str) {
     assert_eq!(
         (notice.code(), notice.message(), notice.text()),
-        (Code::Forbidden, Some(Shout::NUMBER), text),
+        (Code::Forbidden, Some(<Shout as MessageOf<PingPong>>::NUMBER), text),
         "PROTOCOL M-5, M-4"
     );
 }
@@ -216,7 +214,9 @@ async fn a_right_that_ends_between_two_messages_that_came_together() -> TestResu
         let mut engine = Engine::new()?;
         engine.open(&mut stream).await?;
         for number in 0..6 {
-            engine.conn.send(Shout::NUMBER, &shout(&number.to_string()))?;
+            engine
+                .conn
+                .send(<Shout as MessageOf<PingPong>>::NUMBER, &shout(&number.to_string()))?;
         }
         stream.write_all(&engine.says()).await?;
         let (answer, end) = read_all(&mut stream).await;
@@ -256,7 +256,7 @@ async fn what_is_forbidden_is_not_looked_into() -> TestResult {
         let mut engine = Engine::new()?;
         engine.open(&mut stream).await?;
         // A Shout whose text is said to be longer than the message: it would be Invalid.
-        let frame = [3, 0, Shout::NUMBER, 0x7f];
+        let frame = [3, 0, <Shout as MessageOf<PingPong>>::NUMBER, 0x7f];
         stream.write_all(&frame).await?;
         let (answer, end) = read_all(&mut stream).await;
         end?;

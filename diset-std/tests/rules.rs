@@ -1,8 +1,6 @@
 //! Rules that are asked when a client connects: who may connect, and which messages are not for it. Those that are asked
 //! at each delivery are in `rights.rs`.
 
-mod common;
-
 use diset_std::diset_proto::MessageOf;
 use diset_std::{
     BindError, Client, ClientBuilder, Code, Conn, Identity, Rule, SendError, ServiceDef, Verdict, define_service,

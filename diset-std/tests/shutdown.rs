@@ -1,8 +1,6 @@
 //! The end of a service: everybody is told, what was sent is handled, nothing waits for
 //! ever.
 
-mod common;
-
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -40,7 +38,7 @@ async fn a_shutdown_drains() -> TestResult {
                 }),
         )
         .await?;
-    let (log, mut ends) = common::log();
+    let (log, mut ends) = crate::common::log();
     let states = log.clone();
     let client = world
         .client(PingPong, &running, "alice")?
@@ -200,7 +198,7 @@ async fn a_handshake_does_not_hold_up_a_shutdown() -> TestResult {
         .await?;
     // One that never speaks, and one that is being decided on.
     let mut silent = TcpStream::connect(&running.address).await?;
-    let (log, mut ends) = common::log();
+    let (log, mut ends) = crate::common::log();
     let _asking = world
         .client(PingPong, &running, "alice")?
         .on_state(move |_, state| {

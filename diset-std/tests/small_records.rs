@@ -1,8 +1,6 @@
 //! Clients whose TLS is that of a microcontroller, beside others on the same port: records of 1 KiB, and so many of them only. They are rustls with
 //! as little switched on, and an engine worked by hand; what is on the wire is read below TLS.
 
-mod common;
-
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! For most targets a seed is a list of operations, a byte each with its operands behind it; any bytes are a list. For
 //! those of one packet or message it is a choice and a body. New ones are named after what they show and stand in
-//! `seeds/TARGET/`; `DISET_WRITE_SEEDS=1 cargo test -p diset-proto --test seeds` writes those that are made by a rule.
+//! `seeds/TARGET/`; `DISET_WRITE_SEEDS=1 cargo test -p diset-proto --test protocol seeds::` writes those that are made by a rule.
 
 #![allow(unreachable_pub, reason = "a library here, a module of a test there")]
 

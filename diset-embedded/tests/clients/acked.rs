@@ -3,8 +3,8 @@
 use diset_embedded::diset_proto::store::Unsure;
 use diset_embedded::{Bound, Cause, Code, NewReason, Outcome, Resumption, Retry, SendError};
 
-use crate::agent::{Agent, Seen, Treat, with_each, with_each_acked};
-use crate::world::{Log, POISON, SECOND};
+use super::agent::{Agent, Seen, Treat, with_each, with_each_acked};
+use super::world::{Log, POISON, SECOND};
 
 /// Enough for a handful.
 const OUTBOX: usize = 256;

@@ -14,7 +14,7 @@ use diset_embedded::{
 };
 use embedded_io::ErrorKind;
 
-use crate::world::{Demo, Note, Ping, Pong, SECOND, Stream, World};
+use super::world::{Demo, Note, Ping, Pong, SECOND, Stream, World};
 
 pub(crate) const IDENTITY: Identity = Identity::from_bytes([0x1d; 16]);
 const ARGS: &[(&str, Arg<'_>)] = &[("site", Arg::Text("CERN"))];

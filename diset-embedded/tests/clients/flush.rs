@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use diset_embedded::Cause;
 
-use crate::agent::{Agent, Seen, with_each};
-use crate::world::SECOND;
+use super::agent::{Agent, Seen, with_each};
+use super::world::SECOND;
 
 /// Something to write to a transport that takes nothing, and in large pieces a message that was read with another.
 fn stuck(agent: &mut dyn Agent) {

@@ -1,7 +1,5 @@
 //! Throw-away certificates: an authority, a service and a device, and what others make to pass for the service.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use embedded_tls::Sha256;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::digest::Digest;

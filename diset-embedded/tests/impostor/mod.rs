@@ -1,8 +1,6 @@
 //! Servers that are not what they say, and one that is: a TLS 1.3 server by hand which can break every rule. It works
 //! over any stream, so the tests of the firmware use it, too.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 pub(crate) mod certificates;
 mod crimes;
 mod tls13;

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::agents::{Demo, Note, Ping, Pong};
-use crate::certificates::{Credentials, World};
+use crate::impostor::certificates::{Credentials, World};
 
 pub(crate) fn certificate(credentials: &Credentials) -> Certificate {
     let key = PrivatePkcs8KeyDer::from(credentials.pkcs8.clone()).into();

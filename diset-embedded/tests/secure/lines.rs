@@ -7,10 +7,10 @@ use diset_embedded::tls::{SecretKey, Tls as Opening, TlsBuffers, TlsChannel, Tls
 use diset_embedded::{ConnectError, Instant};
 use rand_core::OsRng;
 
-use crate::Made;
+use super::Made;
+use super::careless::Perhaps;
+use super::tap::{Counts, Tap, Tapped};
 use crate::agents::{AwaitedClient, Lines, PolledClient, Stream, Tcp};
-use crate::careless::Perhaps;
-use crate::tap::{Counts, Tap, Tapped};
 
 /// A connection that is over.
 #[derive(Debug, Clone, Copy)]

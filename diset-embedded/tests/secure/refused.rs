@@ -7,10 +7,10 @@ use diset_std::{Rule, Service};
 use embedded_io::ErrorKind;
 use tokio::runtime::Runtime;
 
+use super::host::{Host, server_tls};
+use super::{Made, WAYS, with_agent};
 use crate::agents::{Demo, SOON, Seen};
-use crate::certificates::{Authority, Credentials, NAME, NOW, World, client_params};
-use crate::host::{Host, server_tls};
-use crate::{Made, WAYS, with_agent};
+use crate::impostor::certificates::{Authority, Credentials, NAME, NOW, World, client_params};
 
 fn host(runtime: &Runtime, tls: ServerTls) -> Host {
     Host::start(runtime, 0, tls, |_| Service::new(Demo).allow_connect(Rule::everyone()))

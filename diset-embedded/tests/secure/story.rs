@@ -8,11 +8,11 @@ use diset_std::Client;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::host::{Host, Saw, client_tls, greeting, server_tls};
+use super::lines::Ends;
+use super::{Made, WAYS, with_agent, with_rules};
 use crate::agents::{Agent, Demo, IDENTITY, Note, Ping, Pong, SOON, Seen};
-use crate::certificates::{NAME, World};
-use crate::host::{Host, Saw, client_tls, greeting, server_tls};
-use crate::lines::Ends;
-use crate::{Made, WAYS, with_agent, with_rules};
+use crate::impostor::certificates::{NAME, World};
 
 /// The subject of the device's certificate.
 const SUBJECT: &str = "CN=device 17";

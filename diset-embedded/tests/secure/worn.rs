@@ -8,11 +8,11 @@ use diset_std::{Conn, Service};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::host::{Host, Saw, server_tls};
+use super::lines::Ends;
+use super::{Made, Way, with_agent};
 use crate::agents::{Agent, Demo, Note, Ping, SOON, Seen};
-use crate::certificates::World;
-use crate::host::{Host, Saw, server_tls};
-use crate::lines::Ends;
-use crate::{Made, Way, with_agent};
+use crate::impostor::certificates::World;
 
 /// What a client sends and what it is answered with.
 #[derive(Debug, Clone, Copy)]

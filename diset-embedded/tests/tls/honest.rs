@@ -13,10 +13,10 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
+use super::line::{End, Line, block_on, line, once};
+use super::{Rule, Way, close, read, with_channel, write};
 use crate::impostor::World;
 use crate::impostor::certificates::{NAME, NOW};
-use crate::line::{End, Line, block_on, line, once};
-use crate::{Rule, Way, close, read, with_channel, write};
 
 /// As the service of diset-std for clients of 1 KiB, but for its tickets: mutual TLS 1.3, short records.
 fn rustls_server(world: &World, end: End) -> StreamOwned<ServerConnection, End> {

@@ -2,9 +2,9 @@
 
 use diset_embedded::tls::{CertificateError, TlsError};
 
+use super::line::line;
+use super::{Rule, WAYS, Way, read, with_channel, write};
 use crate::impostor::{Impostor, Loot, Traitor, World};
-use crate::line::line;
-use crate::{Rule, WAYS, Way, read, with_channel, write};
 
 fn expected(crime: Impostor, rule: Rule) -> TlsError {
     use Impostor as I;

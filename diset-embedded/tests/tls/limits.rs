@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 
 use diset_embedded::tls::{PinnedAuthority, TlsChannel, TlsError, Validity};
 
-use crate::honest::rustls_server_with;
+use super::honest::rustls_server_with;
+use super::line::{End, Line, line};
+use super::{WAYS, Way, close, opened, read, write};
 use crate::impostor::World;
 use crate::impostor::certificates::NAME;
-use crate::line::{End, Line, line};
-use crate::{WAYS, Way, close, opened, read, write};
 
 /// As few as there may be, and those of them that are there for the end.
 const MOST: u32 = 64;

@@ -11,8 +11,8 @@ use embedded_tls::{
 };
 use rand_core::OsRng;
 
+use super::line::{Line, line};
 use crate::impostor::{Impostor, Traitor, World};
-use crate::line::{Line, line};
 
 /// Accepts nobody.
 struct Strict;
@@ -66,7 +66,7 @@ fn a_server_without_certificate_is_accepted_whatever_the_verifier_says() {
 }
 
 /// Whether a client without any check panics.
-fn panics(serve: impl FnOnce(&World, crate::line::End) + Send) -> bool {
+fn panics(serve: impl FnOnce(&World, super::line::End) + Send) -> bool {
     let world = World::new();
     let (client, server) = line();
     std::thread::scope(|scope| {

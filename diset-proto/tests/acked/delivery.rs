@@ -7,7 +7,7 @@ use diset_proto::limits::MAX_UNTOLD;
 use diset_proto::store::{Replay, Unsure};
 use diset_proto::{Bound, Code, Delivered, Notice, Outcome, Resumption, SendError, ServiceDef};
 
-use crate::support::*;
+use super::support::*;
 
 fn delivered(received: u64, processed: u64) -> Delivered {
     Delivered { received, processed }

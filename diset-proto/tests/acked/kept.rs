@@ -5,7 +5,7 @@ use diset_proto::{
     ClientConfig, Connection, Deframer, Event, Identity, Limits, Outcome, Resumption, ServiceDef, Session,
 };
 
-use crate::support::*;
+use super::support::*;
 
 type Buffer = FixedReplay<[u8; 256]>;
 type Memory = Session<Buffer, StoredInbox<Buffer>>;

@@ -4,7 +4,7 @@
 use diset_proto::store::Unsure;
 use diset_proto::{Code, NewReason, Outcome, Resumption, ServiceDef};
 
-use crate::support::*;
+use super::support::*;
 
 /// The service refuses the first message; its ack and error are lost or not.
 fn refused(lost: bool) -> (Box<State>, Option<Box<State>>) {

@@ -3,7 +3,7 @@
 
 use diset_proto::{Code, NewReason, Resumption, Session};
 
-use crate::support::*;
+use super::support::*;
 
 const RESUMED: Resumption = Resumption::Resumed { replayed: 0 };
 const CONFLICT: Resumption = Resumption::New {

@@ -2,7 +2,7 @@
 
 use diset_proto::{Invalid, LearnedMessage};
 
-use crate::support::{described, from_text, shown};
+use super::support::{described, from_text, shown};
 
 /// A tuple of a byte and so many units, as 256 at a time in a tuple of their own.
 fn units(blocks: u8) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use diset_proto::{LearnedMessage, Schema, define_service};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{described, from_text, learned};
+use super::support::{described, from_text, learned};
 
 #[derive(Serialize, Deserialize, Schema)]
 struct Sample {

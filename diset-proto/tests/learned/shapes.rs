@@ -7,7 +7,7 @@ use postcard_schema::schema::{DataModelType, NamedType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::support::{bytes, described, from_text, from_value, learned, shown};
+use super::support::{bytes, described, from_text, from_value, learned, shown};
 
 /// Bytes as one value: schemas have a name for them, the usual types do not.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use diset_proto::{Invalid, LearnedMessage, Schema, ServiceDef, check_structure, 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::shapes::Blob;
-use crate::support::{bytes, from_text, learned, shown};
+use super::shapes::Blob;
+use super::support::{bytes, from_text, learned, shown};
 
 type Numbers = ((u8, i16, u32, i64), (u64, i8, u16, i32));
 

@@ -6,7 +6,7 @@ use diset_proto::replay::{Replay, ReplayError};
 use diset_proto::sim::Pair;
 use proptest::prelude::*;
 
-use crate::support::{Log, Meter, Reading};
+use super::support::{Log, Meter, Reading};
 
 /// The log of a client that sends some messages.
 fn log() -> Vec<u8> {

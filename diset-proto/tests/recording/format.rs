@@ -3,7 +3,7 @@
 use diset_proto::recording::{Entries, Entry, MAGIC};
 use diset_proto::{ClientConfig, Connection, GrowBuf, Identity, Instant, Limits, ServiceDef};
 
-use crate::support::{Log, Meter};
+use super::support::{Log, Meter};
 
 #[test]
 fn kinds_have_their_numbers() {

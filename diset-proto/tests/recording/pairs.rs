@@ -6,7 +6,7 @@ use diset_proto::replay::{Replay, ReplayError, Replayed};
 use diset_proto::sim::{Decision, Pair, Setup};
 use diset_proto::{Catalog, Code, Limits, MessageOf, MessageSet, Misuse, Notice, Phase, ServiceDef, define_service};
 
-use crate::support::{Log, Meter, Order, Random, Reading};
+use super::support::{Log, Meter, Order, Random, Reading};
 
 /// Starts a pair and records both sides.
 fn recorded(setup: Setup) -> (Pair, Log, Log) {

@@ -11,7 +11,7 @@ use diset_proto::{
     ServiceDef, Session, Token, Trid,
 };
 
-use crate::support::{Log, Meter, Random, Reading};
+use super::support::{Log, Meter, Random, Reading};
 
 /// Keeps what it is given some time later, as one on a disk does.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use diset_proto::{
     MessageSet, Notice, Phase, SendError, ServiceDef, Trid, Verdict,
 };
 
-use crate::support::*;
+use super::support::*;
 
 scenarios! {
     a_client_without_a_catalog_takes_that_of_the_service,

@@ -4,8 +4,8 @@ use diset_proto::sim::{Happened, Setup};
 use diset_proto::{Cause, Deframer};
 use proptest::prelude::*;
 
-use crate::support::{Change, Scenario, frame};
-use crate::{adopt, connect, drain, endings, liveness, messages};
+use super::support::{Change, Scenario, frame};
+use super::{adopt, connect, drain, endings, liveness, messages};
 
 fn all() -> impl Iterator<Item = (&'static str, Scenario)> {
     [

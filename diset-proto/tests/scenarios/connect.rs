@@ -6,7 +6,7 @@ use diset_proto::{
     Verdict, define_service,
 };
 
-use crate::support::*;
+use super::support::*;
 
 scenarios! {
     a_known_digest_takes_one_round_trip,

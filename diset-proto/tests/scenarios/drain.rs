@@ -6,7 +6,7 @@ use std::rc::Rc;
 use diset_proto::sim::{Happened, Pair, Peer, Random};
 use diset_proto::{Cause, Code, Connection, GrowBuf, Held, MessageRef, Notice, Phase, SendError};
 
-use crate::support::*;
+use super::support::*;
 
 scenarios! {
     the_side_that_leaves_answers,

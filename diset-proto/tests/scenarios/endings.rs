@@ -6,7 +6,7 @@ use diset_proto::limits::MIN_OUTPUT;
 use diset_proto::sim::{Decision, Happened, Pair, Setup};
 use diset_proto::{Cause, Code, Limits, Misuse, Notice, Phase, RetryAfter, SendError};
 
-use crate::support::*;
+use super::support::*;
 
 scenarios! {
     an_end_in_order_confirms_everything_to_a_client,

@@ -3,7 +3,7 @@
 use diset_proto::sim::{Happened, Pair};
 use diset_proto::{Cause, Instant, Limits};
 
-use crate::support::*;
+use super::support::*;
 
 scenarios! {
     the_client_asks,

@@ -5,7 +5,7 @@ use diset_proto::sim::{Decision, Pair};
 use diset_proto::{Cause, Phase};
 use proptest::prelude::*;
 
-use crate::support::*;
+use super::support::*;
 
 /// A pair in each phase that a peer can reach, by number.
 fn in_phase(number: usize) -> Pair {

@@ -3,7 +3,7 @@
 use diset_proto::sim::{Happened, Pair};
 use diset_proto::{Bound, Code, Kept, Limits, SendError};
 
-use crate::support::*;
+use super::support::*;
 
 scenarios! {
     order_is_kept,

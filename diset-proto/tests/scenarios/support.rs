@@ -86,7 +86,7 @@ pub(crate) type Scenario = fn(Change<'_>) -> Pair;
 /// Lists the scenarios of a theme, for `chunks`, and makes each a test.
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
-        pub(crate) const ALL: &[(&str, $crate::support::Scenario)] = &[$((stringify!($name), $name)),*];
+        pub(crate) const ALL: &[(&str, $crate::scenarios::support::Scenario)] = &[$((stringify!($name), $name)),*];
 
         mod whole {
             $(#[test]

@@ -3,7 +3,7 @@
 use diset_proto::SerialLine;
 use diset_proto::serial::MAX_PAYLOAD;
 
-use crate::support::{Chance, Seen, delivered, feed, open, wrap};
+use super::support::{Chance, Seen, delivered, feed, open, wrap};
 
 /// Some data in packets of all lengths: what was sent, the packets, and the end that is to read them.
 fn stream(chance: &mut Chance, count: usize) -> (Vec<u8>, Vec<Vec<u8>>, SerialLine) {

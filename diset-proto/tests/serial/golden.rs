@@ -3,7 +3,7 @@
 use diset_proto::SerialLine;
 use diset_proto::serial::{MAX_PACKET, MAX_PAYLOAD, MIN_OUTPUT, OVERHEAD};
 
-use crate::support::{Chance, Seen, feed, nonce, open, wrap};
+use super::support::{Chance, Seen, feed, nonce, open, wrap};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
@@ -56,7 +56,7 @@ fn every_payload_takes_seven_or_eight_bytes_more() {
             assert_eq!(done.taken, length);
             assert_eq!(done.written, 1 + length + OVERHEAD * length.div_ceil(MAX_PAYLOAD));
             let seen = feed(&mut service, &out[..done.written]);
-            assert_eq!(crate::support::delivered(&seen), payload);
+            assert_eq!(super::support::delivered(&seen), payload);
         }
     }
 }
@@ -70,7 +70,7 @@ fn an_output_of_any_length_is_used_or_left() {
         let done = client.transmit(&payload, &mut out);
         assert_eq!(done.taken > 0, size > OVERHEAD + 1, "{size}");
         let seen = feed(&mut service, &out[..done.written]);
-        assert_eq!(crate::support::delivered(&seen), payload[..done.taken]);
+        assert_eq!(super::support::delivered(&seen), payload[..done.taken]);
 
         client.close();
         let done = client.transmit(&payload, &mut out);

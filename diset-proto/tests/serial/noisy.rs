@@ -11,7 +11,7 @@ use diset_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::Chance;
+use super::support::Chance;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
 struct Reading {

@@ -2,7 +2,7 @@
 
 use diset_proto::{Misuse, SerialLine};
 
-use crate::support::{Seen, feed, nonce, open, wrap};
+use super::support::{Seen, feed, nonce, open, wrap};
 
 const NOISE: &[u8] = b"\x81\x02noise that is long enough\x00";
 

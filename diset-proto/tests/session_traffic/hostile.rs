@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use diset_proto::{Code, Delivered, Misuse, NewReason, Outcome, Phase, Resumption};
 
-use crate::support::*;
+use super::support::*;
 
 fn new(why: NewReason) -> Option<Resumption> {
     Some(Resumption::New { why })

@@ -2,7 +2,7 @@
 
 use diset_proto::{Code, Phase};
 
-use crate::support::*;
+use super::support::*;
 
 /// Either side takes this frame as a fault, with this code and text.
 #[track_caller]

@@ -6,7 +6,7 @@ use diset_proto::{
     Resumption, SendError, ServiceDef, Session, Verdict,
 };
 
-use crate::support::*;
+use super::support::*;
 
 /// The connection ends, and the service has forgotten the client.
 fn forgotten(side: Side) -> Side {
@@ -32,7 +32,7 @@ fn those_of_a_lost_session_are_told_before_anything_leaves() {
     side.send(3);
     assert_eq!(
         side.take(),
-        [],
+        [0_u8; 0],
         "PROTOCOL N-6: first the user learns what nobody knows of"
     );
     assert_eq!(

@@ -6,9 +6,9 @@ use diset_std::{Client, ClientBuilder};
 use rcgen::{BasicConstraints, IsCa, SanType};
 use tracing::Level;
 
+use super::made::{Authority, ended, named};
 use crate::common::lines::lines;
 use crate::common::*;
-use crate::made::{Authority, ended, named};
 
 fn of(running: &Running<PingPong>, tls: ClientTls) -> ClientBuilder<PingPong> {
     Client::builder(PingPong, &running.address).tls(tls)
@@ -137,7 +137,7 @@ async fn whatever_stands_behind_the_own_certificate_is_used_and_told() -> TestRe
     let own_root = Authority::root("Root")?;
     let _ = own_root;
     let ended_root = {
-        let mut params = crate::made::authority_params("Root");
+        let mut params = super::made::authority_params("Root");
         ended(&mut params);
         params.signed_by(root.issuer.key(), &root.issuer)?.der().clone()
     };

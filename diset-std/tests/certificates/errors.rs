@@ -22,11 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::Level;
 
-use crate::common::lines::lines;
-use crate::common::*;
-use crate::made::{
+use super::made::{
     Authority, EXTENSIONS, Made, PUBLIC_KEY, VERSION, authority_params, der, edited, ended, named, valid,
 };
+use crate::common::lines::lines;
+use crate::common::*;
 
 type Result<T> = core::result::Result<T, Box<dyn Error>>;
 

@@ -4,8 +4,8 @@ use diset_std::Client;
 use diset_std::tls::{Authorities, ClientTls, ServerTls};
 use rcgen::ExtendedKeyUsagePurpose;
 
+use super::made::{Authority, Made, named};
 use crate::common::*;
-use crate::made::{Authority, Made, named};
 
 /// Their names take more than fits a request for a certificate (PROTOCOL X-9).
 #[tokio::test]

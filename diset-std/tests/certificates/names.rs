@@ -5,9 +5,9 @@ use diset_std::{Client, Code, Counter};
 use rcgen::{DistinguishedName, DnType, SanType};
 use tracing::Level;
 
+use super::made::{Authority, named};
 use crate::common::lines::{lines, lines_of_clients};
 use crate::common::*;
-use crate::made::{Authority, named};
 
 /// A name as an institute may have it, in a script of two or three bytes a letter.
 fn institute(place: &str, organisation: &str, unit: &str, person: &str) -> DistinguishedName {

@@ -12,11 +12,11 @@ use diset_std::{
 };
 use tokio::sync::{Mutex, watch};
 
+use super::handlers::{ON_PURPOSE, handle};
+use super::line::{Harm, Line};
+use super::oracle::{Seen, Way};
+use super::plan::{Act, Callbacks, End, Plan, Store};
 use crate::common::*;
-use crate::handlers::{ON_PURPOSE, handle};
-use crate::line::{Harm, Line};
-use crate::oracle::{Seen, Way};
-use crate::plan::{Act, Callbacks, End, Plan, Store};
 
 pub(crate) type Error = Box<dyn core::error::Error + Send + Sync>;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use diset_std::{Failure, HandlerResult};
 
-use crate::oracle::{Ended, Seen, Way};
-use crate::plan::{Act, Plan};
+use super::oracle::{Ended, Seen, Way};
+use super::plan::{Act, Plan};
 
 /// What a handler says when it panics.
 pub(crate) const ON_PURPOSE: &str = "chaos: a handler panics on purpose";

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use diset_std::{Code, Outcome, Resumption};
 use tokio::sync::watch;
 
-use crate::plan::{Act, End, Plan, Store};
+use super::plan::{Act, End, Plan, Store};
 
 /// What ends the process of the service.
 const PROCESS: [&str; 2] = ["restart", "kill"];

@@ -1,6 +1,6 @@
 //! What is drawn from a seed: how many messages, what handlers make of each, how connections and services end.
 
-use crate::line::Dice;
+use super::line::Dice;
 
 /// Where the service keeps its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

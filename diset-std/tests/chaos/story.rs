@@ -8,12 +8,12 @@ use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::{Client, ClientState, Receipt, ReconnectPolicy, WaitError};
 use tokio::time::timeout;
 
-use crate::SOON;
+use super::SOON;
+use super::ends::{Error, Host, Opening, limits};
+use super::handlers::handle;
+use super::oracle::{Seen, Told, Verdict, Way};
+use super::plan::{Act, Kind, Plan};
 use crate::common::*;
-use crate::ends::{Error, Host, Opening, limits};
-use crate::handlers::handle;
-use crate::oracle::{Seen, Told, Verdict, Way};
-use crate::plan::{Act, Kind, Plan};
 
 /// Connections come back so soon that a seed is short.
 const AT_ONCE: ReconnectPolicy = ReconnectPolicy {

@@ -1,6 +1,5 @@
 //! What the tests over real sockets share: messages, certificates, running services, and
 //! waiting with a limit. No test waits for time to pass unless time is what it is about.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod guest;
 pub(crate) mod lines;

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use diset_std::{Client, NewReason, Outcome, Resumption, Rule, SendError, Service, ServiceHandle, Verdict};
 use tokio::net::TcpListener;
 
+use super::hand::{Hand, session};
 use crate::common::*;
-use crate::hand::{Hand, session};
 
 /// A service that tells which messages it handles, and how sessions stood before.
 fn telling() -> (Service<PingPong>, Seen<String>) {

@@ -7,8 +7,8 @@ use diset_std::tls::{Certificate, ClientTls};
 use diset_std::{Client, Identity, NewReason, Outcome, Resumption};
 use tokio::sync::Semaphore;
 
+use super::hand::{Hand, IDENTITY, session};
 use crate::common::*;
-use crate::hand::{Hand, IDENTITY, session};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

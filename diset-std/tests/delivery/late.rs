@@ -3,8 +3,8 @@
 
 use diset_std::{Cause, Code, Outcome, Resumption, SessionSettings};
 
+use super::hand::{Hand, session};
 use crate::common::*;
-use crate::hand::{Hand, session};
 
 /// It proposes now, and is refused, with a time to come back.
 async fn is_refused(late: &mut Hand) -> TestResult {

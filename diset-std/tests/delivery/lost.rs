@@ -119,7 +119,7 @@ async fn a_client_that_lost_its_session_begins_anew_as_first() -> TestResult {
     let tls = world.tls("device")?;
     let device = || {
         let client = diset_std::Client::builder(PingPong, &running.address).tls(tls.clone());
-        client.identity(crate::hand::IDENTITY).reconnect(QUICK)
+        client.identity(super::hand::IDENTITY).reconnect(QUICK)
     };
     let gate = Arc::new(Semaphore::new(0));
     let (log, mut seen) = log();

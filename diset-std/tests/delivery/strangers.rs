@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use diset_std::{NewReason, Resumption, Service, SessionSettings};
 
+use super::hand::{Hand, session};
 use crate::common::*;
-use crate::hand::{Hand, session};
 
 const CONFLICT: Option<Resumption> = Some(Resumption::New {
     why: NewReason::StateConflict,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use diset_std::{Failure, Outcome, Resumption, Service, SessionSettings};
 use tokio::sync::Semaphore;
 
+use super::hand::{Hand, IDENTITY, session};
 use crate::common::*;
-use crate::hand::{Hand, IDENTITY, session};
 
 /// A service whose handlers each wait for a permit; it says when each begins and ends.
 fn gated(gate: &Arc<Semaphore>) -> (Service<PingPong>, Seen<(&'static str, i64)>) {

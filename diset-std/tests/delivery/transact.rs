@@ -7,8 +7,8 @@ use diset_std::store::redb::{self, ReadableTable as _, TableDefinition};
 use diset_std::store::{TransactError, Transaction};
 use diset_std::{Client, Conn, Counter, Identity, NewReason, Outcome, Resumption, Service, SessionSettings};
 
+use super::hand::{Hand, session};
 use crate::common::*;
-use crate::hand::{Hand, session};
 
 /// How often each message took effect.
 const EFFECTS: TableDefinition<'_, i64, u64> = TableDefinition::new("effects");

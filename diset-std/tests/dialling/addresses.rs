@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use diset_std::{ClientState, Ended, Limits, Rule};
 
+use super::{BlackHole, Failed, Mute, address_of, client_at, plain_client_at, refusing};
 use crate::common::*;
-use crate::{BlackHole, Failed, Mute, address_of, client_at, plain_client_at, refusing};
 
 #[tokio::test]
 async fn a_dead_address_before_a_good_one_does_not_cost_the_attempt() -> TestResult {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use diset_std::tls::ServerTls;
 use diset_std::{BadSettings, Client, Ended, Limits};
 
+use super::{Failed, address_of};
 use crate::common::*;
-use crate::{Failed, address_of};
 
 async fn named(world: &World, name: &str) -> Result<Running<PingPong>, Failed> {
     let tls = ServerTls::new(world.ca.server(&[name])?, world.ca.authorities())?;
@@ -113,7 +113,7 @@ async fn a_name_that_hangs_or_a_resolver_that_panics_does_not_keep_others_out() 
 async fn names_are_resolved_anew_at_each_attempt() -> TestResult {
     let world = World::new()?;
     let running = world.serve(answering()).await?;
-    let (good, dead, asked) = (address_of(&running), crate::refusing().await?, Count::default());
+    let (good, dead, asked) = (address_of(&running), super::refusing().await?, Count::default());
     let count = asked.clone();
     let client = Client::builder(PingPong, "localhost:1")
         .tls(world.tls("alice")?)

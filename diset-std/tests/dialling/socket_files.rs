@@ -53,7 +53,7 @@ async fn the_file_of_a_killed_service_is_replaced() -> TestResult {
         let mut child = tokio::process::Command::new(env::current_exe()?)
             .args([
                 "--exact",
-                "socket_files::a_service_that_is_killed",
+                "dialling::socket_files::a_service_that_is_killed",
                 "--ignored",
                 "--nocapture",
             ])

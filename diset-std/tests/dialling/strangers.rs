@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::{Failed, address_of, client_at, plain_client_at};
 use crate::common::*;
-use crate::{Failed, address_of, client_at, plain_client_at};
 
 define_service! { Other = "Framework/Other"; from_client: [Ping], from_service: [Pong] }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use diset_std::{Client, Service};
 
+use super::proxy::{Traffic, proxy};
 use crate::common::*;
-use crate::proxy::{Traffic, proxy};
 
 /// Who sends.
 #[derive(Debug, Clone, Copy)]

@@ -13,9 +13,9 @@ use diset_std::{
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::proxy::{Dice, FAULTS, Traffic, proxy};
+use super::tally::{REFUSED, Tally};
 use crate::common::*;
-use crate::proxy::{Dice, FAULTS, Traffic, proxy};
-use crate::tally::{REFUSED, Tally};
 
 const CLIENTS: usize = 16;
 /// How long all of it may take.

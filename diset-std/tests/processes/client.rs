@@ -8,7 +8,7 @@ use diset_std::tls::ClientTls;
 use diset_std::{Client, Conn, Identity, Outcome, Receipt, Service, SessionId, SessionSettings};
 use tokio::sync::mpsc;
 
-use crate::child::{Process, draw, place, tell};
+use super::child::{Process, draw, place, tell};
 use crate::common::*;
 
 const KILLS: u64 = 20;
@@ -104,7 +104,7 @@ async fn a_client_is_killed_and_its_service_knows_what_can_be_known() -> TestRes
     let (sent, mut receipts) = mpsc::unbounded_channel();
     let (mut producer, mut session) = (None, None);
     for kill in 0..=KILLS {
-        let mut process = Process::start("client::child", &world, &certificate, &running.address)?;
+        let mut process = Process::start("processes::client::child", &world, &certificate, &running.address)?;
         let id = within("connected", async {
             loop {
                 let found = running.handle.find_identity(IDENTITY).into_iter().next();

@@ -1,12 +1,12 @@
 //! How much memory a service takes for each session that has no connection. On request, as it takes its time:
-//! `cargo test -p diset-std --test processes memory::absent -- --ignored --nocapture`.
+//! `cargo test -p diset-std --test sockets processes::memory::absent -- --ignored --nocapture`.
 
 use std::fs;
 
 use diset_std::{Client, ClientBuilder, Conn, Failure, Identity, Rule, Service, SessionId, SessionSettings};
 use tokio::task::JoinSet;
 
-use crate::child::{Process, place, tell};
+use super::child::{Process, place, tell};
 use crate::common::*;
 
 const SESSIONS: u32 = 10_000;
@@ -107,7 +107,12 @@ async fn asked(
 #[ignore = "it takes its time"]
 async fn absent() -> TestResult {
     let world = World::new()?;
-    let mut service = Process::start("memory::child", &world, &world.ca.client("unused")?, "unused")?;
+    let mut service = Process::start(
+        "processes::memory::child",
+        &world,
+        &world.ca.client("unused")?,
+        "unused",
+    )?;
     let address = service.line().await?.ok_or("an address")?;
     let asking = client(&address, u32::MAX).connect().await?;
     come_and_go(&address, 0..WARM_UP).await?;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::child::{Process, draw, place, tell};
+use super::child::{Process, draw, place, tell};
 use crate::common::*;
 
 const KILLS: usize = 50;
@@ -145,7 +145,13 @@ async fn a_service_that_is_killed_fifty_times_loses_nothing() -> TestResult {
     let (mut seed, mut seen) = (0x5eed_u64, Seen::default());
     println!("seed {seed}");
     for kill in 0..=KILLS {
-        let mut process = Process::start_with("service::child", &world, &certificate, &address, (FILE, &file))?;
+        let mut process = Process::start_with(
+            "processes::service::child",
+            &world,
+            &certificate,
+            &address,
+            (FILE, &file),
+        )?;
         assert_eq!(process.line().await?.as_deref(), Some("ready"));
         seen.here.clear();
         for _ in 0..draw(&mut seed, 100) {

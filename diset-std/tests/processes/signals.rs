@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use diset_std::tls::ServerTls;
 use diset_std::{Cause, Client, Code, Conn, SendError, Service, shutdown_signal};
 
-use crate::child::{Process, place, tell};
+use super::child::{Process, place, tell};
 use crate::common::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,7 +48,14 @@ async fn serve(by: &[&str], first: i64) -> Result<Served, Box<dyn core::error::E
     let world = World::new()?;
     let certificate = world.ca.server(&["localhost"])?;
     let file = ("KILLED_FILE", Path::new(""));
-    let mut service = Process::start_by(by, "signals::child", &world, &certificate, "127.0.0.1:0", file)?;
+    let mut service = Process::start_by(
+        by,
+        "processes::signals::child",
+        &world,
+        &certificate,
+        "127.0.0.1:0",
+        file,
+    )?;
     let ready = service.line().await?.ok_or("it listens")?;
     let (own_id, port) = ready.split_once(' ').ok_or("number and port")?;
     let (log, pongs) = log();

@@ -9,7 +9,7 @@ use diset_std::store::redb::{Database, TableDefinition};
 use diset_std::store::{DurableStore, StoreBounds, StoreError};
 use tempfile::TempDir;
 
-use crate::ends::{Meter, Reading, TestResult, id_of};
+use super::ends::{Meter, Reading, TestResult, id_of};
 
 fn open_as(path: &Path, name: &str) -> Result<(DurableStore, usize), StoreError> {
     let name = ServiceName::parse(name).ok_or(StoreError::Closed)?;

@@ -10,7 +10,7 @@ use diset_std::store::{DurableStore, StoreBounds};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::ends::{ClientEnd, HANDLED, ServiceEnd, TestResult, id_of, unwrapped};
+use super::ends::{ClientEnd, HANDLED, ServiceEnd, TestResult, id_of, unwrapped};
 
 const CLIENTS: u8 = 4;
 const KILLS: u64 = 20;
@@ -51,7 +51,7 @@ async fn service() -> TestResult {
 
 fn start(path: &std::path::Path, port: u16) -> TestResult<Child> {
     let child = Command::new(std::env::current_exe()?)
-        .args(["--exact", "kills::service", "--ignored", "--nocapture"])
+        .args(["--exact", "store::kills::service", "--ignored", "--nocapture"])
         .env(STORE, path)
         .env(PORT, port.to_string())
         .stdin(Stdio::null())

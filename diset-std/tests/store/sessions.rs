@@ -14,7 +14,7 @@ use diset_std::store::{
 use diset_std::tls::Principal;
 use tempfile::TempDir;
 
-use crate::ends::{KeptSession, Meter, Reading, TestResult, id_of, unwrapped};
+use super::ends::{KeptSession, Meter, Reading, TestResult, id_of, unwrapped};
 use diset_proto::{MessageOf, ServiceDef};
 
 const EFFECTS: TableDefinition<'_, u64, u64> = TableDefinition::new("test.effects");

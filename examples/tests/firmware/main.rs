@@ -1,10 +1,13 @@
 //! The firmware in QEMU against the real service, all as processes: QEMU ═ `gateway` ─ a switch of this test ─
-//! `agent_service`, or an impostor. `./ci.sh firmware` builds the images and runs this.
+//! `agent_service`, or an impostor. `./ci.sh firmware` builds the images and runs this. And what needs no QEMU: the page
+//! of flash with a station's credentials.
 //!
 //! From the environment: `FIRMWARE` (the folder of the images), `PROGRAMS` (that of the host's programs), `QEMU`
 //! (qemu-system-arm), `DEFMT_PRINT` (defmt-print), and perhaps `PLUGIN` (scripts/instructions.c).
 
 mod cast;
+mod credentials;
+#[allow(dead_code, reason = "a part of it is for the tests of diset-embedded")]
 #[path = "../../../diset-embedded/tests/impostor/mod.rs"]
 mod impostor;
 mod lines;

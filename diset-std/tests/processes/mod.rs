@@ -3,13 +3,9 @@
 //! without a connection take of a service's memory.
 
 mod child;
-#[path = "../common/mod.rs"]
-mod common;
-
 mod client;
 #[cfg(target_os = "linux")]
 mod memory;
-#[cfg(feature = "durable")]
 mod service;
 #[cfg(unix)]
 mod signals;

@@ -1,10 +1,6 @@
 //! Both clients over TLS against the service of diset-std: real sockets, real certificates.
 
-#[path = "../agents/mod.rs"]
-mod agents;
 mod careless;
-#[path = "../impostor/certificates.rs"]
-mod certificates;
 mod host;
 mod lines;
 mod refused;
@@ -16,8 +12,8 @@ use diset_embedded::tls::{MAX_RECORDS, PinnedAuthority, PinnedKey, TlsBuffers, T
 use diset_embedded::{Config, Limits};
 use tokio::runtime::Runtime;
 
-use agents::{Agent, Awaited, IDENTITY, Memory, Polled, Store};
-use certificates::{Credentials, NAME, NOW, World};
+use crate::agents::{Agent, Awaited, IDENTITY, Memory, Polled, Store};
+use crate::impostor::certificates::{Credentials, NAME, NOW, World};
 use lines::{Ends, Tls};
 
 /// How a client is driven.

@@ -8,12 +8,6 @@
 //!   system;
 //! - `PROBE_ATTACK`: only the attack of this number.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code, reason = "a part of it is for the tests row by row")]
-#[path = "../hostile/support.rs"]
-mod support;
-
 mod attack;
 
 use core::time::Duration;
@@ -26,7 +20,7 @@ use std::time::{Instant, SystemTime};
 use diset_std::{Code, Conn, Counter, Counters, Limits, Service, Trid};
 use tokio::task::JoinSet;
 
-use crate::attack::{Attack, KINDS, Outcome, Target};
+use self::attack::{Attack, KINDS, Outcome, Target};
 use crate::common::*;
 use crate::support::*;
 

@@ -4,9 +4,6 @@
 //!
 //! `FAULT_SEED` draws the same faults again; `FAULT_COUNT` sets how many, 1,000 without it.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod bytes;
 mod guarantee;
 mod proxy;

@@ -1,8 +1,6 @@
 //! Revocation lists as they are found in the field: several of one authority, of changed keys, for parts of the certificates, and such as cannot be
 //! used; at the start, and while a service runs with clients that they revoke.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod lists;
 
 use core::time::Duration;
@@ -13,10 +11,10 @@ use diset_std::tls::{Authorities, Certificate, ClientTls, Revocations, ServerTls
 use diset_std::{Code, Ended};
 use tracing::Level;
 
+use self::lists::*;
 use crate::common::guest::{Guest, refused};
 use crate::common::lines::lines;
 use crate::common::*;
-use crate::lists::*;
 
 /// The settings of a service with these authorities and lists, in PEM.
 fn settings(own: &Authority, trusted: &[&Authority], lists: &str) -> Result<ServerTls, Box<dyn core::error::Error>> {

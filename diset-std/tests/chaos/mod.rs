@@ -6,9 +6,6 @@
 //! many (24 without it, and none of those whose handlers hang for half a minute), `CHAOS_FIRST` which is the first.
 //! `CHAOS_SEED` plays one alone and prints what the library logs.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod ends;
 mod handlers;
 mod line;
@@ -25,9 +22,9 @@ use std::sync::Arc;
 use diset_std::tls::throwaway::ThrowawayCa;
 use tokio::task::JoinSet;
 
+use self::oracle::Verdict;
+use self::plan::{Kind, Plan};
 use crate::common::TestResult;
-use crate::oracle::Verdict;
-use crate::plan::{Kind, Plan};
 
 /// Seeds that are played at the same time: they wait most of their time.
 const AT_A_TIME: usize = 12;
@@ -36,7 +33,7 @@ fn setting(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
 }
 
-/// What handlers do on purpose is not to fill the output.
+/// What handlers do on purpose is not to fill the output. What else panics in this process is printed as ever.
 fn hush() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -95,7 +92,7 @@ async fn nobody_is_told_what_did_not_happen() -> TestResult {
         if !verdict.wrong.is_empty() {
             println!("\nseed {seed}: {plan:?}");
             verdict.wrong.iter().take(12).for_each(|line| println!("  {line}"));
-            println!("  alone: CHAOS_SEED={seed} cargo test -p diset-std --all-features --test chaos -- --nocapture");
+            println!("  alone: CHAOS_SEED={seed} cargo test -p diset-std --test sockets chaos:: -- --nocapture");
             wrong.push(seed);
         }
         let row = rows

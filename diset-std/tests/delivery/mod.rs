@@ -1,8 +1,6 @@
 //! Acked delivery over real sockets and TLS, by public API: who may wait for what, which outcome comes
 //! of what, what survives a reconnect, a takeover, a restart and another key, and what has bounds.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod hand;
 
 mod absent;
@@ -18,6 +16,5 @@ mod meanwhile;
 mod outcomes;
 mod strangers;
 mod takeover;
-#[cfg(feature = "durable")]
 mod transact;
 mod waiting;

@@ -4,8 +4,6 @@
 //! application nor the client's certificate.
 
 mod honest;
-#[path = "../impostor/mod.rs"]
-mod impostor;
 mod impostors;
 mod limits;
 mod line;
@@ -18,8 +16,8 @@ use diset_embedded::tls::{
 use diset_embedded::{Channel, Open};
 use rand_core::OsRng;
 
-use impostor::World;
-use impostor::certificates::{NAME, NOW};
+use crate::impostor::World;
+use crate::impostor::certificates::{NAME, NOW};
 use line::{End, Line, block_on};
 
 /// How a client is driven.

@@ -1,9 +1,6 @@
 //! Where clients connect and services listen: names with several addresses of which some are dead, mute or somebody
 //! else's, lists, scoped addresses; several sockets of one service, and the files of Unix sockets.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod addresses;
 mod listening;
 mod lists;
