@@ -403,7 +403,10 @@ impl Judge<'_> {
     fn answers(&self, verdict: &mut Verdict) {
         let way = self.way;
         let mut wrong = |what: String| verdict.wrong.push(format!("{way:?}: {what}"));
-        if !self.seen.gagged.is_empty() {
+        // What came on an earlier connection, and waited in the file, has nothing unconfirmed on the one that goes away:
+        // its handler must not answer there (PROTOCOL G-7).
+        let may_be_carried = self.plan.store == Store::File && way == Way::Up;
+        if !self.seen.gagged.is_empty() && !may_be_carried {
             let gagged = &self.seen.gagged;
             wrong(format!("handlers could not answer because of a go-away: {gagged:?}"));
         }
