@@ -11,7 +11,6 @@ use core::num::NonZeroU32;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use diset_examples::println;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -497,5 +496,5 @@ fn count(counter: &AtomicU32) {
 }
 
 fn say(who: &str, what: &str) {
-    println!("{who:<8} {what}");
+    diset_examples::println!("{who:<8} {what}");
 }
