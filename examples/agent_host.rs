@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use diset_examples::{certificate_error, printable};
+use diset_examples::{certificate_error, printable, println};
 use diset_std::tls::{ClientTls, TlsFiles};
 use diset_std::{Client, Outcome, shutdown_signal};
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station};

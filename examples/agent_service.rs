@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{certificate_error, printable, refuse_retired};
+use diset_examples::{certificate_error, printable, println, refuse_retired};
 use diset_std::store::Transaction;
 use diset_std::store::redb::{self, ReadableTable as _, TableDefinition};
 use diset_std::tls::{Certificate, ServerTls, TlsError, TlsFiles};

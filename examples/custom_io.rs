@@ -496,5 +496,5 @@ fn count(counter: &AtomicU32) {
 }
 
 fn say(who: &str, what: &str) {
-    println!("{who:<8} {what}");
+    diset_examples::println!("{who:<8} {what}");
 }

@@ -235,7 +235,7 @@ fn list(client: &Client<Generic>, catalog: &LearnedCatalog) -> Result<(), Failed
         return Err(format!("the connection is gone again: {}", client.state()).into());
     }
     // Whoever reads this, such as `head`, may have gone.
-    let mut out = std::io::stdout();
+    let mut out = diset_examples::out();
     writeln!(out, "{}  digest {:?}", catalog.service(), catalog.digest())?;
     for (message, (_, verdict)) in catalog.messages().iter().zip(verdicts) {
         let way = match message.direction() {
@@ -267,7 +267,7 @@ async fn print(
         match event {
             ClientEvent::Message(message) => {
                 // Whoever reads this may have gone, too.
-                writeln!(std::io::stdout(), "{}", line(&message)?)?;
+                writeln!(diset_examples::out(), "{}", line(&message)?)?;
                 *seen += 1;
                 if *seen == count {
                     return Ok(());
@@ -337,7 +337,8 @@ mod tests {
                 conn.send(&Heard { text }).await?;
                 Ok(())
             })
-            .bind_unix(&path)?;
+            .bind_unix(&path)
+            .await?;
         let serving = tokio::spawn(bound.run());
         let mut command = vec!["discover", "Test/Odd", "--unix", path.to_str().ok_or("not UTF-8")?];
         for argument in ["a=true", "b=-7", "c=1e3", "d=nan", "e=\"7\"", "f="] {

@@ -10,6 +10,7 @@
 //! gateway. It does not look into what it carries: with TLS, device and service trust each other and not the gateway.
 
 use core::time::Duration;
+use diset_examples::println;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};

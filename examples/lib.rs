@@ -17,10 +17,52 @@
 //! Here are the messages the others speak, and what they share.
 
 use core::fmt::Write as _;
+use std::io::{self, Write};
 
 use diset_std::tls::TlsError;
 use diset_std::{Conn, Refusal, Schema, ServiceDef, define_service};
 use serde::{Deserialize, Serialize};
+
+/// The standard output, for whom it is a pipe as for other programs: when nobody reads it any more (`| head`), the program
+/// ends, without a word and as if SIGPIPE had ended it.
+#[derive(Debug)]
+pub struct Out(io::Stdout);
+
+/// The standard output.
+pub fn out() -> Out {
+    Out(io::stdout())
+}
+
+impl Out {
+    fn or_end<T>(done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            std::process::exit(128 + 13);
+        }
+        done
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::or_end(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::or_end(self.0.flush())
+    }
+}
+
+/// As that of the standard library, to [`out`].
+#[macro_export]
+macro_rules! println {
+    ($($text:tt)*) => {
+        if let Err(error) = ::std::io::Write::write_fmt(&mut $crate::out(), format_args!("{}\n", format_args!($($text)*))) {
+            panic!("cannot print: {error}");
+        }
+    };
+}
 
 /// The client asks …
 #[derive(Debug, Serialize, Deserialize, Schema)]
@@ -116,6 +158,30 @@ pub fn no_options(about: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[ignore = "a part of the test below, in a process of its own"]
+    fn prints_for_ever() {
+        loop {
+            println!("a line");
+        }
+    }
+
+    #[test]
+    fn who_prints_for_nobody_ends_quietly() -> Result<(), Box<dyn core::error::Error>> {
+        let mut child = std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", "tests::prints_for_ever", "--ignored", "--nocapture"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()?;
+        let mut pipe = child.stdout.take().ok_or("a pipe")?;
+        io::Read::read_exact(&mut pipe, &mut [0; 100])?;
+        drop(pipe);
+        let ended = child.wait_with_output()?;
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+        assert_eq!(ended.status.code(), Some(141));
+        Ok(())
+    }
 
     #[test]
     fn nothing_of_a_peer_moves_the_cursor_and_json_stays_the_same() -> Result<(), serde_json::Error> {

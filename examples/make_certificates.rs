@@ -4,6 +4,7 @@
 //! cargo run --example make_certificates -- certificates
 //! ```
 
+use diset_examples::println;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@
 
 use core::error::Error;
 use core::time::Duration;
+use diset_examples::println;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable};
+use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable, println};
 use diset_std::tls::{ClientTls, TlsFiles};
 use diset_std::{Client, ClientEvent, ClientState, Events, Recordings, shutdown_signal};
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable, refuse_retired};
+use diset_examples::{News, Ping, PingPong, Pong, certificate_error, printable, println, refuse_retired};
 use diset_std::tls::{FileWatch, ServerTls, TlsFiles};
 use diset_std::{Conn, Recordings, Service, ServiceHandle, shutdown_signal};
 

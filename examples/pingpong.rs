@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
-use diset_examples::{News, Ping, PingPong, Pong, Shout};
+use diset_examples::{News, Ping, PingPong, Pong, Shout, println};
 use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::tls::{ClientTls, ServerTls};
 use diset_std::{BoundService, Client, ClientState, Conn, ReconnectPolicy, Rule, Service, ServiceHandle};

@@ -6,6 +6,7 @@
 //! cargo run --example station_page -- --folder certificates --name station
 //! ```
 
+use diset_examples::println;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

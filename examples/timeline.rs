@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diset_examples::{PingPong, printable};
+use diset_examples::{PingPong, printable, println};
 use diset_proto::recording::{Begin, Entries, Entry, Logged, Said, frame_name, is_message};
 use diset_proto::replay::{Replay, ReplayError};
 use diset_proto::{Code, Deframer, GrowBuf};
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         }
         let told = std::fs::read(path)
             .map_err(|error| error.to_string())
-            .and_then(|log| print(&log, &options, &mut std::io::stdout().lock()));
+            .and_then(|log| print(&log, &options, &mut diset_examples::out()));
         if let Err(error) = told {
             eprintln!("timeline: {}: {}", path.display(), printable(&error));
             code = ExitCode::FAILURE;

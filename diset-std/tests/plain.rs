@@ -67,11 +67,12 @@ async fn a_unix_socket_tells_the_user_and_leaves_nothing_behind() -> TestResult 
             log.add((conn.credentials().clone(), conn.peer_addr().to_owned()));
             async { Ok(()) }
         })
-        .bind_unix(&path)?;
+        .bind_unix(&path)
+        .await?;
     assert_eq!(bound.local_addr(), None);
     let running = run(bound);
 
-    let taken = answering().bind_unix(&path).err().ok_or("bound twice")?;
+    let taken = answering().bind_unix(&path).await.err().ok_or("bound twice")?;
     let text = taken.to_string();
     assert!(matches!(taken, BindError::Path { .. }));
     assert!(text.contains("/socket: another process listens on it"), "{text}");
@@ -100,10 +101,10 @@ async fn a_unix_socket_of_another_service_is_not_removed() -> TestResult {
     let folder = std::env::temp_dir().join(format!("diset-{}-other", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let path = folder.join("socket");
-    let older = run(answering().bind_unix(&path)?);
+    let older = run(answering().bind_unix(&path).await?);
     // Somebody thinks that it was left behind. The old one still exists, under another name.
     std::fs::rename(&path, folder.join("old"))?;
-    let newer = run(answering().bind_unix(&path)?);
+    let newer = run(answering().bind_unix(&path).await?);
     older.stop().await;
     assert!(path.exists(), "it belongs to the newer service");
     round_trip(Client::builder_unix(PingPong, &path)).await?.close().await;

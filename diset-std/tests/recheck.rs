@@ -1,5 +1,6 @@
 //! Rules that are asked again of those that are connected, when the program says that something has changed.
 
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -228,6 +229,48 @@ async fn messages_that_are_forbidden_since_are_not_taken_and_not_sent() -> TestR
         .await;
         running.stop().await;
     }
+    Ok(())
+}
+
+/// Rules are asked twice at a time: whoever has looked at the older list, and takes longer, does not undo what the other
+/// one has found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_asks_with_an_older_list_and_ends_later_changes_nothing() -> TestResult {
+    let (world, list) = (World::new()?, List::of([ALICE]));
+    let (asked, asks) = std::sync::mpsc::channel();
+    let (go, gate) = std::sync::mpsc::channel();
+    let gate = Mutex::new(Some((asked, gate)));
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let (slow, own) = (Arc::clone(&is_slow), list.clone());
+    let rule = Rule::at_connect(move |conn: &Conn<PingPong>| {
+        let is_on_it = own.0.lock().is_ok_and(|list| list.contains(&conn.identity()));
+        if slow.swap(false, SeqCst)
+            && let Some((asked, gate)) = gate.lock().ok().and_then(|mut gate| gate.take())
+        {
+            let _ = asked.send(());
+            let _ = gate.recv();
+        }
+        is_on_it
+    });
+    let running = world.serve(answering().allow::<News>(rule)).await?;
+    let (mut alice, _) = watched(&world, &running, ALICE).await?;
+    let conn = conn_of(&running, &alice.client).await;
+    list.change(HashSet::clear);
+    is_slow.store(true, SeqCst);
+    let handle = running.handle.clone();
+    let slow = tokio::spawn(async move { handle.recheck_rules().await });
+    tokio::task::spawn_blocking(move || asks.recv()).await??;
+    list.change(|list| list.extend([ALICE]));
+    assert_eq!(recheck(&running.handle).await, 0);
+    conn.send(&news()).await?;
+    go.send(())?;
+    assert_eq!(within("asked", slow).await?, 0);
+    assert_eq!(
+        conn.send(&news()).await,
+        Ok(()),
+        "PROTOCOL M-5: the list that counts is the last one"
+    );
+    alice.is_served().await;
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod names;
 mod objects;
 mod report;
 
+use diset_examples::println;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! The ways that were found, for people.
 
+use diset_examples::println;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::graph::{Graph, Kind, reaching};

@@ -66,6 +66,9 @@ pub(super) struct Core {
     pub(super) pending: Pending,
     /// The message that was lent and neither decoded nor rejected yet, by wire number.
     pub(super) unsettled: Option<u8>,
+    /// The next frame waited, and came when something was unconfirmed.
+    #[cfg(feature = "alloc")]
+    pub(super) expects_answer: bool,
     /// Service: what the client said of its session.
     #[cfg(feature = "alloc")]
     pub(super) request: Option<Box<Resume>>,
@@ -99,6 +102,8 @@ impl Core {
             pending: Pending::new(role),
             unsettled: None,
             #[cfg(feature = "alloc")]
+            expects_answer: false,
+            #[cfg(feature = "alloc")]
             request: None,
         })
     }
@@ -126,6 +131,7 @@ impl Core {
             }
             Err(malformed) => self.handle_malformed(malformed),
         };
+        self.waits_for_nothing();
         match taken {
             Ok(Some(event)) => return Some(event),
             Ok(None) => {}
@@ -249,6 +255,8 @@ impl Core {
     pub(super) const fn may_hear(&self) -> bool {
         match self.phase {
             Phase::Open | Phase::Leaving => true,
+            #[cfg(feature = "alloc")]
+            Phase::Draining if self.expects_answer => true,
             Phase::Draining => self.unconfirmed() > 0,
             _ => false,
         }
@@ -257,6 +265,15 @@ impl Core {
     /// Whether a frame belongs to a message that the peer may not send any more.
     const fn is_late(&self, kind: Kind) -> bool {
         matches!(kind, Kind::Message | Kind::Acked | Kind::Next) && !self.may_hear()
+    }
+
+    /// The frame that waited has been dealt with.
+    #[inline]
+    pub(super) const fn waits_for_nothing(&mut self) {
+        #[cfg(feature = "alloc")]
+        {
+            self.expects_answer = false;
+        }
     }
 
     /// Something leaves anyway: what was dealt with goes along (PROTOCOL L-5).

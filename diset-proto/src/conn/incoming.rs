@@ -89,10 +89,17 @@ impl Core {
         let kind = Kind::of(raw.head);
         self.confirm_handshake(kind, slot);
         match kind {
-            Kind::Message => self.message(raw).ok_or(frame),
+            Kind::Message => match self.message(raw) {
+                Some(message) => {
+                    self.waits_for_nothing();
+                    Ok(message)
+                }
+                None => Err(frame),
+            },
             Kind::Acked => match self.take_acked(raw, slot) {
                 Ok(Some(Event::Message(message))) => {
                     self.unsettled = None;
+                    self.waits_for_nothing();
                     Ok(message)
                 }
                 // It was here before: it counts as a frame that means nothing.

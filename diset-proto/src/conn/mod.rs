@@ -33,6 +33,8 @@ mod service;
 mod sessions;
 pub(crate) mod slot;
 pub(crate) mod state;
+#[cfg(feature = "alloc")]
+mod waiting;
 
 use ::core::time::Duration;
 #[cfg(feature = "record")]

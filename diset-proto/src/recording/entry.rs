@@ -264,4 +264,6 @@ pub enum Entry<'l> {
         /// How long it lasts, in seconds.
         seconds: u64,
     },
+    /// The next frame waited, and may be an answer: something was unconfirmed when it came.
+    Answer,
 }

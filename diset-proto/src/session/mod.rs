@@ -276,7 +276,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// The message with this number has come to this end: [`Outcome::Ok`] or [`Outcome::Failed`]. All before it
     /// have come to theirs: false when one has not, and then this one has no outcome either. That is a fault of the
-    /// caller, who is to end the connection: what was passed over, and this one, come again.
+    /// caller, who is to end the connection: what was passed over, and this one, come again. False, too, for a failure when
+    /// the peer must learn of [too many](Self::has_too_many_failures) first, whose handlers do not begin.
     ///
     /// Numbers count from 1 again when the session begins anew. Who settles a message after its
     /// connection has ended compares [`began`](Self::began) with what it was when the message came.

@@ -167,7 +167,8 @@ impl<I: Inbox> Receiving<I> {
     }
 
     /// This one came to this end, as all before it have. False when one before it has not, which would be told to be
-    /// dealt with though nobody has: then this one has no outcome either, and both come again.
+    /// dealt with though nobody has: then this one has no outcome either, and both come again. False, too, when there is
+    /// no room for its outcome: it has none.
     pub(super) fn settle(&mut self, number: u64, outcome: Outcome) -> bool {
         if number <= self.processed || number > self.received {
             return true;
@@ -186,7 +187,7 @@ impl<I: Inbox> Receiving<I> {
             if self.failed.push(Failure { number, code }).is_err() {
                 // There is room for more than there can be (PROTOCOL Q-5). If not: rather never an
                 // outcome than a wrong one.
-                return true;
+                return false;
             }
             // Nothing behind it runs (PROTOCOL M-4).
             self.begun = number;
@@ -379,6 +380,20 @@ mod tests {
         receiving.arrive(MESSAGE);
         assert!(!receiving.begin(5) && receiving.settle(4, Outcome::Ok));
         assert!(!receiving.begin(6) && receiving.begin(5), "PROTOCOL Q-2");
+    }
+
+    #[test]
+    fn a_failure_without_room_is_no_outcome() {
+        let mut receiving = Receiving::new(Volatile);
+        let failed = Outcome::Failed(Code::HandlerFailed);
+        let full = MAX_FAILURES as u64;
+        for number in 1..=full {
+            receiving.arrive(MESSAGE);
+            assert!(receiving.begin(number) && receiving.settle(number, failed));
+        }
+        (receiving.arriving, receiving.received, receiving.last) = (full + 1, full + 1, full + 1);
+        assert!(!receiving.settle(full + 1, failed), "PROTOCOL Q-5: nobody can be told");
+        assert_eq!((receiving.processed, receiving.failed.len()), (full, MAX_FAILURES));
     }
 
     #[test]

@@ -160,14 +160,9 @@ impl Frame<'_> {
         matches!(self.0, Ok(raw) if matches!(Kind::of(raw.head), Kind::Acked | Kind::Next))
     }
 
-    /// A copy to be handled later, of a frame whose place is among the messages: a message, what is to be
-    /// known of the next one, and the go-away behind them all. `None` for every other frame, which is to be
-    /// handled at once, also before those that wait (PROTOCOL L-1).
-    ///
-    /// While one waits all of these that come after it must, too. What waits is bounded by the credit
-    /// in the [`Limits`](crate::Limits): hand over what is beyond, and the engine ends the connection.
+    /// See [`Connection::keep_frame`](crate::Connection::keep_frame).
     #[cfg(feature = "alloc")]
-    pub fn keep(&self) -> Option<KeptFrame> {
+    pub(crate) fn keep(&self, may_be_answer: bool) -> Option<KeptFrame> {
         let raw = self.0.as_ref().ok()?;
         let waits = matches!(
             Kind::of(raw.head),
@@ -176,21 +171,23 @@ impl Frame<'_> {
         waits.then(|| KeptFrame {
             head: raw.head,
             body: raw.body.into(),
+            may_be_answer,
         })
     }
 }
 
-/// A frame that waits for its turn: see [`Frame::keep`].
+/// A frame that waits for its turn: see [`Connection::keep_frame`](crate::Connection::keep_frame).
 #[cfg(feature = "alloc")]
 pub struct KeptFrame {
     head: u8,
     body: Box<[u8]>,
+    /// Something was unconfirmed when it came.
+    pub(crate) may_be_answer: bool,
 }
 
 #[cfg(feature = "alloc")]
 impl KeptFrame {
-    /// The frame, for [`Connection::handle_frame`](crate::Connection::handle_frame).
-    pub fn frame(&self) -> Frame<'_> {
+    pub(crate) fn frame(&self) -> Frame<'_> {
         Frame(Ok(self.raw()))
     }
 

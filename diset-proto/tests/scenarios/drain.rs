@@ -4,7 +4,9 @@ use core::cell::RefCell;
 use std::rc::Rc;
 
 use diset_proto::sim::{Happened, Pair, Peer, Random};
-use diset_proto::{Cause, Code, Connection, GrowBuf, Held, MessageRef, Notice, Phase, SendError};
+use diset_proto::{
+    Cause, Code, Connection, Deframer, Event, GrowBuf, Held, KeptFrame, MessageRef, Notice, Phase, SendError,
+};
 
 use super::support::*;
 
@@ -233,6 +235,55 @@ fn an_answer_out_of_turn_is_a_fault() {
         "PROTOCOL G-1: an answer, perhaps, and one that is none"
     );
     assert_service_found(&pair, Code::Unexpected, None, "PROTOCOL G-7");
+}
+
+/// Without room for what came before it an answer waits behind the go-away, and what it answers is confirmed meanwhile.
+#[test]
+fn an_answer_that_has_waited_is_no_fault() {
+    let mut pair = connected(&|setup| setup);
+    let desk = at_work(&mut pair.service);
+    pair.client.on_message(|conn, message| drop(conn.keep(message)));
+    pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
+    pair.settle();
+    let wait = |pair: &Pair, bytes: &[u8]| {
+        let (mut rx, bytes) = (
+            Deframer::new([0u8; 260]),
+            [&[0xd1, b'S', b'E', b'T', 1], bytes].concat(),
+        );
+        let frame = rx.next(&mut bytes.as_slice(), 256).expect("a frame");
+        pair.service.conn.keep_frame(&frame).expect("it may wait")
+    };
+    let waits = [
+        wait(&pair, &frame(0x88, &[0x81, 1, 75])),
+        wait(&pair, &message(PING, &[2])),
+    ];
+    to_service(&mut pair, &frame(0x85, &[3, 1]));
+    pair.settle();
+    assert_eq!(pair.service.conn.unconfirmed(), 0);
+    let late = wait(&pair, &message(PING, &[4]));
+    let now = pair.now;
+    let mut take = |kept: &KeptFrame| {
+        let conn = &mut pair.service.conn;
+        let came = conn.turn_of(kept);
+        let came = match conn.take_message(came) {
+            Ok(message) => Some(Event::Message(message)),
+            Err(came) => conn.handle_frame(now, came),
+        };
+        match came {
+            Some(Event::Message(message)) => desk.borrow_mut().extend(id_of(conn, message)),
+            Some(Event::GoingAway(_)) => {}
+            Some(Event::Dropped(cause)) => return Some(cause),
+            other => panic!("{other:?}"),
+        }
+        None
+    };
+    assert_eq!(waits.iter().find_map(&mut take), None, "PROTOCOL G-7, L-1");
+    assert_eq!(desk.borrow().len(), 1);
+    let found = take(&late);
+    assert!(
+        matches!(&found, Some(Cause::OurError(notice)) if notice.code() == Code::Unexpected),
+        "PROTOCOL G-7: nothing was unconfirmed when it came: {found:?}"
+    );
 }
 
 /// Whatever the order in which messages come, are answered and confirmed, and go-aways are said: nobody takes an answer

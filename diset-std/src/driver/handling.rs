@@ -102,7 +102,8 @@ impl<A: App> Session<A> {
             self.held.poll_room(conn, cx);
             let Some(kept) = self.held.next(conn) else { return busy };
             busy = true;
-            let frame = match conn.take_message(kept.frame()) {
+            let frame = conn.turn_of(&kept);
+            let frame = match conn.take_message(frame) {
                 Ok(message) => {
                     drop(state);
                     let (app, lane) = (&self.app, &mut self.lane);

@@ -45,11 +45,13 @@ impl Waiting {
     }
 
     /// Keeps a frame whose turn it is not yet; false when it does not have to wait.
-    pub(super) fn keep(&mut self, frame: &Frame<'_>) -> bool {
+    pub(super) fn keep(&mut self, frame: &Frame<'_>, conn: &Engine) -> bool {
         if self.is_empty() && !frame.needs_inbox() {
             return false;
         }
-        let Some(kept) = frame.keep() else { return false };
+        let Some(kept) = conn.keep_frame(frame) else {
+            return false;
+        };
         self.cost = self.cost.saturating_add(kept.cost().into());
         self.frames.push_back(kept);
         true

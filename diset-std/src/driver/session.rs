@@ -239,7 +239,7 @@ impl<A: App> Session<A> {
                 link.room_is_free(state);
                 return;
             };
-            if may_wait && self.held.keep(&frame) {
+            if may_wait && self.held.keep(&frame, conn) {
                 continue;
             }
             let frame = match conn.take_message(frame) {

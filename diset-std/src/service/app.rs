@@ -236,6 +236,7 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             committed: OnceLock::new(),
             forbidden_now: OnceLock::new(),
             revoked: OnceLock::new(),
+            asked: std::sync::Mutex::default(),
         });
         self.candidate = Some((conn.clone(), proposal.digest()));
         self.rules_changed = service.rules_changed.load(SeqCst);

@@ -78,8 +78,8 @@ impl Listener {
     }
 
     #[cfg(unix)]
-    pub(super) fn unix(path: &Path) -> Result<Self, BindError> {
-        let bound = socket_file::bind(path);
+    pub(super) async fn unix(path: &Path) -> Result<Self, BindError> {
+        let bound = socket_file::bind(path).await;
         bound
             .map(|(listener, _file)| Self::Unix { _file, listener })
             .map_err(|source| BindError::Path {

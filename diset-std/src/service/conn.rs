@@ -57,6 +57,8 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) forbidden_now: OnceLock<MessageSet>,
     /// What the rules that are asked at connect forbid since they were asked again; hardly ever there.
     pub(super) revoked: OnceLock<Box<Mutex<MessageSet>>>,
+    /// Which change of the rules that was: somebody who asked before it, and takes longer, does not undo it.
+    pub(super) asked: Mutex<u64>,
 }
 
 impl<S: ServiceDef> Conn<S> {

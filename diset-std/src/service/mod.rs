@@ -356,13 +356,17 @@ impl<S: ServiceDef> Service<S> {
     /// file decides who may connect. A socket that is there and that nobody listens on, as a killed service leaves it behind,
     /// is replaced; anything else that is there stays, and is an error. The file is removed when the
     /// service ends, unless something else is there by then. Meanwhile, for less than a millisecond each time, the folder
-    /// is locked, so that of two services that start at once only one listens. Must be called within a tokio runtime.
+    /// is locked, so that of two services that start at once only one listens; a lock of somebody else is waited for, a second
+    /// at most.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
+    ///
+    /// # Cancel safety
+    /// As [`bind`](Self::bind).
     #[cfg(unix)]
-    pub fn bind_unix(self, path: impl AsRef<Path>) -> Result<BoundService<S>, BindError> {
-        self.listen(Listener::unix(path.as_ref())?, Security::Plain)
+    pub async fn bind_unix(self, path: impl AsRef<Path>) -> Result<BoundService<S>, BindError> {
+        self.listen(Listener::unix(path.as_ref()).await?, Security::Plain)
     }
 
     fn listen(self, listener: Listener, security: Security) -> Result<BoundService<S>, BindError> {

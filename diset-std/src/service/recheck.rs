@@ -51,6 +51,8 @@ impl<S: ServiceDef> Conn<S> {
     /// Asks the rules again; whether that has ended the connection.
     pub(super) fn recheck_rules(&self) -> bool {
         let (link, service) = (&self.0.link, &self.0.service);
+        // First: what the rules say below is at least as new as this.
+        let change = service.rules_changed.load(SeqCst);
         if let Err(refusal) = service.rules.admit(self) {
             let ended = link.with_conn(|conn| {
                 let lived = !conn.phase().is_over();
@@ -66,7 +68,7 @@ impl<S: ServiceDef> Conn<S> {
             numbers::<S>().filter(forbidden).collect()
         });
         let Some(told) = told else { return false };
-        self.revoke(now.iter().filter(|&number| !told.contains(number)).collect());
+        self.revoke(change, now.iter().filter(|&number| !told.contains(number)).collect());
         if told.iter().any(|number| !now.contains(number)) {
             let notice = Notice::new(Code::Disconnected)
                 .with_text("the rules have changed")
@@ -76,8 +78,14 @@ impl<S: ServiceDef> Conn<S> {
         false
     }
 
-    /// Forbids these messages, and no others, beyond those of which the client was told when it connected.
-    fn revoke(&self, messages: MessageSet) {
+    /// Forbids these messages, and no others, beyond those of which the client was told when it connected; unless that was
+    /// found out after a later change.
+    fn revoke(&self, change: u64, messages: MessageSet) {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if change < *asked {
+            return;
+        }
+        *asked = change;
         let revoked = &self.0.revoked;
         if messages == MessageSet::EMPTY && revoked.get().is_none() {
             return;

@@ -390,6 +390,7 @@ mod tests {
             committed: OnceLock::new(),
             forbidden_now: OnceLock::new(),
             revoked: OnceLock::new(),
+            asked: Mutex::default(),
             given_up: core::sync::atomic::AtomicBool::new(false),
         });
         service.registry.take_place(&conn.session(), HERE).expect("a place");

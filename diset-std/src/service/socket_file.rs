@@ -27,10 +27,10 @@ pub(super) struct SocketFile {
 }
 
 /// Listens at `path`.
-pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+pub(super) async fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     // The working directory may change meanwhile.
     let absolute = std::path::absolute(path)?;
-    let lock = lock_folder(&absolute);
+    let lock = lock_folder(&absolute).await;
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let left_behind = left_behind(path)?;
@@ -54,11 +54,30 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _lock = lock_folder(&self.path);
-        // Another service may have put its own there.
-        if file_id(&self.path).is_ok_and(|id| id == self.id) {
-            let _ = fs::remove_file(&self.path);
+        let (path, id) = (core::mem::take(&mut self.path), self.id);
+        match try_lock_folder(&path) {
+            // Somebody else holds it: a thread waits for that, so that whoever ends here need not.
+            Ok(None) => {
+                let wait = move || {
+                    let _lock = (0..TRIES).find_map(|_| {
+                        std::thread::sleep(PAUSE);
+                        try_lock_folder(&path).ok().flatten()
+                    });
+                    remove(&path, id);
+                };
+                let named = std::thread::Builder::new().name("diset socket file".to_owned());
+                // Without it the file stays, and is replaced by the next service.
+                let _ = named.spawn(wait);
+            }
+            _lock => remove(&path, id),
         }
+    }
+}
+
+/// Unless another service has put its own there.
+fn remove(path: &Path, id: (u64, u64)) {
+    if file_id(path).is_ok_and(|there| there == id) {
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -88,15 +107,23 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
     Ok((file.dev(), file.ino()))
 }
 
-/// The lock of the folder of `path`, which ends when the file is dropped.
-fn lock_folder(path: &Path) -> io::Result<File> {
+/// The lock of the folder of `path`, which ends when the file is dropped; `None` when somebody else holds it.
+fn try_lock_folder(path: &Path) -> io::Result<Option<File>> {
     let folder = File::open(path.parent().unwrap_or_else(|| Path::new("/")))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The same, waiting for it.
+async fn lock_folder(path: &Path) -> io::Result<File> {
     for _ in 0..TRIES {
-        match folder.try_lock() {
-            Ok(()) => return Ok(folder),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-            Err(TryLockError::Error(error)) => return Err(error),
+        if let Some(lock) = try_lock_folder(path)? {
+            return Ok(lock);
         }
+        tokio::time::sleep(PAUSE).await;
     }
     Err(io::Error::new(ErrorKind::WouldBlock, "something else holds the lock"))
 }

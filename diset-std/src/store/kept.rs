@@ -258,7 +258,7 @@ impl KeptInbox {
 
     /// Whether more than half of what the session may have in here is taken: what was received before is
     /// to be handled before more messages of the client are taken; its control frames are not to wait
-    /// ([`Frame::keep`](diset_proto::Frame::keep)). Credit alone does not see to that, as each connection
+    /// ([`Connection::keep_frame`](diset_proto::Connection::keep_frame)). Credit alone does not see to that, as each connection
     /// begins with all of it.
     pub fn is_crowded(&self) -> bool {
         self.waiting.len() > self.max_messages / 2 || self.bytes > self.max_bytes / 2

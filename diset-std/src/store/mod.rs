@@ -18,7 +18,7 @@
 //!    acceptance;
 //! 4. takes no more messages while [`DurableStore::is_crowded`], until [`DurableStore::room`]; and none of a client
 //!    while its [`KeptInbox::is_crowded`], until enough of that is handled. What comes meanwhile waits, within the
-//!    credit of the client ([`Frame::keep`](diset_proto::Frame::keep)); control frames do not. A message that is
+//!    credit of the client ([`Connection::keep_frame`](diset_proto::Connection::keep_frame)); control frames do not. A message that is
 //!    taken all the same may be refused, and ends its connection as [`Busy`](diset_proto::Code::Busy).
 //!
 //! After a restart the messages that were received and not handled come with each session, in order:

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -21,7 +21,7 @@ use super::own::{Judged, certified_key};
 use super::revocation::Lists;
 use super::shared::{Settings, Shared};
 use super::small::{self, SmallRecords};
-use super::verifier::Explaining;
+use super::verifier::{Explains, Verifier};
 use super::{ALPN, Authorities, Certificate, FileWatch, Revocations, TlsChange, TlsError, TlsFiles, provider};
 
 /// Tickets for each full or resumed handshake. A stable connection is resumed by one client at a time, and each resumption brings a new ticket.
@@ -317,6 +317,10 @@ impl Parts {
         judged.check()
     }
 
+    pub(super) fn algorithms(&self) -> Result<WebPkiSupportedAlgorithms, TlsError> {
+        Ok(provider::choose(self.provider.clone())?.signature_verification_algorithms)
+    }
+
     /// Judges clients. `hints`: they are told by which authorities they should be signed, unless these are very many.
     pub(super) fn client_verifier(
         &self,
@@ -332,9 +336,9 @@ impl Parts {
         }
         let mut verifier = verifier.build().map_err(|_| self.no_authorities())?;
         if let Some(lists) = &prepared.lists {
-            verifier = lists.of_clients(verifier);
+            verifier = Verifier::new(verifier, Arc::clone(lists));
         }
-        Ok(Explaining::new(verifier, &self.authorities))
+        Ok(Verifier::new(verifier, Explains(self.authorities.clone())))
     }
 
     /// The one reason why a verifier cannot be made.
@@ -390,9 +394,9 @@ impl Settings for ClientSettings {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
         let mut verifier: Arc<dyn ServerCertVerifier> = verifier.build().map_err(|_| parts.no_authorities())?;
         if let Some(lists) = lists {
-            verifier = lists.of_servers(verifier);
+            verifier = Verifier::new(verifier, lists);
         }
-        let verifier: Arc<dyn ServerCertVerifier> = Explaining::new(verifier, &parts.authorities);
+        let verifier: Arc<dyn ServerCertVerifier> = Verifier::new(verifier, Explains(parts.authorities.clone()));
         let sessions: Arc<dyn ClientSessionStore> = Arc::new(ClientSessionMemoryCache::new(REMEMBERED_SERVERS));
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&parts.time))
             .with_protocol_versions(&[&rustls::version::TLS13])

@@ -373,11 +373,11 @@ impl<'a> Text<'a> {
 
 /// A certificate without what OpenSSL says behind it of what it is trusted for; unless that takes something away.
 fn trusted(block: &Block<'_>, file: &str) -> Result<CertificateDer<'static>, Fault> {
-    // id-kp serverAuth, clientAuth, and anyExtendedKeyUsage, with their tags.
-    const ALLOWED: [&[u8]; 3] = [
+    // anyExtendedKeyUsage; id-kp serverAuth and clientAuth; with their tags. An authority is one for services and clients.
+    const ANY: &[u8] = b"\x06\x04\x55\x1d\x25\x00";
+    const BOTH: [&[u8]; 2] = [
         b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01",
         b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02",
-        b"\x06\x04\x55\x1d\x25\x00",
     ];
     let both: CertificateDer<'static> = block.decode("CERTIFICATE")?;
     // What cannot be read may be what takes trust away.
@@ -402,11 +402,10 @@ fn trusted(block: &Block<'_>, file: &str) -> Result<CertificateDer<'static>, Fau
         let (next, part) = part(rest)?;
         rest = next;
         let class = part.class();
+        let names = |purpose: &[u8]| part.data.windows(purpose.len()).any(|oid| oid == purpose);
         // SEQUENCE OF purposes that it is trusted for; [0] those for which it is not.
         is_restricted |= match part.tag().0 {
-            16 if class == Class::Universal => !ALLOWED
-                .iter()
-                .any(|allowed| part.data.windows(allowed.len()).any(|oid| oid == *allowed)),
+            16 if class == Class::Universal => !names(ANY) && !BOTH.into_iter().all(names),
             0 => class == Class::ContextSpecific && !part.data.is_empty(),
             _ => false,
         };

@@ -7,14 +7,16 @@ use core::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateRevocationListDer;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub(super) use check::Lists;
-use list::{List, Unfit};
+use list::{List, Scope, Signed, Unfit, name};
 
 use super::material::{Text, read};
 use super::pem::Sort;
-use super::{Origin, TlsError};
+use super::{Authorities, Origin, TlsError};
 
 const WHAT: &str = "revocation lists";
 
@@ -119,27 +121,38 @@ impl Revocations {
             .all(|given| matches!(&given.place.origin, Origin::File(file) if is_such(file)))
     }
 
-    /// With those of the former lists that are still needed: of authorities of which there are only such now that cannot be used.
-    pub(super) fn keeping(self, former: &Self) -> Self {
-        let issuer = |given: &Given| match &given.read {
-            Ok(list) => Some((list.issuer().into(), true)),
-            Err(Unfit::Unusable { issuer, .. }) => Some((issuer.clone(), false)),
-            Err(Unfit::Damaged(_)) => None,
+    /// With those of the former lists that are still needed: what the same authority gives in their place, for the same certificates and
+    /// signed with the same key, cannot be used.
+    pub(super) fn keeping(
+        self,
+        former: &Self,
+        authorities: &Authorities,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
+        let signers = Signers::new(authorities, algorithms);
+        let usable = |given: &Given| {
+            given
+                .read
+                .as_ref()
+                .ok()
+                .map(|list| (signers.of(&list.signed), Arc::clone(list)))
         };
-        let all: Vec<(Box<[u8]>, bool)> = self.0.iter().filter_map(issuer).collect();
-        let is_needed = |given: &Given| {
-            let mut same = all
-                .iter()
-                .filter(|(name, _)| given.read.as_ref().is_ok_and(|list| list.issuer() == &**name))
-                .peekable();
-            same.peek().is_some() && same.all(|(_, is_usable)| !is_usable)
+        let now: Vec<_> = self.0.iter().filter_map(usable).collect();
+        let unusable = self.0.iter().filter_map(|given| match &given.read {
+            Err(Unfit::Unusable(list)) => Some((signers.of(&list.signed), list.scope.as_ref())),
+            _ => None,
+        });
+        let unusable: Vec<_> = unusable.collect();
+        let is_needed = |given: &&Given| {
+            let Some((signer, list)) = usable(given) else {
+                return false;
+            };
+            let has_other = now.iter().any(|(by, other)| *by == signer && other.scope == list.scope);
+            let is_meant = |scope: Option<&Scope>| scope.is_none_or(|scope| scope.takes_in(&list.scope));
+            !has_other && unusable.iter().any(|(by, scope)| *by == signer && is_meant(*scope))
         };
-        let kept = former
-            .0
-            .iter()
-            .filter(|given| is_needed(given))
-            .cloned()
-            .map(|given| Given { is_kept: true, ..given });
+        let kept = former.0.iter().filter(is_needed).cloned();
+        let kept = kept.map(|given| Given { is_kept: true, ..given });
         Self(self.0.iter().cloned().chain(kept).collect())
     }
 
@@ -170,6 +183,34 @@ impl Revocations {
             return Err(TlsError::NoRevocations { origin, found });
         }
         Ok(Self(given))
+    }
+}
+
+/// The keys of the authorities that are given, to tell lists of the same name apart.
+struct Signers {
+    /// Names, in DER without the header, and keys.
+    keys: Vec<(Box<[u8]>, Box<[u8]>)>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Signers {
+    fn new(authorities: &Authorities, algorithms: WebPkiSupportedAlgorithms) -> Self {
+        let key = |der: &CertificateDer<'_>| {
+            let (_, certificate) = X509Certificate::from_der(der).ok()?;
+            Some((name(certificate.subject())?.into(), certificate.public_key().raw.into()))
+        };
+        Self {
+            keys: authorities.certificates().iter().filter_map(key).collect(),
+            algorithms,
+        }
+    }
+
+    /// The name of a list, and which of the authorities has signed it, if one has.
+    fn of(&self, signed: &Signed) -> (Box<[u8]>, Option<&[u8]>) {
+        let keys = self.keys.iter().filter(|(name, _)| *name == signed.issuer);
+        let mut keys = keys.map(|(_, key)| &**key);
+        let key = keys.find(|key| signed.is_signed_by(key, &self.algorithms));
+        (signed.issuer.clone(), key)
     }
 }
 

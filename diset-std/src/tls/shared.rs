@@ -70,7 +70,7 @@ impl<T: Settings + Send + Sync> Reload for Shared<T> {
             parts.authorities = read.authorities;
             if change.revocations {
                 parts.revocations = match (read.revocations, &parts.revocations) {
-                    (Some(now), Some(before)) => Some(now.keeping(before)),
+                    (Some(now), Some(before)) => Some(now.keeping(before, &parts.authorities, parts.algorithms()?)),
                     (now, _) => now,
                 };
             }

@@ -1,6 +1,8 @@
-//! rustls' verifiers, with what they looked at when they refused put into words: an error of TLS alone does not say which certificate it means.
+//! rustls' verifiers with somebody who has a say after them: the revocation lists, and who puts into words what they looked at when they refused,
+//! because an error of TLS alone does not say which certificate it means.
 
 use core::cell::RefCell;
+use core::fmt::Debug;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -23,35 +25,49 @@ pub(crate) fn why_refused() -> Option<String> {
     REFUSED.take()
 }
 
-/// A verifier whose refusals can be explained.
-#[derive(Debug)]
-pub(super) struct Explaining<V: ?Sized> {
-    inner: Arc<V>,
-    authorities: Authorities,
+/// What a peer has shown.
+pub(super) struct Shown<'a> {
+    pub(super) role: Role,
+    pub(super) own: &'a CertificateDer<'a>,
+    pub(super) rest: &'a [CertificateDer<'a>],
 }
 
-impl<V: ?Sized> Explaining<V> {
-    pub(super) fn new(inner: Arc<V>, authorities: &Authorities) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            authorities: authorities.clone(),
-        })
-    }
+/// Has a say after a verifier of rustls.
+pub(super) trait Say: Debug + Send + Sync {
+    /// It has judged a chain.
+    fn of_chain<T>(&self, judged: Result<T, Error>, shown: &Shown<'_>, now: UnixTime) -> Result<T, Error>;
 
-    fn note<T>(
-        &self,
-        judged: Result<T, Error>,
-        role: Role,
-        own: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        in_handshake: bool,
-    ) -> Result<T, Error> {
+    /// It has judged whether the peer has the key of its certificate.
+    fn of_key<T>(&self, judged: Result<T, Error>, _shown: &Shown<'_>) -> Result<T, Error> {
+        judged
+    }
+}
+
+/// A verifier, and who has a say after it.
+#[derive(Debug)]
+pub(super) struct Verifier<V: ?Sized, S> {
+    inner: Arc<V>,
+    say: S,
+}
+
+impl<V: ?Sized, S: Say> Verifier<V, S> {
+    pub(super) fn new(inner: Arc<V>, say: S) -> Arc<Self> {
+        Arc::new(Self { inner, say })
+    }
+}
+
+/// Whose refusals can be explained.
+#[derive(Debug)]
+pub(super) struct Explains(pub(super) Authorities);
+
+impl Explains {
+    fn note<T>(&self, judged: Result<T, Error>, shown: &Shown<'_>, in_handshake: bool) -> Result<T, Error> {
         judged.inspect_err(|error| {
             let case = Case {
-                own,
-                rest,
-                role,
-                authorities: &self.authorities,
+                own: shown.own,
+                rest: shown.rest,
+                role: shown.role,
+                authorities: &self.0,
                 in_handshake,
             };
             REFUSED.set(Some(explain(error, &case).of_the_peer()));
@@ -59,8 +75,46 @@ impl<V: ?Sized> Explaining<V> {
     }
 }
 
-// As trait objects, because there may be several in one another.
-impl ServerCertVerifier for Explaining<dyn ServerCertVerifier> {
+impl Say for Explains {
+    fn of_chain<T>(&self, judged: Result<T, Error>, shown: &Shown<'_>, _: UnixTime) -> Result<T, Error> {
+        self.note(judged, shown, false)
+    }
+
+    fn of_key<T>(&self, judged: Result<T, Error>, shown: &Shown<'_>) -> Result<T, Error> {
+        self.note(judged, shown, true)
+    }
+}
+
+/// What both traits of rustls have. As trait objects, because there may be several verifiers in one another.
+macro_rules! pass_on {
+    ($role:expr) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            own: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.inner.verify_tls12_signature(message, own, signed)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            own: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let judged = self.inner.verify_tls13_signature(message, own, signed);
+            let (role, rest) = ($role, &[][..]);
+            self.say.of_key(judged, &Shown { role, own, rest })
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.inner.supported_verify_schemes()
+        }
+    };
+}
+
+impl<S: Say> ServerCertVerifier for Verifier<dyn ServerCertVerifier, S> {
     fn verify_server_cert(
         &self,
         own: &CertificateDer<'_>,
@@ -70,34 +124,14 @@ impl ServerCertVerifier for Explaining<dyn ServerCertVerifier> {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let judged = self.inner.verify_server_cert(own, rest, name, ocsp, now);
-        self.note(judged, Role::Service, own, rest, false)
+        let role = Role::Service;
+        self.say.of_chain(judged, &Shown { role, own, rest }, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, own, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let judged = self.inner.verify_tls13_signature(message, own, signed);
-        self.note(judged, Role::Service, own, &[], true)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
+    pass_on!(Role::Service);
 }
 
-impl ClientCertVerifier for Explaining<dyn ClientCertVerifier> {
+impl<S: Say> ClientCertVerifier for Verifier<dyn ClientCertVerifier, S> {
     fn offer_client_auth(&self) -> bool {
         self.inner.offer_client_auth()
     }
@@ -117,29 +151,9 @@ impl ClientCertVerifier for Explaining<dyn ClientCertVerifier> {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let judged = self.inner.verify_client_cert(own, rest, now);
-        self.note(judged, Role::Client, own, rest, false)
+        let role = Role::Client;
+        self.say.of_chain(judged, &Shown { role, own, rest }, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, own, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let judged = self.inner.verify_tls13_signature(message, own, signed);
-        self.note(judged, Role::Client, own, &[], true)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
+    pass_on!(Role::Client);
 }

@@ -1,7 +1,8 @@
 //! The service of a seed, in one life after the other, and how connections and lives end.
 
-use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use diset_std::tls::{Authorities, ServerTls};
 use diset_std::{
     Conn, Failure, HandlerResult, Identity, Limits, Rule, SendError, Service, ServiceHandle, SessionId, SlowPolicy,
 };
+use redb::{ReadableDatabase, ReadableTable};
 use tokio::sync::{Mutex, watch};
 
-use super::handlers::{ON_PURPOSE, handle};
+use super::handlers::{EFFECTS, ON_PURPOSE, handle};
 use super::line::{Harm, Line};
 use super::oracle::{Seen, Way};
 use super::plan::{Act, Callbacks, End, Plan, Store};
@@ -70,6 +72,10 @@ pub(crate) struct Host {
     tls: ServerTls,
     authorities: Authorities,
     file: PathBuf,
+    /// The client may connect.
+    lets_in: Arc<AtomicBool>,
+    /// The client may send a message that nobody sends.
+    allows_more: Arc<AtomicBool>,
     pub(crate) line: Line,
     pub(crate) identity: Identity,
     running: Mutex<Option<Running<PingPong>>>,
@@ -91,6 +97,8 @@ impl Host {
             tls: ServerTls::new(authority.server(&["localhost"])?, authority.authorities())?,
             authorities: authority.authorities(),
             file,
+            lets_in: Arc::new(AtomicBool::new(true)),
+            allows_more: Arc::default(),
             line: Line::new().await?,
             identity: Identity::from_bytes([7; 16]),
             running: Mutex::new(None),
@@ -107,12 +115,13 @@ impl Host {
         let take = move |conn: Conn<PingPong>, id: i64| {
             let marked = conn.received().is_some_and(|received| received.maybe_repeated);
             let (seen, plan) = (Arc::clone(&seen), Arc::clone(&plan));
-            handle(seen, plan, (Way::Up, id, marked), move || conn.disconnect("chaos"))
+            handle(seen, plan, (Way::Up, id, marked), conn)
         };
         let also = take.clone();
-        let (plain, of) = (Arc::clone(&self.seen), Arc::clone(&self.plan));
+        let (notes, of) = (Arc::clone(&self.seen), Arc::clone(&self.plan));
         let (outcomes, session, opening) = (Arc::clone(&self.seen), self.session.clone(), Opening::new(&self.plan));
-        let (dropping, began) = (opening.clone(), Arc::clone(&self.seen));
+        let (dropping, began, dropped) = (opening.clone(), Arc::clone(&self.seen), Arc::clone(&self.seen));
+        let (lets_in, allows_more) = (Arc::clone(&self.lets_in), Arc::clone(&self.allows_more));
         let service = Service::new(PingPong)
             .limits(limits())
             .slow_policy(SlowPolicy::Disconnect)
@@ -122,8 +131,10 @@ impl Host {
             // Never called: see the rule.
             .on(move |conn, shout: Shout| also(conn, shout.text.parse().unwrap_or(-1)))
             .allow::<Shout>(Rule::at_delivery(|_| false))
+            .allow_connect(Rule::at_connect(move |_| lets_in.load(SeqCst)))
+            .allow::<Odd>(Rule::at_connect(move |_| allows_more.load(SeqCst)))
             .on_ref::<Note<'_>>(move |_, note| {
-                plain.plain(Way::Up, note.text.parse().unwrap_or(-1), &of);
+                notes.note(Way::Up, note.text, &of);
                 Ok(())
             })
             .on_connected(move |conn| {
@@ -131,7 +142,10 @@ impl Host {
                 session.send_replace(Some(conn.session()));
                 opening.clone().on_connected()
             })
-            .on_drop(move |_, _| dropping.clone().on_drop())
+            .on_drop(move |_, why| {
+                dropped.dropped(Way::Down, why.unconfirmed());
+                dropping.clone().on_drop()
+            })
             .on_outcome(move |_, number, outcome| outcomes.outcome(Way::Down, life, number, outcome));
         match self.plan.store {
             Store::Memory => service,
@@ -212,8 +226,47 @@ impl Host {
                 handle.recheck_credentials().await;
                 self.tls.change(|now| now.authorities(self.authorities.clone()))?;
             }
+            (End::Bar, Some(handle)) => {
+                self.lets_in.store(false, SeqCst);
+                handle.recheck_rules().await;
+                self.lets_in.store(true, SeqCst);
+            }
+            (End::Renew, Some(handle)) => {
+                self.allows_more.store(true, SeqCst);
+                handle.recheck_rules().await;
+                self.allows_more.store(false, SeqCst);
+            }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// What handlers have committed: to be called when the service has stopped.
+    pub(crate) async fn look_at_effects(&self) -> Result<(), Error> {
+        if self.plan.store == Store::Memory {
+            return Ok(());
+        }
+        let mut tries = 0;
+        let database = loop {
+            match redb::Database::open(&self.file) {
+                Ok(database) => break database,
+                Err(_) if tries < 200 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let effects = match database.begin_read()?.open_table(EFFECTS) {
+            Ok(table) => table
+                .iter()?
+                .map(|effect| effect.map(|(id, times)| (id.value(), times.value())))
+                .collect::<Result<_, _>>()?,
+            // Nobody has committed any.
+            Err(redb::TableError::TableDoesNotExist(_)) => BTreeMap::new(),
+            Err(error) => return Err(error.into()),
+        };
+        self.seen.effects(effects);
         Ok(())
     }
 

@@ -26,8 +26,10 @@ use self::oracle::Verdict;
 use self::plan::{Kind, Plan};
 use crate::common::TestResult;
 
-/// Seeds that are played at the same time: they wait most of their time.
-const AT_A_TIME: usize = 12;
+/// Seeds that are played at the same time, for each core: they wait much of their time.
+const PER_CORE: usize = 8;
+/// Those whose handler hangs wait for nearly all of half a minute: they take no place of the others.
+const HANGING: usize = 64;
 
 fn setting(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
@@ -50,7 +52,51 @@ struct Row {
     verdict: Verdict,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Seeds that are still to be played, and those that are.
+struct Seeds {
+    hanging: Vec<u64>,
+    others: Vec<u64>,
+    /// Of either.
+    playing: [usize; 2],
+    most: [usize; 2],
+}
+
+impl Seeds {
+    fn new(first: u64, count: u64, with_hanging: bool) -> Self {
+        let hangs = |seed: &u64| Plan::draw(*seed).kind == Kind::Hangs;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        // Taken from the end.
+        let (hanging, others) = (first..first + count).rev().partition(hangs);
+        Self {
+            hanging: if with_hanging { hanging } else { Vec::new() },
+            others,
+            playing: [0, 0],
+            most: [HANGING, PER_CORE * cores],
+        }
+    }
+
+    /// The next one, if there is room for it. Those that take long begin early.
+    fn next(&mut self) -> Option<Plan> {
+        for (seeds, (playing, most)) in [&mut self.hanging, &mut self.others]
+            .into_iter()
+            .zip(self.playing.iter_mut().zip(self.most))
+        {
+            if *playing < most
+                && let Some(seed) = seeds.pop()
+            {
+                *playing += 1;
+                return Some(Plan::draw(seed));
+            }
+        }
+        None
+    }
+
+    fn played(&mut self, plan: &Plan) {
+        self.playing[usize::from(plan.kind != Kind::Hangs)] -= 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_told_what_did_not_happen() -> TestResult {
     let alone = setting("CHAOS_SEED");
     let first = alone.or_else(|| setting("CHAOS_FIRST")).unwrap_or(0);
@@ -69,23 +115,19 @@ async fn nobody_is_told_what_did_not_happen() -> TestResult {
     let mut running = JoinSet::new();
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
     let (mut ends, mut wrong) = (BTreeMap::<&str, usize>::new(), Vec::new());
-    let mut seeds = first..first + count;
+    let mut seeds = Seeds::new(first, count, !is_short);
     loop {
-        while running.len() < AT_A_TIME
-            && let Some(seed) = seeds.next()
-        {
-            if is_short && Plan::draw(seed).kind == Kind::Hangs {
-                continue;
-            }
+        while let Some(plan) = seeds.next() {
             let authority = Arc::clone(&authority);
             running.spawn(async move {
-                let plan = Plan::draw(seed);
                 let verdict = story::play(&plan, &authority).await;
-                (seed, plan, verdict)
+                (plan, verdict)
             });
         }
         let Some(played) = running.join_next().await else { break };
-        let (seed, plan, verdict) = played?;
+        let (plan, verdict) = played?;
+        let seed = plan.seed;
+        seeds.played(&plan);
         for (end, times) in &verdict.ends {
             *ends.entry(end).or_default() += times;
         }

@@ -4,9 +4,10 @@ use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_std::{Code, Outcome, Resumption};
+use diset_std::{Code, Outcome, Resumption, SendError};
 use tokio::sync::watch;
 
+use super::handlers::ANSWER;
 use super::plan::{Act, End, Plan, Store};
 
 /// What ends the process of the service.
@@ -17,6 +18,15 @@ const PROCESS: [&str; 2] = ["restart", "kill"];
 pub(crate) enum Way {
     Up,
     Down,
+}
+
+impl Way {
+    const fn back(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
 }
 
 /// How a handler ended.
@@ -58,6 +68,15 @@ struct Direction {
     plain: Vec<i64>,
     /// Plain messages that have passed the acked one before them.
     passed: Vec<i64>,
+    /// Answers to acked messages of the other direction.
+    answers: Vec<i64>,
+    /// How many plain messages were sent, answers among them.
+    said: usize,
+    /// How many messages, acked ones among them, may be lost: as their sender has learned at the ends of connections.
+    unconfirmed: usize,
+    /// Answers of handlers in this direction: those that were sent, and those that were not for a go-away.
+    answered: Vec<i64>,
+    gagged: Vec<i64>,
     /// Life, number and message.
     sent: Vec<(usize, u64, i64)>,
     told: BTreeMap<i64, Told>,
@@ -73,6 +92,8 @@ struct Notes {
     news: [usize; 2],
     wrong: Vec<String>,
     stage: &'static str,
+    /// How often handlers have committed their effects, by message to the service.
+    effects: Option<BTreeMap<i64, u64>>,
 }
 
 /// All notes of one seed.
@@ -154,15 +175,45 @@ impl Seen {
         }
     }
 
-    /// The plain message behind this acked one was handled.
-    pub(crate) fn plain(&self, way: Way, id: i64, plan: &Plan) {
+    /// A plain message was handled: an answer, or the one behind this acked one.
+    pub(crate) fn note(&self, way: Way, text: &str, plan: &Plan) {
         let mut notes = self.lock();
         let seen = &mut notes.ways[way as usize];
+        if let Some(id) = text.strip_prefix(ANSWER) {
+            return seen.answers.push(id.parse().unwrap_or(-1));
+        }
+        let id = text.parse().unwrap_or(-1);
         seen.plain.push(id);
         let runs = !matches!(plan.act(id, way == Way::Down).0, Act::NoHandler | Act::Forbidden);
         if runs && !seen.runs.contains_key(&id) {
             seen.passed.push(id);
         }
+    }
+
+    /// A plain message was sent, or not.
+    pub(crate) fn said(&self, way: Way, said: Result<(), SendError>) {
+        self.lock().ways[way as usize].said += usize::from(said.is_ok());
+    }
+
+    /// The handler of a message in this direction has answered, or could not.
+    pub(crate) fn answers(&self, way: Way, id: i64, said: Result<(), SendError>) {
+        self.said(way.back(), said);
+        let mut notes = self.lock();
+        let seen = &mut notes.ways[way as usize];
+        match said {
+            Ok(()) => seen.answered.push(id),
+            Err(SendError::GoingAway) => seen.gagged.push(id),
+            Err(_) => {}
+        }
+    }
+
+    /// A connection has ended, with so many messages of this direction that may be lost.
+    pub(crate) fn dropped(&self, way: Way, unconfirmed: u32) {
+        self.lock().ways[way as usize].unconfirmed += unconfirmed as usize;
+    }
+
+    pub(crate) fn effects(&self, effects: BTreeMap<i64, u64>) {
+        self.lock().effects = Some(effects);
     }
 
     /// A message was taken for delivery under this number.
@@ -224,6 +275,8 @@ impl Seen {
                 plan,
                 way,
                 seen: &notes.ways[way as usize],
+                back: &notes.ways[way.back() as usize],
+                effects: notes.effects.as_ref().filter(|_| way == Way::Up),
                 process_ended: notes.ends.keys().any(|end| PROCESS.contains(end)),
                 began_twice: notes.news[Way::Up as usize] > 1 && notes.news[Way::Down as usize] <= 1,
                 killed: notes.ends.contains_key(End::Kill.name()),
@@ -239,6 +292,9 @@ struct Judge<'s> {
     plan: &'s Plan,
     way: Way,
     seen: &'s Direction,
+    back: &'s Direction,
+    /// When the messages of this direction have such.
+    effects: Option<&'s BTreeMap<i64, u64>>,
     /// A process of the service has ended, and another one has begun.
     process_ended: bool,
     /// The client did not read its first acceptance: the session has begun anew for a new client.
@@ -273,6 +329,7 @@ impl Judge<'_> {
             }
         }
         self.order(verdict);
+        self.answers(verdict);
         self.callbacks(verdict);
     }
 
@@ -288,7 +345,11 @@ impl Judge<'_> {
                 return Err("handled again without a mark");
             }
         }
+        let is_committed = self.is_committed(id, act, told, runs)?;
         match told {
+            // Its process ended before its handler could return.
+            Told::Outcome(Outcome::Ok) if is_committed => Ok(()),
+            Told::Outcome(Outcome::Failed(_)) if is_committed => Err("told Failed, and its effect is there"),
             Told::Outcome(Outcome::Ok) if !ended(&[Ended::Ok]) => Err("told Ok, and no handler has returned it"),
             Told::Outcome(Outcome::Ok) => Ok(()),
             Told::Outcome(Outcome::Failed(Code::HandlerFailed))
@@ -321,6 +382,57 @@ impl Judge<'_> {
             }
             Told::Over => Err("the end of this side came before the outcome"),
             Told::Nothing => Err("no outcome"),
+        }
+    }
+
+    /// Whether the effect of a message is there, as it may be: once, and if a handler says so.
+    fn is_committed(&self, id: i64, act: Act, told: Told, runs: &[Run]) -> Result<bool, &'static str> {
+        let (Act::Transacts, Some(effects)) = (act, self.effects) else {
+            return Ok(false);
+        };
+        let times = effects.get(&id).copied().unwrap_or(0);
+        let is_said = told == Told::Outcome(Outcome::Ok) || runs.iter().any(|run| run.ended == Ended::Ok);
+        match times {
+            0 if is_said => Err("committed, and its effect is not there"),
+            0 | 1 => Ok(times == 1),
+            _ => Err("its effect is there more than once"),
+        }
+    }
+
+    /// Answers arrive at most once, in order, and no more plain messages are lost than their sender has learned of.
+    fn answers(&self, verdict: &mut Verdict) {
+        let way = self.way;
+        let mut wrong = |what: String| verdict.wrong.push(format!("{way:?}: {what}"));
+        // What came on an earlier connection, and waited in the file, has nothing unconfirmed on the one that goes away:
+        // its handler must not answer there (PROTOCOL G-7).
+        let may_be_carried = self.plan.store == Store::File && way == Way::Up;
+        if !self.seen.gagged.is_empty() && !may_be_carried {
+            let gagged = &self.seen.gagged;
+            wrong(format!("handlers could not answer because of a go-away: {gagged:?}"));
+        }
+        let mut left = self.seen.answered.clone();
+        for id in &self.back.answers {
+            match left.iter().position(|answered| answered == id) {
+                Some(place) => drop(left.remove(place)),
+                None => wrong(format!("an answer to {id} that was not sent, or twice")),
+            }
+        }
+        for pair in self.back.answers.windows(2).filter(|pair| pair[1] <= pair[0]) {
+            if !self.process_ended {
+                wrong(format!("answer to {} after that to {}", pair[1], pair[0]));
+            }
+        }
+        let lost = self
+            .seen
+            .said
+            .saturating_sub(self.seen.plain.len() + self.seen.answers.len());
+        // Nobody learns it from a process that was killed.
+        let is_known = way == Way::Up || !self.killed;
+        if lost > self.seen.unconfirmed && is_known {
+            let unconfirmed = self.seen.unconfirmed;
+            wrong(format!(
+                "{lost} plain messages are lost, {unconfirmed} were unconfirmed"
+            ));
         }
     }
 

@@ -20,6 +20,12 @@ pub(crate) enum Kind {
     PanicsLater,
     Disconnects,
     DisconnectsLater,
+    /// Sends an answer before it returns.
+    Answers,
+    AnswersLater,
+    /// Commits its effect with the message, where there is a file; a service without one refuses that.
+    Transacts,
+    TransactsLater,
     /// No handler is there for it.
     NoHandler,
     /// A rule forbids it when it is delivered.
@@ -29,7 +35,7 @@ pub(crate) enum Kind {
     Hangs,
 }
 
-pub(crate) const KINDS: [Kind; 12] = [
+pub(crate) const KINDS: [Kind; 16] = [
     Kind::Returns,
     Kind::ReturnsLater,
     Kind::Fails,
@@ -38,6 +44,10 @@ pub(crate) const KINDS: [Kind; 12] = [
     Kind::PanicsLater,
     Kind::Disconnects,
     Kind::DisconnectsLater,
+    Kind::Answers,
+    Kind::AnswersLater,
+    Kind::Transacts,
+    Kind::TransactsLater,
     Kind::NoHandler,
     Kind::Forbidden,
     Kind::Mixed,
@@ -63,6 +73,10 @@ pub(crate) enum End {
     ClientCut,
     /// The service does not trust the client's certificate any more, for a moment.
     Distrust,
+    /// A rule does not let the client connect any more, for a moment, and rules are asked again.
+    Bar,
+    /// A rule allows the client more, for a moment, and rules are asked again: the service says go-away.
+    Renew,
     /// The service is stopped in order, and started again.
     Restart,
     /// The service ends without a word, and is started again.
@@ -70,7 +84,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Cut,
         Self::Close,
         Self::HalfOpen,
@@ -79,10 +93,12 @@ impl End {
         Self::Disconnect,
         Self::ClientCut,
         Self::Distrust,
+        Self::Bar,
+        Self::Renew,
         Self::Restart,
         Self::Kill,
     ];
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 12] = [
         "cut",
         "close",
         "half-open",
@@ -91,6 +107,8 @@ impl End {
         "disconnect",
         "client cut",
         "distrust",
+        "bar",
+        "renew",
         "restart",
         "kill",
     ];
@@ -112,6 +130,8 @@ pub(crate) enum Act {
     Fails,
     Panics,
     Disconnects,
+    Answers,
+    Transacts,
     Hangs,
     NoHandler,
     Forbidden,
@@ -149,8 +169,8 @@ impl Plan {
     /// Kinds and stores take turns, the rest is chance.
     pub(crate) fn draw(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let kind = KINDS[(seed % 12) as usize];
-        let store = if (seed / 12).is_multiple_of(2) {
+        let kind = KINDS[(seed % 16) as usize];
+        let store = if (seed / 16).is_multiple_of(2) {
             Store::File
         } else {
             Store::Memory
@@ -164,13 +184,16 @@ impl Plan {
         // Most odd ones cost a connection.
         let least = 1 + up.max(down) / 20;
         let every = match dice.below(6) {
+            // These cost none.
+            _ if matches!(kind, Kind::Answers | Kind::AnswersLater) => 1 + dice.below(3),
+            _ if matches!(kind, Kind::Transacts | Kind::TransactsLater) && store == Store::File => 1 + dice.below(6),
             0 => least,
             1 => least.max(3),
             _ => least.max(10),
         };
         let count = dice.below(5);
         // Every other seed has one process of each side: there each message is handled once.
-        let kinds = if (seed / 24).is_multiple_of(2) { 8 } else { 10 };
+        let kinds = if (seed / 32).is_multiple_of(2) { 10 } else { 12 };
         let ends = (0..count)
             .map(|_| {
                 let after = dice.below(1 + (up + down) / (count + 1));
@@ -222,6 +245,12 @@ impl Plan {
             Kind::PanicsLater => (Act::Panics, false),
             Kind::Disconnects => (Act::Disconnects, true),
             Kind::DisconnectsLater => (Act::Disconnects, false),
+            Kind::Answers => (Act::Answers, true),
+            Kind::AnswersLater => (Act::Answers, false),
+            // Only services have a file.
+            Kind::Transacts | Kind::TransactsLater if down => (Act::Answers, true),
+            Kind::Transacts => (Act::Transacts, true),
+            Kind::TransactsLater => (Act::Transacts, false),
             Kind::NoHandler => (Act::NoHandler, true),
             // Rules are the service's.
             Kind::Forbidden if down => (Act::Fails, true),
@@ -232,9 +261,11 @@ impl Plan {
                     Act::Panics,
                     Act::Disconnects,
                     Act::NoHandler,
+                    Act::Answers,
+                    Act::Transacts,
                     Act::Forbidden,
                 ];
-                let act = acts[dice.below(if down { 4 } else { 5 }) as usize];
+                let act = acts[dice.below(if down { 5 } else { 7 }) as usize];
                 (act, dice.below(2) == 0)
             }
         }

@@ -78,14 +78,15 @@ async fn tell(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa) -> Re
         .await
         .map_err(|_| "the client does not close")?;
     seen.stage("as the service stops");
-    host.stop(false).await
+    host.stop(false).await?;
+    host.look_at_effects().await
 }
 
 fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Host) -> Result<Client<PingPong>, Error> {
     let (noted, of) = (Arc::clone(seen), Arc::clone(plan));
-    let (plain, its) = (Arc::clone(seen), Arc::clone(plan));
+    let (notes, its) = (Arc::clone(seen), Arc::clone(plan));
     let (told, opening) = (Arc::clone(seen), Opening::new(plan));
-    let (dropping, began) = (opening.clone(), Arc::clone(seen));
+    let (dropping, began, dropped) = (opening.clone(), Arc::clone(seen), Arc::clone(seen));
     let client = Client::builder(PingPong, &host.line.address)
         .tls(ClientTls::new(authority.client("chaos")?, authority.authorities())?)
         .identity(host.identity)
@@ -96,10 +97,10 @@ fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Ho
         .on(move |client: Client<PingPong>, pong: Pong| {
             let marked = client.received().is_some_and(|received| received.maybe_repeated);
             let message = (Way::Down, pong.id, marked);
-            handle(Arc::clone(&noted), Arc::clone(&of), message, move || client.cut())
+            handle(Arc::clone(&noted), Arc::clone(&of), message, client)
         })
         .on_ref::<Note<'_>>(move |_, note| {
-            plain.plain(Way::Down, note.text.parse().unwrap_or(-1), &its);
+            notes.note(Way::Down, note.text, &its);
             Ok(())
         })
         .on_ref::<News>(|_, _| Ok(()))
@@ -107,7 +108,10 @@ fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Ho
             began.connected(Way::Down, client.resumption());
             opening.clone().on_connected()
         })
-        .on_drop(move |_, _| dropping.clone().on_drop())
+        .on_drop(move |_, why| {
+            dropped.dropped(Way::Up, why.unconfirmed());
+            dropping.clone().on_drop()
+        })
         .on_outcome(move |_, number, outcome| told.outcome(Way::Up, 0, number, outcome))
         .start()?;
     Ok(client)
@@ -145,7 +149,8 @@ async fn send_up(plan: &Plan, seen: &Seen, host: &Host, client: &Client<PingPong
         receipts.push((id, receipt));
         if plan.has_plain(id) {
             // At most once: there may be no connection.
-            let _ = client.try_send(&Note { text: &id.to_string() });
+            let said = client.try_send(&Note { text: &id.to_string() });
+            seen.said(Way::Up, said);
         }
     }
     Ok(receipts)
@@ -172,7 +177,8 @@ async fn send_down(plan: &Plan, seen: &Seen, host: &Host) -> Result<Receipts, Er
             seen.sent(Way::Down, life, receipt.number(), id);
             receipts.push((id, receipt));
             if plan.has_plain(id) {
-                let _ = handle.send_to_session(found, &Note { text: &id.to_string() }).await;
+                let said = handle.send_to_session(found, &Note { text: &id.to_string() }).await;
+                seen.said(Way::Down, said);
             }
             break;
         }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Barrier};
 
 use diset_std::{BindError, Client};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::runtime::Handle;
 
 use crate::common::*;
 
@@ -26,8 +27,8 @@ async fn is_served_at(path: &Path) -> TestResult {
 }
 
 /// Why it cannot listen there.
-fn refusal(path: &Path) -> Result<String, &'static str> {
-    match answering().bind_unix(path).err() {
+async fn refusal(path: &Path) -> Result<String, &'static str> {
+    match answering().bind_unix(path).await.err() {
         Some(error @ BindError::Path { .. }) => Ok(error.to_string()),
         Some(_) => Err("another error"),
         None => Err("it listens"),
@@ -38,7 +39,7 @@ fn refusal(path: &Path) -> Result<String, &'static str> {
 #[ignore = "a part of the test below, in a process of its own"]
 async fn a_service_that_is_killed() -> TestResult {
     let Some(path) = env::var_os(FILE) else { return Ok(()) };
-    let bound = answering().bind_unix(path)?;
+    let bound = answering().bind_unix(path).await?;
     println!("\u{1}listens");
     std::io::stdout().flush()?;
     bound.run().await;
@@ -67,13 +68,13 @@ async fn the_file_of_a_killed_service_is_replaced() -> TestResult {
                 break;
             }
         }
-        let text = refusal(&path)?;
+        let text = refusal(&path).await?;
         assert!(text.contains("another process listens on it"), "{text}");
         is_served_at(&path).await?;
         child.kill().await?;
         assert!(path.exists(), "it was killed");
     }
-    let running = run(answering().bind_unix(&path)?);
+    let running = run(answering().bind_unix(&path).await?);
     is_served_at(&path).await?;
     running.stop().await;
     let left: Vec<_> = fs::read_dir(folder.path())?.collect();
@@ -92,13 +93,17 @@ async fn what_is_alive_or_no_stream_socket_is_never_removed() -> TestResult {
     symlink(at("left"), at("link"))?;
     symlink(at("nowhere"), at("dangling"))?;
     for name in ["file", "folder", "link", "dangling"] {
-        let text = refusal(&at(name))?;
+        let text = refusal(&at(name)).await?;
         assert!(text.contains("something that is no socket is there"), "{name}: {text}");
         assert!(fs::symlink_metadata(at(name)).is_ok(), "{name}");
     }
     assert_eq!(fs::read_to_string(at("file"))?, "precious");
     let datagrams = UnixDatagram::bind(at("datagrams"))?;
-    assert!(refusal(&at("datagrams"))?.contains("another process listens on it"));
+    assert!(
+        refusal(&at("datagrams"))
+            .await?
+            .contains("another process listens on it")
+    );
     drop(datagrams);
 
     // One that lives and is slow: its queue is full.
@@ -110,12 +115,12 @@ async fn what_is_alive_or_no_stream_socket_is_never_removed() -> TestResult {
         queue.push(guest);
         assert!(queue.len() < 64, "its queue has no end");
     }
-    assert!(refusal(&at("slow"))?.contains("another process listens on it"));
+    assert!(refusal(&at("slow")).await?.contains("another process listens on it"));
     drop(queue);
     slow.accept().await?;
     UnixStream::connect(at("slow"))?;
 
-    let text = refusal(&at("missing/socket"))?;
+    let text = refusal(&at("missing/socket")).await?;
     assert!(text.contains("does its folder exist"), "{text}");
     Ok(())
 }
@@ -135,7 +140,7 @@ async fn of_services_that_start_at_once_one_listens() -> TestResult {
                 tokio::task::spawn_blocking(move || {
                     let service = answering();
                     together.wait();
-                    service.bind_unix(path)
+                    Handle::current().block_on(service.bind_unix(path))
                 })
             })
             .collect();
@@ -154,13 +159,43 @@ async fn of_services_that_start_at_once_one_listens() -> TestResult {
     Ok(())
 }
 
+/// On one thread, which also has to let go of the lock.
+#[tokio::test]
+async fn who_waits_for_the_lock_of_the_folder_does_not_keep_others_waiting() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("socket");
+    drop(UnixListener::bind(&path)?);
+    let lock = fs::File::open(folder.path())?;
+    lock.lock()?;
+    let let_go = async {
+        tokio::task::yield_now().await;
+        lock.unlock()
+    };
+    let (bound, unlocked) = tokio::join!(answering().bind_unix(&path), let_go);
+    unlocked?;
+    let running = run(bound?);
+    is_served_at(&path).await?;
+    // Nor does who removes the file.
+    lock.lock()?;
+    running.stop().await;
+    assert!(path.exists(), "the folder is locked");
+    lock.unlock()?;
+    within("the file goes", async {
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_file_of_a_successor_stays() -> TestResult {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("socket");
-    let older = run(answering().bind_unix(&path)?);
+    let older = run(answering().bind_unix(&path).await?);
     fs::remove_file(&path)?;
-    let newer = run(answering().bind_unix(&path)?);
+    let newer = run(answering().bind_unix(&path).await?);
     older.stop().await;
     is_served_at(&path).await?;
     newer.stop().await;

@@ -187,6 +187,13 @@ impl Scene {
         assert_balanced(&now());
     }
 
+    /// The neighbour has got all its answers, however long they took; the service ends in order.
+    pub(crate) async fn finish_slowly(self) -> TestResult {
+        self.neighbour.finish().await?;
+        self.running.stop().await;
+        Ok(())
+    }
+
     /// The neighbour has noticed nothing; the service ends in order, with all it writes about that.
     pub(crate) async fn finish(self) -> TestResult {
         self.neighbour.finish().await?.assert_short();
@@ -309,6 +316,11 @@ impl Talker {
             rounds,
             task,
         })
+    }
+
+    /// How many answers it has got.
+    pub(crate) fn answers(&self) -> usize {
+        self.rounds.value()
     }
 
     /// It has got answers since this was asked.

@@ -502,6 +502,53 @@ async fn a_list_stays_when_what_comes_in_its_place_cannot_be_used() -> TestResul
     Ok(())
 }
 
+/// Beside lists of the same name: of the authority's other key, and for other certificates.
+#[tokio::test]
+async fn a_list_stays_for_the_certificates_and_the_key_that_it_was_for() -> TestResult {
+    let (former, now) = (Authority::new("CA")?, Authority::new("CA")?);
+    let (ann, bob, dan) = (former.client("ann")?, former.client("bob")?, now.client("dan")?);
+    let text = former.list(1, 1).revoking(&ann).pem()? + &now.list(1, 1).pem()?;
+    let folder = Folder::new(&now, &[&former, &now], &text)?;
+    let tls = ServerTls::from_files(&folder.files())?;
+    let running = serve(tls.clone()).await?;
+    for number in 2..4 {
+        let text = former.list(9, 9).delta().pem()? + &now.list(number, 5).revoking(&dan).pem()?;
+        folder.write("crl.pem", &text)?;
+        assert!(tls.reload(&folder.files())?.revocations);
+        is_refused(&running, &ann, &now, REVOKED).await?;
+        gets_in(&running, &bob, &now).await?;
+        is_refused(&running, &dan, &now, REVOKED).await?;
+    }
+    // A list that is gone is gone, when what cannot be used is of the other key.
+    folder.write("crl.pem", &(former.list(9, 9).pem()? + &now.list(9, 9).delta().pem()?))?;
+    assert!(tls.reload(&folder.files())?.revocations);
+    gets_in(&running, &ann, &now).await?;
+    is_refused(&running, &dan, &now, REVOKED).await?;
+    running.stop().await;
+
+    let (a, b) = ("http://crl/a", "http://crl/b");
+    let ca = Authority::new("CA")?;
+    let (ann, bob) = (ca.client_at("ann", &[a])?, ca.client_at("bob", &[b])?);
+    let of = |number, point: &str| ca.list(number, number).scoped(&[&at(point), USERS_ONLY]);
+    let unknown = [0x2a, 3, 4];
+    let text = of(1, a).revoking(&ann).pem()? + &of(1, b).pem()?;
+    let folder = Folder::new(&ca, &[&ca], &text)?;
+    let tls = ServerTls::from_files(&folder.files())?;
+    let running = serve(tls.clone()).await?;
+    let bad = |point| of(2, point).extension(&unknown, true, &[5, 0]).pem();
+    folder.write("crl.pem", &(bad(a)? + &of(2, b).revoking(&bob).pem()?))?;
+    assert!(tls.reload(&folder.files())?.revocations);
+    is_refused(&running, &ann, &ca, REVOKED).await?;
+    is_refused(&running, &bob, &ca, REVOKED).await?;
+    // Only what cannot be used is replaced by what was before.
+    folder.write("crl.pem", &(of(3, a).pem()? + &bad(b)?))?;
+    assert!(tls.reload(&folder.files())?.revocations);
+    gets_in(&running, &ann, &ca).await?;
+    is_refused(&running, &bob, &ca, REVOKED).await?;
+    running.stop().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn lists_may_stand_in_several_files_some_of_which_come_later() -> TestResult {
     let (ca, other) = (Authority::new("CA")?, Authority::new("Other")?);

@@ -128,6 +128,7 @@ fn call(conn: &mut Conn, now: Instant, entry: &Entry<'_>) -> Option<()> {
         }
         Entry::Disconnect(said) => conn.disconnect(notice(said)),
         Entry::Started { number } => drop(conn.begin(number)),
+        Entry::Answer => conn.expect_answer(),
         Entry::TakeOutcome => drop(conn.take_outcome()),
         Entry::SkipOldest => drop(conn.skip_oldest()),
         Entry::TakeSession => drop(conn.take_session()),

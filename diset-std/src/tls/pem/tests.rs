@@ -370,6 +370,9 @@ fn certificates_with_trust_settings_are_read_unless_they_take_trust_away() -> Te
     let ca = ThrowawayCa::new()?;
     let plain = ca.authorities().certificates()[0].to_vec();
     let alias = b"\x30\x06\x0c\x04name";
+    let for_anything = b"\x30\x08\x30\x06\x06\x04\x55\x1d\x25\x00";
+    let for_both = b"\x30\x16\x30\x14\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
+    let for_services = b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01";
     let for_clients = b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
     let for_mail = b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x04";
     let not_for_clients = b"\x30\x0c\xa0\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
@@ -378,10 +381,11 @@ fn certificates_with_trust_settings_are_read_unless_they_take_trust_away() -> Te
         let text = pem("TRUSTED CERTIFICATE", &der);
         Authorities::from_pem(text.as_bytes())
     };
-    for settings in [&b""[..], alias, for_clients] {
+    for settings in [&b""[..], alias, for_anything, for_both] {
         assert_eq!(read(settings)?.certificates(), ca.authorities().certificates());
     }
-    for settings in [&for_mail[..], not_for_clients] {
+    // An authority counts for services and for clients.
+    for settings in [&for_services[..], for_clients, for_mail, not_for_clients] {
         let error = read(settings).expect_err("not trusted").to_string();
         assert!(
             error.contains("line 1") && error.contains("told not to trust"),

@@ -10,19 +10,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{CertRevocationListError, CertificateError, Error, RootCertStore};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath, spki_for_anchor};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::list::{List, Unfit, name, points_of, show};
 use super::{Given, Revocations, TlsError};
+use crate::tls::case::Role;
+use crate::tls::verifier::{Say, Shown};
 use crate::tls::{Authorities, Certificate};
 
 /// So many of a kind are named in one line of the log, or in an error.
@@ -106,7 +103,7 @@ impl Lists {
         for list in self.all.get(issuer).into_iter().flatten() {
             // In this order nothing older comes before what replaces it.
             let is_replaced = count.iter().any(|newer| list.is_replaced_by(newer));
-            if !is_replaced && list.is_signed_by(key, &self.algorithms) {
+            if !is_replaced && list.signed.is_signed_by(key, &self.algorithms) {
                 count.push(Arc::clone(list));
             }
         }
@@ -161,7 +158,7 @@ impl Lists {
             }
         }
         for list in self.all.values().flatten() {
-            let of_name: Vec<_> = keys.iter().filter(|(name, _)| **name == *list.issuer()).collect();
+            let of_name: Vec<_> = keys.iter().filter(|(name, _)| **name == *list.signed.issuer).collect();
             if of_name.is_empty() {
                 tracing::warn!(
                     "revocation {} is of an authority that is not among those given, `{}`: it counts only for peers that show a certificate of it, \
@@ -169,7 +166,10 @@ impl Lists {
                     list.place,
                     list.issuer_name
                 );
-            } else if !of_name.iter().any(|(_, key)| list.is_signed_by(key, &self.algorithms)) {
+            } else if !of_name
+                .iter()
+                .any(|(_, key)| list.signed.is_signed_by(key, &self.algorithms))
+            {
                 tracing::warn!(
                     "revocation {} bears the name of the authority `{}` but was not signed with its key: it does not count for it; give the list \
                      that belongs to this key, or the authority's other certificate, too",
@@ -286,24 +286,6 @@ impl Lists {
             }),
         }
     }
-
-    /// A verifier that asks these lists after it has asked the other one.
-    pub(in crate::tls) fn of_clients(
-        self: &Arc<Self>,
-        inner: Arc<dyn ClientCertVerifier>,
-    ) -> Arc<dyn ClientCertVerifier> {
-        let lists = Arc::clone(self);
-        Arc::new(Checked { inner, lists })
-    }
-
-    /// The same, for servers.
-    pub(in crate::tls) fn of_servers(
-        self: &Arc<Self>,
-        inner: Arc<dyn ServerCertVerifier>,
-    ) -> Arc<dyn ServerCertVerifier> {
-        let lists = Arc::clone(self);
-        Arc::new(Checked { inner, lists })
-    }
 }
 
 /// Those that can be used, by authority; the newest first.
@@ -316,12 +298,13 @@ fn usable(revocations: &Revocations) -> Result<ByName, TlsError> {
     };
     for given in revocations.0.iter() {
         match &given.read {
-            Ok(list) => all.entry(list.issuer().into()).or_default().push(Arc::clone(list)),
+            Ok(list) => all
+                .entry(list.signed.issuer.clone())
+                .or_default()
+                .push(Arc::clone(list)),
             Err(Unfit::Damaged(reason)) => return Err(bad(given, format!("{}: {reason}", given.place))),
-            Err(Unfit::Unusable {
-                issuer_name, reason, ..
-            }) => {
-                unusable.push(format!("{} of `{issuer_name}`: {reason}", given.place));
+            Err(Unfit::Unusable(list)) => {
+                unusable.push(format!("{} of `{}`: {}", given.place, list.issuer_name, list.reason));
             }
         }
     }
@@ -334,7 +317,7 @@ fn usable(revocations: &Revocations) -> Result<ByName, TlsError> {
     }
     for kept in revocations.0.iter().filter(|given| given.is_kept) {
         tracing::warn!(
-            "revocation {} stays in force: of its authority there are only lists now that cannot be used",
+            "revocation {} stays in force: what its authority gives in its place cannot be used",
             kept.place
         );
     }
@@ -403,95 +386,15 @@ impl From<Verdict> for Error {
     }
 }
 
-/// A verifier of rustls, and the lists.
-#[derive(Debug)]
-struct Checked<V: ?Sized> {
-    lists: Arc<Lists>,
-    inner: Arc<V>,
-}
-
-impl ClientCertVerifier for Checked<dyn ClientCertVerifier> {
-    fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        own: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(own, others, now)?;
-        self.lists.check(own, others, now, KeyUsage::client_auth())?;
+/// They are asked after a verifier of rustls.
+impl Say for Arc<Lists> {
+    fn of_chain<T>(&self, judged: Result<T, Error>, shown: &Shown<'_>, now: UnixTime) -> Result<T, Error> {
+        let verified = judged?;
+        let usage = match shown.role {
+            Role::Service => KeyUsage::server_auth(),
+            Role::Client => KeyUsage::client_auth(),
+        };
+        self.check(shown.own, shown.rest, now, usage)?;
         Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, own, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, own, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-impl ServerCertVerifier for Checked<dyn ServerCertVerifier> {
-    fn verify_server_cert(
-        &self,
-        own: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let verified = self
-            .inner
-            .verify_server_cert(own, others, server_name, ocsp_response, now)?;
-        self.lists.check(own, others, now, KeyUsage::server_auth())?;
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, own, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, own, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }

@@ -31,8 +31,6 @@ pub(super) struct List {
     pub(super) place: Place,
     /// For people.
     pub(super) issuer_name: String,
-    /// In DER, without the header.
-    issuer: Box<[u8]>,
     /// Big endian.
     pub(super) number: [u8; NUMBER],
     /// Since 1970, in seconds.
@@ -42,8 +40,16 @@ pub(super) struct List {
     pub(super) scope: Scope,
     /// Serial numbers without leading zeros.
     revoked: HashSet<Box<[u8]>>,
+    pub(super) signed: Signed,
+}
+
+/// What an authority has signed, and how.
+#[derive(Clone)]
+pub(super) struct Signed {
+    /// The name of the authority, in DER without the header.
+    pub(super) issuer: Box<[u8]>,
     der: CertificateRevocationListDer<'static>,
-    signed: Range<usize>,
+    part: Range<usize>,
     algorithm: Box<[u8]>,
     signature: Box<[u8]>,
 }
@@ -53,16 +59,21 @@ pub(super) struct List {
 pub(super) enum Unfit {
     Damaged(String),
     /// It is sound.
-    Unusable {
-        issuer: Box<[u8]>,
-        issuer_name: String,
-        /// Begins with `it`.
-        reason: String,
-    },
+    Unusable(Box<Unusable>),
+}
+
+#[derive(Clone)]
+pub(super) struct Unusable {
+    pub(super) signed: Signed,
+    /// As far as it can be told.
+    pub(super) scope: Option<Scope>,
+    pub(super) issuer_name: String,
+    /// Begins with `it`.
+    pub(super) reason: String,
 }
 
 /// Which certificates of its authority a list covers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope {
     /// Those that name one of these points, in DER, or none at all.
     points: Option<BTreeSet<Box<[u8]>>>,
@@ -77,6 +88,16 @@ enum Only {
 }
 
 impl Scope {
+    const ALL: Self = Self {
+        points: None,
+        only: Only::All,
+    };
+
+    /// Whether it takes in all certificates that another one covers.
+    pub(super) fn takes_in(&self, other: &Self) -> bool {
+        *self == Self::ALL || self == other
+    }
+
     /// Whether it covers a certificate: `points` is what [`points_of`] says of it.
     pub(super) fn covers(&self, is_authority: bool, points: Option<&BTreeSet<Box<[u8]>>>) -> bool {
         let by_kind = match self.only {
@@ -115,20 +136,32 @@ impl List {
         let (Some((signed, algorithm, signature)), true) = (parts, is_whole) else {
             return Err(damaged("it is damaged"));
         };
-        let issuer: Box<[u8]> = name(parsed.issuer()).ok_or_else(|| damaged("it is damaged"))?.into();
+        let signed = Signed {
+            issuer: name(parsed.issuer()).ok_or_else(|| damaged("it is damaged"))?.into(),
+            der: der.clone(),
+            part: signed,
+            algorithm: algorithm.into(),
+            // Of a bit string the first byte says how many bits of the last are none.
+            signature: signature.get(1..).unwrap_or_default().into(),
+        };
         let issuer_name = show(parsed.issuer());
-        let terms = Terms::read(&parsed).map_err(|reason| Unfit::Unusable {
-            issuer: issuer.clone(),
-            issuer_name: issuer_name.clone(),
-            reason,
-        })?;
+        let terms = match Terms::read(&parsed) {
+            Ok(terms) => terms,
+            Err(reason) => {
+                return Err(Unfit::Unusable(Box::new(Unusable {
+                    signed,
+                    scope: scope_of(&parsed),
+                    issuer_name,
+                    reason,
+                })));
+            }
+        };
         let revoked = parsed
             .iter_revoked_certificates()
             .map(|entry| without_zeros(entry.raw_serial()).into());
         Ok(Self {
             place: place.clone(),
             issuer_name,
-            issuer,
             number: terms.number,
             this_update: parsed.last_update().timestamp(),
             next_update: terms.next_update,
@@ -136,37 +169,11 @@ impl List {
             scope: terms.scope,
             revoked: revoked.collect(),
             signed,
-            algorithm: algorithm.into(),
-            // Of a bit string the first byte says how many bits of the last are none.
-            signature: signature.get(1..).unwrap_or_default().into(),
-            der: der.clone(),
         })
-    }
-
-    /// The name of the authority, in DER without the header.
-    pub(super) fn issuer(&self) -> &[u8] {
-        &self.issuer
     }
 
     pub(super) fn names(&self, serial: &[u8]) -> bool {
         self.revoked.contains(without_zeros(serial))
-    }
-
-    /// Whether this key has signed it, given as `SubjectPublicKeyInfo` in DER.
-    pub(super) fn is_signed_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        let Some((own, bits)) = Any::from_der(key).ok().and_then(|(_, info)| {
-            let (behind, own) = part(info.data)?;
-            Some((own, part(behind)?.1.get(1..)?))
-        }) else {
-            return false;
-        };
-        let message = self.der.get(self.signed.clone()).unwrap_or_default();
-        let fits = algorithms
-            .all
-            .iter()
-            .filter(|one| *one.public_key_alg_id() == *own && *one.signature_alg_id() == *self.algorithm);
-        let mut results = fits.map(|one| one.verify_signature(bits, message, &self.signature));
-        results.any(|result| result.is_ok())
     }
 
     /// Whether the other one is at least as new, by number and by date, and for the same certificates.
@@ -175,7 +182,26 @@ impl List {
         self.scope == other.scope
             && self.number <= other.number
             && self.this_update <= other.this_update
-            && (!same || self.der == other.der)
+            && (!same || self.signed.der == other.signed.der)
+    }
+}
+
+impl Signed {
+    /// Whether this key has signed it, given as `SubjectPublicKeyInfo` in DER.
+    pub(super) fn is_signed_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
+        let Some((own, bits)) = Any::from_der(key).ok().and_then(|(_, info)| {
+            let (behind, own) = part(info.data)?;
+            Some((own, part(behind)?.1.get(1..)?))
+        }) else {
+            return false;
+        };
+        let message = self.der.get(self.part.clone()).unwrap_or_default();
+        let fits = algorithms
+            .all
+            .iter()
+            .filter(|one| *one.public_key_alg_id() == *own && *one.signature_alg_id() == *self.algorithm);
+        let mut results = fits.map(|one| one.verify_signature(bits, message, &self.signature));
+        results.any(|result| result.is_ok())
     }
 }
 
@@ -249,12 +275,16 @@ impl Terms {
             number,
             next_update: next.timestamp(),
             next_update_text: next.to_string(),
-            scope: scope.unwrap_or(Scope {
-                points: None,
-                only: Only::All,
-            }),
+            scope: scope.unwrap_or(Scope::ALL),
         })
     }
+}
+
+/// Which certificates a list covers that may not be usable; `None` when that cannot be read.
+fn scope_of(list: &CertificateRevocationList<'_>) -> Option<Scope> {
+    let is_scope = |extension: &&X509Extension<'_>| extension.oid.as_bytes() == ISSUING_DISTRIBUTION_POINT;
+    let extension = list.extensions().iter().find(is_scope);
+    extension.map_or(Some(Scope::ALL), |extension| read_scope(extension.value).ok())
 }
 
 fn read_number(extension: &X509Extension<'_>) -> Option<[u8; NUMBER]> {
