@@ -304,11 +304,11 @@ mod tests {
     use super::*;
 
     /// What the fields 1 and 3 hold.
-    fn read(body: &[u8]) -> Result<(Option<&[u8]>, Option<&[u8]>), BadPacket> {
+    fn read(body: &[u8]) -> Result<[Option<&[u8]>; 2], BadPacket> {
         let mut fields = Fields::new(body);
         let one = fields.may(0x81, |value| Ok(value.rest()))?;
         let three = fields.may(0x03, |value| Ok(value.rest()))?;
-        fields.end().map(|()| (one, three))
+        fields.end().map(|()| [one, three])
     }
 
     #[test]
@@ -329,11 +329,11 @@ mod tests {
     #[test]
     fn what_is_known_is_read_and_what_is_not_is_skipped_unless_it_is_critical() {
         let (one, three) = ([0x81, 1, 7], [0x03, 2, 8, 9]);
-        let known = Ok((Some(&[7][..]), Some(&[8, 9][..])));
+        let known = Ok([Some(&[7][..]), Some(&[8, 9])]);
         assert_eq!(read(&[&one[..], &three].concat()), known);
         assert_eq!(read(&[0x01, 1, 7, 0x83, 2, 8, 9]), known, "PROTOCOL H-2: either bit");
         assert_eq!(read(&[&one[..], &[2, 0], &three, &[4, 1, 1, 0x7f, 0]].concat()), known);
-        assert_eq!(read(&[]), Ok((None, None)));
+        assert_eq!(read(&[]), Ok([None, None]));
         for (body, number) in [
             ([&[0x82, 0][..], &three].concat(), 2),
             ([&one[..], &three, &[0x84, 0]].concat(), 4),
