@@ -37,6 +37,10 @@ pub const MAX_FAILURES: usize = 4;
 pub const ACK_DELAY: Duration = Duration::from_millis(20);
 /// Messages that were dealt with are acknowledged at this number at the latest (PROTOCOL Q-2).
 pub const MAX_UNTOLD: u64 = 64;
+/// Keys of a client that are answered on one connection (PROTOCOL L-7).
+pub const MAX_NEXT_KEYS: u8 = 4;
+/// Keep-alives and answers that may come between two looks (PROTOCOL L-7).
+pub const MAX_KEEP_ALIVES: u8 = 64;
 /// Bytes of the output buffer that messages leave free for control frames (PROTOCOL L-1).
 pub const CONTROL_RESERVE: usize = 256;
 /// Smallest output buffer, in bytes: every control frame fits.

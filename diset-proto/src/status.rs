@@ -69,7 +69,7 @@ codes! {
     Version = 2, "the peer speaks another major version of DISET";
     /// A frame is longer than the limit stated for it.
     FrameTooLong = 10, "a frame was longer than the limit";
-    /// A frame's length is empty, over-long or not in its shortest form.
+    /// The length of a frame is zero or takes more than four bytes.
     FrameMalformed = 11, "a frame's header was malformed";
     /// A frame of a kind that must be understood is not.
     UnknownKind = 12, "a frame of an unknown kind that must be understood";

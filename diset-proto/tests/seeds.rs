@@ -50,6 +50,13 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
     // Operations: 14 mode, 2 canned bytes, 3 transmit, 5 time, 7 and 8 send, 9 go-away, 15 ff end.
     let seeds: &[(&str, &str, &[u8])] = &[
         ("frames", "small-frames", &small_frames),
+        (
+            "frames",
+            "padded-lengths",
+            &[
+                200, 3, 0x81, 0, 0x86, 0x83, 0x80, 0x80, 0, 0, 0, 14, 0x81, 0x80, 0, 0x87, 0x80, 0,
+            ],
+        ),
         ("frames", "too-long", &[0, 0, 0x80, 0x80, 0x01, 0x86]),
         (
             "packets",

@@ -55,10 +55,7 @@ fn length(bytes: &[u8]) -> Option<(usize, usize)> {
         assert!(at < 4, "a length of more than four bytes");
         value |= usize::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            assert!(
-                value > 0 && (byte > 0 || at == 0),
-                "a length that is empty or over-long"
-            );
+            assert!(value > 0, "PROTOCOL F-2: a length of nothing");
             return Some((value, at + 1));
         }
     }

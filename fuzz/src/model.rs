@@ -493,7 +493,7 @@ impl<'d> NoticeSaid<'d> {
     }
 }
 
-/// L-4: bytes, messages.
+/// L-4: bytes, messages; not both 0.
 pub(super) fn credit(body: &[u8]) -> Read<(u32, u32)> {
-    all(Bytes(body), |value| Some((value.u32()?, value.u32()?)))
+    all(Bytes(body), |value| Some((value.u32()?, value.u32()?))).filter(|granted| *granted != (0, 0))
 }

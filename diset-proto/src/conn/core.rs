@@ -160,9 +160,14 @@ impl Core {
                     Err(Fault::text(Code::PacketMalformed, "more credit than is under way"))
                 }
             }
-            Kind::KeepAlive => {
-                self.pending.answer();
-                self.confirm();
+            Kind::KeepAlive | Kind::KeepAliveAnswer => {
+                if self.liveness.as_mut().is_some_and(|liveness| !liveness.heard()) {
+                    return Err(Fault::text(Code::Busy, "more keep-alives than anybody needs"));
+                }
+                if kind == Kind::KeepAlive {
+                    self.pending.answer();
+                    self.confirm();
+                }
                 Ok(None)
             }
             Kind::GoAway | Kind::Error | Kind::Refusal => self.told(now, kind, raw.body),
@@ -176,7 +181,7 @@ impl Core {
                 Role::Client => Ok(None),
             },
             Kind::Catalog => self.learn(raw.body).map(|()| None),
-            Kind::KeepAliveAnswer | Kind::Ignorable | Kind::Unknown => Ok(None),
+            Kind::Ignorable | Kind::Unknown => Ok(None),
         }
     }
 

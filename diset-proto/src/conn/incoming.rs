@@ -29,6 +29,7 @@ impl Core {
     /// An acked message has come.
     pub(super) fn take_acked<'f, S: SessionSlot>(&mut self, raw: &RawFrame<'f>, slot: &mut S) -> Taken<'f> {
         let session = agreed(slot).ok_or_else(no_session)?;
+        session.link.is_next_told = false;
         let Some(message) = self.message(raw) else {
             let fault = self.objection(raw);
             if fault.code() != Code::CreditExceeded {
@@ -70,6 +71,9 @@ impl Core {
     pub(super) fn take_next<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Result<(), Fault<'static>> {
         let session = agreed(slot).ok_or_else(no_session)?;
         let next = Next::read(body)?;
+        if core::mem::replace(&mut session.link.is_next_told, true) {
+            return Err(Fault::text(Code::PacketMalformed, "a second next before its message"));
+        }
         session
             .skip(next)
             .map_err(|_| Fault::text(Code::PacketMalformed, "more is skipped than there are numbers"))
@@ -104,7 +108,7 @@ impl Core {
                 }
                 // It was here before: it counts as a frame that means nothing.
                 Ok(_) => Err(Frame(Ok(RawFrame {
-                    head: Kind::KeepAliveAnswer.head(),
+                    head: Kind::Ignorable.head(),
                     body: &[],
                 }))),
                 Err(fault) => {

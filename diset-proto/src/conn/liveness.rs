@@ -1,6 +1,7 @@
 //! Is the peer still there? Any received byte proves life, written ones never do
 //! (PROTOCOL, part K).
 
+use crate::limits::MAX_KEEP_ALIVES;
 use crate::time::{Instant, Millis};
 
 /// What the time demands.
@@ -25,6 +26,8 @@ pub(crate) struct Liveness {
     next_look: Instant,
     /// Whether bytes left since the last look.
     sent: bool,
+    /// How many keep-alives and answers have come since the last look.
+    heard: u8,
     /// The client looks twice as often, so normally it is the one that asks.
     client: bool,
 }
@@ -38,6 +41,7 @@ impl Liveness {
             last_received: now,
             next_look: now,
             sent: true,
+            heard: 0,
             client,
         };
         watch.next_look = now.plus(watch.look_interval());
@@ -46,6 +50,13 @@ impl Liveness {
 
     pub(crate) fn received(&mut self, now: Instant) {
         self.last_received = self.last_received.max(now);
+    }
+
+    /// A keep-alive or an answer has come; false when there are too many of them (PROTOCOL L-7).
+    #[must_use]
+    pub(crate) const fn heard(&mut self) -> bool {
+        self.heard = self.heard.saturating_add(1);
+        self.heard <= MAX_KEEP_ALIVES
     }
 
     pub(crate) const fn sent(&mut self) {
@@ -80,7 +91,7 @@ impl Liveness {
         let interval = self.look_interval();
         let heard = !now.is_past(self.last_received, interval);
         let quiet = self.client && !self.sent;
-        self.sent = false;
+        (self.sent, self.heard) = (false, 0);
         self.next_look = now.plus(interval);
         if heard && !quiet { Due::Nothing } else { Due::KeepAlive }
     }

@@ -43,7 +43,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
         when_recorded!(self.note_send(number, message));
         let wire = self.way_for_message(number)?;
-        let mut size = 0;
+        let (waiting, mut size) = (self.out.waiting(), 0);
         let put = self.out.frame(
             Kind::Message.head(),
             CONTROL_RESERVE,
@@ -53,7 +53,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                 Ok(size)
             },
         );
-        self.sent(put, size)
+        self.sent(put, size, waiting)
     }
 
     /// Whether a message may follow now on what leaves; its number on the wire.
@@ -75,12 +75,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         Ok(wire)
     }
 
-    /// A message of this size, its number included, was put in, or was not.
-    fn sent(&mut self, put: Result<u32, PutError<()>>, size: usize) -> Result<(), SendError> {
+    /// A message of this size, its number included, was put in behind so many bytes that wait, or was not.
+    fn sent(&mut self, put: Result<u32, PutError<()>>, size: usize, waiting: usize) -> Result<(), SendError> {
         match put {
             Ok(cost) if self.core.flow.sent(cost) => Ok(()),
-            Ok(cost) => {
-                self.out.undo(cost);
+            Ok(_) => {
+                self.out.undo(waiting);
                 Err(SendError::Full(Bound::Credit))
             }
             Err(PutError::Full) if takes(&self.core, &self.out, size.saturating_sub(1)) => {
@@ -198,8 +198,8 @@ fn takes<B: Storage>(core: &Core, out: &Outbox<B>, payload: usize) -> bool {
     length_of(payload) <= core.theirs.max_frame && out.could_take(length + MARK, CONTROL_RESERVE)
 }
 
-/// The longest frame that says what the next message is.
-const MARK: usize = 1 + 1 + 10 + 1;
+/// The longest frame that says what the next message is, with a length that may be padded.
+const MARK: usize = 4 + 1 + 10 + 1;
 
 /// Puts one stored message into the output, with what is to be known of it.
 fn put_stored<B: Storage>(
@@ -219,14 +219,14 @@ fn put_stored<B: Storage>(
         return Err(Stuck::NoRoom);
     }
     let max = core.theirs.max_frame;
-    let mut mark = None;
+    let waiting = out.waiting();
     if next.skipped > 0 || next.repeated {
         let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, |place| {
             let mut writer = Writer::new(place);
             next.write(&mut writer);
             Ok::<_, Infallible>(writer.len())
         });
-        mark = Some(put.map_err(|_| Stuck::NoRoom)?);
+        put.map_err(|_| Stuck::NoRoom)?;
     }
     let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
         let mut writer = Writer::new(place);
@@ -234,14 +234,10 @@ fn put_stored<B: Storage>(
         writer.raw(payload);
         Ok::<_, Infallible>(writer.len())
     });
-    match put {
-        Ok(cost) if core.flow.sent(cost) => return Ok(()),
-        Ok(cost) => out.undo(cost),
-        Err(_) => {}
+    if put.is_ok_and(|cost| core.flow.sent(cost)) {
+        return Ok(());
     }
-    if let Some(length) = mark {
-        out.undo(length);
-    }
+    out.undo(waiting);
     Err(Stuck::NoRoom)
 }
 

@@ -19,6 +19,11 @@ pub(crate) struct Link {
     pub(crate) ack_waits: usize,
     /// When acknowledgements that wait leave at the latest.
     pub(crate) ack_at: Option<Instant>,
+    /// What the next acked message is was told, and it has not come yet.
+    pub(crate) is_next_told: bool,
+    /// How many keys the peer has told.
+    #[cfg(feature = "alloc")]
+    pub(crate) keys: u8,
     /// The next key is to be told.
     #[cfg(feature = "alloc")]
     pub(crate) next_key: Option<NextKey>,
@@ -32,6 +37,9 @@ impl Link {
         ack: false,
         ack_waits: 0,
         ack_at: None,
+        is_next_told: false,
+        #[cfg(feature = "alloc")]
+        keys: 0,
         #[cfg(feature = "alloc")]
         next_key: None,
     };

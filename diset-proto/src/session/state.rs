@@ -75,6 +75,8 @@ struct LinkState {
     ack: bool,
     ack_waits: u64,
     ack_at: Option<u64>,
+    is_next_told: bool,
+    keys: u8,
     next_key: Option<([u8; 32], u32)>,
 }
 
@@ -290,6 +292,8 @@ impl Link {
             ack,
             ack_waits,
             ack_at,
+            is_next_told,
+            keys,
             next_key,
         } = self;
         LinkState {
@@ -298,6 +302,8 @@ impl Link {
             ack: *ack,
             ack_waits: *ack_waits as u64,
             ack_at: ack_at.map(Instant::as_millis),
+            is_next_told: *is_next_told,
+            keys: *keys,
             next_key: next_key.as_ref().map(|next| (next.hash, next.seconds)),
         }
     }
@@ -309,6 +315,8 @@ impl Link {
             ack: state.ack,
             ack_waits: usize::try_from(state.ack_waits).unwrap_or(usize::MAX),
             ack_at: state.ack_at.map(Instant::from_millis),
+            is_next_told: state.is_next_told,
+            keys: state.keys,
             next_key: state.next_key.map(|(hash, seconds)| NextKey { hash, seconds }),
         }
     }

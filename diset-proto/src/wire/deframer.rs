@@ -228,7 +228,7 @@ impl<B: Storage> Deframer<B> {
 /// Reads the length at the front of `bytes` and holds it against the limit.
 #[inline]
 fn header(bytes: &[u8], max: u32) -> Header {
-    match varint::read(bytes, MAX_LENGTH_BYTES) {
+    match varint::read_padded(bytes, MAX_LENGTH_BYTES) {
         Parsed::Partial => Header::Partial,
         Parsed::Malformed | Parsed::Value(0, _) => Header::Bad(Malformed::Header),
         Parsed::Value(length, _) if length > u64::from(max) => Header::Bad(Malformed::TooLong),
@@ -315,14 +315,25 @@ mod tests {
                 "PROTOCOL F-5"
             );
         }
-        for input in [&[0][..], &[0x81, 0x00], &[0xff, 0xff, 0xff, 0xff]] {
+        for input in [&[0][..], &[0x80, 0x80, 0x80, 0x00], &[0xff, 0xff, 0xff, 0xff]] {
             let mut deframer = ready([0; 8]);
             assert_eq!(
                 heads(&mut deframer, input, 512),
                 [Err(Malformed::Header)],
-                "PROTOCOL F-1, F-2"
+                "PROTOCOL F-2"
             );
         }
+    }
+
+    #[test]
+    fn a_longest_frame_with_a_longest_length_has_room() {
+        let frame = [&[0x90, 0x80, 0x80, 0x00, 0x86][..], &[7; 15]].concat();
+        let mut deframer = ready([0; 16 + MAX_LENGTH_BYTES]);
+        for byte in &frame[..frame.len() - 1] {
+            assert!(heads(&mut deframer, &[*byte], 16).is_empty());
+        }
+        assert_eq!(heads(&mut deframer, &[7], 16), [Ok(0x86)], "PROTOCOL F-2");
+        assert_eq!(heads(&mut deframer, &frame, 16), [Ok(0x86)]);
     }
 
     #[test]

@@ -141,7 +141,7 @@ pub(crate) enum Malformed {
     Version(u8),
     /// The header says more bytes than allowed.
     TooLong,
-    /// The length is zero or not in its shortest form.
+    /// The length is zero or takes more than four bytes.
     Header,
     /// The receiver's own storage is smaller than the frame limit it stated.
     NoRoom,

@@ -4,7 +4,7 @@
 //! - nothing here panics, whatever the bytes are;
 //! - nothing is allocated by a number that a peer sent;
 //! - a byte that was looked at is not looked at again;
-//! - what was decoded encodes to the same bytes, or decoding says which rule was broken.
+//! - what was decoded encodes to the same head and body, or decoding says which rule was broken.
 
 pub(crate) mod args;
 pub(crate) mod bytes;

@@ -1,4 +1,8 @@
 //! Frames that wait to leave, encoded in place. A frame is whole or not there.
+//!
+//! The length of a frame stands before its body, and is known behind it. So room is left for as many bytes as that of
+//! the last frame took: a length that is shorter is padded, for one that is longer the body moves (PROTOCOL F-2).
+//! Nothing is encoded again but what found too little room.
 
 use core::convert::Infallible;
 
@@ -19,17 +23,8 @@ pub(crate) enum PutError<E> {
     Body(E),
 }
 
-/// What became of a body.
-enum Put {
-    /// It is in, as a frame of this length.
-    In(u32),
-    /// It must be written again: there is more room now.
-    Again,
-    /// As [`PutError::Full`].
-    Full,
-    /// As [`PutError::TooLong`].
-    TooLong,
-}
+/// A storage that grows has room for this much at first, when it can.
+const FIRST_ROOM: usize = 1024;
 
 /// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
 /// `sent..end` of the storage.
@@ -38,9 +33,8 @@ pub(crate) struct Outbox<B> {
     storage: B,
     sent: usize,
     end: usize,
-    /// How many bytes the length of the last frame took. Frames of a stream are alike, so
-    /// a body seldom has to move to make room for its length.
-    prefix: usize,
+    /// How many bytes the length of the last frame needed. Those of a stream are alike.
+    width: usize,
 }
 
 /// How much waits; the bytes are those of messages, and do not show.
@@ -65,7 +59,7 @@ impl<B: Storage> Outbox<B> {
             storage,
             sent: 0,
             end: 0,
-            prefix: 1,
+            width: 1,
         }
     }
 
@@ -123,7 +117,7 @@ impl<B: Storage> Outbox<B> {
     /// behind it. Gives the frame's length, head and body.
     ///
     /// `write` answers how long the body is. When that is more than the place it was given, nothing of it counts, and
-    /// `write` may be asked again with a longer one.
+    /// `write` is asked again when there can be one that is long enough.
     pub(crate) fn frame<E>(
         &mut self,
         head: u8,
@@ -132,22 +126,31 @@ impl<B: Storage> Outbox<B> {
         mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
     ) -> Result<u32, PutError<E>> {
         if self.storage.bytes().is_empty() {
-            self.make_room(max);
+            let first = FIRST_ROOM.min(self.storage.bound());
+            self.storage.grow(first);
         }
         loop {
-            let (place, space) = self.place(head, reserve);
-            let put = match write(place) {
-                Ok(size) => self.put(size, space, max),
+            let (width, place) = self.place(head, reserve);
+            let room = place.len();
+            let size = match write(place) {
+                Ok(size) => size,
                 Err(error) => {
                     self.give_back();
                     return Err(PutError::Body(error));
                 }
             };
-            match put {
-                Put::In(length) => return Ok(length),
-                Put::Again => {}
-                Put::Full => return Err(PutError::Full),
-                Put::TooLong => return Err(PutError::TooLong),
+            let length = u32::try_from(size.saturating_add(1)).unwrap_or(u32::MAX);
+            if length > max {
+                self.give_back();
+                return Err(PutError::TooLong);
+            }
+            if size <= room && self.close(length, width, reserve) {
+                return Ok(length);
+            }
+            let is_alone = self.is_empty();
+            if !self.make_room(varint::len_of_length(length) + length as usize + reserve) {
+                self.give_back();
+                return Err(if is_alone { PutError::TooLong } else { PutError::Full });
             }
         }
     }
@@ -169,9 +172,14 @@ impl<B: Storage> Outbox<B> {
         put.map(|_| ())
     }
 
-    /// Takes back the frame that was put in last, of this length.
-    pub(crate) fn undo(&mut self, length: u32) {
-        self.end -= varint::len_of_length(length) + length as usize;
+    /// How many bytes wait: for [`undo`](Self::undo).
+    pub(crate) const fn waiting(&self) -> usize {
+        self.end - self.sent
+    }
+
+    /// Takes back all that was put in since so many bytes waited.
+    pub(crate) fn undo(&mut self, waiting: usize) {
+        self.end = self.end.min(self.sent.saturating_add(waiting));
         self.give_back();
     }
 
@@ -182,73 +190,51 @@ impl<B: Storage> Outbox<B> {
         }
     }
 
-    /// Where a body may be written, behind its head and a length of the guessed size; and how much space there is for
-    /// the frame, length and head included.
-    fn place(&mut self, head: u8, reserve: usize) -> (&mut [u8], usize) {
-        let (guess, end) = (self.prefix, self.end);
+    /// Where a body may be written, behind its head and a length, and how many bytes are left for that length: no more
+    /// than one takes for which there is room, or what fits could seem not to.
+    fn place(&mut self, head: u8, reserve: usize) -> (usize, &mut [u8]) {
+        let (width, end) = (self.width, self.end);
         let bytes = self.storage.bytes_mut();
         let usable = bytes.len().saturating_sub(reserve);
-        let space = usable.saturating_sub(end);
-        let frame = bytes.get_mut(end.saturating_add(guess)..usable).unwrap_or_default();
+        let longest = usable.saturating_sub(end.saturating_add(width));
+        let longest = u32::try_from(longest).unwrap_or(u32::MAX);
+        let width = width.min(varint::len_of_length(longest));
+        let frame = bytes.get_mut(end.saturating_add(width)..usable).unwrap_or_default();
         match frame.split_first_mut() {
             Some((first, body)) => {
                 *first = head;
-                (body, space)
+                (width, body)
             }
-            None => (&mut [], space),
+            None => (width, &mut []),
         }
     }
 
-    /// Takes in what was written to [`place`](Self::place), or makes room for it.
-    fn put(&mut self, size: usize, space: usize, max: u32) -> Put {
-        let length = size.saturating_add(1);
-        let frame = u32::try_from(length).unwrap_or(u32::MAX);
-        if frame > max {
-            self.give_back();
-            return Put::TooLong;
+    /// Puts the length before what was written to [`place`](Self::place); false when there is no room for it.
+    fn close(&mut self, length: u32, width: usize, reserve: usize) -> bool {
+        let (needed, size) = (varint::len_of_length(length), length as usize);
+        let taken = needed.max(width);
+        let end = self.end.saturating_add(taken).saturating_add(size);
+        let bytes = self.storage.bytes_mut();
+        let usable = bytes.len().saturating_sub(reserve);
+        let Some(frame) = bytes.get_mut(self.end..end).filter(|_| end <= usable) else {
+            return false;
+        };
+        if needed > width {
+            shift(frame, width..width + size, needed);
         }
-        let (guess, prefix) = (self.prefix, varint::len_of_length(frame));
-        if length.saturating_add(prefix.max(guess)) <= space {
-            let place = self.storage.bytes_mut().get_mut(self.end..).unwrap_or_default();
-            shift(place, guess..guess.saturating_add(length), prefix);
-            varint::write(frame.into(), place);
-            self.prefix = prefix;
-            self.end += prefix + length;
-            return Put::In(frame);
-        }
-        if self.make_room(max) {
-            return Put::Again;
-        }
-        if guess > 1 {
-            // A guess that was too long wastes bytes; one byte is never too long.
-            self.prefix = 1;
-            return Put::Again;
-        }
-        if self.is_empty() {
-            self.give_back();
-            return Put::TooLong;
-        }
-        Put::Full
+        varint::write_padded(length.into(), taken, frame);
+        (self.width, self.end) = (needed, end);
+        true
     }
 
-    /// Moves what waits to the front, or grows the storage; false when neither helps.
-    fn make_room(&mut self, max: u32) -> bool {
+    /// Moves what waits to the front, and grows the storage, so that there is room for so much behind it.
+    fn make_room(&mut self, needed: usize) -> bool {
         if self.sent > 0 {
             shift(self.storage.bytes_mut(), self.sent..self.end, 0);
-            self.end = self.end.saturating_sub(self.sent);
+            self.end -= self.sent;
             self.sent = 0;
-            return true;
         }
-        let size = self.storage.bytes().len();
-        let mut step = size.max(1024).min(max as usize + 1024);
-        // Near its bound a storage grows by less than it is asked for at first.
-        while step > 0 {
-            if self.storage.grow(size.saturating_add(step)) {
-                return self.storage.bytes().len() > size;
-            }
-            step /= 2;
-        }
-        false
+        self.storage.grow(self.end.saturating_add(needed))
     }
 }
 
@@ -267,21 +253,67 @@ mod tests {
         })
     }
 
-    /// The frame that `put` appends.
-    fn frame(size: usize, fill: u8) -> Vec<u8> {
+    /// The frame that `put` appends, with a length of at least this width.
+    fn wide(size: usize, fill: u8, width: usize) -> Vec<u8> {
+        let length = size as u64 + 1;
         let mut prefix = [0; 4];
-        let length = varint::write(size as u64 + 1, &mut prefix).unwrap();
-        [&prefix[..length], &[0], &vec![fill; size]].concat()
+        let width = varint::write_padded(length, width.max(varint::len(length)), &mut prefix).unwrap();
+        [&prefix[..width], &[0], &vec![fill; size]].concat()
+    }
+
+    fn frame(size: usize, fill: u8) -> Vec<u8> {
+        wide(size, fill, 1)
     }
 
     #[test]
-    fn a_guess_that_is_wrong_moves_the_body() {
-        let mut out = Outbox::new([0; 1024]);
+    fn a_length_that_is_too_wide_is_padded_and_one_that_is_too_narrow_moves_the_body() {
+        let mut out = Outbox::new(vec![0; 60_000].into_boxed_slice());
         let mut expected = Vec::new();
-        for (size, fill) in [(126, 1), (127, 2), (128, 3), (126, 4), (0, 5)] {
-            put(&mut out, size, fill, 0).unwrap();
-            expected.extend(frame(size, fill));
-            assert_eq!(out.bytes(), expected, "PROTOCOL F-1, F-2: after a body of {size}");
+        for (size, fill, width) in [
+            (126, 1, 1),
+            (127, 2, 2),
+            (128, 3, 2),
+            (126, 4, 2),
+            (0, 5, 1),
+            (16_383, 6, 3),
+            (0, 7, 3),
+            (0, 8, 1),
+        ] {
+            let mut written = 0;
+            out.frame(0x00, 0, 1 << 20, |place| {
+                written += 1;
+                place[..size].fill(fill);
+                Ok::<_, ()>(size)
+            })
+            .unwrap();
+            assert_eq!(written, 1, "PROTOCOL F-2: nothing is encoded again");
+            expected.extend(wide(size, fill, width));
+            assert!(out.bytes() == expected, "PROTOCOL F-2: after a body of {size}");
+        }
+    }
+
+    /// A width that was left does not take the room of a frame that fits without.
+    #[test]
+    fn what_fits_in_its_shortest_form_fits_after_any_other() {
+        let before = 16_384;
+        for room in (0..=140).chain(16_370..=16_400) {
+            for first in [0, 127, before] {
+                let mut out = Outbox::new(vec![0; before + 4 + room].into_boxed_slice());
+                put(&mut out, first, 1, 0).unwrap();
+                let filler = before + 4 - out.waiting();
+                assert!(out.raw(&vec![0; filler]));
+                let size = (0..=room).rev().find(|size| frame(*size, 2).len() <= room);
+                let (waiting, next) = (out.waiting(), size.map_or(0, |size| size + 1));
+                assert_eq!(put(&mut out, next, 2, 0), Err(PutError::Full), "{room} after {first}");
+                if let Some(size) = size {
+                    put(&mut out, size, 2, 0).unwrap();
+                    let end = &out.bytes()[waiting..];
+                    assert!(
+                        end.ends_with(&vec![2; size]) && end.len() <= room,
+                        "{room} after {first}"
+                    );
+                }
+            }
         }
     }
 
@@ -301,14 +333,17 @@ mod tests {
     fn undo_leaves_what_was_there() {
         let mut out = Outbox::new([0; 512]);
         put(&mut out, 5, 1, 0).unwrap();
-        for size in [0, 126, 127, 200] {
-            let length = put(&mut out, size, 2, 0).unwrap();
-            out.undo(length);
+        let waiting = out.waiting();
+        for size in [0, 126, 127, 200, 0] {
+            put(&mut out, size, 2, 0).unwrap();
+            put(&mut out, 1, 3, 0).unwrap();
+            out.undo(waiting);
             assert_eq!(out.bytes(), frame(5, 1));
         }
         out.transmitted(3);
-        let length = put(&mut out, 450, 3, 0).unwrap();
-        out.undo(length);
+        let waiting = out.waiting();
+        put(&mut out, 450, 3, 0).unwrap();
+        out.undo(waiting);
         assert_eq!(out.bytes(), &frame(5, 1)[3..]);
     }
 
@@ -337,19 +372,48 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn a_frame_is_encoded_once_more_when_the_buffer_must_grow() {
+        use crate::wire::storage::GrowBuf;
+        let mut out = Outbox::new(GrowBuf::new(200_000));
+        for size in [1000, 20_000, 100_000] {
+            let mut written = 0;
+            out.frame(0x00, 256, 1 << 20, |_| {
+                written += 1;
+                Ok::<_, ()>(size)
+            })
+            .unwrap();
+            assert!(written <= 2, "{written} times for {size} bytes");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_put_in_comes_out(
-            frames in prop::collection::vec((0usize..300, 0usize..400), 1..40),
+            frames in prop::collection::vec(
+                (prop_oneof![0usize..300, 120usize..132, 16_300usize..17_000], 0usize..400, any::<bool>()),
+                1..40,
+            ),
+            bound in prop_oneof![Just(512usize), 17_000usize..40_000],
         ) {
-            let mut out = Outbox::new([0; 512]);
+            let mut out = Outbox::new(vec![0; bound].into_boxed_slice());
             let (mut expected, mut left) = (Vec::new(), Vec::new());
-            for (number, &(size, transmit)) in frames.iter().enumerate() {
-                let before = out.bytes().to_vec();
-                match put(&mut out, size, number as u8, 0) {
-                    Ok(_) => expected.extend(frame(size, number as u8)),
+            let mut width = 1;
+            for (number, &(size, transmit, stays)) in frames.iter().enumerate() {
+                let (before, fill) = (out.bytes().to_vec(), number as u8);
+                match put(&mut out, size, fill, 0) {
+                    Ok(_) if stays => {
+                        let added = &out.bytes()[before.len()..];
+                        let widths = varint::len(size as u64 + 1)..=width.max(varint::len(size as u64 + 1));
+                        let at = widths.clone().find(|width| added == wide(size, fill, *width));
+                        prop_assert!(at.is_some(), "PROTOCOL F-2: {widths:?} for {size}");
+                        expected.extend_from_slice(added);
+                    }
+                    Ok(_) => out.undo(before.len()),
                     Err(_) => prop_assert_eq!(out.bytes(), before),
                 }
+                width = out.width;
                 let count = transmit.min(out.bytes().len());
                 left.extend_from_slice(&out.bytes()[..count]);
                 out.transmitted(count);

@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::args::{self, Arg, Args};
 use super::session::{Answer, AnswerAndToken, Resume};
-use super::tlv::{BadPacket, Cursor, Fields, Writer, skip};
+use super::tlv::{BadPacket, Cursor, Fields, Writer};
 use crate::definition::{Digest, Verdict};
 use crate::id::{Identity, ServiceName, Token, Trid};
 use crate::limits::{Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGES, MAX_TEXT, MIN_FRAME, is_silence};
@@ -118,31 +118,23 @@ impl<'f> Proposal<'f> {
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
-        let (mut service, mut identity, mut digest, mut limits) = (None, None, None, None);
-        let (mut records, mut args, mut adopts) = (None, Args::default(), false);
-        #[cfg(feature = "alloc")]
-        let mut session = None;
         let mut fields = Fields::new(body);
-        while let Some((tag, mut value)) = fields.next()? {
-            match tag & !super::tlv::CRITICAL {
-                1 => service = Some(ServiceName::parse(value.text_rest()).ok_or_else(|| value.bad())?),
-                2 => identity = Some(Identity::from_bytes(value.array())),
-                3 => digest = Some(Digest(value.array())),
-                4 => limits = Some(PeerLimits::read(&mut value)?),
-                5 => records = Some(value.u32()),
-                6 => {
-                    #[cfg(feature = "alloc")]
-                    {
-                        session = Some(value);
-                    }
-                    Resume::read(&mut value)?;
-                }
-                7 => args = Args::parse(&mut value)?,
-                8 => adopts = true,
-                _ => skip(tag, &mut value)?,
-            }
-            value.end()?;
-        }
+        let service = fields.must(0x81, |value| {
+            ServiceName::parse(value.text_rest()).ok_or_else(|| value.bad())
+        })?;
+        let identity = fields.must(0x82, |value| Ok(Identity::from_bytes(value.array())))?;
+        let digest = fields.may(0x83, |value| Ok(Digest(value.array())))?;
+        let limits = fields.must(0x84, PeerLimits::read)?;
+        let records = fields.may(0x05, |value| Ok(value.u32()))?;
+        let session = fields.may(0x06, |value| {
+            let whole = *value;
+            Resume::read(value).map(|_| whole)
+        })?;
+        #[cfg(not(feature = "alloc"))]
+        let _ = session;
+        let args = fields.may(0x07, Args::parse)?.unwrap_or_default();
+        let adopts = fields.may(0x88, |_| Ok(()))?.is_some();
+        fields.end()?;
         // PROTOCOL H-10: one or the other.
         match (digest, adopts) {
             (None, false) => return Err(BadPacket::Field(3)),
@@ -150,10 +142,10 @@ impl<'f> Proposal<'f> {
             _ => {}
         }
         Ok(Self {
-            service: service.ok_or(BadPacket::Field(1))?,
-            identity: identity.ok_or(BadPacket::Field(2))?,
+            service,
+            identity,
             digest,
-            limits: limits.ok_or(BadPacket::Field(4))?,
+            limits,
             records,
             #[cfg(feature = "alloc")]
             session,
@@ -223,35 +215,19 @@ impl<'f> Acceptance<'f> {
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
-        let (mut trid, mut limits, mut verdicts, mut digest) = (None, None, &[][..], None);
-        let (mut session, mut token) = (None, None);
         let mut fields = Fields::new(body);
-        while let Some((tag, mut value)) = fields.next()? {
-            match tag & !super::tlv::CRITICAL {
-                1 => trid = Some(Trid::new(value.varint())),
-                2 => limits = Some(PeerLimits::read(&mut value)?),
-                3 => {
-                    verdicts = value.rest();
-                    check_verdicts(verdicts).ok_or_else(|| value.bad())?;
-                }
-                4 => {
-                    session = Some(value);
-                    Answer::read(&mut value)?;
-                }
-                5 => token = Some(Token::from_bytes(value.array())),
-                7 => digest = Some(Digest(value.array())),
-                _ => skip(tag, &mut value)?,
-            }
-            value.end()?;
-        }
-        Ok(Self {
-            trid: trid.ok_or(BadPacket::Field(1))?,
-            limits: limits.ok_or(BadPacket::Field(2))?,
-            verdicts,
-            session,
-            token,
-            digest,
-        })
+        let read = Self {
+            trid: fields.must(0x81, |value| Ok(Trid::new(value.varint())))?,
+            limits: fields.must(0x82, PeerLimits::read)?,
+            verdicts: fields.may(0x83, read_verdicts)?.unwrap_or_default(),
+            session: fields.may(0x04, |value| {
+                let whole = *value;
+                Answer::read(value).map(|_| whole)
+            })?,
+            token: fields.may(0x05, |value| Ok(Token::from_bytes(value.array())))?,
+            digest: fields.may(0x87, |value| Ok(Digest(value.array())))?,
+        };
+        fields.end().map(|()| read)
     }
 
     pub(crate) fn write(
@@ -283,49 +259,49 @@ impl<'f> Acceptance<'f> {
 }
 
 /// Numbers ascend and no verdict is `Same` (PROTOCOL S-5).
-fn check_verdicts(pairs: &[u8]) -> Option<()> {
+fn read_verdicts<'f>(value: &mut Cursor<'f>) -> Result<&'f [u8], BadPacket> {
+    let pairs = value.rest();
     let mut next = 0u8;
     let (chunks, rest) = pairs.as_chunks::<2>();
     for [number, verdict] in chunks {
         let same = Verdict::from_number(*verdict) == Verdict::Same;
         if same || *number < next || usize::from(*number) >= MAX_MESSAGES {
-            return None;
+            return Err(value.bad());
         }
         next = number.saturating_add(1);
     }
-    rest.is_empty().then_some(())
+    if rest.is_empty() { Ok(pairs) } else { Err(value.bad()) }
 }
 
 impl Notice {
     pub(crate) fn read(body: &[u8]) -> Result<(Self, Option<Millis>), BadPacket> {
-        let mut code = None;
-        let mut notice = Self::new(Code::Internal);
-        let mut deadline = None;
         let mut fields = Fields::new(body);
-        while let Some((tag, mut value)) = fields.next()? {
-            match tag & !super::tlv::CRITICAL {
-                1 => code = Some(value.u16()),
-                2 => {
-                    let text = value.text_rest();
-                    if text.len() > MAX_TEXT {
-                        return Err(value.bad());
-                    }
-                    notice.text = Text::new(text);
-                }
-                3 => {
-                    notice.retry = Some(RetryAfter {
-                        min_ms: value.u32(),
-                        spread_ms: value.u32(),
-                    });
-                }
-                4 => notice.message = Some(value.byte()),
-                5 => deadline = Some(Millis(value.u32())),
-                6 => notice.permanent = true,
-                _ => skip(tag, &mut value)?,
+        let code = fields.must(0x81, |value| Ok(value.u16()))?;
+        let text = fields.may(0x02, |value| {
+            let text = value.text_rest();
+            if text.len() > MAX_TEXT {
+                Err(value.bad())
+            } else {
+                Ok(text)
             }
-            value.end()?;
-        }
-        notice.code = Code::from_number(code.ok_or(BadPacket::Field(1))?);
+        })?;
+        let retry = fields.may(0x03, |value| {
+            Ok(RetryAfter {
+                min_ms: value.u32(),
+                spread_ms: value.u32(),
+            })
+        })?;
+        let message = fields.may(0x04, |value| Ok(value.byte()))?;
+        let deadline = fields.may(0x05, |value| Ok(Millis(value.u32())))?;
+        let permanent = fields.may(0x06, |_| Ok(()))?.is_some();
+        fields.end()?;
+        let notice = Self {
+            code: Code::from_number(code),
+            text: Text::new(text.unwrap_or_default()),
+            retry,
+            message,
+            permanent,
+        };
         Ok((notice, deadline))
     }
 
@@ -367,6 +343,10 @@ impl Grant {
             messages: value.u32(),
         };
         value.end()?;
+        // PROTOCOL L-4
+        if grant.bytes == 0 && grant.messages == 0 {
+            return Err(value.bad());
+        }
         Ok(grant)
     }
 

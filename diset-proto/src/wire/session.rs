@@ -252,6 +252,10 @@ impl Ack {
             failed: Failures::new(),
         };
         ack.failed = read_failures(&mut value, ack.processed)?;
+        // PROTOCOL L-7
+        if ack.received == 0 && ack.processed == 0 {
+            return Err(value.bad());
+        }
         Ok(ack)
     }
 
@@ -276,7 +280,8 @@ impl Next {
         let mut value = Cursor::new(body, 1);
         let (skipped, flags) = (value.varint(), value.byte());
         value.end()?;
-        if flags & !REPEATED != 0 {
+        // PROTOCOL L-7: what says nothing is none.
+        if flags & !REPEATED != 0 || (skipped == 0 && flags == 0) {
             return Err(value.bad());
         }
         Ok(Self {

@@ -17,7 +17,8 @@ pub(crate) enum BadPacket {
     Critical(u8),
 }
 
-/// Goes through the fields of a control frame.
+/// Reads the fields of a control frame, each by the tag that its writer gives it, in the order of their numbers. Those
+/// that nobody asks for are not known, and skipped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'f> {
     rest: &'f [u8],
@@ -29,31 +30,56 @@ impl<'f> Fields<'f> {
         Self { rest: body, last: 0 }
     }
 
-    /// The next field: tag with its critical bit, and value.
-    pub(crate) fn next(&mut self) -> Result<Option<(u8, Cursor<'f>)>, BadPacket> {
-        let Some((&tag, after)) = self.rest.split_first() else {
+    /// The value of the field with this tag, if it is there, with its critical bit or without: to be read by `read` from
+    /// front to end.
+    pub(crate) fn may<T>(
+        &mut self,
+        tag: u8,
+        read: impl FnOnce(&mut Cursor<'f>) -> Result<T, BadPacket>,
+    ) -> Result<Option<T>, BadPacket> {
+        let Some(mut value) = self.find(tag & !CRITICAL)? else {
             return Ok(None);
         };
-        let number = tag & !CRITICAL;
-        if number <= self.last {
-            return Err(BadPacket::Field(number));
-        }
-        let mut cursor = Cursor::new(after, number);
-        let value = cursor.counted();
-        cursor.check()?;
-        self.rest = cursor.rest;
-        self.last = number;
-        Ok(Some((tag, Cursor::new(value, number))))
+        let read = read(&mut value)?;
+        value.end().map(|()| Some(read))
     }
-}
 
-/// A field that is not known here is skipped, or is the end.
-pub(crate) fn skip(tag: u8, value: &mut Cursor<'_>) -> Result<(), BadPacket> {
-    if tag & CRITICAL == 0 {
-        value.rest();
-        Ok(())
-    } else {
-        Err(BadPacket::Critical(tag & !CRITICAL))
+    /// As [`may`](Self::may); without it the packet is none.
+    pub(crate) fn must<T>(
+        &mut self,
+        tag: u8,
+        read: impl FnOnce(&mut Cursor<'f>) -> Result<T, BadPacket>,
+    ) -> Result<T, BadPacket> {
+        self.may(tag, read)?.ok_or(BadPacket::Field(tag & !CRITICAL))
+    }
+
+    /// All that are known were read.
+    pub(crate) fn end(&mut self) -> Result<(), BadPacket> {
+        self.find(CRITICAL).map(|_| ())
+    }
+
+    /// The value of the field with this number. Those before it are not known.
+    fn find(&mut self, wanted: u8) -> Result<Option<Cursor<'f>>, BadPacket> {
+        while let Some((&tag, after)) = self.rest.split_first() {
+            let number = tag & !CRITICAL;
+            if number <= self.last {
+                return Err(BadPacket::Field(number));
+            }
+            if number > wanted {
+                break;
+            }
+            let mut cursor = Cursor::new(after, number);
+            let value = cursor.counted();
+            cursor.check()?;
+            (self.rest, self.last) = (cursor.rest, number);
+            if number == wanted {
+                return Ok(Some(Cursor::new(value, number)));
+            }
+            if tag & CRITICAL != 0 {
+                return Err(BadPacket::Critical(number));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -277,28 +303,54 @@ impl<'b> Writer<'b> {
 mod tests {
     use super::*;
 
+    /// What the fields 1 and 3 hold.
+    fn read(body: &[u8]) -> Result<[Option<&[u8]>; 2], BadPacket> {
+        let mut fields = Fields::new(body);
+        let one = fields.may(0x81, |value| Ok(value.rest()))?;
+        let three = fields.may(0x03, |value| Ok(value.rest()))?;
+        fields.end().map(|()| [one, three])
+    }
+
     #[test]
     fn fields_ascend_and_stand_once() {
-        for (body, bad) in [(&[0x02, 0, 0x01, 0][..], 1), (&[0x82, 0, 0x02, 0], 2), (&[0x00, 0], 0)] {
-            let mut fields = Fields::new(body);
-            let error = loop {
-                match fields.next() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => panic!("accepted {body:x?}"),
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(error, BadPacket::Field(bad), "PROTOCOL H-2");
+        for (body, bad) in [
+            (&[0x02, 0, 0x01, 0][..], 1),
+            (&[0x02, 0, 0x82, 0], 2),
+            (&[0x00, 0], 0),
+            (&[0x80, 0], 0),
+            (&[0x81, 0, 0x01, 0], 1),
+            (&[0x03, 0, 0x83, 0], 3),
+            (&[0x04, 0, 0x03, 0], 3),
+        ] {
+            assert_eq!(read(body), Err(BadPacket::Field(bad)), "PROTOCOL H-2: {body:x?}");
         }
     }
 
     #[test]
+    fn what_is_known_is_read_and_what_is_not_is_skipped_unless_it_is_critical() {
+        let (one, three) = ([0x81, 1, 7], [0x03, 2, 8, 9]);
+        let known = Ok([Some(&[7][..]), Some(&[8, 9])]);
+        assert_eq!(read(&[&one[..], &three].concat()), known);
+        assert_eq!(read(&[0x01, 1, 7, 0x83, 2, 8, 9]), known, "PROTOCOL H-2: either bit");
+        assert_eq!(read(&[&one[..], &[2, 0], &three, &[4, 1, 1, 0x7f, 0]].concat()), known);
+        assert_eq!(read(&[]), Ok([None, None]));
+        for (body, number) in [
+            ([&[0x82, 0][..], &three].concat(), 2),
+            ([&one[..], &three, &[0x84, 0]].concat(), 4),
+            ([&one[..], &[0xff, 0]].concat(), 127),
+        ] {
+            assert_eq!(read(&body), Err(BadPacket::Critical(number)), "PROTOCOL H-2: {body:x?}");
+        }
+        assert_eq!(Fields::new(&three).must(0x81, |_| Ok(())), Err(BadPacket::Field(1)));
+        let left_over = Fields::new(&three).may(0x03, |value| Ok(value.byte()));
+        assert_eq!(left_over, Err(BadPacket::Field(3)), "to its end");
+    }
+
+    #[test]
     fn a_cut_field_is_named() {
-        assert_eq!(
-            Fields::new(&[0x05, 3, 1, 2]).next().map(|_| ()),
-            Err(BadPacket::Field(5))
-        );
-        assert_eq!(Fields::new(&[0x05]).next().map(|_| ()), Err(BadPacket::Field(5)));
+        for body in [&[0x03, 3, 1, 2][..], &[0x03], &[0x03, 0x80], &[0x03, 0x80, 0]] {
+            assert_eq!(read(body), Err(BadPacket::Field(3)), "{body:x?}");
+        }
     }
 
     #[test]
@@ -308,8 +360,8 @@ mod tests {
         writer.field_with(0x81, |w| w.raw(&[7; 200]));
         let len = writer.len();
         assert_eq!(len, 1 + 2 + 200);
-        let (tag, mut value) = Fields::new(&bytes[..len]).next().unwrap().unwrap();
-        assert_eq!((tag, value.rest()), (0x81, &[7; 200][..]));
+        let value = Fields::new(&bytes[..len]).must(0x81, |value| Ok(value.rest()));
+        assert_eq!(value, Ok(&[7; 200][..]));
     }
 
     #[test]

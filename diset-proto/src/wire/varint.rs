@@ -1,5 +1,5 @@
-//! Lengths and counts on the wire: little-endian base 128, always in the shortest
-//! form (PROTOCOL F-1).
+//! Lengths and counts on the wire: little-endian base 128, in the shortest form but for the length of a frame
+//! (PROTOCOL F-1, F-2).
 
 /// What a look at the front of some bytes found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,16 +8,25 @@ pub(crate) enum Parsed {
     Value(u64, usize),
     /// The bytes end inside the value.
     Partial,
-    /// The value is over-long or does not fit.
+    /// The value takes too many bytes or does not fit.
     Malformed,
 }
 
 /// Most bytes of a value.
 pub(crate) const MAX_BYTES: usize = 10;
 
-/// Reads a value of at most `max_bytes` bytes from the front of `bytes`.
+/// Reads a value of at most `max_bytes` bytes, in its shortest form, from the front of `bytes`.
 #[inline]
 pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
+    match read_padded(bytes, max_bytes) {
+        Parsed::Value(value, size) if size > len(value) => Parsed::Malformed,
+        parsed => parsed,
+    }
+}
+
+/// As [`read`], also in a form that is longer than needed.
+#[inline]
+pub(crate) fn read_padded(bytes: &[u8], max_bytes: usize) -> Parsed {
     let mut value = 0u64;
     let max_bytes = max_bytes.min(MAX_BYTES);
     for (at, &byte) in bytes.iter().enumerate().take(max_bytes) {
@@ -26,12 +35,7 @@ pub(crate) fn read(bytes: &[u8], max_bytes: usize) -> Parsed {
         }
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            // A last byte of zero could be left out: not the shortest form.
-            return if byte == 0 && at > 0 {
-                Parsed::Malformed
-            } else {
-                Parsed::Value(value, at + 1)
-            };
+            return Parsed::Value(value, at + 1);
         }
     }
     if bytes.len() >= max_bytes {
@@ -62,9 +66,13 @@ pub(crate) const fn len_of_length(length: u32) -> usize {
         + (length >= 1 << 28) as usize
 }
 
-/// Writes `value` to the front of `out`; `None` when it does not fit.
-pub(crate) fn write(mut value: u64, out: &mut [u8]) -> Option<usize> {
-    let size = len(value);
+/// Writes `value` to the front of `out`, in its shortest form; `None` when it does not fit.
+pub(crate) fn write(value: u64, out: &mut [u8]) -> Option<usize> {
+    write_padded(value, len(value), out)
+}
+
+/// Writes `value` to the front of `out` in `size` bytes, which are enough for it; `None` when they do not fit.
+pub(crate) fn write_padded(mut value: u64, size: usize, out: &mut [u8]) -> Option<usize> {
     let (last, front) = out.get_mut(..size)?.split_last_mut()?;
     for byte in front {
         *byte = (value & 0x7f) as u8 | 0x80;
@@ -81,7 +89,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(value in any::<u64>(), shift in 0u32..64, extra in 0usize..3) {
+        fn what_is_written_is_read(
+            value in any::<u64>(),
+            shift in 0u32..64,
+            extra in 0usize..3,
+            padding in 1usize..4,
+        ) {
             let value = value >> shift;
             let mut bytes = [0xff; 16];
             let size = write(value, &mut bytes).unwrap();
@@ -93,14 +106,24 @@ mod tests {
             for cut in 0..size {
                 prop_assert_eq!(read(&bytes[..cut], MAX_BYTES), Parsed::Partial);
             }
+            let wide = size + padding;
+            if wide <= MAX_BYTES {
+                prop_assert_eq!(write_padded(value, wide, &mut bytes), Some(wide));
+                prop_assert_eq!(read(&bytes, MAX_BYTES), Parsed::Malformed, "PROTOCOL F-1");
+                prop_assert_eq!(read_padded(&bytes[..wide + extra], wide), Parsed::Value(value, wide));
+                for cut in 0..wide {
+                    prop_assert_eq!(read_padded(&bytes[..cut], wide), Parsed::Partial);
+                }
+                prop_assert_eq!(read_padded(&bytes, wide - 1), Parsed::Malformed, "PROTOCOL F-2");
+            }
         }
     }
 
     #[test]
     fn over_long_forms_are_malformed() {
-        assert_eq!(read(&[0x80, 0x00], 5), Parsed::Malformed);
-        assert_eq!(read(&[0xff; 5], 5), Parsed::Malformed);
-        assert_eq!(read(&[0xff; 4], 5), Parsed::Partial);
+        assert_eq!(read(&[0x80, 0x00], 5), Parsed::Malformed, "PROTOCOL F-1");
+        assert_eq!(read_padded(&[0xff; 5], 5), Parsed::Malformed, "PROTOCOL F-2");
+        assert_eq!(read_padded(&[0xff; 4], 5), Parsed::Partial);
         assert_eq!(read(&[0x00], 5), Parsed::Value(0, 1));
         let mut most = [0xff; 10];
         most[9] = 1;

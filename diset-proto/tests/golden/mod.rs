@@ -431,6 +431,79 @@ fn keep_alives() {
         },
     );
     assert_eq!(written(&mut client), [0u8; 0]);
+
+    // PROTOCOL F-2: a length that is longer than needed.
+    let padded = example("keep_alive_padded");
+    assert_eq!(padded, [0x81, 0x00, 0x86]);
+    feed(&mut service, &mut to_service, &padded, |_, event| panic!("{event:?}"));
+    assert_written("keep_alive_answer", &written(&mut service));
+}
+
+/// The events of an engine, and all else that can be seen of it.
+type Seen = (Vec<String>, String, Vec<u8>);
+
+/// What an engine makes of a frame.
+fn seen(mut conn: Conn, mut deframer: Deframer<[u8; 1028]>, frame: &[u8]) -> Seen {
+    let mut events = Vec::new();
+    feed(&mut conn, &mut deframer, frame, |_, event| {
+        events.push(format!("{event:?}"));
+    });
+    assert!(!events.is_empty(), "{conn:?}");
+    (events, format!("{conn:?}"), written(&mut conn))
+}
+
+/// PROTOCOL H-2: a field that is known means the same with and without its critical bit.
+#[test]
+fn fields_with_and_without_their_critical_bit() {
+    // Each field of the frame by itself the other way, and all of them.
+    let turned = |name: &str| {
+        let frame = example(name);
+        let (mut at, mut tags) = (2, Vec::new());
+        while at < frame.len() {
+            tags.push(at);
+            at += 2 + usize::from(frame[at + 1]);
+        }
+        assert_eq!(at, frame.len(), "lengths of one byte");
+        let turn = |places: &[usize]| {
+            let mut frame = frame.clone();
+            places.iter().for_each(|&place| frame[place] ^= 0x80);
+            frame
+        };
+        let mut all: Vec<_> = tags.iter().map(|tag| turn(&[*tag])).collect();
+        all.extend([turn(&tags), frame.clone()]);
+        all
+    };
+    let service_seen = |frame: &[u8]| seen(service(PingPong::CATALOG), past_preamble(), frame);
+    let client_seen = |frame: &[u8]| seen(client(&[]), past_preamble(), frame);
+    let open_seen = |frame: &[u8]| {
+        let [(client, to_client), _] = connected();
+        seen(client, to_client, frame)
+    };
+    let adopting_seen = |frame: &[u8]| {
+        let config = AdoptConfig {
+            service: PingPong::CATALOG.service(),
+            identity: IDENTITY,
+            limits: Limits::CHIP,
+            args: &[],
+        };
+        let client = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
+        seen(client, past_preamble(), &[&example("catalog"), frame].concat())
+    };
+    let same = |name: &str, seen: &dyn Fn(&[u8]) -> Seen| {
+        let expected = seen(&example(name));
+        for frame in turned(name) {
+            assert_eq!(seen(&frame), expected, "PROTOCOL H-2: {name}, {frame:x?}");
+        }
+    };
+    for name in ["proposal", "records", "adopting", "proposal_return"] {
+        same(name, &service_seen);
+    }
+    for name in ["acceptance", "acceptance_first", "refusal_permanent"] {
+        same(name, &client_seen);
+    }
+    same("adopted", &adopting_seen);
+    same("error", &open_seen);
+    same("go_away", &open_seen);
 }
 
 #[test]

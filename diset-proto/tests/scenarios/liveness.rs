@@ -1,7 +1,7 @@
 //! Silence: who asks, who dies of it, and what a clock may do.
 
 use diset_proto::sim::{Happened, Pair};
-use diset_proto::{Cause, Instant, Limits};
+use diset_proto::{Cause, Code, Instant, Limits};
 
 use super::support::*;
 
@@ -13,6 +13,7 @@ scenarios! {
     a_longer_stall_is_not,
     a_clock_that_goes_backwards,
     answers_are_coalesced,
+    keep_alives_without_end,
 }
 
 /// Both sides say ten seconds, or the client does.
@@ -125,6 +126,23 @@ fn answers_are_coalesced(change: Change<'_>) -> Pair {
     to_service(&mut pair, &frame(0x86, &[]).repeat(5));
     pair.settle();
     assert!(matches!(pair.client.log[..], [Happened::Connected(_)]));
+    pair
+}
+
+/// PROTOCOL L-7: 64 between two looks, questions and answers alike.
+fn keep_alives_without_end(change: Change<'_>) -> Pair {
+    let mut pair = watching(change);
+    for round in 0..3 {
+        let many = [frame(0x86, &[]).repeat(30), frame(0x87, &[]).repeat(30)].concat();
+        to_service(&mut pair, &many);
+        pair.settle();
+        assert!(pair.service.dropped().is_none(), "PROTOCOL L-7: round {round}");
+        // The service looks, and the client has asked meanwhile.
+        pair.run_for(10 * SECOND);
+    }
+    to_service(&mut pair, &frame(0x87, &[]).repeat(65));
+    pair.settle();
+    assert_service_found(&pair, Code::Busy, None, "PROTOCOL L-7");
     pair
 }
 

@@ -66,7 +66,7 @@ fn inject(pair: &mut Pair, upward: bool, bytes: &[u8]) {
 }
 
 /// What a client and a service really wrote in a run with everything in it.
-fn recorded() -> [Vec<u8>; 2] {
+pub(crate) fn recorded() -> [Vec<u8>; 2] {
     let mut pair = Pair::of::<Demo, Demo>().start();
     let mut streams = [Vec::new(), Vec::new()];
     for round in 0..20 {

@@ -32,6 +32,7 @@ scenarios! {
     more_than_the_message_credit,
     more_than_the_byte_credit,
     credit_that_overflows,
+    credit_of_nothing,
     credit_comes_back,
 }
 
@@ -296,6 +297,12 @@ fn credit_that_overflows(change: Change<'_>) -> Pair {
     pair
 }
 
+fn credit_of_nothing(change: Change<'_>) -> Pair {
+    let pair = got(change, &frame(0x85, &[0, 0]));
+    assert_service_found(&pair, Code::PacketMalformed, None, "PROTOCOL L-4, L-7");
+    pair
+}
+
 fn credit_comes_back(change: Change<'_>) -> Pair {
     let limits = tight().with_credit(2048, 16);
     let mut pair = connected_with(change, |setup| setup.limits(limits, limits));
@@ -344,7 +351,7 @@ fn a_message_that_is_not_taken_changes_nothing() {
 fn answers_do_not_pile_up_while_nothing_leaves() {
     let mut pair = connected(&|setup| setup);
     let mut input = frame(0x86, &[]);
-    input = input.repeat(1000);
+    input = input.repeat(64);
     let mut deframer = diset_proto::Deframer::new([0u8; 8]);
     let mut preamble = &[0xd1, b'S', b'E', b'T', 1][..];
     assert!(deframer.next(&mut preamble, 512).is_none());

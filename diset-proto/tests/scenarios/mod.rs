@@ -9,5 +9,6 @@ mod endings;
 mod liveness;
 mod malformed;
 mod messages;
+mod padded;
 mod shown;
 mod support;

@@ -110,8 +110,9 @@ fn session_fields_of_an_acceptance() {
 
 #[test]
 fn acknowledgements() {
-    let cases: [(&str, &[u64]); 10] = [
+    let cases: [(&str, &[u64]); 11] = [
         ("nothing", &[]),
+        ("of nothing, L-7", &[0, 0]),
         ("one number", &[1]),
         ("an outcome above what is dealt with", &[3, 2, 3, 33]),
         ("an outcome of no message", &[3, 2, 0, 33]),
@@ -159,6 +160,7 @@ fn what_the_next_message_is() {
         ("an unknown flag", &[1, 2]),
         ("more", &[1, 1, 0]),
         ("over-long", &[0x81, 0, 0]),
+        ("of nothing, L-7", &[0, 0]),
     ] {
         let rule = format!("PROTOCOL Q-3: {what}");
         refuses(&frame(NEXT, body), Code::PacketMalformed, "next, field 1", &rule);
@@ -166,7 +168,7 @@ fn what_the_next_message_is() {
     let next = |count| frame(NEXT, &[&varints(&[count])[..], &[0]].concat());
     let text = "more is skipped than there are numbers";
     let last = u64::MAX / 2;
-    for before in [next(1), acked(1), next(last)] {
+    for before in [[next(1), acked(1)].concat(), acked(1), [next(last), acked(1)].concat()] {
         for count in [last, u64::MAX] {
             let bytes = [&before[..], &next(count)].concat();
             refuses(&bytes, Code::PacketMalformed, text, "PROTOCOL Q-3: numbers end");
@@ -179,6 +181,55 @@ fn what_the_next_message_is() {
         [7],
         "PROTOCOL Q-3: there is one behind the last that is skipped"
     );
+}
+
+#[test]
+fn one_next_for_each_message() {
+    let (skip, again) = (frame(NEXT, &[1, 0]), frame(NEXT, &[0, 1]));
+    let text = "a second next before its message";
+    for first in [&skip, &again] {
+        for second in [&skip, &again] {
+            let twice = [&first[..], second].concat();
+            refuses(&twice, Code::PacketMalformed, text, "PROTOCOL L-7, Q-3");
+            // Whatever comes between that is no acked message.
+            let apart = [&first[..], &frame(0x86, &[]), &frame(0, &[READING, 1]), second].concat();
+            refuses(&apart, Code::PacketMalformed, text, "PROTOCOL L-7, Q-3");
+        }
+    }
+    for service in [false, true] {
+        let mut side = Side::begun(service);
+        let pair = [&skip[..], &acked(1), &again, &acked(2)].concat();
+        side.feed(&pair.repeat(3));
+        assert_eq!(side.got, [1, 2, 1, 2, 1, 2], "PROTOCOL Q-3: one each");
+        side.feed(&skip);
+        if service {
+            // What was said of a message that did not come was said on that connection.
+            let mut side = side.again();
+            side.feed(&[&proposal(Some(FIRST))[..], &skip, &acked(3)].concat());
+            assert_eq!(side.got, [3], "PROTOCOL Q-3");
+        }
+    }
+}
+
+#[test]
+fn four_next_keys_are_answered() {
+    let key = |first: u8| frame(NEXT_KEY, &[&[first][..], &[0; 31], &[9]].concat());
+    for service in [false, true] {
+        let mut side = Side::begun(service);
+        for first in 0..4 {
+            side.feed(&key(first));
+            assert_eq!(side.conn.phase(), Phase::Open, "PROTOCOL L-7");
+        }
+        side.feed(&key(4));
+        side.assert_found(Code::Busy, "more keys than a connection may tell", "PROTOCOL L-7");
+        // On the next connection four more.
+        if service {
+            let mut side = side.again();
+            side.feed(&proposal(Some(FIRST)));
+            side.feed(&key(5));
+            assert_eq!(side.conn.phase(), Phase::Open, "PROTOCOL L-7");
+        }
+    }
 }
 
 #[test]

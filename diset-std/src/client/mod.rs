@@ -222,7 +222,8 @@ impl<S: ServiceDef> Client<S> {
     /// not take it, as when somebody comes under this certificate already.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`] when the client is not connected, or its connection ends meanwhile;
+    /// [`SendError::NotOpen`] when the client is not connected, its connection ends meanwhile, or four were
+    /// announced on it (PROTOCOL L-7);
     /// [`SendError::NoSession`] when the service keeps none for it.
     ///
     /// # Cancel safety

@@ -30,10 +30,14 @@ async fn frames_that_break_a_rule_end_the_connection() -> TestResult {
         ("longer than the limit", vec![0x81, 0x80, 4, 0, 0], Code::FrameTooLong),
         ("the longest length", vec![0xff, 0xff, 0xff, 0x7f], Code::FrameTooLong),
         ("an empty frame", vec![0], Code::FrameMalformed),
-        ("a length in a long form", vec![0x83, 0, 0, 0, 2], Code::FrameMalformed),
         (
-            "a length without end",
-            vec![0x80, 0x80, 0x80, 0x80, 1],
+            "an empty frame, padded",
+            vec![0x80, 0x80, 0x80, 0],
+            Code::FrameMalformed,
+        ),
+        (
+            "a length of five bytes",
+            vec![0x83, 0x80, 0x80, 0x80, 0, 0, 0, 2],
             Code::FrameMalformed,
         ),
         ("an unknown control frame", frame(0x9f, b"xy"), Code::UnknownKind),
@@ -44,8 +48,9 @@ async fn frames_that_break_a_rule_end_the_connection() -> TestResult {
             frame(0x40, &[PING, 2]),
             Code::Unexpected,
         ),
-        ("an ack without a session", frame(0x8a, &[0, 0]), Code::Unexpected),
+        ("an ack without a session", frame(0x8a, &[1, 1]), Code::Unexpected),
         ("no number", frame(0, &[]), Code::PacketMalformed),
+        ("credit of nothing", frame(0x85, &[0, 0]), Code::PacketMalformed),
         ("credit that is no number", frame(0x85, &[0x80]), Code::PacketMalformed),
         (
             "credit that is not under way",
