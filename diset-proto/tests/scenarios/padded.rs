@@ -5,8 +5,8 @@ use diset_proto::sim::Pair;
 use diset_proto::{Code, Deframer};
 use proptest::prelude::*;
 
-use crate::malformed::recorded;
-use crate::support::*;
+use super::malformed::recorded;
+use super::support::*;
 
 const PREAMBLE: [u8; 5] = [0xd1, b'S', b'E', b'T', 1];
 

@@ -186,10 +186,16 @@ impl Revocations {
     }
 }
 
+/// One authority.
+struct Signer {
+    /// In DER without the header.
+    name: Box<[u8]>,
+    key: Box<[u8]>,
+}
+
 /// The keys of the authorities that are given, to tell lists of the same name apart.
 struct Signers {
-    /// Names, in DER without the header, and keys.
-    keys: Vec<(Box<[u8]>, Box<[u8]>)>,
+    keys: Vec<Signer>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -197,7 +203,10 @@ impl Signers {
     fn new(authorities: &Authorities, algorithms: WebPkiSupportedAlgorithms) -> Self {
         let key = |der: &CertificateDer<'_>| {
             let (_, certificate) = X509Certificate::from_der(der).ok()?;
-            Some((name(certificate.subject())?.into(), certificate.public_key().raw.into()))
+            Some(Signer {
+                name: name(certificate.subject())?.into(),
+                key: certificate.public_key().raw.into(),
+            })
         };
         Self {
             keys: authorities.certificates().iter().filter_map(key).collect(),
@@ -207,8 +216,8 @@ impl Signers {
 
     /// The name of a list, and which of the authorities has signed it, if one has.
     fn of(&self, signed: &Signed) -> (Box<[u8]>, Option<&[u8]>) {
-        let keys = self.keys.iter().filter(|(name, _)| *name == signed.issuer);
-        let mut keys = keys.map(|(_, key)| &**key);
+        let named = self.keys.iter().filter(|signer| signer.name == signed.issuer);
+        let mut keys = named.map(|signer| &*signer.key);
         let key = keys.find(|key| signed.is_signed_by(key, &self.algorithms));
         (signed.issuer.clone(), key)
     }

@@ -237,7 +237,13 @@ async fn a_service_whose_handlers_fail_is_killed_and_each_message_has_its_outcom
     for _ in 0..KILLS {
         journal.last.clear();
         journal.known = told.lock().expect("what was told").keys().copied().collect();
-        let mut process = Process::start_with("processes::failing::child", &world, &certificate, &address, (FILE, &file))?;
+        let mut process = Process::start_with(
+            "processes::failing::child",
+            &world,
+            &certificate,
+            &address,
+            (FILE, &file),
+        )?;
         assert_eq!(process.line().await?.as_deref(), Some("ready"));
         for _ in 0..draw(&mut seed, 120) {
             journal.add(&process.line().await?.ok_or("a line")?)?;
@@ -251,7 +257,13 @@ async fn a_service_whose_handlers_fail_is_killed_and_each_message_has_its_outcom
     enough.send_replace(true);
     // The last life deals with all that is left.
     journal.last.clear();
-    let mut process = Process::start_with("processes::failing::child", &world, &certificate, &address, (FILE, &file))?;
+    let mut process = Process::start_with(
+        "processes::failing::child",
+        &world,
+        &certificate,
+        &address,
+        (FILE, &file),
+    )?;
     assert_eq!(process.line().await?.as_deref(), Some("ready"));
     let mut sent = BTreeMap::new();
     while sent.len() < usize::from(CLIENTS) {
