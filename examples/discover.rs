@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use diset_examples::{certificate_error, printable};
-use diset_std::diset_proto::{Direction, LearnedCatalog, Shape};
+use diset_std::diset_proto::{Direction, LearnedCatalog, LearnedMessage, Shape};
 use diset_std::tls::{Authorities, Certificate, ClientTls, TlsError};
 use diset_std::{
     AnyMessage, Client, ClientBuilder, ClientEvent, ClientState, Code, Ended, Events, Generic, Value, Verdict,
@@ -238,19 +238,28 @@ fn list(client: &Client<Generic>, catalog: &LearnedCatalog) -> Result<(), Failed
     let mut out = diset_examples::out();
     writeln!(out, "{}  digest {:?}", catalog.service(), catalog.digest())?;
     for (message, (_, verdict)) in catalog.messages().iter().zip(verdicts) {
-        let way = match message.direction() {
-            Direction::FromClient => "you send",
-            Direction::FromService => "it sends",
-            Direction::Both => "both send",
-        };
-        let note = if verdict == Verdict::Same {
-            ""
-        } else {
-            "  (forbidden to you)"
-        };
-        writeln!(out, "  {way:<9}  {}{note}", printable(&message.to_string()))?;
+        writeln!(out, "{}", entry(message, verdict))?;
     }
     Ok(())
+}
+
+/// A definition on a line of its own. What is no message is asked, and cannot be sent.
+fn entry(definition: &LearnedMessage, verdict: Verdict) -> String {
+    let asked = definition.kind().has_answer();
+    let way = match definition.direction() {
+        Direction::FromClient if asked => "you ask",
+        Direction::FromService if asked => "it asks",
+        Direction::Both if asked => "both ask",
+        Direction::FromClient => "you send",
+        Direction::FromService => "it sends",
+        Direction::Both => "both send",
+    };
+    let note = if verdict == Verdict::Same {
+        ""
+    } else {
+        "  (forbidden to you)"
+    };
+    format!("  {way:<9}  {}{note}", printable(&definition.to_string()))
 }
 
 /// Prints what comes: so many messages, 0 for all; `seen` counts them. An end of the connection is an error, unless the
@@ -317,6 +326,18 @@ mod tests {
     }
 
     define_service! { Odd = "Test/Odd"; from_client: [Beep, Empty], from_service: [Heard] }
+
+    #[test]
+    fn what_is_no_message_is_listed_with_its_kind_and_its_answer() -> Result<(), Failed> {
+        let listed = |description: &[u8]| LearnedMessage::decode(description).map(|each| entry(&each, Verdict::Same));
+        assert_eq!(listed(b"\x01\x00\x01\0A\x07")?, "  you send   A(u8)");
+        assert_eq!(
+            listed(b"\x01\x01\x03\0Ask\x07\x0f")?,
+            "  you ask    call Ask(u8) -> str"
+        );
+        assert_eq!(listed(b"\x02\x03\x01\0U\x11\x01")?, "  it asks    upload U -> bool");
+        Ok(())
+    }
 
     const HOSTILE: &str = "\u{9b}31m \u{202e} \u{85}";
 

@@ -77,6 +77,7 @@ fn print_replay(mut replay: Replay<'_>, log: &[u8], options: &Options, to: &mut 
         printer.entry(&begin, &|_| None)?;
     }
     let mut sent = Deframer::new(GrowBuf::new(1 << 28));
+    let mut shown = false;
     loop {
         let (logged, left) = match replay.step() {
             Ok(Some(step)) => (step.logged.clone(), step.left.to_vec()),
@@ -92,6 +93,12 @@ fn print_replay(mut replay: Replay<'_>, log: &[u8], options: &Options, to: &mut 
         while let Some(frame) = sent.next(&mut left, u32::MAX) {
             if let Some((head, body)) = frame.parts() {
                 printer.frame(logged.time, "->", head, body, &name)?;
+            }
+        }
+        if let Some(catalog) = replay.learned().filter(|_| !shown) {
+            shown = true;
+            for definition in catalog.messages() {
+                printer.line(None, "", &format!("  learned: {definition}"))?;
             }
         }
     }
@@ -279,7 +286,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use diset_proto::recording::Record;
-    use diset_proto::{ClientConfig, Connection, Identity, Instant, Limits, Notice, ServiceDef};
+    use diset_proto::{
+        AdoptConfig, ClientConfig, Connection, Identity, Instant, Limits, Notice, ServiceDef, ServiceName,
+    };
 
     use super::*;
 
@@ -332,6 +341,39 @@ mod tests {
             shown.contains("7777") && shown.contains("     1.500 :: Time"),
             "{shown}"
         );
+    }
+
+    /// The log of a client that learns a catalog with a call: the second example catalog of PROTOCOL.md.
+    fn learning() -> Vec<u8> {
+        let config = AdoptConfig {
+            service: ServiceName::parse("Framework/Adder").expect("a name"),
+            identity: Identity::from_bytes([0x77; 16]),
+            limits: Limits::SERVER,
+            args: &[],
+        };
+        let mut client = Connection::adopting(Instant::ZERO, &config, GrowBuf::new(10_000)).expect("a client");
+        let log = Log::default();
+        client.record(Box::new(log.clone())).expect("a new connection");
+        let answer: [&[u8]; 4] = [
+            b"\xd1SET\x01\x2e\x8b\x01\x01\x03\0Sum\x16\x02\0\x01\0a\x05\x01\0b\x05\x16\x01\0\x03\0sum\x05",
+            b"\x03\0\x04\0Note\x16\x01\0\x04\0text\x0f",
+            b"\x24\x81\x81\x01\x01\x82\x0c\x80\x80\x04\x80\x80\x20\x80\x80\x01\xe0\xd4\x03",
+            b"\x87\x10\x44\x5d\x12\xaf\x94\xdc\x0f\x15\x47\x20\x33\x43\x86\x2d\xbd\xaf",
+        ];
+        let (answer, mut deframer) = (answer.concat(), Deframer::new(GrowBuf::new(2000)));
+        let mut input = answer.as_slice();
+        while let Some(frame) = deframer.next(&mut input, client.max_frame()) {
+            drop(client.handle_frame(Instant::ZERO, frame));
+        }
+        log.0.lock().expect("a log").clone()
+    }
+
+    #[test]
+    fn what_a_client_learned_is_printed_with_its_kind() {
+        let shown = printed(&learning(), &[]).expect("a whole log");
+        let expected = "  learned: call Sum { a: i64, b: i64 } -> { sum: i64 }\n  learned: Note { text: str }\n";
+        assert_eq!(shown.matches(expected).count(), 1, "{shown}");
+        assert_eq!(shown.matches("learned").count(), 2, "{shown}");
     }
 
     #[test]

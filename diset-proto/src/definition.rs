@@ -1,11 +1,72 @@
-//! Words about definitions that travel: directions, keys, digests, verdicts. What they
+//! Words about definitions that travel: kinds, directions, keys, digests, verdicts. What they
 //! stand for is made in [`crate::schema`].
 
 use core::fmt;
 
 use crate::limits::MAX_MESSAGES;
 
-/// Which way a message may travel.
+/// What an entry of a catalog is (PROTOCOL S-3).
+///
+/// Catalogs may have entries of all kinds; they are compared, told and shown. This version sends messages only: an
+/// entry of another kind cannot be used yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// Sent, and not answered.
+    Message,
+    /// A request, and one answer.
+    Call,
+    /// A request, and any number of items.
+    Stream,
+    /// A transfer of bytes from the one that asks to the one that is asked, and an answer.
+    Upload,
+    /// A transfer of bytes from the one that is asked to the one that asks, and an answer.
+    Download,
+}
+
+impl EntryKind {
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Message => 0,
+            Self::Call => 1,
+            Self::Stream => 2,
+            Self::Upload => 3,
+            Self::Download => 4,
+        }
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Message),
+            1 => Some(Self::Call),
+            2 => Some(Self::Stream),
+            3 => Some(Self::Upload),
+            4 => Some(Self::Download),
+            _ => None,
+        }
+    }
+
+    /// Whether it is answered, so that its definition has two structures: that of the request, and that of the answer or
+    /// of an item.
+    pub const fn has_answer(self) -> bool {
+        !matches!(self, Self::Message)
+    }
+
+    /// Its name, for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Call => "call",
+            Self::Stream => "stream",
+            Self::Upload => "upload",
+            Self::Download => "download",
+        }
+    }
+}
+
+/// Which way an entry of a catalog may be used: who sends the message, or asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[expect(clippy::exhaustive_enums, reason = "there are two ways and both")]
@@ -48,7 +109,7 @@ impl Direction {
     }
 }
 
-/// 128 bits of SHA-256 that stand for one message: its name and structure (PROTOCOL S-3).
+/// 128 bits of SHA-256 that stand for one entry of a catalog: its name and structures (PROTOCOL S-3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Key(pub(crate) [u8; 16]);
@@ -98,7 +159,7 @@ pub enum Verdict {
     Same,
     /// The service does not define it.
     Unknown,
-    /// The service defines it with another structure or direction.
+    /// The service defines it with another kind, structure or direction.
     Differs,
     /// The rules of the service forbid it to this client.
     Forbidden,
@@ -130,7 +191,7 @@ impl fmt::Display for Verdict {
         f.write_str(match self {
             Self::Same => "both sides define it in the same way",
             Self::Unknown => "the other side does not define it",
-            Self::Differs => "the other side defines it with another structure or direction",
+            Self::Differs => "the other side defines it with another kind, structure or direction",
             Self::Forbidden => "the service forbids it to this client",
         })
     }

@@ -198,7 +198,7 @@ pub use conn::event::{Event, Progress};
 pub use conn::slot::{NoSession, SessionSlot};
 pub use conn::state::Phase;
 pub use conn::{Admission, ClientConfig, Connection};
-pub use definition::{Digest, Direction, Key, MessageSet, Verdict};
+pub use definition::{Digest, Direction, EntryKind, Key, MessageSet, Verdict};
 pub use error::{Bound, Cause, Misuse, SendError};
 pub use id::{Identity, ServiceName, Token, Trid};
 pub use limits::Limits;

@@ -45,6 +45,8 @@ pub const MAX_KEEP_ALIVES: u8 = 64;
 pub const CONTROL_RESERVE: usize = 256;
 /// Smallest output buffer, in bytes: every control frame fits.
 pub const MIN_OUTPUT: usize = 768;
+/// Most calls that one side may offer to keep at a time (PROTOCOL H-13).
+pub const MAX_SLOTS: u32 = 4096;
 /// Deepest nesting of a message's structure.
 pub const MAX_DEPTH: usize = 16;
 /// Most elements of a tuple or array, attributes of a structure, variants of an enum.

@@ -101,6 +101,10 @@ codes! {
     HandlerFailed = 35, "the handler of the message failed";
     /// An attribute is longer than the receiver can take.
     TooLong = 36, "an attribute is longer than the receiver can take";
+    /// The caller did not want the answer any more. Of calls, which this version does not have yet.
+    Cancelled = 37, "the caller did not want the answer any more";
+    /// The deadline of a call has passed. Of calls, which this version does not have yet.
+    DeadlineExceeded = 38, "the deadline of the call has passed";
     /// The service is not here.
     UnknownService = 50, "there is no such service here";
     /// The service does not want this client.

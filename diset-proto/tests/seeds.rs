@@ -47,6 +47,11 @@ proptest! {
 fn seeds_made_by_a_rule_are_in_the_tree() {
     let write = std::env::var_os("DISET_WRITE_SEEDS").is_some();
     let small_frames = [200, 3, 1, 0x86, 1, 0x87, 3, 0, 0, 14, 5, 0xc0, 1, 2, 3, 4, 0];
+    // A request, a reply, an item, a cancel, both kinds of credit, a part, an acked request, a form that is not known.
+    let calls = [
+        200, 5, 8, 1, 0, 3, 0xd0, 0x0f, 0x80, 2, 14, 4, 2, 0, 0, 14, 4, 0x22, 0, 0, 14, 2, 3, 0, 4, 4, 0, 0x80, 0x20,
+        4, 6, 0, 0x80, 0x20, 4, 0x25, 0, b'h', b'i', 9, 0x41, 0, 14, 3, 0xd0, 0x0f, 0x80, 2, 14, 2, 7, 0,
+    ];
     // Operations: 14 mode, 2 canned bytes, 3 transmit, 5 time, 7 and 8 send, 9 go-away, 15 ff end.
     let seeds: &[(&str, &str, &[u8])] = &[
         ("frames", "small-frames", &small_frames),
@@ -57,6 +62,7 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
                 200, 3, 0x81, 0, 0x86, 0x83, 0x80, 0x80, 0, 0, 0, 14, 0x81, 0x80, 0, 0x87, 0x80, 0,
             ],
         ),
+        ("frames", "calls", &calls),
         ("frames", "too-long", &[0, 0, 0x80, 0x80, 0x01, 0x86]),
         (
             "packets",
@@ -179,6 +185,9 @@ fn learned_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         .collect();
     let ping = b"\x01\0\x04\0Ping\x16\x01\0\x02\0id\x05";
     let pong = b"\x02\0\x04\0Pong\x16\x01\0\x02\0id\x05";
+    let sum = b"\x01\x01\x03\0Sum\x16\x02\0\x01\0a\x05\x01\0b\x05\x16\x01\0\x03\0sum\x05";
+    let ticks = b"\x03\x02\x05\0Ticks\x11\x0a";
+    let transfers = b"\x02\x03\x01\0U\x0f\x11\x01\x04\x01\0D\x0f\x12\x07";
     let wide: [&[u8]; 5] = [&[5, 21, 2, 0, 6, 11], &[0xff; 18], &[3], &[0xff; 18], &[3]];
     // a | b(option unit) | c(bool,) | d { e: unit }
     let variants: [&[u8]; 6] = [
@@ -196,6 +205,13 @@ fn learned_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![
         // Descriptions (PROTOCOL S-7), or a type alone.
         ("catalog", "ping-and-pong", [&ping[..], pong].concat()),
+        (
+            "catalog",
+            "all-kinds-of-entries",
+            [&ping[..], sum, ticks, transfers].concat(),
+        ),
+        ("catalog", "a-kind-that-is-not-known", b"\x01\x05\x01\0A\x07\x07".into()),
+        ("catalog", "a-call-without-an-answer", b"\x01\x01\x01\0A\x07".into()),
         ("catalog", "nested-16-deep", [&[18; 15][..], &[7]].concat()),
         ("catalog", "every-kind", every_kind),
         ("catalog", "a-name-twice", b"\x16\x02\0\x01\0a\x07\x01\0a\x07".into()),

@@ -1,5 +1,7 @@
 //! Clients without definitions: they learn what a service speaks, and send, get and print its messages by name.
 
+use diset_std::diset_proto::postcard_schema::schema::NamedType;
+use diset_std::diset_proto::{Catalog, Direction, EntryKind, MessageDef, ServiceDef};
 use diset_std::{
     BadSettings, BadValue, Cause, Client, ClientEvent, Code, Conn, Ended, SendError, Service, SlowPolicy, Verdict,
 };
@@ -100,6 +102,52 @@ async fn a_client_learns_what_a_service_speaks() -> TestResult {
     assert_eq!(format!("{echo:?}"), format!("Echo of {} bytes", echo.bytes().len()));
     // What the service alone sends cannot be sent.
     assert_eq!(client.send_any(&echo).await, Err(SendError::WrongDirection));
+    client.close().await;
+    Ok(())
+}
+
+/// A service with a call and a message, listed by hand.
+#[derive(Debug, Clone, Copy)]
+struct Asked;
+
+impl ServiceDef for Asked {
+    const CATALOG: &'static Catalog = &Catalog::new(
+        "Test/Asked",
+        &[
+            MessageDef::asked::<Sample, Kind>(EntryKind::Call, "Ask", Direction::FromClient),
+            MessageDef::new::<Sample>("Sample", Direction::Both),
+        ],
+    );
+    const STRUCTURES: &'static [&'static NamedType] = &[Sample::SCHEMA, Sample::SCHEMA];
+    const ANSWERS: &'static [&'static NamedType] = &[Kind::SCHEMA];
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_shown_and_cannot_be_sent() -> TestResult {
+    let world = World::new()?;
+    let running = world.serve(Service::new(Asked)).await?;
+    let client = Client::generic("Test/Asked", &running.address)
+        .tls(world.tls("alice")?)
+        .connect()
+        .await?;
+    let catalog = client.catalog().ok_or("no catalog")?;
+    let shown: Vec<_> = catalog.messages().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "call Ask { name: str, value: f64 } -> Plain | Level(u8) | Range { from: i32, to: i32 }",
+            "Sample { name: str, value: f64 }",
+        ],
+        "PROTOCOL S-7"
+    );
+    assert!(client.verdicts().iter().all(|(_, verdict)| *verdict == Verdict::Same));
+    let sample = json!({"name": "load", "value": 0.5});
+    let refused = client.value("Ask", sample.clone()).err();
+    assert_eq!(
+        refused.map(|why| why.to_string()).as_deref(),
+        Some("Ask is a call of the service: only messages can be sent")
+    );
+    client.value("Sample", sample)?;
     client.close().await;
     Ok(())
 }

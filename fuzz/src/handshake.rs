@@ -324,14 +324,15 @@ pub fn definitions(data: &[u8]) {
 /// PROTOCOL S-5.
 fn verdicts(said: &DefinitionsSaid, forbidden: u8) -> Vec<(u8, u8)> {
     let mut verdicts = Vec::new();
-    for (number, (direction, name, key)) in (0..).zip(&said.entries) {
+    for (number, (first, name, key)) in (0..).zip(&said.entries) {
         let own = Fuzzed::CATALOG.messages().iter().position(|def| def.name() == name);
         let verdict = own.map_or(1, |own| {
             let def = &Fuzzed::CATALOG.messages()[own];
+            // Of messages, whose kind is 0.
             let same = match def.direction() {
-                Direction::FromClient => *direction == 1,
-                Direction::FromService => *direction == 2,
-                Direction::Both => *direction == 3,
+                Direction::FromClient => *first == 1,
+                Direction::FromService => *first == 2,
+                Direction::Both => *first == 3,
             };
             match (same && def.key().as_bytes() == key, forbidden >> own & 1) {
                 (true, 0) => 0,

@@ -22,9 +22,15 @@ pub fn catalog(data: &[u8]) {
         }
         assert_eq!(written, data);
     }
-    if let Some(message) = described(data) {
-        assert_eq!(&message.to_description()[5..], data);
-        assert!(message.to_string().chars().all(is_printable));
+    // A message of this type; or the type asks, and the answer stands behind it.
+    for kind in 0..6 {
+        let description = [&[3, kind, 1, 0, b'A'], data].concat();
+        if let Ok(message) = LearnedMessage::decode(&description) {
+            assert!(kind < 5, "PROTOCOL S-7: no kind of entry has this number");
+            assert_eq!(message.to_description(), description);
+            assert_eq!(message.answer().is_some(), kind > 0);
+            assert!(message.to_string().chars().all(is_printable));
+        }
     }
 }
 

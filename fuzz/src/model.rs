@@ -1,6 +1,9 @@
 //! Handshake packets as PROTOCOL.md lays them out (parts H, N, L and E), read and written a second time, apart from
 //! diset-proto: what the engine takes and makes of it is held against this.
 
+mod definitions;
+
+pub(super) use self::definitions::DefinitionsSaid;
 use super::Bytes;
 
 /// What a packet says that was taken; `None` where it must be refused.
@@ -113,6 +116,14 @@ fn limits(value: Bytes<'_>) -> Read<LimitsSaid> {
         && (1..=credit).contains(&messages)
         && (100..=24 * 3_600_000).contains(&silence);
     sound.then_some(said)
+}
+
+/// H-13: slots, window, slots that keep acked calls. Nothing is made of it.
+fn calls(value: Bytes<'_>, limits: Option<LimitsSaid>) -> Read<()> {
+    let [slots, window, acked] = all(value, |value| Some([value.varint()?, value.varint()?, value.varint()?]))?;
+    let [frame, ..] = limits?;
+    let sound = (1..=4096).contains(&slots) && (frame..=1 << 30).contains(&window) && acked <= slots;
+    sound.then_some(())
 }
 
 /// A connect argument: name, type, and the bytes of its value.
@@ -239,7 +250,7 @@ impl<'d> ProposalSaid<'d> {
     pub(super) fn read(body: &'d [u8]) -> Read<Self> {
         let (mut service, mut identity, mut digest, mut said) = (None, None, None, None);
         let (mut records, mut session, mut args, mut adopts) = (None, None, Vec::new(), false);
-        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 6, 7, 8])? {
+        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 6, 7, 8, 11])? {
             match number {
                 1 => service = Some(service_name(value.0)?),
                 2 => identity = Some(id(value)?),
@@ -248,6 +259,7 @@ impl<'d> ProposalSaid<'d> {
                 5 => records = Some(all(value, Bytes::u32)?),
                 6 => session = Some(ResumeSaid::read(value)?),
                 7 => args = arguments(value)?,
+                11 => calls(value, said)?,
                 _ => {
                     value.end()?;
                     adopts = true;
@@ -350,7 +362,7 @@ impl AcceptanceSaid {
     pub(super) fn read(body: &[u8], messages: usize, adopts: Option<[u8; 16]>) -> Read<Self> {
         let (mut trid, mut said, mut verdicts, mut digest) = (None, None, Vec::new(), None);
         let (mut session, mut token) = (None, None);
-        for (number, mut value) in fields(body, &[1, 2, 3, 4, 5, 7])? {
+        for (number, mut value) in fields(body, &[1, 2, 3, 4, 5, 7, 11])? {
             match number {
                 1 => trid = Some(all(value, Bytes::varint)?),
                 2 => said = Some(limits(value)?),
@@ -366,6 +378,7 @@ impl AcceptanceSaid {
                 }
                 4 => session = Some(AnswerSaid::read(value)?),
                 5 => token = Some(id(value)?),
+                11 => calls(value, said)?,
                 _ => digest = Some(id(value)?),
             }
         }
@@ -402,37 +415,6 @@ impl AcceptanceSaid {
             field(0x87, digest, &mut out);
         }
         out
-    }
-}
-
-/// H-8: the client's messages, as they come in parts.
-#[derive(Debug, Default)]
-pub(super) struct DefinitionsSaid {
-    pub(super) total: Option<u8>,
-    /// Direction, name, key.
-    pub(super) entries: Vec<(u8, String, [u8; 16])>,
-}
-
-impl DefinitionsSaid {
-    pub(super) fn add(&mut self, body: &[u8]) -> Read<()> {
-        let mut rest = Bytes(body);
-        let (first, total) = (rest.next()?, rest.next()?);
-        let sound = total <= 128
-            && *self.total.get_or_insert(total) == total
-            && usize::from(first) == self.entries.len()
-            && (!rest.0.is_empty() || total == 0);
-        sound.then_some(())?;
-        while let Some(direction) = rest.next() {
-            let (name, key) = (rest.text()?, Bytes(rest.exactly(16)?));
-            let sound = (1..=3).contains(&direction) && (1..=64).contains(&name.len());
-            (sound && self.entries.len() < usize::from(total)).then_some(())?;
-            self.entries.push((direction, name.to_owned(), id(key)?));
-        }
-        Some(())
-    }
-
-    pub(super) fn is_complete(&self) -> bool {
-        self.total.map(usize::from) == Some(self.entries.len())
     }
 }
 

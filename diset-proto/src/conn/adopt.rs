@@ -87,13 +87,16 @@ impl Core {
         false
     }
 
-    /// The definition with this number, and which way it travels. The rest of one that was
-    /// learned is not here but in its catalog.
+    /// The definition of the message with this number, and which way it travels; an entry of another kind is no message.
+    /// The rest of one that was learned is not here but in its catalog.
     #[inline]
     pub(super) fn def(&self, number: u8) -> Option<(&'static MessageDef, Direction)> {
         match &self.adopted {
             #[cfg(feature = "alloc")]
-            Adopted::Learned(catalog) => Some((&MessageDef::LEARNED, catalog.by_number(number)?.direction())),
+            Adopted::Learned(catalog) => {
+                let message = catalog.by_number(number).filter(|entry| !entry.kind().has_answer())?;
+                Some((&MessageDef::LEARNED, message.direction()))
+            }
             _ => self.catalog.message(number).map(|def| (def, def.direction())),
         }
     }

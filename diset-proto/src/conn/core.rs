@@ -152,6 +152,10 @@ impl Core {
             // Nobody has told a key.
             #[cfg(not(feature = "alloc"))]
             Kind::NextKey => Err(Fault::text(Code::Unexpected, kind.name())),
+            // Nobody offers slots (PROTOCOL F-7): the table has said so.
+            Kind::Request | Kind::Reply | Kind::Cancel | Kind::ItemCredit | Kind::Part | Kind::PartCredit => {
+                Err(Fault::text(Code::Unexpected, kind.name()))
+            }
             Kind::Credit => {
                 let grant = Grant::read(raw.body)?;
                 if self.flow.granted(grant, &self.theirs) {

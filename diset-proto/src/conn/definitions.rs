@@ -39,8 +39,7 @@ impl Core {
             if self.agreement.missing() == 0 {
                 return Err(BadPacket::Field(1).into());
             }
-            self.agreement
-                .add(self.catalog, definition.name, definition.key, definition.direction);
+            self.agreement.add(self.catalog, &definition);
         }
         if self.agreement.missing() > 0 {
             return Ok(None);

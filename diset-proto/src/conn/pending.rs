@@ -9,13 +9,14 @@ use super::role::Role;
 use super::slot::{SessionSlot, agreed};
 use crate::error::Cause;
 use crate::limits::MAX_HANDSHAKE_FRAME;
+use crate::schema::MessageDef;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
 use crate::session::Session;
 use crate::status::{Code, Notice};
 use crate::store::Inbox as _;
 use crate::time::Millis;
-use crate::wire::definitions::{self, Definition};
+use crate::wire::definitions;
 use crate::wire::frame::Kind;
 use crate::wire::outbox::{Outbox, PutError};
 use crate::wire::preamble::PREAMBLE;
@@ -310,11 +311,7 @@ impl Core {
         while let Some(first) = self.pending.definitions {
             let mut next = first;
             put(out, Kind::Definitions, |out| {
-                let entries = catalog.messages().iter().map(|def| Definition {
-                    name: def.name(),
-                    key: def.key(),
-                    direction: def.direction(),
-                });
+                let entries = catalog.messages().iter().map(MessageDef::entry);
                 next = definitions::write(out, first, catalog.count(), entries);
             })?;
             self.pending.definitions = (next < catalog.count()).then_some(next);

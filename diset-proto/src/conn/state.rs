@@ -165,7 +165,7 @@ mod tests {
         Phase::Closed,
     ];
 
-    const INPUTS: [Input; 28] = [
+    const INPUTS: [Input; 34] = [
         Input::Frame(Kind::Proposal),
         Input::Frame(Kind::Acceptance),
         Input::Frame(Kind::Refusal),
@@ -174,6 +174,12 @@ mod tests {
         Input::Frame(Kind::Catalog),
         Input::Frame(Kind::Message),
         Input::Frame(Kind::Acked),
+        Input::Frame(Kind::Request),
+        Input::Frame(Kind::Reply),
+        Input::Frame(Kind::Cancel),
+        Input::Frame(Kind::ItemCredit),
+        Input::Frame(Kind::Part),
+        Input::Frame(Kind::PartCredit),
         Input::Frame(Kind::Next),
         Input::Frame(Kind::Ack),
         Input::Frame(Kind::NextKey),

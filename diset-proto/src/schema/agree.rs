@@ -5,11 +5,11 @@
 use alloc::boxed::Box;
 
 use super::Catalog;
-#[cfg(feature = "alloc")]
-use crate::definition::{Direction, Key};
 use crate::definition::{MessageSet, Verdict};
 #[cfg(feature = "alloc")]
 use crate::limits::MAX_MESSAGES;
+#[cfg(feature = "alloc")]
+use crate::wire::definitions::Definition;
 
 /// What the messages of one connection are to both sides (PROTOCOL S-4).
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -143,7 +143,7 @@ impl Agreement {
     pub fn between(own: &Catalog, client: &Catalog) -> Self {
         let mut table = Self::empty(client.count());
         for def in client.messages() {
-            table.add(own, def.name(), def.key(), def.direction());
+            table.add(own, &def.entry());
         }
         table
     }
@@ -167,15 +167,15 @@ impl Agreement {
         }
     }
 
-    /// Fills in the verdict on the client's next message.
-    pub(crate) fn add(&mut self, own: &Catalog, name: &str, key: Key, direction: Direction) {
+    /// Fills in the verdict on the client's next entry.
+    pub(crate) fn add(&mut self, own: &Catalog, entry: &Definition<'_>) {
         let Some(numbers) = self.numbers.as_mut().filter(|numbers| numbers.filled < self.total) else {
             return;
         };
         let mut found = own.messages().iter().zip(0u8..);
-        let entry = match found.find(|(def, _)| def.name() == name) {
+        let entry = match found.find(|(def, _)| def.name() == entry.name) {
             None => UNKNOWN,
-            Some((def, number)) if def.key() == key && def.direction() == direction => number,
+            Some((def, number)) if def.entry() == *entry => number,
             Some((_, number)) => {
                 self.differs.insert(number);
                 DIFFERS
@@ -251,6 +251,7 @@ impl core::fmt::Debug for Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definition::{Direction, EntryKind};
     use crate::schema::MessageDef;
 
     const OWN: Catalog = Catalog::new(
@@ -296,6 +297,47 @@ mod tests {
     }
 
     #[test]
+    fn verdicts_hold_for_entries_of_all_kinds() {
+        const ALL: [EntryKind; 4] = [
+            EntryKind::Call,
+            EntryKind::Stream,
+            EntryKind::Upload,
+            EntryKind::Download,
+        ];
+        // Each as each other, in the same structures: a transfer the other way has even the same key.
+        for (own, one) in (0..).zip(ALL) {
+            for (client, other) in (0..).zip(ALL) {
+                let catalog = |kind| {
+                    let defs = vec![
+                        MessageDef::new::<u8>("A", Direction::Both),
+                        MessageDef::asked::<u8, u16>(kind, "Ask", Direction::FromClient),
+                    ];
+                    Catalog::new("Test/Agree", defs.leak())
+                };
+                let table = Agreement::between(&catalog(one), &catalog(other));
+                let expected = if own == client { Ok(1) } else { Err(Verdict::Differs) };
+                assert_eq!(table.own(1), expected, "PROTOCOL S-5: {one:?}, {other:?}");
+                assert_eq!(table.own(0), Ok(0));
+            }
+        }
+        let asked = |answer: MessageDef| Catalog::new("Test/Agree", vec![answer].leak());
+        let call = asked(MessageDef::asked::<u8, u16>(
+            EntryKind::Call,
+            "A",
+            Direction::FromClient,
+        ));
+        let answer = asked(MessageDef::asked::<u8, u8>(EntryKind::Call, "A", Direction::FromClient));
+        let both = asked(MessageDef::asked::<u8, u16>(EntryKind::Call, "A", Direction::Both));
+        for other in [answer, both, OWN] {
+            assert_eq!(
+                Agreement::between(&call, &other).own(0),
+                Err(Verdict::Differs),
+                "PROTOCOL S-5"
+            );
+        }
+    }
+
+    #[test]
     fn a_client_knows_the_verdicts_it_was_told() {
         let mut table = Agreement::identical(&CLIENT);
         for (number, verdict) in Agreement::between(&OWN, &CLIENT).exceptions() {
@@ -323,7 +365,7 @@ mod tests {
         asked.forbid(forbidden);
         asked = asked.emptied(CLIENT.count());
         for def in CLIENT.messages() {
-            asked.add(&OWN, def.name(), def.key(), def.direction());
+            asked.add(&OWN, &def.entry());
         }
         assert_eq!(known, asked, "PROTOCOL S-5");
         assert_eq!(known.own(2), Err(Verdict::Forbidden));
@@ -339,7 +381,7 @@ mod tests {
         let mut table = Agreement::empty(2);
         assert_eq!((table.filled(), table.missing()), (0, 2));
         for def in OWN.messages() {
-            table.add(&OWN, def.name(), def.key(), def.direction());
+            table.add(&OWN, &def.entry());
         }
         assert_eq!((table.filled(), table.missing()), (2, 0), "PROTOCOL H-8");
         assert_eq!(table.own(2), Err(Verdict::Unknown));

@@ -10,7 +10,7 @@ use sha2_const_stable::Sha256;
 
 #[cfg(feature = "alloc")]
 use super::MessageDef;
-use crate::definition::Direction;
+use crate::definition::{Direction, EntryKind};
 use crate::limits::{MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE_NAME};
 
 /// The byte that stands for a kind of type.
@@ -47,9 +47,6 @@ pub(super) mod variant {
     pub(crate) const TUPLE: u8 = 2;
     pub(crate) const STRUCTURE: u8 = 3;
 }
-
-/// Delivery class: the sender's choice, the only one so far.
-pub(super) const DELIVERY: u8 = 0;
 
 /// Takes the canonical form in, piece by piece.
 pub(super) struct Sink<'p> {
@@ -277,22 +274,27 @@ const fn may_be_empty(ty: &NamedType, depth: usize) -> bool {
     }
 }
 
-/// What comes before the type in the description of a message.
-const fn head<'p>(sink: Sink<'p>, name: &str, direction: Direction) -> Sink<'p> {
-    sink.put(&[direction.number(), DELIVERY]).text(name)
+/// What comes before the types in the description of an entry.
+const fn head<'p>(sink: Sink<'p>, name: &str, direction: Direction, kind: EntryKind) -> Sink<'p> {
+    sink.put(&[direction.number(), kind.number()]).text(name)
 }
 
 /// How many bytes that takes.
 pub(super) const fn head_len(name: &str) -> usize {
-    head(Sink::bytes(&mut []), name, Direction::Both).count
+    head(Sink::bytes(&mut []), name, Direction::Both, EntryKind::Message).count
 }
 
-/// Writes a message's description (PROTOCOL S-7). False when it does not fill the place, or
-/// when the structure cannot work.
+/// Writes the description of an entry (PROTOCOL S-7): its answer stands behind the structure, when it has one. False
+/// when that does not fill the place, or when a structure cannot work.
 #[cfg(feature = "alloc")]
-pub(super) fn describe(def: &MessageDef, structure: &NamedType, place: &mut [u8]) -> bool {
+pub(super) fn describe(def: &MessageDef, structure: &NamedType, answer: Option<&NamedType>, place: &mut [u8]) -> bool {
     let size = place.len();
-    let sink = head(Sink::bytes(place), def.name(), def.direction()).ty(structure, 0);
+    let head = head(Sink::bytes(place), def.name(), def.direction(), def.kind());
+    let request = head.ty(structure, 0);
+    let sink = match answer {
+        Some(answer) => request.ty(answer, 0),
+        None => request,
+    };
     sink.fault.is_none() && sink.count == size
 }
 
@@ -314,7 +316,7 @@ mod tests {
         let def = MessageDef::new::<Note>("Note", Direction::FromService);
         let mut whole = [0xee; 100];
         let size = def.size();
-        assert!(describe(&def, Note::SCHEMA, &mut whole[..size]), "PROTOCOL S-7");
+        assert!(describe(&def, Note::SCHEMA, None, &mut whole[..size]), "PROTOCOL S-7");
         let mut expected = vec![2, 0, 4, 0];
         expected.extend(b"Note");
         expected.extend([23, 3, 0, 5, 0]);
@@ -327,13 +329,29 @@ mod tests {
         expected.extend(b"tags");
         expected.extend([19, 21, 2, 0, 7, 18, 14]);
         assert_eq!(whole[..size], expected, "PROTOCOL S-7");
-        assert!(!describe(&def, Note::SCHEMA, &mut whole[..size - 1]));
-        assert!(!describe(&def, Note::SCHEMA, &mut whole[..=size]));
+        assert!(!describe(&def, Note::SCHEMA, None, &mut whole[..size - 1]));
+        assert!(!describe(&def, Note::SCHEMA, None, &mut whole[..=size]));
+    }
+
+    #[test]
+    fn a_call_is_described_with_its_answer() {
+        let def = MessageDef::asked::<(u8, bool), Option<u16>>(EntryKind::Call, "Ask", Direction::FromClient);
+        let mut whole = [0xee; 20];
+        let size = def.size();
+        let (request, answer) = (<(u8, bool)>::SCHEMA, <Option<u16>>::SCHEMA);
+        assert!(
+            describe(&def, request, Some(answer), &mut whole[..size]),
+            "PROTOCOL S-7"
+        );
+        let expected = [&[1, 1, 3, 0][..], b"Ask", &[21, 2, 0, 7, 1], &[18, 8]].concat();
+        assert_eq!(whole[..size], expected, "PROTOCOL S-7");
+        assert!(!describe(&def, request, None, &mut whole[..size]));
+        assert!(!describe(&def, request, Some(answer), &mut whole[..size - 1]));
     }
 
     #[test]
     fn what_cannot_work_is_not_described() {
         let def = MessageDef::new::<u8>("A", Direction::Both);
-        assert!(!describe(&def, <Vec<()>>::SCHEMA, &mut [0; 7]), "PROTOCOL S-1");
+        assert!(!describe(&def, <Vec<()>>::SCHEMA, None, &mut [0; 7]), "PROTOCOL S-1");
     }
 }

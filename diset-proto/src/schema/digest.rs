@@ -7,10 +7,10 @@
 use postcard_schema::schema::NamedType;
 
 use super::MessageDef;
-use super::canonical::{DELIVERY, Sink};
+use super::canonical::Sink;
 #[cfg(feature = "alloc")]
 use super::learned::LearnedMessage;
-use crate::definition::{Digest, Direction, Key};
+use crate::definition::{Digest, Direction, EntryKind, Key};
 
 /// What stands for a structure alone.
 ///
@@ -26,39 +26,43 @@ pub(super) const fn measured(ty: &NamedType) -> (Key, usize) {
     (Key(half), length)
 }
 
-/// What stands for a name with a structure.
-pub(crate) const fn message(name: &str, structure: &Key) -> Key {
-    Key(finished(Sink::hash("diset/1 message").text(name).put(&structure.0)).0)
+/// What stands for a name with the structures of an entry of this kind.
+pub(crate) const fn entry_key(kind: EntryKind, name: &str, structure: &Key, answer: Option<&Key>) -> Key {
+    Key(finished(key_of(kind, name, structure, answer)).0)
 }
 
-/// What stands for a service with all its messages in their order.
+/// What stands for a service with all its entries in their order.
 pub(crate) const fn catalog(service: &str, messages: &[MessageDef]) -> Digest {
     let mut sink = catalog_of(service, messages.len());
     let mut rest = messages;
     while let [first, tail @ ..] = rest {
-        sink = entry(sink, first.direction(), first.key());
+        sink = entry(sink, first.direction(), first.kind(), first.key());
         rest = tail;
     }
     Digest(finished(sink).0)
 }
 
-/// What stands for a name with the structure of this canonical form; `None` when the name
-/// is too long for one.
+/// As [`entry_key`], with the structures in canonical form; `None` when the name is too long for one.
 #[cfg(feature = "alloc")]
-pub(super) fn described(name: &str, canonical: &[u8]) -> Option<Key> {
-    let (structure, _) = Sink::hash("diset/1 structure").put(canonical).finish().ok()?;
-    let message = Sink::hash("diset/1 message").text(name).put(&structure);
-    message.finish().ok().map(|(half, _)| Key(half))
+pub(super) fn described(kind: EntryKind, name: &str, canonical: &[u8], answer: Option<&[u8]>) -> Option<Key> {
+    let structure_of = |canonical| Sink::hash("diset/1 structure").put(canonical).finish();
+    let (structure, _) = structure_of(canonical).ok()?;
+    let answer = match answer {
+        Some(answer) => Some(Key(structure_of(answer).ok()?.0)),
+        None => None,
+    };
+    let key = key_of(kind, name, &Key(structure), answer.as_ref()).finish();
+    key.ok().map(|(half, _)| Key(half))
 }
 
-/// As [`catalog`], of messages that a peer described; `None` when there are too many for
+/// As [`catalog`], of entries that a peer described; `None` when there are too many for
 /// one.
 #[cfg(feature = "alloc")]
 pub(super) fn learned(service: &str, messages: &[alloc::sync::Arc<LearnedMessage>]) -> Option<Digest> {
     let start = catalog_of(service, messages.len());
-    let all = messages
-        .iter()
-        .fold(start, |sink, each| entry(sink, each.direction(), each.key()));
+    let all = messages.iter().fold(start, |sink, each| {
+        entry(sink, each.direction(), each.kind(), each.key())
+    });
     all.finish().ok().map(|(half, _)| Digest(half))
 }
 
@@ -66,8 +70,23 @@ const fn catalog_of(service: &str, messages: usize) -> Sink<'static> {
     Sink::hash("diset/1 catalog").text(service).number(messages)
 }
 
-const fn entry(sink: Sink<'static>, direction: Direction, key: Key) -> Sink<'static> {
-    sink.put(&[direction.number(), DELIVERY]).put(&key.0)
+const fn entry(sink: Sink<'static>, direction: Direction, kind: EntryKind, key: Key) -> Sink<'static> {
+    sink.put(&[direction.number(), kind.number()]).put(&key.0)
+}
+
+const fn key_of(kind: EntryKind, name: &str, structure: &Key, answer: Option<&Key>) -> Sink<'static> {
+    // Which way a transfer goes is in the catalog alone, as the direction is.
+    let purpose = match kind {
+        EntryKind::Message => "diset/1 message",
+        EntryKind::Call => "diset/1 call",
+        EntryKind::Stream => "diset/1 stream",
+        EntryKind::Upload | EntryKind::Download => "diset/1 transfer",
+    };
+    let sink = Sink::hash(purpose).text(name).put(&structure.0);
+    match answer {
+        Some(answer) => sink.put(&answer.0),
+        None => sink,
+    }
 }
 
 #[allow(
@@ -164,6 +183,35 @@ mod tests {
     }
 
     #[test]
+    fn the_key_and_the_digest_of_each_kind_are_the_documented_hashes() {
+        let hash = |parts: &[&[u8]]| -> [u8; 16] {
+            let form = parts
+                .iter()
+                .fold(sha2::Sha256::new(), |form, part| form.chain_update(part));
+            form.finalize()[..16].try_into().unwrap()
+        };
+        let text = |text: &str| [&[u8::try_from(text.len()).unwrap(), 0], text.as_bytes()].concat();
+        let (request, answer) = (of::<u8>(), of::<Ordinary>());
+        assert_ne!(request, answer);
+        for (number, kind, purpose) in [
+            (1, EntryKind::Call, "diset/1 call"),
+            (2, EntryKind::Stream, "diset/1 stream"),
+            (3, EntryKind::Upload, "diset/1 transfer"),
+            (4, EntryKind::Download, "diset/1 transfer"),
+        ] {
+            let def = MessageDef::asked::<u8, Ordinary>(kind, "Ask", Direction::FromService);
+            let key = hash(&[&text(purpose), &text("Ask"), &request.0, &answer.0]);
+            assert_eq!(def.key().0, key, "PROTOCOL S-3: {kind:?}");
+            let message = MessageDef::new::<u8>("Said", Direction::Both);
+            let said = hash(&[&text("diset/1 message"), &text("Said"), &request.0]);
+            assert_eq!(message.key().0, said, "PROTOCOL S-3");
+            let start = [text("diset/1 catalog"), text("A/B")].concat();
+            let whole = hash(&[&start, &[2, 0], &[3, 0], &said, &[2, number], &key]);
+            assert_eq!(catalog("A/B", &[message, def]).0, whole, "PROTOCOL S-3: {kind:?}");
+        }
+    }
+
+    #[test]
     fn definitions_that_cannot_work_are_refused() {
         fn refused<T: Schema>() -> bool {
             std::panic::catch_unwind(|| of::<T>()).is_err()
@@ -176,5 +224,11 @@ mod tests {
         assert!(refused::<Deep3<Deep3<Deep3<Deep3<Deep3<Deep3<u8>>>>>>>());
         assert!(!refused::<[u8; 256]>());
         assert!(!refused::<Vec<(u8, ())>>());
+        let asked = |kind| std::panic::catch_unwind(move || MessageDef::asked::<u8, u8>(kind, "A", Direction::Both));
+        assert!(
+            asked(EntryKind::Message).is_err(),
+            "PROTOCOL S-3: a message has no answer"
+        );
+        assert!(asked(EntryKind::Stream).is_ok());
     }
 }

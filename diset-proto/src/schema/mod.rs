@@ -1,4 +1,4 @@
-//! What may be said: definitions of messages, the catalog of a service, verdicts.
+//! What may be said: definitions of messages and of what else a catalog has, the catalog of a service, verdicts.
 //!
 //! Definitions are plain types with serde's derives and postcard-schema's
 //! [`Schema`]; [`define_service!`](crate::define_service) lists those of a service once.
@@ -17,23 +17,25 @@ use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{Digest, Direction, Key};
+use crate::definition::{Digest, Direction, EntryKind, Key};
 use crate::id::ServiceName;
 use crate::limits::{MAX_CATALOG, MAX_MESSAGE_NAME, MAX_MESSAGES};
+use crate::wire::definitions::Definition;
 
-/// The definition of one message, without its structure: that is in
-/// [`ServiceDef::STRUCTURES`], so that a chip which never prints it does not carry it.
+/// The definition of one entry of a catalog, mostly a message, without its structures: those are in
+/// [`ServiceDef::STRUCTURES`] and [`ServiceDef::ANSWERS`], so that a chip which never prints them does not carry them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageDef {
     name: &'static str,
     direction: Direction,
+    kind: EntryKind,
     structure: Key,
     key: Key,
     size: usize,
 }
 
 impl MessageDef {
-    /// The definition of `T` under `name`.
+    /// The definition of `T` under `name`, a message.
     ///
     /// # Panics
     /// When the definition cannot work (PROTOCOL S-1): a name that is empty or too long, `usize`
@@ -41,18 +43,53 @@ impl MessageDef {
     /// may be empty. In a constant, as [`define_service!`](crate::define_service) builds
     /// it, that is an error of the compiler.
     pub const fn new<T: Schema + ?Sized>(name: &'static str, direction: Direction) -> Self {
+        Self::of(EntryKind::Message, name, direction, T::SCHEMA, None)
+    }
+
+    /// The definition of a call, a stream or a transfer under `name`: `Q` asks, and is answered with `A`, or with items of
+    /// it. For transfers these are what describes the bytes, and what is said when they are there.
+    ///
+    /// This version has no calls yet: such an entry has its place in the catalog and its verdict, and that is all.
+    ///
+    /// # Panics
+    /// As for [`new`](Self::new), and when `kind` is that of a message.
+    pub const fn asked<Q: Schema + ?Sized, A: Schema + ?Sized>(
+        kind: EntryKind,
+        name: &'static str,
+        direction: Direction,
+    ) -> Self {
+        assert!(kind.has_answer(), "a message has no answer");
+        Self::of(kind, name, direction, Q::SCHEMA, Some(A::SCHEMA))
+    }
+
+    const fn of(
+        kind: EntryKind,
+        name: &'static str,
+        direction: Direction,
+        structure: &NamedType,
+        answer: Option<&NamedType>,
+    ) -> Self {
         assert!(!name.is_empty(), "a message needs a name");
         assert!(
             name.len() <= MAX_MESSAGE_NAME,
             "the name of a message is longer than 64 bytes"
         );
-        let (structure, length) = digest::measured(T::SCHEMA);
+        let (structure, length) = digest::measured(structure);
+        let size = canonical::head_len(name) + length;
+        let (key, size) = match answer {
+            None => (digest::entry_key(kind, name, &structure, None), size),
+            Some(answer) => {
+                let (answer, more) = digest::measured(answer);
+                (digest::entry_key(kind, name, &structure, Some(&answer)), size + more)
+            }
+        };
         Self {
             name,
             direction,
+            kind,
             structure,
-            key: digest::message(name, &structure),
-            size: canonical::head_len(name) + length,
+            key,
+            size,
         }
     }
 
@@ -61,6 +98,7 @@ impl MessageDef {
     pub(crate) const LEARNED: Self = Self {
         name: "",
         direction: Direction::Both,
+        kind: EntryKind::Message,
         structure: Key([0; 16]),
         key: Key([0; 16]),
         size: 0,
@@ -71,12 +109,27 @@ impl MessageDef {
         self.name
     }
 
-    /// Which way it may travel.
+    /// Which way it may travel, or who may ask.
     pub const fn direction(&self) -> Direction {
         self.direction
     }
 
-    /// What stands for name and structure.
+    /// Whether it is a message, or what else it is.
+    pub const fn kind(&self) -> EntryKind {
+        self.kind
+    }
+
+    /// What peers compare.
+    pub(crate) const fn entry(&self) -> Definition<'static> {
+        Definition {
+            name: self.name,
+            key: self.key,
+            direction: self.direction,
+            kind: self.kind,
+        }
+    }
+
+    /// What stands for name and structures.
     pub const fn key(&self) -> Key {
         self.key
     }
@@ -86,13 +139,13 @@ impl MessageDef {
         self.size
     }
 
-    /// What stands for the structure alone.
+    /// What stands for the structure of the message alone.
     pub(crate) const fn structure(&self) -> Key {
         self.structure
     }
 }
 
-/// All messages of a service, each way, in the order of their numbers.
+/// All messages of a service, each way, and what else it defines, in the order of their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Catalog {
     service: ServiceName<'static>,
@@ -121,7 +174,7 @@ impl Catalog {
         };
         assert!(
             messages.len() <= MAX_MESSAGES,
-            "a service may define at most 128 messages"
+            "a service may define at most 128 messages, calls, streams and transfers together"
         );
         let (mut rest, mut size) = (messages, 0);
         while let [first, tail @ ..] = rest {
@@ -152,7 +205,7 @@ impl Catalog {
         self.service
     }
 
-    /// The definitions; a message's number is its place.
+    /// The definitions, of whatever [kind](EntryKind); the number of each is its place.
     pub const fn messages(&self) -> &'static [MessageDef] {
         self.messages
     }
@@ -162,9 +215,10 @@ impl Catalog {
         self.digest
     }
 
-    /// The definition with this number.
+    /// The definition of the message with this number; an entry of another kind is none.
     pub(crate) fn message(&self, number: u8) -> Option<&'static MessageDef> {
-        self.messages.get(usize::from(number))
+        let def = self.messages.get(usize::from(number))?;
+        (!def.kind.has_answer()).then_some(def)
     }
 
     /// Stands in for a catalog that was learned.
@@ -194,9 +248,11 @@ const fn same_text(one: &str, other: &str) -> bool {
 pub trait ServiceDef: Send + Sync + 'static {
     /// Names, directions and keys.
     const CATALOG: &'static Catalog;
-    /// The structure of each message, in the order of the catalog; for tools that print
+    /// The structure of each message, or of what asks, in the order of the catalog; for tools that print
     /// or build messages they were not compiled with.
     const STRUCTURES: &'static [&'static NamedType];
+    /// The structures of the answers, of those entries that have one, in the order of the catalog.
+    const ANSWERS: &'static [&'static NamedType] = &[];
 }
 
 /// A type that is a message of the service `S`.

@@ -6,7 +6,7 @@ use alloc::vec;
 use super::learned::description::BadDescription;
 use super::{MessageDef, ServiceDef, canonical};
 
-/// The descriptions of all messages of a service, one after the other (PROTOCOL S-7, H-11).
+/// The descriptions of all entries of the catalog of a service, one after the other (PROTOCOL S-7, H-11).
 ///
 /// Make it once; clones share the bytes, at most [`MAX_CATALOG`](crate::limits::MAX_CATALOG).
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -17,14 +17,16 @@ impl Descriptions {
     ///
     /// # Errors
     /// Never with [`define_service!`](crate::define_service), which refuses while compiling
-    /// what cannot work.
+    /// what cannot work. Otherwise, when the structures of `S` are not those of its catalog.
     pub fn of<S: ServiceDef>() -> Result<Self, BadDescription> {
         let defs = S::CATALOG.messages();
         let mut descriptions = vec![0; defs.iter().map(MessageDef::size).sum()];
         let mut rest = descriptions.as_mut_slice();
+        let mut answers = S::ANSWERS.iter();
         for (def, structure) in defs.iter().zip(S::STRUCTURES) {
             let (place, after) = rest.split_at_mut_checked(def.size()).ok_or(BadDescription::TooShort)?;
-            if !canonical::describe(def, structure, place) {
+            let answer = def.kind().has_answer().then(|| answers.next()).flatten();
+            if !canonical::describe(def, structure, answer.copied(), place) {
                 return Err(BadDescription::TooShort);
             }
             rest = after;

@@ -3,17 +3,20 @@
 use super::tlv::Writer;
 #[cfg(feature = "alloc")]
 use super::tlv::{BadPacket, Cursor};
-use crate::definition::{Direction, Key};
+use crate::definition::{Direction, EntryKind, Key};
 #[cfg(feature = "alloc")]
 use crate::limits::{MAX_MESSAGE_NAME, MAX_MESSAGES};
 
-/// One entry of the client's definitions: name, key, direction; its number follows from
-/// its place.
+/// The kind stands above the direction in the first byte of an entry.
+const KIND_SHIFT: u32 = 2;
+
+/// One entry of the client's definitions: what peers compare. Its number follows from its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Definition<'f> {
     pub(crate) name: &'f str,
     pub(crate) key: Key,
     pub(crate) direction: Direction,
+    pub(crate) kind: EntryKind,
 }
 
 /// A part of the client's definitions, as a service reads it.
@@ -22,7 +25,7 @@ pub(crate) struct Definition<'f> {
 pub(crate) struct Definitions<'f> {
     /// The number of the first entry of this part.
     pub(crate) first: u8,
-    /// How many messages the client has in all.
+    /// How many entries the client has in all.
     pub(crate) total: u8,
     entries: Cursor<'f>,
 }
@@ -44,13 +47,21 @@ impl<'f> Definitions<'f> {
         if self.entries.is_empty() {
             return Ok(None);
         }
-        let direction = Direction::from_number(self.entries.byte());
+        let first = self.entries.byte();
         let name = self.entries.text();
         let key = Key(self.entries.array());
         self.entries.check()?;
-        let is_name = (1..=MAX_MESSAGE_NAME).contains(&name.len());
-        let direction = direction.filter(|_| is_name).ok_or_else(|| self.entries.bad())?;
-        Ok(Some(Definition { name, key, direction }))
+        let direction = Direction::from_number(first & ((1 << KIND_SHIFT) - 1));
+        let kind = EntryKind::from_number(first >> KIND_SHIFT);
+        let (Some(direction), Some(kind), 1..=MAX_MESSAGE_NAME) = (direction, kind, name.len()) else {
+            return Err(self.entries.bad());
+        };
+        Ok(Some(Definition {
+            name,
+            key,
+            direction,
+            kind,
+        }))
     }
 }
 
@@ -66,7 +77,7 @@ pub(crate) fn write<'d>(
     let mut next = first;
     for entry in entries.skip(usize::from(first)) {
         let before = out.len();
-        out.byte(entry.direction.number());
+        out.byte(entry.direction.number() | (entry.kind.number() << KIND_SHIFT));
         out.counted(entry.name.as_bytes());
         out.raw(&entry.key.0);
         if next > first && !out.fits() {

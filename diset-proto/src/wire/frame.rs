@@ -21,6 +21,18 @@ pub(crate) enum Kind {
     Message,
     /// A message with the flag *acked*: numbered, and acknowledged.
     Acked,
+    /// A call begins; with *more* Parts follow, with *acked* it is kept.
+    Request,
+    /// The answer to a Request; with *more* an item of it.
+    Reply,
+    /// The caller does not want the answer any more.
+    Cancel,
+    /// The caller has room for more items.
+    ItemCredit,
+    /// Bytes that belong to a Request.
+    Part,
+    /// The one that is asked has room for more Parts.
+    PartCredit,
     /// Client → service: who wants to connect, to what, and how.
     Proposal,
     /// Service → client: the connection is open.
@@ -61,6 +73,12 @@ impl Kind {
         match head {
             0x00 => Self::Message,
             0x40 => Self::Acked,
+            0x01 | 0x21 | 0x41 => Self::Request,
+            0x02 | 0x22 => Self::Reply,
+            0x03 => Self::Cancel,
+            0x04 => Self::ItemCredit,
+            0x05 | 0x25 => Self::Part,
+            0x06 => Self::PartCredit,
             0x80 => Self::Proposal,
             0x81 => Self::Acceptance,
             0x82 => Self::Refusal,
@@ -80,12 +98,18 @@ impl Kind {
         }
     }
 
-    /// The head byte that says it. `Ignorable` and `Unknown` have none of their own: they
-    /// are never sent, and give the first byte of their range.
+    /// The head byte that says it, of those of calls without a flag. `Ignorable` and `Unknown` have none of their own:
+    /// they are never sent, and give the first byte of their range.
     pub(crate) const fn head(self) -> u8 {
         match self {
             Self::Message => 0x00,
             Self::Acked => 0x40,
+            Self::Request => 0x01,
+            Self::Reply => 0x02,
+            Self::Cancel => 0x03,
+            Self::ItemCredit => 0x04,
+            Self::Part => 0x05,
+            Self::PartCredit => 0x06,
             Self::Proposal => 0x80,
             Self::Acceptance => 0x81,
             Self::Refusal => 0x82,
@@ -112,6 +136,12 @@ impl Kind {
         match self {
             Self::Message => "message",
             Self::Acked => "acked message",
+            Self::Request => "request",
+            Self::Reply => "reply",
+            Self::Cancel => "cancel",
+            Self::ItemCredit => "item credit",
+            Self::Part => "part",
+            Self::PartCredit => "part credit",
             Self::Proposal => "proposal",
             Self::Acceptance => "acceptance",
             Self::Refusal => "refusal",
@@ -265,8 +295,15 @@ mod tests {
             match kind {
                 Kind::Ignorable => assert!((0xc0..=0xff).contains(&head), "PROTOCOL F-4: {head:#x}"),
                 Kind::Unknown => assert!(head < 0xc0, "PROTOCOL F-4: {head:#x}"),
+                Kind::Request | Kind::Reply | Kind::Part => {
+                    assert_eq!(head & 0x07, kind.head(), "PROTOCOL F-3: {head:#x}");
+                }
                 known => assert_eq!(known.head(), head),
             }
         }
+        // Application frames: which flags each form may have, and no other.
+        let known: Vec<_> = (0..0x80).filter(|&head| Kind::of(head) != Kind::Unknown).collect();
+        let listed = [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x21, 0x22, 0x25, 0x40, 0x41];
+        assert_eq!(known, listed, "PROTOCOL F-3");
     }
 }

@@ -8,7 +8,7 @@ use super::session::{Answer, AnswerAndToken, Resume};
 use super::tlv::{BadPacket, Cursor, Fields, Writer};
 use crate::definition::{Digest, Verdict};
 use crate::id::{Identity, ServiceName, Token, Trid};
-use crate::limits::{Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGES, MAX_TEXT, MIN_FRAME, is_silence};
+use crate::limits::{Limits, MAX_CREDIT, MAX_FRAME, MAX_MESSAGES, MAX_SLOTS, MAX_TEXT, MIN_FRAME, is_silence};
 use crate::status::{Code, Notice, RetryAfter, Text};
 use crate::time::Millis;
 
@@ -44,6 +44,15 @@ impl PeerLimits {
             && (1..=MAX_CREDIT).contains(&limits.credit_messages)
             && is_silence(limits.max_silence);
         if fits { Ok(limits) } else { Err(value.bad()) }
+    }
+
+    /// Reads what the peer offers of calls, in the packet with these limits: slots, bytes of its request window, slots that
+    /// keep acked calls (PROTOCOL H-13). This side makes no calls: it is enough that it can be.
+    fn check_calls(&self, value: &mut Cursor<'_>) -> Result<(), BadPacket> {
+        let (slots, window, acked) = (value.u32(), value.u32(), value.u32());
+        let fits =
+            (1..=MAX_SLOTS).contains(&slots) && (self.max_frame..=MAX_CREDIT).contains(&window) && acked <= slots;
+        if fits { Ok(()) } else { Err(value.bad()) }
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -134,6 +143,7 @@ impl<'f> Proposal<'f> {
         let _ = session;
         let args = fields.may(0x07, Args::parse)?.unwrap_or_default();
         let adopts = fields.may(0x88, |_| Ok(()))?.is_some();
+        fields.may(0x0b, |value| limits.check_calls(value))?;
         fields.end()?;
         // PROTOCOL H-10: one or the other.
         match (digest, adopts) {
@@ -227,6 +237,7 @@ impl<'f> Acceptance<'f> {
             token: fields.may(0x05, |value| Ok(Token::from_bytes(value.array())))?,
             digest: fields.may(0x87, |value| Ok(Digest(value.array())))?,
         };
+        fields.may(0x0b, |value| read.limits.check_calls(value))?;
         fields.end().map(|()| read)
     }
 

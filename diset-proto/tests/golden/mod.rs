@@ -1,5 +1,6 @@
 //! The hex in PROTOCOL.md is what the engines write, and what they read.
 
+mod calls;
 mod sessions;
 
 use core::time::Duration;

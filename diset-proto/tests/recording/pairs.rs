@@ -2,9 +2,13 @@
 
 use core::time::Duration;
 
+use diset_proto::postcard_schema::schema::NamedType;
 use diset_proto::replay::{Replay, ReplayError, Replayed};
 use diset_proto::sim::{Decision, Pair, Setup};
-use diset_proto::{Catalog, Code, Limits, MessageOf, MessageSet, Misuse, Notice, Phase, ServiceDef, define_service};
+use diset_proto::{
+    Catalog, Code, Direction, EntryKind, Limits, MessageDef, MessageOf, MessageSet, Misuse, Notice, Phase, Schema,
+    ServiceDef, define_service,
+};
 
 use super::support::{Log, Meter, Order, Random, Reading};
 
@@ -154,6 +158,39 @@ fn catalogs_that_are_told_replay() {
     replayed(&service);
     let log = client.bytes();
     Replay::adopting(&log).and_then(Replay::run).unwrap();
+}
+
+/// A service with a call and a message.
+struct Adder;
+impl ServiceDef for Adder {
+    const CATALOG: &'static Catalog = &Catalog::new(
+        "Test/Adder",
+        &[
+            MessageDef::asked::<Reading, Order>(EntryKind::Call, "Ask", Direction::FromClient),
+            MessageDef::new::<Reading>("Reading", Direction::Both),
+        ],
+    );
+    const STRUCTURES: &'static [&'static NamedType] = &[Reading::SCHEMA, Reading::SCHEMA];
+    const ANSWERS: &'static [&'static NamedType] = &[Order::SCHEMA];
+}
+
+#[test]
+fn a_replay_knows_the_kinds_of_what_was_told() {
+    let (mut pair, client, service) = recorded(Pair::adopting::<Adder>());
+    pair.settle();
+    let shown = pair.client.conn.learned().unwrap().messages()[0].to_string();
+    assert!(shown.starts_with("call Ask { "), "PROTOCOL S-7: {shown}");
+    let log = client.bytes();
+    let mut replay = Replay::adopting(&log).unwrap();
+    assert!(replay.learned().is_none());
+    while replay.step().unwrap().is_some() {}
+    assert_eq!(replay.learned(), pair.client.conn.learned().map(AsRef::as_ref));
+    assert_eq!([replay.name_of(0), replay.name_of(1)], [Some("Ask"), Some("Reading")]);
+
+    let log = service.bytes();
+    let replay = Replay::of::<Adder>(&log).unwrap();
+    assert!(replay.learned().is_none());
+    assert_eq!([replay.name_of(0), replay.name_of(2)], [Some("Ask"), None]);
 }
 
 #[test]

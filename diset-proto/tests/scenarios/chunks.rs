@@ -5,7 +5,7 @@ use diset_proto::{Cause, Deframer};
 use proptest::prelude::*;
 
 use super::support::{Change, Scenario, frame};
-use super::{adopt, connect, drain, endings, liveness, messages};
+use super::{adopt, connect, drain, endings, kinds, liveness, messages};
 
 fn all() -> impl Iterator<Item = (&'static str, Scenario)> {
     [
@@ -15,6 +15,7 @@ fn all() -> impl Iterator<Item = (&'static str, Scenario)> {
         liveness::ALL,
         endings::ALL,
         drain::ALL,
+        kinds::ALL,
     ]
     .into_iter()
     .flatten()

@@ -373,7 +373,7 @@ fn a_service_of_another_name(change: Change<'_>) -> Pair {
 }
 
 /// A pair whose client says `extra` at the end of its proposal.
-fn proposing(change: Change<'_>, extra: &[u8]) -> Pair {
+pub(crate) fn proposing(change: Change<'_>, extra: &[u8]) -> Pair {
     let mut pair = change(Pair::of::<Demo, Demo>()).start();
     let written = pair.client.conn.transmit();
     let (preamble, proposal) = written.split_at(5);

@@ -6,6 +6,7 @@ mod chunks;
 mod connect;
 mod drain;
 mod endings;
+mod kinds;
 mod liveness;
 mod malformed;
 mod messages;

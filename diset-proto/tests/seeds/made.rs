@@ -448,4 +448,63 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
          13 13",
     ),
     ("sessions", "read-and-not-confirmed", "ac 13 8e 15 8e 13 17 20 13"),
+    (
+        "proposal",
+        "calls",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
+         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 0b 04 04 80 04 02",
+    ),
+    (
+        "proposal",
+        "calls-must-be-understood",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
+         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 8b 09 80 20 80 80 80 80 04 \
+         80 20",
+    ),
+    (
+        "proposal",
+        "calls-with-a-window-below-a-frame",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
+         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 0b 04 01 ff 03 00",
+    ),
+    (
+        "proposal",
+        "calls-keep-more-than-there-are",
+        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
+         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 0b 04 01 80 04 02",
+    ),
+    (
+        "acceptance",
+        "calls",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 0b 06 80 20 80 80 04 00",
+    ),
+    (
+        "acceptance",
+        "calls-without-slots",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 0b 05 00 80 80 04 00",
+    ),
+    (
+        "acceptance",
+        "calls-cut",
+        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 0b 04 04 80 80 04",
+    ),
+    (
+        "definitions",
+        "all-kinds",
+        "00 00 56 00 04 05 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14 0b 05 57 6f 72 \
+         64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 0d 01 41 00 00 00 00 00 00 00 00 00 00 00 00 \
+         00 00 00 00 13 01 42 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+    ),
+    (
+        "definitions",
+        "a-kind-that-is-not-known",
+        "00 00 19 00 01 15 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    ("packets", "request-to-a-service", "07 01 00 00 03 d0 0f 80 02 0e"),
+    ("packets", "reply-to-a-client", "03 02 00 00 00 0e"),
+    (
+        "packets",
+        "acked-request-in-a-session",
+        "0f 41 00 00 0e 03 d0 0f 80 02 0e",
+    ),
 ];

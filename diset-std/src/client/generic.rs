@@ -5,7 +5,7 @@ use core::fmt;
 use std::path::Path;
 
 use diset_proto::postcard_schema::schema::NamedType;
-use diset_proto::{Catalog, EncodeError, LearnedMessage, SendError, ServiceDef};
+use diset_proto::{Catalog, EncodeError, EntryKind, LearnedMessage, SendError, ServiceDef};
 use serde::de::Deserializer;
 
 use super::Client;
@@ -92,6 +92,12 @@ impl Client<Generic> {
                     .collect(),
             });
         };
+        if definition.kind().has_answer() {
+            return Err(BadValue::NotAMessage {
+                name: name.to_owned(),
+                kind: definition.kind(),
+            });
+        }
         let bytes = definition.encode(value).map_err(|error| BadValue::Value {
             name: name.to_owned(),
             error,
@@ -150,6 +156,14 @@ pub enum BadValue {
         name: String,
         /// The names of its messages.
         known: Vec<String>,
+    },
+    /// The service defines it, but it is no message: it cannot be sent.
+    #[error("{} is a {} of the service: only messages can be sent", name.escape_debug(), kind.name())]
+    NotAMessage {
+        /// The name that was asked for.
+        name: String,
+        /// What it is.
+        kind: EntryKind,
     },
     /// The value does not fit the definition.
     #[error("{name}: {error}")]

@@ -63,8 +63,11 @@ async fn frames_that_break_a_rule_end_the_connection() -> TestResult {
             Code::PacketMalformed,
         ),
     ];
-    // Forms 1 to 7, and each flag but *acked*, which needs a session.
-    let reserved = (1..8).chain([8, 0x10, 0x20]);
+    // Forms 1 to 6, with the flags that they may have: nobody offers slots (PROTOCOL F-7).
+    let calls = (1..7).chain([0x21, 0x22, 0x25, 0x41]);
+    rows.extend(calls.map(|head| ("a frame of a call", frame(head, &[PING, 2]), Code::Unexpected)));
+    // Form 7, and each flag of a message but *acked*, which needs a session.
+    let reserved = [7, 8, 0x10, 0x20].into_iter();
     rows.extend(reserved.map(|head| ("a reserved form or flag", frame(head, &[PING, 2]), Code::UnknownKind)));
     for (what, bytes, expected) in rows {
         let mut peer = Peer::open(&scene).await?;

@@ -20,6 +20,7 @@ use crate::error::Cause;
 use crate::id::ServiceName;
 use crate::limits::Limits;
 use crate::recording::{BadLog, Begin, Entries, Entry, Logged, Summary};
+use crate::schema::learned::LearnedCatalog;
 use crate::schema::told::Descriptions;
 use crate::schema::{Catalog, ServiceDef};
 use crate::session::Session;
@@ -220,11 +221,22 @@ impl<'l> Replay<'l> {
         &self.done
     }
 
-    /// The name of the message with this number in the catalog of this side.
+    /// The catalog that the client has learned by now: names, kinds and structures. `None` when it was built with one.
+    pub fn learned(&self) -> Option<&LearnedCatalog> {
+        self.conn.learned().map(AsRef::as_ref)
+    }
+
+    /// The name of the entry with this number in the catalog of this side.
     pub fn name_of(&self, number: u8) -> Option<&str> {
-        match self.conn.learned() {
+        match self.learned() {
             Some(catalog) => Some(catalog.by_number(number)?.name()),
-            None => self.conn.core.catalog.message(number).map(|def| def.name()),
+            None => self
+                .conn
+                .core
+                .catalog
+                .messages()
+                .get(usize::from(number))
+                .map(|def| def.name()),
         }
     }
 

@@ -1,15 +1,15 @@
-//! Descriptions of messages: bytes of a peer into a structure, and back.
+//! Descriptions of messages and of other entries: bytes of a peer into structures, and back.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::structure::{Attribute, Shape, Structure, Variant, VariantShape};
-use crate::definition::Direction;
+use crate::definition::{Direction, EntryKind};
 use crate::limits::{MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE_NAME};
-use crate::schema::canonical::{DELIVERY, kind, variant};
+use crate::schema::canonical::{kind, variant};
 
-/// Why the description of a message, or a catalog of them, was refused.
+/// Why the description of a message or another entry, or a catalog of them, was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -20,8 +20,8 @@ pub enum BadDescription {
     LeftOver(usize),
     /// No direction has this number.
     Direction(u8),
-    /// No delivery class has this number.
-    Delivery(u8),
+    /// No kind of entry has this number.
+    Kind(u8),
     /// A name is empty, longer than 64 bytes or not UTF-8.
     Name,
     /// Two attributes of a structure, variants of an enum or messages have one name.
@@ -48,7 +48,7 @@ impl fmt::Display for BadDescription {
             Self::TooShort => f.write_str("the description is too short"),
             Self::LeftOver(count) => write!(f, "{count} bytes left over after the description"),
             Self::Direction(number) => write!(f, "there is no direction {number}"),
-            Self::Delivery(number) => write!(f, "there is no delivery class {number}"),
+            Self::Kind(number) => write!(f, "there is no kind of entry {number}"),
             Self::Name => f.write_str("a name is empty, longer than 64 bytes or not UTF-8"),
             Self::SameName => f.write_str("two attributes, variants or messages have the same name"),
             Self::Type(number) => write!(f, "there is no type {number}"),
@@ -108,14 +108,21 @@ impl<'b> Reader<'b> {
         Ok(count)
     }
 
-    /// Direction and name: what comes before the type.
-    pub(super) fn head(&mut self) -> Result<(Direction, &'b str), BadDescription> {
+    /// Direction, kind and name: what comes before the types.
+    pub(super) fn head(&mut self) -> Result<(Direction, EntryKind, &'b str), BadDescription> {
         let number = self.byte()?;
         let direction = Direction::from_number(number).ok_or(BadDescription::Direction(number))?;
-        match self.byte()? {
-            DELIVERY => Ok((direction, self.name()?)),
-            other => Err(BadDescription::Delivery(other)),
-        }
+        let number = self.byte()?;
+        let kind = EntryKind::from_number(number).ok_or(BadDescription::Kind(number))?;
+        Ok((direction, kind, self.name()?))
+    }
+
+    /// A whole type, and the bytes that it was read from.
+    pub(super) fn whole(&mut self) -> Result<(Structure, &'b [u8]), BadDescription> {
+        let start = self.0;
+        let structure = self.structure(0)?;
+        let canonical = start.get(..start.len() - self.0.len()).unwrap_or_default();
+        Ok((structure, canonical))
     }
 
     /// A type (PROTOCOL S-3), at this depth of nesting.
@@ -212,9 +219,9 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Writes what comes before the type.
-pub(super) fn write_head(direction: Direction, name: &str, out: &mut Vec<u8>) {
-    out.extend([direction.number(), DELIVERY]);
+/// Writes what comes before the types.
+pub(super) fn write_head(direction: Direction, kind: EntryKind, name: &str, out: &mut Vec<u8>) {
+    out.extend([direction.number(), kind.number()]);
     write_name(name, out);
 }
 

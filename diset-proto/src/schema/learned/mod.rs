@@ -20,21 +20,25 @@ use core::fmt;
 
 use super::told::Descriptions;
 use super::{ServiceDef, digest};
-use crate::definition::{Digest, Direction, Key};
+use crate::definition::{Digest, Direction, EntryKind, Key};
 use crate::id::ServiceName;
 use crate::limits::{MAX_CATALOG, MAX_MESSAGES};
 use description::{BadDescription, Reader};
 use structure::Structure;
 
-/// The definition of one message, as a peer described it.
+/// The definition of one entry of a catalog, mostly a message, as a peer described it.
 ///
-/// Printed as its name and structure: `Ping { id: i64 }`.
+/// A message is printed as its name and structure, `Ping { id: i64 }`, another entry with its kind and its answer, too:
+/// `call Sum { a: i64, b: i64 } -> { sum: i64 }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearnedMessage {
     name: Box<str>,
     direction: Direction,
+    kind: EntryKind,
     key: Key,
     structure: Structure,
+    /// Unless it is a message.
+    answer: Option<Structure>,
 }
 
 impl LearnedMessage {
@@ -54,23 +58,28 @@ impl LearnedMessage {
     }
 
     fn next(rest: &mut Reader<'_>) -> Result<Self, BadDescription> {
-        let (direction, name) = rest.head()?;
-        let start = rest.0;
-        let structure = rest.structure(0)?;
-        let canonical = start.get(..start.len() - rest.0.len()).unwrap_or_default();
+        let (direction, kind, name) = rest.head()?;
+        let (structure, canonical) = rest.whole()?;
+        let answer = if kind.has_answer() { Some(rest.whole()?) } else { None };
+        let key = digest::described(kind, name, canonical, answer.as_ref().map(|(_, canonical)| *canonical));
         Ok(Self {
-            key: digest::described(name, canonical).ok_or(BadDescription::TooLong)?,
+            key: key.ok_or(BadDescription::TooLong)?,
             name: name.into(),
             direction,
+            kind,
             structure,
+            answer: answer.map(|(answer, _)| answer),
         })
     }
 
     /// The description it was read from, to keep it or hand it on.
     pub fn to_description(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        description::write_head(self.direction, &self.name, &mut out);
+        description::write_head(self.direction, self.kind, &self.name, &mut out);
         description::write(&self.structure, &mut out);
+        if let Some(answer) = &self.answer {
+            description::write(answer, &mut out);
+        }
         out
     }
 
@@ -80,29 +89,44 @@ impl LearnedMessage {
         &self.name
     }
 
-    /// Which way it may travel.
+    /// Which way it may travel, or who may ask.
     pub const fn direction(&self) -> Direction {
         self.direction
     }
 
-    /// What stands for name and structure, computed here and not taken from the peer.
+    /// Whether it is a message, or what else it is. Only messages can be sent.
+    pub const fn kind(&self) -> EntryKind {
+        self.kind
+    }
+
+    /// What stands for name and structures, computed here and not taken from the peer.
     pub const fn key(&self) -> Key {
         self.key
     }
 
-    /// What it is made of.
+    /// What it is made of; of a call, a stream or a transfer what asks.
     pub const fn structure(&self) -> &Structure {
         &self.structure
+    }
+
+    /// What the answer is made of, or an item of a stream; `None` for a message.
+    pub const fn answer(&self) -> Option<&Structure> {
+        self.answer.as_ref()
     }
 }
 
 impl fmt::Display for LearnedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        structure::message(&self.name, &self.structure, f)
+        let Some(answer) = &self.answer else {
+            return structure::message(&self.name, &self.structure, f);
+        };
+        write!(f, "{} ", self.kind.name())?;
+        structure::message(&self.name, &self.structure, f)?;
+        write!(f, " -> {answer}")
     }
 }
 
-/// All messages of a service, as it described them.
+/// All messages of a service, and what else it defines, as it described them.
 ///
 /// Never changes; share it in an `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +144,7 @@ impl core::hash::Hash for LearnedCatalog {
 }
 
 impl LearnedCatalog {
-    /// Reads the descriptions of all messages of `service`, one after the other in the
+    /// Reads the descriptions of all entries of the catalog of `service`, one after the other in the
     /// order of their numbers.
     ///
     /// The bytes may be anything: the work and the memory are bounded by their number.
@@ -153,8 +177,7 @@ impl LearnedCatalog {
     /// The catalog of a service that is compiled in, for tools that treat it as any other.
     ///
     /// # Errors
-    /// Never with [`define_service!`](crate::define_service), which refuses while compiling
-    /// what cannot work.
+    /// As for [`Descriptions::of`].
     pub fn of<S: ServiceDef>() -> Result<Self, BadDescription> {
         Self::decode(S::CATALOG.service(), Descriptions::of::<S>()?.as_bytes())
     }
@@ -164,22 +187,22 @@ impl LearnedCatalog {
         &self.service
     }
 
-    /// The messages; a message's number is its place.
+    /// The entries, of whatever [kind](EntryKind); the number of each is its place.
     pub fn messages(&self) -> &[Arc<LearnedMessage>] {
         &self.messages
     }
 
-    /// The message with this name.
+    /// The entry with this name.
     pub fn message(&self, name: &str) -> Option<&Arc<LearnedMessage>> {
         self.messages.iter().find(|message| *message.name == *name)
     }
 
-    /// The message with this number.
+    /// The entry with this number.
     pub fn by_number(&self, number: u8) -> Option<&Arc<LearnedMessage>> {
         self.messages.get(usize::from(number))
     }
 
-    /// How many messages there are; at most [`MAX_MESSAGES`].
+    /// How many entries there are; at most [`MAX_MESSAGES`].
     #[allow(clippy::cast_possible_truncation, reason = "`decode` refuses more than 128")]
     pub(crate) const fn count(&self) -> u8 {
         self.messages.len() as u8

@@ -4,12 +4,13 @@
 use alloc::collections::BTreeMap;
 
 use postcard_schema::Schema;
+use postcard_schema::schema::NamedType;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::description::BadDescription as Bad;
 use super::{LearnedCatalog, LearnedMessage};
-use crate::{Direction, ServiceDef, ServiceName, define_service};
+use crate::{Direction, EntryKind, MessageDef, ServiceDef, ServiceName, define_service};
 
 #[derive(Serialize, Deserialize, Schema)]
 struct Ping {
@@ -76,6 +77,62 @@ fn what_is_learned_is_what_was_defined() {
     }
     assert_eq!(learned.message("Pong"), None);
     assert_eq!(learned.by_number(6), None);
+}
+
+/// A service with an entry of each kind, listed by hand.
+struct Clock;
+impl ServiceDef for Clock {
+    const CATALOG: &'static crate::Catalog = &crate::Catalog::new(
+        "Test/Clock",
+        &[
+            MessageDef::asked::<Ping, Two>(EntryKind::Call, "Ask", Direction::FromClient),
+            MessageDef::new::<Ping>("Ping", Direction::Both),
+            MessageDef::asked::<Stop, Ping>(EntryKind::Stream, "Ticks", Direction::FromClient),
+            MessageDef::asked::<Ping, Stop>(EntryKind::Upload, "Firmware", Direction::FromService),
+            MessageDef::asked::<Note<'static>, Option<u8>>(EntryKind::Download, "Log", Direction::Both),
+        ],
+    );
+    const STRUCTURES: &'static [&'static NamedType] =
+        &[Ping::SCHEMA, Ping::SCHEMA, Stop::SCHEMA, Ping::SCHEMA, Note::SCHEMA];
+    const ANSWERS: &'static [&'static NamedType] = &[Two::SCHEMA, Ping::SCHEMA, Stop::SCHEMA, <Option<u8>>::SCHEMA];
+}
+
+#[test]
+fn entries_of_all_kinds_are_learned_and_shown() {
+    let learned = LearnedCatalog::of::<Clock>().unwrap();
+    assert_eq!(learned.digest(), Clock::CATALOG.digest(), "PROTOCOL S-3");
+    for (def, entry) in Clock::CATALOG.messages().iter().zip(learned.messages()) {
+        assert_eq!(
+            (entry.kind(), entry.key()),
+            (def.kind(), def.key()),
+            "PROTOCOL S-3, S-7"
+        );
+        assert_eq!(entry.answer().is_some(), def.kind().has_answer());
+        let description = entry.to_description();
+        assert_eq!(description.len(), def.size(), "PROTOCOL S-7");
+        assert_eq!(LearnedMessage::decode(&description).as_ref(), Ok(&**entry));
+    }
+    let printed: Vec<_> = learned.messages().iter().map(ToString::to_string).collect();
+    let expected = [
+        "call Ask { id: i64 } -> [i8; 2]",
+        "Ping { id: i64 }",
+        "stream Ticks -> { id: i64 }",
+        "upload Firmware { id: i64 } -> unit",
+        "download Log { text: str } -> option u8",
+    ];
+    assert_eq!(printed, expected);
+}
+
+/// As [`Clock`], but what it says of its answers is not what the catalog has.
+struct Wrong;
+impl ServiceDef for Wrong {
+    const CATALOG: &'static crate::Catalog = Clock::CATALOG;
+    const STRUCTURES: &'static [&'static NamedType] = Clock::STRUCTURES;
+}
+
+#[test]
+fn a_service_without_the_structures_of_its_answers_is_not_described() {
+    assert!(LearnedCatalog::of::<Wrong>().is_err(), "PROTOCOL S-7");
 }
 
 #[test]
@@ -150,7 +207,25 @@ fn descriptions_that_break_a_rule_are_refused() {
     long.push(7);
     assert_eq!(refused(&long), Bad::Name, "PROTOCOL S-1");
     assert_eq!(LearnedMessage::decode(&[4, 0, 1, 0, b'A', 7]), Err(Bad::Direction(4)));
-    assert_eq!(LearnedMessage::decode(&[1, 1, 1, 0, b'A', 7]), Err(Bad::Delivery(1)));
+    for number in 5..=u8::MAX {
+        let unknown = LearnedMessage::decode(&[1, number, 1, 0, b'A', 7, 7]);
+        assert_eq!(unknown, Err(Bad::Kind(number)), "PROTOCOL S-7");
+    }
+    assert_eq!(
+        LearnedMessage::decode(&[1, 1, 1, 0, b'A', 7]),
+        Err(Bad::TooShort),
+        "PROTOCOL S-7: a call without an answer"
+    );
+    assert_eq!(
+        LearnedMessage::decode(&[1, 0, 1, 0, b'A', 7, 7]),
+        Err(Bad::LeftOver(1)),
+        "PROTOCOL S-7: a message with one"
+    );
+    assert_eq!(
+        LearnedMessage::decode(&[1, 2, 1, 0, b'A', 7, 19, 17]),
+        Err(Bad::Unbounded),
+        "PROTOCOL S-1"
+    );
     assert_eq!(LearnedMessage::decode(&[1, 0, 0, 0, 7]), Err(Bad::Name), "PROTOCOL S-2");
 }
 
@@ -230,16 +305,20 @@ proptest! {
     #[test]
     fn what_is_decoded_writes_the_same_bytes(ty in type_bytes(), random in prop::collection::vec(any::<u8>(), 0..64)) {
         for ty in [ty, random] {
-            if let Ok(message) = described(&ty) {
-                prop_assert_eq!(&message.to_description()[5..], &ty[..]);
-                prop_assert!(!message.to_string().is_empty());
+            for number in 0..5 {
+                // A message of this type; or the type asks, and the answer stands behind it.
+                if let Ok(message) = LearnedMessage::decode(&[&[3, number, 1, 0, b'A'], &ty[..]].concat()) {
+                    prop_assert_eq!(&message.to_description()[5..], &ty[..]);
+                    prop_assert_eq!(message.kind().number(), number);
+                    prop_assert!(!message.to_string().is_empty());
+                }
             }
         }
     }
 
     #[test]
     fn damaged_descriptions_are_refused_or_written_back(at in 0usize..300, byte in any::<u8>()) {
-        for message in lab().messages() {
+        for message in lab().messages().iter().chain(LearnedCatalog::of::<Clock>().unwrap().messages()) {
             let mut description = message.to_description();
             if let Some(place) = description.get_mut(at) {
                 *place = byte;

@@ -1,0 +1,179 @@
+//! Calls, streams and transfers, as far as they are laid out: a catalog with a call, and frames that nobody writes yet.
+
+use diset_proto::postcard_schema::schema::NamedType;
+use diset_proto::{
+    Admission, AdoptConfig, Catalog, Cause, ClientConfig, Code, Connection, Descriptions, Direction, EntryKind, Event,
+    Limits, MessageDef, Schema, ServiceDef, Trid, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Conn, IDENTITY, NOW, Note, assert_written, connected, example, feed, past_preamble, written};
+
+#[derive(Serialize, Deserialize, Schema)]
+struct Sum {
+    a: i64,
+    b: i64,
+}
+#[derive(Serialize, Deserialize, Schema)]
+struct Total {
+    sum: i64,
+}
+
+/// The second example catalog of PROTOCOL.md.
+struct Adder;
+impl ServiceDef for Adder {
+    const CATALOG: &'static Catalog = &Catalog::new(
+        "Framework/Adder",
+        &[
+            MessageDef::asked::<Sum, Total>(EntryKind::Call, "Sum", Direction::FromClient),
+            MessageDef::new::<Note<'static>>("Note", Direction::Both),
+        ],
+    );
+    const STRUCTURES: &'static [&'static NamedType] = &[Sum::SCHEMA, Note::SCHEMA];
+    const ANSWERS: &'static [&'static NamedType] = &[Total::SCHEMA];
+}
+
+/// The same service, where `Sum` is a stream.
+const OTHER: &Catalog = &Catalog::new(
+    "Framework/Adder",
+    &[
+        MessageDef::asked::<Sum, Total>(EntryKind::Stream, "Sum", Direction::FromClient),
+        MessageDef::new::<Note<'static>>("Note", Direction::Both),
+    ],
+);
+
+#[test]
+fn definitions_of_a_call() {
+    let config = ClientConfig {
+        catalog: Adder::CATALOG,
+        identity: IDENTITY,
+        limits: Limits::CHIP,
+        args: &[],
+    };
+    let mut client: Conn = Connection::client(NOW, &config, vec![0; 1024].into()).unwrap();
+    let proposal = written(&mut client);
+    feed(&mut client, &mut past_preamble(), &example("describe"), |_, event| {
+        panic!("{event:?}");
+    });
+    assert_written("definitions_call", &written(&mut client));
+
+    // PROTOCOL H-8, S-5: and back, to a service that has the same entries, and to one that has a stream in place of the call.
+    for (catalog, first) in [(Adder::CATALOG, Verdict::Same), (OTHER, Verdict::Differs)] {
+        let mut service: Conn = Connection::service(NOW, catalog, Limits::SERVER, vec![0; 1024].into()).unwrap();
+        let mut to_service = super::deframer();
+        feed(&mut service, &mut to_service, &proposal, |service, _| {
+            service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
+        });
+        if first != Verdict::Same {
+            feed(
+                &mut service,
+                &mut to_service,
+                &example("definitions_call"),
+                |_, event| {
+                    assert!(matches!(event, Event::Connected(_)), "{event:?}");
+                },
+            );
+        }
+        assert_eq!(service.verdict(0), first, "PROTOCOL S-5");
+        assert_eq!(service.verdict(1), Verdict::Same, "PROTOCOL S-5");
+    }
+}
+
+#[test]
+fn a_call_in_a_catalog_that_is_told() {
+    let config = AdoptConfig {
+        service: Adder::CATALOG.service(),
+        identity: IDENTITY,
+        limits: Limits::CHIP,
+        args: &[],
+    };
+    let mut client: Conn = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
+    let proposal = written(&mut client);
+    let service: Conn = Connection::service(NOW, Adder::CATALOG, Limits::SERVER, vec![0; 1024].into()).unwrap();
+    let mut service = service.telling(Descriptions::of::<Adder>().unwrap());
+    feed(&mut service, &mut super::deframer(), &proposal, |service, _| {
+        service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
+    });
+    let told = written(&mut service);
+    let (catalog, acceptance) = told[5..].split_at(example("catalog_call").len());
+    assert_written("catalog_call", catalog);
+    assert_written("adopted_call", acceptance);
+
+    // PROTOCOL S-3, S-7, H-11: and back.
+    let mut to_client = past_preamble();
+    let mut open = false;
+    for name in ["catalog_call", "adopted_call"] {
+        feed(&mut client, &mut to_client, &example(name), |_, event| {
+            open |= matches!(event, Event::Connected(_));
+        });
+    }
+    assert!(open);
+    let learned = client.learned().unwrap();
+    assert_eq!(learned.digest(), Adder::CATALOG.digest());
+    let shown: Vec<_> = learned.messages().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["call Sum { a: i64, b: i64 } -> { sum: i64 }", "Note { text: str }"]
+    );
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value > 0x7f {
+        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+        value >>= 7;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+/// A frame: its head, and the parts of its body.
+fn frame(head: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    [&varint(body.len() as u64 + 1)[..], &[head], &body].concat()
+}
+
+/// PROTOCOL F-3, part C: the examples are what the layout says, and end the connection of a side that offers no slots.
+#[test]
+fn frames_of_calls() {
+    let (slot, number, deadline, room, payload) = (&varint(0), &[3], &varint(2000), &varint(256), &[0x0e]);
+    let (kept, ok, failed, more) = (&varint(2 * 7), &[0], &[1], &varint(4096));
+    // A notice: HandlerFailed.
+    let notice = &[0x81, 1, 35];
+    let frames = [
+        (
+            "request",
+            frame(0x01, &[slot, number, deadline, room, payload]),
+            "request",
+        ),
+        (
+            "request_acked",
+            frame(0x41, &[slot, kept, number, deadline, room, payload]),
+            "request",
+        ),
+        ("reply", frame(0x02, &[slot, ok, payload]), "reply"),
+        ("reply_failed", frame(0x02, &[slot, failed, notice]), "reply"),
+        ("item", frame(0x22, &[slot, ok, payload]), "reply"),
+        ("stream_end", frame(0x02, &[slot, ok]), "reply"),
+        ("cancel", frame(0x03, &[slot]), "cancel"),
+        ("item_credit", frame(0x04, &[slot, more]), "item credit"),
+        ("part", frame(0x25, &[slot, b"hi"]), "part"),
+        ("part_credit", frame(0x06, &[slot, more]), "part credit"),
+    ];
+    for (name, bytes, kind) in frames {
+        assert_written(name, &bytes);
+        for (mut conn, mut deframer) in connected() {
+            feed(&mut conn, &mut deframer, &example(name), |_, event| {
+                assert!(matches!(event, Event::Dropped(_)), "{name}: {event:?}");
+            });
+            let Some(Cause::OurError(notice)) = conn.cause() else {
+                panic!("PROTOCOL F-7: {name}: {:?}", conn.cause());
+            };
+            assert_eq!(
+                (notice.code(), notice.text()),
+                (Code::Unexpected, kind),
+                "PROTOCOL F-7: {name}"
+            );
+        }
+    }
+}
