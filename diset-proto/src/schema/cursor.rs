@@ -29,12 +29,16 @@ pub(super) fn flag(rest: &mut &[u8]) -> Result<bool, Invalid> {
 /// The digits of a number of at most `bits` bits, in base 128 from the lowest on: no more than it needs.
 ///
 /// Apart from the value, whose width differs.
+#[inline]
 pub(super) fn digits<'b>(rest: &mut &'b [u8], bits: usize) -> Result<&'b [u8], Invalid> {
     let most = bits.div_ceil(7);
-    let above = rest.iter().take(most).take_while(|&&byte| byte >= 0x80).count();
-    if above == most {
-        return Err(Invalid::Number);
-    }
+    let Some(above) = rest.iter().take(most).position(|&byte| byte < 0x80) else {
+        return Err(if rest.len() < most {
+            Invalid::TooShort
+        } else {
+            Invalid::Number
+        });
+    };
     let digits = take(rest, above + 1)?;
     let last = digits.last().copied().unwrap_or_default();
     let over_long = last == 0 && above > 0;
@@ -49,6 +53,11 @@ macro_rules! numbers {
     ($($unsigned:ident: $value:ty, $signed:ident: $of_either_sign:ty;)*) => {$(
         #[inline]
         pub(super) fn $unsigned(rest: &mut &[u8]) -> Result<$value, Invalid> {
+            // Most have one digit.
+            if let [digit @ 0..0x80, after @ ..] = *rest {
+                *rest = after;
+                return Ok((*digit).into());
+            }
             let digits = digits(rest, <$value>::BITS as usize)?;
             Ok(digits.iter().rev().fold(0, |value, byte| value << 7 | <$value>::from(byte & 0x7f)))
         }
