@@ -208,6 +208,8 @@ pub use message::{DecodeError, Held, MessageRef, Tag};
 pub use postcard_schema::{self, Schema};
 pub use reconnect::{Reconnect, ReconnectPolicy, Retry};
 pub use schema::agree::Agreement;
+pub use schema::decode::{check_wire, decode, decode_seed};
+pub use schema::invalid::Invalid;
 #[cfg(feature = "alloc")]
 pub use schema::learned::description::BadDescription;
 #[cfg(feature = "alloc")]
@@ -220,7 +222,7 @@ pub use schema::learned::structure::{Attribute, Shape, Structure, Variant, Varia
 pub use schema::learned::{LearnedCatalog, LearnedMessage};
 #[cfg(feature = "alloc")]
 pub use schema::told::Descriptions;
-pub use schema::walk::{Invalid, check_structure, check_wire};
+pub use schema::walk::check_structure;
 pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, ServiceDef};
 pub use serial::{LineEvent, SerialLine};
 #[cfg(feature = "record")]

@@ -1,8 +1,6 @@
-//! Messages as bytes: encoding in place, and the check that comes before any handler.
+//! Messages as bytes: encoding in place, and what was received until it is decoded.
 //!
 //! A payload is the postcard encoding of the attributes in the order of their definition.
-//! It is valid when it decodes, nothing is left over, and encoding the value again would
-//! take exactly as many bytes (PROTOCOL M-2).
 
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
@@ -14,10 +12,13 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "alloc")]
 use crate::schema::Catalog;
+use crate::schema::decode::decode;
+use crate::schema::invalid::Invalid;
 #[cfg(feature = "alloc")]
 use crate::schema::learned::LearnedCatalog;
-use crate::schema::walk::{Invalid, check_structure};
+use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
+use crate::status::Code;
 #[cfg(feature = "alloc")]
 use crate::store::Stored;
 use crate::wire::bytes::copy;
@@ -64,7 +65,7 @@ impl<'f> MessageRef<'f> {
     /// [`Connection::fail_decode`](crate::Connection::fail_decode).
     pub fn decode<T>(&self) -> Result<T, DecodeError>
     where
-        T: Schema + Serialize + Deserialize<'f>,
+        T: Schema + Deserialize<'f>,
     {
         if self.def.structure() != const { digest::structure(T::SCHEMA) } {
             return Err(DecodeError::OtherType);
@@ -298,40 +299,32 @@ impl Held {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// It does not fit its definition. The peer is told; the connection is closing.
+    /// It does not fit its definition, or its type does not take it. The peer is told; the connection is closing.
     Invalid(Invalid),
     /// The type asked for has another structure than the message.
     OtherType,
 }
 
+impl DecodeError {
+    /// What the peer is told.
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Invalid(invalid) => invalid.code(),
+            Self::OtherType => Code::NoHandler,
+        }
+    }
+}
+
 impl core::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Invalid(invalid) => write!(f, "the message does not fit its definition: {invalid}"),
+            Self::Invalid(invalid) => write!(f, "the message does not fit: {invalid}"),
             Self::OtherType => f.write_str("the type asked for has another structure than the message"),
         }
     }
 }
 
 impl core::error::Error for DecodeError {}
-
-/// Decodes and checks a payload (PROTOCOL M-2).
-///
-/// Sizes are compared, not bytes: a map without an order is written in another one each time.
-/// So a type that changes what it reads is taken in more than one form, when the size stays
-/// the same: a `BTreeMap` out of order, a `Duration` with more than a second of nanoseconds.
-pub(crate) fn decode<'f, T: Serialize + Deserialize<'f>>(payload: &'f [u8]) -> Result<T, Invalid> {
-    let (value, rest) = postcard::take_from_bytes::<T>(payload).map_err(|error| reason(&error))?;
-    if !rest.is_empty() {
-        return Err(Invalid::LeftOver(rest.len()));
-    }
-    let canonical = postcard::experimental::serialized_size(&value).map_err(|_| Invalid::Refused)?;
-    if canonical == payload.len() {
-        Ok(value)
-    } else {
-        Err(Invalid::NotCanonical)
-    }
-}
 
 /// A payload that is encoded already.
 #[cfg(feature = "alloc")]
@@ -402,14 +395,4 @@ pub(crate) fn encode<T: Serialize + ?Sized>(wire: u8, message: &T, bytes: &mut [
         *number = wire;
     }
     postcard::serialize_with_flavor(message, Place { bytes, len: 1 }).ok()
-}
-
-fn reason(error: &Postcard) -> Invalid {
-    match error {
-        Postcard::DeserializeUnexpectedEnd => Invalid::TooShort,
-        Postcard::DeserializeBadVarint => Invalid::Number,
-        Postcard::DeserializeBadBool | Postcard::DeserializeBadOption => Invalid::Bool,
-        Postcard::DeserializeBadUtf8 | Postcard::DeserializeBadChar => Invalid::Text,
-        _ => Invalid::Refused,
-    }
 }

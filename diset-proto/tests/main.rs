@@ -12,3 +12,4 @@ mod session_traffic;
 mod sessions;
 mod simulation;
 mod sizes;
+mod validity;

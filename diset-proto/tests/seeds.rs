@@ -1,7 +1,7 @@
 //! Replays the seeds of the fuzz targets, and random input, through the bodies of the targets.
 
 #[path = "../../fuzz/src/lib.rs"]
-mod targets;
+pub(crate) mod targets;
 
 mod made;
 

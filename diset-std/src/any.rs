@@ -50,12 +50,12 @@ impl<S: ServiceDef> AnyMessage<S> {
     ///
     /// # Errors
     /// [`NotThis::Other`] when it is another message, [`NotThis::Invalid`] when a type in
-    /// `M` refuses a value, such as a text that exceeds its capacity.
+    /// `M` does not take a value, as one that exceeds its capacity.
     pub fn decode<M: MessageOf<S> + DeserializeOwned>(&self) -> Result<M, NotThis> {
         if M::NUMBER != self.number {
             return Err(NotThis::Other);
         }
-        postcard::from_bytes(&self.bytes).map_err(|_| NotThis::Invalid(Invalid::Refused))
+        diset_proto::decode(&self.bytes).map_err(NotThis::Invalid)
     }
 }
 

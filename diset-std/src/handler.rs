@@ -15,7 +15,6 @@ use std::sync::Arc;
 use diset_proto::{
     Code, DecodeError, Held, LearnedCatalog, MessageOf, MessageRef, Notice, RetryAfter, Schema, SendError, ServiceDef,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::any::AnyMessage;
@@ -207,7 +206,7 @@ pub(crate) struct Owned<M, F>(pub(crate) F, pub(crate) PhantomData<fn(M)>);
 impl<P, M, F, R> Handler<P> for Owned<M, F>
 where
     P: Clone,
-    M: Schema + Serialize + DeserializeOwned,
+    M: Schema + DeserializeOwned,
     F: Fn(P, M) -> R + Send + Sync,
     R: Future<Output = HandlerResult> + Send + 'static,
 {

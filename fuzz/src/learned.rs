@@ -3,6 +3,7 @@
 use diset_proto::{LearnedCatalog, LearnedMessage, ServiceName};
 
 use super::Bytes;
+use super::value::compare;
 
 /// A message `A`, both ways, of the type with this canonical form.
 fn described(ty: &[u8]) -> Option<LearnedMessage> {
@@ -39,7 +40,7 @@ fn is_printable(character: char) -> bool {
     matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1
 }
 
-/// A type and a payload: what is shown of it is taken back. Then the payload as the text of a value. First byte: the
+/// A type and a payload: all who read it say the same, and what is shown of it is taken back. Then the payload as the text of a value. First byte: the
 /// length of the type; with 255 the next two bytes are.
 pub fn values(data: &[u8]) {
     let mut bytes = Bytes(data);
@@ -51,14 +52,17 @@ pub fn values(data: &[u8]) {
         return;
     };
     let payload = bytes.0;
-    let checked = message.structure().check(payload);
+    let checked = compare(message.structure(), payload);
     assert_eq!(message.read(payload).err(), checked.err());
     if checked.is_ok() {
         there_and_back(&message, payload);
     }
     let mut text = serde_json::Deserializer::from_slice(payload);
     match message.encode(&mut text) {
-        Ok(encoded) => there_and_back(&message, &encoded),
+        Ok(encoded) => {
+            assert_eq!(compare(message.structure(), &encoded), Ok(()));
+            there_and_back(&message, &encoded);
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

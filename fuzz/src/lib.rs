@@ -18,6 +18,7 @@ mod serial;
 mod sessions;
 mod store;
 mod typed;
+pub(crate) mod value;
 
 pub use engine::{client_ops, packets, service_ops};
 pub use handshake::{acceptance, definitions, notice, proposal};

@@ -2,14 +2,18 @@
 
 mod kinds;
 
+use std::sync::OnceLock;
+
 use diset_proto::{
-    Cause, Code, DecodeError, Event, Instant, Limits, MessageOf, Phase, ServiceDef, check_structure, define_service,
+    Cause, DecodeError, Event, Instant, Invalid, LearnedCatalog, Limits, MessageOf, Phase, ServiceDef, check_structure,
+    define_service,
 };
 
 use self::kinds::*;
 use super::Bytes;
 use super::engine::frame;
 use super::peer::{Peer, open};
+use super::value::compare;
 
 /// What a type promises beyond its structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +22,9 @@ enum Rule {
     Exact,
     /// It refuses some values, such as those above its capacity. What it takes it writes in the same bytes.
     Narrow,
-    /// It brings what it takes into its order, and refuses what stands twice. It writes as many bytes.
-    Ordered,
-    /// It brings what it takes into another form, by a carry from one number to the next. It writes as many bytes
-    /// (PROTOCOL M-2), and a number that was over-long may have become longer.
-    Carries,
+    /// It brings what it takes into another form: in its order, each key once, by a carry from one number to the next.
+    /// It may refuse some values.
+    Reforms,
 }
 
 macro_rules! checked {
@@ -50,8 +52,8 @@ kinds! {
     Blob<'a> Exact, Maybe Exact, MaybeText<'a> Exact, List Exact, Lists Exact, Array Exact, Matrix Exact, Tuple Exact,
     Nothing Exact, Empty Exact, Newtype Exact, Pair Exact, Choice Exact, Chosen Exact, Outcome<'a> Exact,
     Outer<'a> Exact, Deep Exact, DeepLists Exact, Many<'a> Exact, Wrapped Exact, Shared<'a> Exact, Span Exact,
-    ShortText Narrow, FewNumbers Narrow, FewTexts Narrow, Share Narrow, Table Ordered, Names Ordered, Numbers Ordered,
-    Tables Ordered, Lasting Carries, Lastings Carries,
+    ShortText Narrow, FewNumbers Narrow, FewTexts Narrow, Share Narrow, Table Reforms, Names Reforms, Numbers Reforms,
+    Tables Reforms, Lasting Reforms, Lastings Reforms,
 }
 
 const MAX_PAYLOAD: usize = 8 * 1024;
@@ -62,41 +64,61 @@ fn limits() -> Limits {
 
 /// The first byte chooses the type; the others are the payload.
 ///
-/// A message that its type takes is one that `check_structure` takes, and is written again in the same bytes; what
-/// else holds is in [`Rule`]. One that is not taken ends the connection with an error that names it.
+/// What its type takes is what `check_structure` and the learned structure take, and what postcard takes and writes in the
+/// same bytes; what else holds is in [`Rule`]. What is not taken ends the connection with an error that names it.
 pub fn typed(data: &[u8]) {
     let mut bytes = Bytes(data);
     let (kind, rule) = KINDS[usize::from(bytes.byte()) % KINDS.len()];
     kind(bytes.take(MAX_PAYLOAD), rule);
 }
 
+/// The definitions, as a tool learns them.
+fn learned() -> &'static LearnedCatalog {
+    static LEARNED: OnceLock<LearnedCatalog> = OnceLock::new();
+    LEARNED.get_or_init(|| LearnedCatalog::of::<Typed>().expect("it compiles"))
+}
+
+/// Whether postcard takes it for an `M` that it writes in the same bytes.
+fn twice<M: MessageOf<Typed>>(payload: &[u8]) -> bool {
+    let Ok((value, rest)) = postcard::take_from_bytes::<M::View<'_>>(payload) else {
+        return false;
+    };
+    let mut place = vec![0; payload.len()];
+    rest.is_empty() && postcard::to_slice(&value, &mut place).is_ok_and(|written| *written == *payload)
+}
+
 fn check<M: MessageOf<Typed>>(payload: &[u8], rule: Rule) {
     let mut client = open(Typed::CATALOG, limits());
-    let structure = Typed::STRUCTURES[usize::from(M::NUMBER)];
-    let raw = check_structure(structure, payload);
+    let raw = check_structure(Typed::STRUCTURES[usize::from(M::NUMBER)], payload);
+    let message = learned().by_number(M::NUMBER).expect("every message is there");
+    assert_eq!(compare(message.structure(), payload), raw, "PROTOCOL M-2");
+    let same = twice::<M>(payload);
     let sent = frame(0, &[&[M::NUMBER], payload].concat());
     match turn::<M>(&mut client, &sent) {
         Ok(again) => {
-            assert!(raw.is_ok() || rule == Rule::Carries, "only the type takes it: {raw:?}");
-            assert_eq!(again.len(), sent.len(), "PROTOCOL M-2");
-            if matches!(rule, Rule::Exact | Rule::Narrow) {
-                assert_eq!(again, sent, "taken, but written otherwise");
-            } else {
+            assert_eq!(raw, Ok(()), "only the type takes it");
+            if rule == Rule::Reforms {
                 assert_eq!(
                     turn::<M>(&mut client, &again).as_ref(),
                     Ok(&again),
                     "not what the type writes"
                 );
+            } else {
+                assert_eq!(again, sent, "taken, but written otherwise");
+                assert!(same, "postcard does not take it");
             }
         }
-        Err(error) => {
-            assert!(raw.is_err() || rule != Rule::Exact, "only the type refuses it: {error}");
+        Err(DecodeError::Invalid(error)) => {
+            let own = rule != Rule::Exact && matches!(error, Invalid::Capacity | Invalid::Refused);
+            assert!(own || raw == Err(error), "only the type refuses it: {error}");
+            assert!(!same, "postcard takes it: {error}");
             let Some(Cause::OurError(notice)) = client.conn.cause() else {
                 panic!("no error: {client:?}");
             };
-            assert_eq!((notice.code(), notice.message()), (Code::Invalid, Some(M::NUMBER)));
+            assert_eq!((notice.code(), notice.message()), (error.code(), Some(M::NUMBER)));
             assert_eq!(client.conn.phase(), Phase::Closing);
         }
+        Err(other) => panic!("{other}"),
     }
 }
 

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 
 use super::event::Event;
-use crate::schema::walk::Invalid;
+use crate::schema::invalid::Invalid;
 #[cfg(feature = "alloc")]
 use crate::status::Text;
 use crate::status::{Code, Notice};
@@ -57,7 +57,7 @@ impl<'s> Fault<'s> {
     }
 
     pub(super) const fn invalid(invalid: Invalid) -> Self {
-        Self::of(Code::Invalid, Said::Invalid(invalid))
+        Self::of(invalid.code(), Said::Invalid(invalid))
     }
 
     pub(super) const fn version(theirs: u8) -> Self {

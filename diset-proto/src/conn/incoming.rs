@@ -8,7 +8,7 @@ use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
 use crate::definition::{Direction, Key, Verdict};
 use crate::message::{DecodeError, Held, MessageRef, Payload, Tag};
-use crate::schema::walk::Invalid;
+use crate::schema::invalid::Invalid;
 use crate::session::{Arrival, Objection, Outcome};
 use crate::status::Code;
 use crate::store::{Stored, Unsure};

@@ -44,7 +44,7 @@ use alloc::sync::Arc;
 
 use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use self::core::Core;
 use self::event::{Event, Progress};
@@ -57,12 +57,16 @@ use crate::definition::Verdict;
 use crate::error::{Cause, Misuse};
 use crate::id::Trid;
 use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
-use crate::message::{self, DecodeError, Held, MessageRef, Tag};
+#[cfg(feature = "alloc")]
+use crate::message::Kept;
+use crate::message::{DecodeError, Held, MessageRef, Tag};
 #[cfg(feature = "record")]
 use crate::recording::Recorder;
+use crate::schema::decode::decode;
+use crate::schema::invalid::Invalid;
 #[cfg(feature = "alloc")]
 use crate::schema::learned::LearnedCatalog;
-use crate::schema::walk::{Invalid, check_structure};
+use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::session::Session;
 use crate::status::{Code, Notice};
@@ -201,12 +205,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// its handler may fail use [`decode_held`](Self::decode_held).
     ///
     /// # Errors
-    /// [`DecodeError::Invalid`]: the message does not fit its definition; the peer is
+    /// [`DecodeError::Invalid`]: the message does not fit its definition, or `T` does not take it; the peer is
     /// told so and the connection is closing. [`DecodeError::OtherType`]: `T` has another
     /// structure than the message, nothing was looked at; mend the calling code.
     pub fn decode<'f, T>(&mut self, message: MessageRef<'f>) -> Result<T, DecodeError>
     where
-        T: Schema + Serialize + Deserialize<'f>,
+        T: Schema + Deserialize<'f>,
     {
         let (value, held) = self.decode_held(message)?;
         self.release(held);
@@ -220,12 +224,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// As for [`decode`](Self::decode).
     pub fn decode_held<'f, T>(&mut self, message: MessageRef<'f>) -> Result<(T, Held), DecodeError>
     where
-        T: Schema + Serialize + Deserialize<'f>,
+        T: Schema + Deserialize<'f>,
     {
         if message.def.structure() != const { digest::structure(T::SCHEMA) } {
             return Err(DecodeError::OtherType);
         }
-        let checked = message::decode(message.payload.0);
+        let checked = decode(message.payload.0);
         self.settle(message, checked)
     }
 
@@ -267,9 +271,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode
-    /// or reject [`Kept::message`](crate::Kept::message) later, in order.
+    /// or reject [`Kept::message`] later, in order.
     #[cfg(feature = "alloc")]
-    pub fn keep(&mut self, message: MessageRef<'_>) -> message::Kept {
+    pub fn keep(&mut self, message: MessageRef<'_>) -> Kept {
         note!(self, Keep);
         self.core.unsettled = None;
         message.into()

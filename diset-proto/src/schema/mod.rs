@@ -6,7 +6,10 @@
 
 pub(crate) mod agree;
 pub(crate) mod canonical;
+mod cursor;
+pub(crate) mod decode;
 pub(crate) mod digest;
+pub(crate) mod invalid;
 #[cfg(feature = "alloc")]
 pub(crate) mod learned;
 #[cfg(feature = "alloc")]

@@ -154,7 +154,7 @@ fn many_levels_of_options_are_no_cost() {
 #[test]
 fn counts_are_held_against_the_bytes() {
     let message = described(&[19, 19, 15]);
-    let claimed = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1, 2];
+    let claimed = [0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2];
     assert_eq!(message.read(&claimed).err(), Some(Invalid::TooShort));
     let map = described(&[20, 15, 7]);
     assert_eq!(map.read(&[0xff, 0x7f, 0, 0]).err(), Some(Invalid::TooShort));

@@ -268,25 +268,21 @@ fn arrays_and_maps() {
         "[5]",
         "`table[0]`: expected an array [key, value], got the number 5",
     );
-    refused(
-        "limits",
-        r#"{ "a": 1, "b": 2, "a": 3 }"#,
-        "`limits`: two entries have the same key",
+}
+
+#[test]
+fn a_key_may_stand_twice() {
+    let texts = described(&[20, 15, 7]);
+    assert_eq!(
+        from_text(&texts, r#"{ "a": 1, "b": 2, "a": 3 }"#).unwrap(),
+        [3, 1, b'a', 1, 1, b'b', 2, 1, b'a', 3],
+        "PROTOCOL M-2"
     );
-    refused(
-        "table",
-        r#"[[1, "a"], [2, "b"], [1, "c"]]"#,
-        "`table`: two entries have the same key",
-    );
-    // Keys of several parts are compared whole.
     let keyed = described(&[20, 21, 2, 0, 7, 7, 7]);
     assert_eq!(
-        from_text(&keyed, "[[[1, 1], 5], [[1, 2], 5]]").unwrap(),
-        [2, 1, 1, 5, 1, 2, 5]
-    );
-    assert_eq!(
-        from_text(&keyed, "[[[1, 1], 5], [[1, 1], 6]]").unwrap_err(),
-        "two entries have the same key"
+        from_text(&keyed, "[[[1, 1], 5], [[1, 2], 5], [[1, 1], 6]]").unwrap(),
+        [3, 1, 1, 5, 1, 2, 5, 1, 1, 6],
+        "PROTOCOL M-2"
     );
 }
 

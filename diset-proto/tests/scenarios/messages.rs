@@ -1,7 +1,8 @@
 //! Messages and the credit they cost: order, errors, both sides full at once.
 
 use diset_proto::sim::{Happened, Pair};
-use diset_proto::{Bound, Code, Kept, Limits, SendError};
+use diset_proto::{Bound, Code, DecodeError, Invalid, Kept, Limits, Schema, SendError};
+use serde::Deserialize;
 
 use super::support::*;
 
@@ -22,6 +23,7 @@ scenarios! {
     a_bad_boolean,
     a_bad_option,
     a_bad_variant,
+    a_text_beyond_the_capacity_of_its_type,
     an_absurd_length,
     a_message_without_a_number,
     a_reserved_flag,
@@ -166,6 +168,24 @@ fn invalid(change: Change<'_>, number: u8, payload: &[u8], text: &str) -> Pair {
     pair
 }
 
+/// A `Note`, as a reader takes it that has little room.
+#[derive(Debug, PartialEq, Deserialize, Schema)]
+struct ShortNote {
+    text: heapless::String<2>,
+}
+
+fn a_text_beyond_the_capacity_of_its_type(change: Change<'_>) -> Pair {
+    let mut pair = connected(change);
+    pair.service.on_message(|conn, message| {
+        let decoded = conn.decode::<ShortNote>(message);
+        assert_eq!(decoded, Err(DecodeError::Invalid(Invalid::Capacity)));
+    });
+    pair.client.conn.send(NOTE, &Note { text: "abc" }).unwrap();
+    pair.settle();
+    assert_service_found(&pair, Code::TooLong, Some(NOTE), "PROTOCOL M-2, M-4");
+    pair
+}
+
 fn too_short(change: Change<'_>) -> Pair {
     invalid(change, PING, &[], "the message is too short")
 }
@@ -175,7 +195,7 @@ fn left_over(change: Change<'_>) -> Pair {
 }
 
 fn an_over_long_number(change: Change<'_>) -> Pair {
-    invalid(change, PING, &[0x82, 0], "not in canonical form")
+    invalid(change, PING, &[0x82, 0], "a number is over-long or does not fit")
 }
 
 fn bad_utf8(change: Change<'_>) -> Pair {
@@ -195,7 +215,7 @@ fn a_bad_variant(change: Change<'_>) -> Pair {
 }
 
 fn an_absurd_length(change: Change<'_>) -> Pair {
-    let length = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    let length = [0xff, 0xff, 0xff, 0xff, 0x0f];
     invalid(change, BLOB, &length, "the message is too short")
 }
 

@@ -91,6 +91,6 @@ async fn handle<S: ServiceDef>(conn: &Conn<S>, aside: &Aside) -> Result<(), (Cod
         // It cost no credit of this connection.
         Called::Done(result, _) => result.map_err(failed),
         Called::Running(mut future, _) => poll_fn(|cx| poll_caught(future.as_mut(), cx)).await.map_err(failed),
-        Called::Invalid(error) => Err((Code::Invalid, Failure::told(error.to_string()))),
+        Called::Invalid(error) => Err((error.code(), Failure::told(error.to_string()))),
     }
 }

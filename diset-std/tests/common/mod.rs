@@ -18,7 +18,7 @@ use diset_std::{
     BoundService, Cause, Client, ClientBuilder, ClientState, Code, Conn, Dropped, Ended, HandlerResult, Identity,
     Limits, Notice, ReconnectPolicy, Schema, Service, ServiceDef, ServiceHandle, Trid, define_service,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -67,7 +67,17 @@ pub(crate) struct Odd {
     pub(crate) maybe: Option<u8>,
     pub(crate) number: u64,
     pub(crate) text: String,
+    #[serde(deserialize_with = "short")]
     pub(crate) list: Vec<u16>,
+}
+
+/// A list with room for 1000 numbers.
+fn short<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<u16>, D::Error> {
+    let list = Vec::deserialize(reader)?;
+    if list.len() > 1000 {
+        return Err(serde::de::Error::invalid_length(list.len(), &"at most 1000 numbers"));
+    }
+    Ok(list)
 }
 
 #[derive(Debug, Serialize, Deserialize, Schema)]

@@ -188,6 +188,25 @@ async fn payloads_that_do_not_fit_their_definition_are_refused() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_list_beyond_the_capacity_of_its_type_is_too_long() -> TestResult {
+    let service = handling().on(|_, _: Odd| async { Ok(()) });
+    let mut scene = Scene::new(service).await?;
+    let mut peer = Peer::open(&scene).await?;
+    // 1001 numbers where the type has room for 1000. For another type that would be valid.
+    let list = [&[0xe9, 7][..], &[1; 1001]].concat();
+    peer.say(&message(ODD, &odd(8, 3, &list))).await?;
+    let told = peer.error("a long list").await?;
+    assert_eq!(
+        (told.code(), told.message()),
+        (Code::TooLong, Some(ODD)),
+        "PROTOCOL M-2"
+    );
+    drop(peer);
+    scene.over("a long list", by_us(Code::TooLong), 1).await;
+    scene.finish().await
+}
+
+#[tokio::test]
 async fn a_message_that_is_not_looked_at_is_checked_all_the_same() -> TestResult {
     let service = answering().on_any(|_, _| async { Ok(()) });
     let mut scene = Scene::new(service).await?;

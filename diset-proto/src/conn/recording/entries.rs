@@ -16,7 +16,7 @@ use crate::limits::MAX_MESSAGES;
 use crate::message::{self, Held, MessageRef, Tag};
 use crate::recording::{Begin, Bytes, Entry, Record, Recorder, Said, Summary, VerdictTable, sum};
 use crate::schema::agree::Agreement;
-use crate::schema::walk::Invalid;
+use crate::schema::invalid::Invalid;
 use crate::session::Session;
 use crate::status::Notice;
 use crate::store::Unsure;
@@ -252,10 +252,11 @@ const fn invalid_numbers(invalid: Invalid) -> (u8, u64) {
         Invalid::Bool => (4, 0),
         Invalid::Text => (5, 0),
         Invalid::Variant(number) => (6, number as u64),
-        Invalid::NotCanonical => (7, 0),
+        Invalid::Capacity => (7, 0),
         Invalid::Depth => (8, 0),
         Invalid::Refused => (9, 0),
         Invalid::TooMuchWork => (10, 0),
+        Invalid::Unread => (11, 0),
     }
 }
 
@@ -267,10 +268,11 @@ pub(in crate::conn) fn invalid_from((what, detail): (u8, u64)) -> Option<Invalid
         4 => Invalid::Bool,
         5 => Invalid::Text,
         6 => Invalid::Variant(u32::try_from(detail).ok()?),
-        7 => Invalid::NotCanonical,
+        7 => Invalid::Capacity,
         8 => Invalid::Depth,
         9 => Invalid::Refused,
         10 => Invalid::TooMuchWork,
+        11 => Invalid::Unread,
         _ => return None,
     })
 }

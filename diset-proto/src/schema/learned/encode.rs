@@ -8,7 +8,6 @@ use core::ops::Range;
 use serde::de::{DeserializeSeed as _, Deserializer, Error};
 
 use super::LearnedMessage;
-use super::check::repeated;
 use super::expect::{EncodeError, Step};
 use super::place::Place;
 use super::structure::{Piece, Shape};
@@ -64,7 +63,7 @@ impl LearnedMessage {
         };
         match encoder.at(self.structure.piece()).deserialize(value) {
             // The budget is for the whole message, so it is held against what was written.
-            Ok(_) => match self.structure.check(&encoder.out) {
+            Ok(()) => match self.structure.check(&encoder.out) {
                 Ok(()) => Ok(encoder.out),
                 Err(invalid) => Err(EncodeError::new(&[], invalid)),
             },
@@ -124,11 +123,6 @@ impl<'s> Encoder<'s> {
     pub(super) fn put_text<E: Error>(&mut self, text: &str) -> Result<(), E> {
         self.put_number(text.len() as u128)?;
         self.put(text.as_bytes())
-    }
-
-    pub(super) fn has_repeated(&self, keys: &[Range<usize>]) -> bool {
-        let mut keys: Vec<&[u8]> = keys.iter().filter_map(|range| self.out.get(range.clone())).collect();
-        repeated(&mut keys)
     }
 
     /// Puts what was written since `start` in the order of these parts of it.

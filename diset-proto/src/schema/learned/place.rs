@@ -11,17 +11,16 @@ use super::encode::{Encoder, Form, form};
 use super::expect::{Expected, Names, Quoted, Step};
 use super::structure::{Attribute, Piece, Plain, Shape, Structure, Variant, VariantShape};
 
-/// A place to be filled in with one value. What comes out is where in the output the value
-/// ends, of a pair its key.
+/// A place to be filled in with one value.
 pub(super) struct Place<'e, 's> {
     pub(super) piece: Piece<'s>,
     pub(super) encoder: &'e mut Encoder<'s>,
 }
 
 impl<'de> DeserializeSeed<'de> for Place<'_, '_> {
-    type Value = usize;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<usize, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
         match self.piece {
             // Hints only where they make a difference: errors are ours without.
             Piece::One(Shape::I128) => self.wide(|place| value.deserialize_i128(place)),
@@ -39,7 +38,7 @@ impl<'s> Place<'_, 's> {
     }
 
     /// A number that the format is asked for: what it refuses does not come to us.
-    fn wide<E: Error>(self, read: impl FnOnce(Place<'_, 's>) -> Result<usize, E>) -> Result<usize, E> {
+    fn wide<E: Error>(self, read: impl FnOnce(Place<'_, 's>) -> Result<(), E>) -> Result<(), E> {
         read(self.encoder.at(self.piece)).map_err(|error| {
             let expected = Expected(self.piece);
             match self.encoder.failure {
@@ -49,22 +48,16 @@ impl<'s> Place<'_, 's> {
         })
     }
 
-    fn done<E>(self) -> Result<usize, E> {
-        Ok(self.encoder.out.len())
+    fn put<E: Error>(self, bytes: &[u8]) -> Result<(), E> {
+        self.encoder.put(bytes)
     }
 
-    fn put<E: Error>(self, bytes: &[u8]) -> Result<usize, E> {
-        self.encoder.put(bytes)?;
-        self.done()
-    }
-
-    fn number<E: Error>(self, value: u128) -> Result<usize, E> {
-        self.encoder.put_number(value)?;
-        self.done()
+    fn number<E: Error>(self, value: u128) -> Result<(), E> {
+        self.encoder.put_number(value)
     }
 
     /// A whole number, as signed and as unsigned as far as it fits.
-    fn whole<E: Error>(self, signed: Option<i128>, unsigned: Option<u128>) -> Result<usize, E> {
+    fn whole<E: Error>(self, signed: Option<i128>, unsigned: Option<u128>) -> Result<(), E> {
         let form = match self.piece {
             Piece::One(Shape::F32 | Shape::F64) => {
                 let value = signed.map(|value| value as f64);
@@ -83,7 +76,7 @@ impl<'s> Place<'_, 's> {
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "rounded, and not to infinity")]
-    fn float<E: Error>(self, value: f64) -> Result<usize, E> {
+    fn float<E: Error>(self, value: f64) -> Result<(), E> {
         let short = value as f32;
         match self.piece {
             Piece::One(Shape::F64) => self.put(&value.to_le_bytes()),
@@ -92,7 +85,7 @@ impl<'s> Place<'_, 's> {
         }
     }
 
-    fn hex<E: Error>(self, text: &str) -> Result<usize, E> {
+    fn hex<E: Error>(self, text: &str) -> Result<(), E> {
         let digit = |byte: &u8| {
             char::from(*byte)
                 .to_digit(16)
@@ -135,68 +128,50 @@ impl<'s> Place<'_, 's> {
         self,
         items: impl ExactSizeIterator<Item = &'s Structure>,
         mut array: A,
-    ) -> Result<usize, A::Error> {
-        let mut key_end = None;
+    ) -> Result<(), A::Error> {
         for (at, item) in items.enumerate() {
             self.encoder.path.push(Step::Index(at));
-            let end = array.next_element_seed(self.encoder.at(item.piece()))?;
+            let found = array.next_element_seed(self.encoder.at(item.piece()))?;
             self.encoder.path.pop();
-            if end.is_none() {
+            if found.is_none() {
                 return Err(self.mismatch(format_args!("only {at}")));
             }
-            if let (Piece::Pair(..), 0) = (self.piece, at) {
-                key_end = end;
-            }
         }
-        if array.next_element::<IgnoredAny>()?.is_some() {
-            return Err(self.mismatch("more"));
+        match array.next_element::<IgnoredAny>()? {
+            None => Ok(()),
+            Some(_) => Err(self.mismatch("more")),
         }
-        Ok(key_end.unwrap_or(self.encoder.out.len()))
     }
 
-    /// Any number of values; also of pairs, whose keys must differ.
-    fn sequence<'de, A: SeqAccess<'de>>(self, piece: Piece<'s>, mut array: A) -> Result<usize, A::Error> {
-        let start = self.encoder.out.len();
-        let (mut keys, mut count) = (Vec::new(), 0);
+    /// Any number of values; also of pairs.
+    fn sequence<'de, A: SeqAccess<'de>>(self, piece: Piece<'s>, mut array: A) -> Result<(), A::Error> {
+        let (start, mut count) = (self.encoder.out.len(), 0);
         loop {
-            let from = self.encoder.out.len();
             self.encoder.path.push(Step::Index(count));
-            let end = array.next_element_seed(self.encoder.at(piece))?;
+            let found = array.next_element_seed(self.encoder.at(piece))?;
             self.encoder.path.pop();
-            let Some(end) = end else { break };
-            if let Piece::Pair(..) = piece {
-                keys.push(from..end);
+            if found.is_none() {
+                return self.encoder.count(start, count);
             }
             count += 1;
         }
-        if self.encoder.has_repeated(&keys) {
-            return Err(self.encoder.fail("two entries have the same key"));
-        }
-        self.encoder.count(start, count)?;
-        self.done()
     }
 
-    /// Any number of values with texts as keys, which must differ.
-    fn texts<'de, A: MapAccess<'de>>(self, piece: Piece<'s>, mut object: A) -> Result<usize, A::Error> {
-        let start = self.encoder.out.len();
-        let mut keys = Vec::new();
+    /// Any number of values with texts as keys. One may stand twice (PROTOCOL M-2).
+    fn texts<'de, A: MapAccess<'de>>(self, piece: Piece<'s>, mut object: A) -> Result<(), A::Error> {
+        let (start, mut count) = (self.encoder.out.len(), 0);
         while let Some(key) = object.next_key::<String>()? {
-            let from = self.encoder.out.len();
             self.encoder.put_text(&key)?;
-            keys.push(from..self.encoder.out.len());
             self.encoder.path.push(Step::Key(key.into()));
             object.next_value_seed(self.encoder.at(piece))?;
             self.encoder.path.pop();
+            count += 1;
         }
-        if self.encoder.has_repeated(&keys) {
-            return Err(self.encoder.fail("two entries have the same key"));
-        }
-        self.encoder.count(start, keys.len())?;
-        self.done()
+        self.encoder.count(start, count)
     }
 
     /// Attributes in any order; written in that of the definition.
-    fn record<'de, A: MapAccess<'de>>(self, attributes: &'s [Attribute], mut object: A) -> Result<usize, A::Error> {
+    fn record<'de, A: MapAccess<'de>>(self, attributes: &'s [Attribute], mut object: A) -> Result<(), A::Error> {
         let start = self.encoder.out.len();
         let mut found: Vec<(&Attribute, Option<Range<usize>>)> = attributes.iter().map(|each| (each, None)).collect();
         while let Some(key) = object.next_key::<String>()? {
@@ -231,11 +206,11 @@ impl<'s> Place<'_, 's> {
         }
         self.encoder
             .sort(start, found.into_iter().filter_map(|(_, range)| range));
-        self.done()
+        Ok(())
     }
 
     /// One entry: a variant and its value.
-    fn choice<'de, A: MapAccess<'de>>(mut self, variants: &'s [Variant], mut object: A) -> Result<usize, A::Error> {
+    fn choice<'de, A: MapAccess<'de>>(mut self, variants: &'s [Variant], mut object: A) -> Result<(), A::Error> {
         let Some(name) = object.next_key::<String>()? else {
             return Err(self.mismatch("an object without entries"));
         };
@@ -250,64 +225,58 @@ impl<'s> Place<'_, 's> {
     }
 
     /// The value of an entry whose key was read, and no other entry.
-    fn single<'de, A: MapAccess<'de>>(self, name: &'s str, piece: Piece<'s>, mut object: A) -> Result<usize, A::Error> {
+    fn single<'de, A: MapAccess<'de>>(self, name: &'s str, piece: Piece<'s>, mut object: A) -> Result<(), A::Error> {
         self.encoder.path.push(Step::Name(name));
         object.next_value_seed(self.encoder.at(piece))?;
         self.encoder.path.pop();
         match object.next_key::<IgnoredAny>()? {
-            None => self.done(),
+            None => Ok(()),
             Some(_) => Err(self.mismatch("an object of more than one entry")),
         }
     }
 }
 
 impl<'de> Visitor<'de> for Place<'_, '_> {
-    type Value = usize;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Expected(self.piece).fmt(f)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<usize, E> {
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         match self.piece {
             Piece::One(Shape::Bool) => self.put(&[value.into()]),
             _ => Err(self.mismatch(value)),
         }
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<usize, E> {
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
         self.visit_i128(value.into())
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<usize, E> {
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
         self.visit_u128(value.into())
     }
 
-    fn visit_i128<E: Error>(self, value: i128) -> Result<usize, E> {
+    fn visit_i128<E: Error>(self, value: i128) -> Result<(), E> {
         self.whole(Some(value), u128::try_from(value).ok())
     }
 
-    fn visit_u128<E: Error>(self, value: u128) -> Result<usize, E> {
+    fn visit_u128<E: Error>(self, value: u128) -> Result<(), E> {
         self.whole(i128::try_from(value).ok(), Some(value))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<usize, E> {
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         self.float(value)
     }
 
-    fn visit_str<E: Error>(mut self, value: &str) -> Result<usize, E> {
+    fn visit_str<E: Error>(mut self, value: &str) -> Result<(), E> {
         let Piece::One(shape) = self.piece else {
             return Err(self.mismatch(format_args!("the text {}", Quoted(value))));
         };
         match (shape, value) {
-            (Shape::String, text) => {
-                self.encoder.put_text(text)?;
-                self.done()
-            }
-            (Shape::Char, text) if text.chars().nth(1).is_none() && !text.is_empty() => {
-                self.encoder.put_text(text)?;
-                self.done()
-            }
+            (Shape::String, text) => self.encoder.put_text(text),
+            (Shape::Char, text) if text.chars().nth(1).is_none() && !text.is_empty() => self.encoder.put_text(text),
             (Shape::Bytes, text) => self.hex(text),
             (Shape::F32 | Shape::F64, "NaN") => self.float(f64::NAN),
             (Shape::F32 | Shape::F64, "inf") => self.float(f64::INFINITY),
@@ -315,7 +284,7 @@ impl<'de> Visitor<'de> for Place<'_, '_> {
             (Shape::Enum(variants), name) => {
                 let variant = self.variant(variants, name)?;
                 match variant.shape() {
-                    VariantShape::Unit => self.done(),
+                    VariantShape::Unit => Ok(()),
                     _ => {
                         let name = Plain(name);
                         Err(self.encoder.fail(format_args!(
@@ -328,19 +297,19 @@ impl<'de> Visitor<'de> for Place<'_, '_> {
         }
     }
 
-    fn visit_none<E: Error>(self) -> Result<usize, E> {
+    fn visit_none<E: Error>(self) -> Result<(), E> {
         self.visit_unit()
     }
 
-    fn visit_unit<E: Error>(self) -> Result<usize, E> {
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
         match self.piece {
-            Piece::One(Shape::Unit) => self.done(),
+            Piece::One(Shape::Unit) => Ok(()),
             Piece::One(Shape::Option(_)) => self.put(&[0]),
             _ => Err(self.mismatch("null")),
         }
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<usize, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
         match self.piece {
             // Comes back as a map.
             Piece::One(Shape::Option(inner)) if inner.is_nullable() => value.deserialize_any(self),
@@ -352,7 +321,7 @@ impl<'de> Visitor<'de> for Place<'_, '_> {
         }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<usize, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<(), A::Error> {
         match self.piece {
             Piece::Tuple(items) => self.tuple(items.iter(), array),
             Piece::Pair(key, value) => self.tuple([key, value].into_iter(), array),
@@ -364,7 +333,7 @@ impl<'de> Visitor<'de> for Place<'_, '_> {
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<usize, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         match self.piece {
             Piece::Record(attributes) => self.record(attributes, object),
             Piece::One(Shape::Enum(variants)) => self.choice(variants, object),

@@ -7,9 +7,10 @@ use core::fmt;
 use serde::ser::{Error as _, Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
 use super::LearnedMessage;
-use super::check::{chosen, skip};
 use super::structure::{Attribute, Piece, Shape, Structure};
-use crate::schema::walk::{self, Invalid};
+use crate::schema::cursor;
+use crate::schema::invalid::Invalid;
+use crate::schema::walk::skip;
 
 impl LearnedMessage {
     /// Checks a payload and shows it.
@@ -52,7 +53,7 @@ impl LearnedMessage {
 /// | unit | null |
 /// | option | null or the value; where the value itself may be null, null or `{"Some": value}` |
 /// | sequence, tuple | array |
-/// | map with texts as keys | object |
+/// | map with texts as keys | object, in which a name may stand twice |
 /// | other map | array of arrays `[key, value]` |
 /// | structure | object, in the order of the definition |
 /// | enum | text `"Variant"` or object `{"Variant": value}`, with an array or object as value |
@@ -159,43 +160,43 @@ fn record<'v, S: Serializer>(
 fn one<'v, S: Serializer>(shape: &'v Shape, rest: &mut &'v [u8], serializer: S) -> Result<S::Ok, S::Error> {
     let bad = S::Error::custom::<Invalid>;
     match shape {
-        Shape::Bool => serializer.serialize_bool(walk::flag(rest).map_err(bad)?),
-        Shape::I8 => serializer.serialize_i8(i8::from_le_bytes(array_of(rest).map_err(bad)?)),
-        Shape::U8 => serializer.serialize_u8(u8::from_le_bytes(array_of(rest).map_err(bad)?)),
-        Shape::I16 => serializer.serialize_i64(signed(rest, 16).map_err(bad)?),
-        Shape::I32 => serializer.serialize_i64(signed(rest, 32).map_err(bad)?),
-        Shape::I64 => serializer.serialize_i64(signed(rest, 64).map_err(bad)?),
-        Shape::U16 => serializer.serialize_u64(walk::number(rest, 16).map_err(bad)?),
-        Shape::U32 => serializer.serialize_u64(walk::number(rest, 32).map_err(bad)?),
-        Shape::U64 => serializer.serialize_u64(walk::number(rest, 64).map_err(bad)?),
-        Shape::U128 => serializer.serialize_u128(wide(rest).map_err(bad)?),
-        Shape::I128 => {
-            let value = wide(rest).map_err(bad)?;
-            serializer.serialize_i128((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-        }
-        Shape::F32 => float(f32::from_le_bytes(array_of(rest).map_err(bad)?), serializer),
-        Shape::F64 => match f64::from_le_bytes(array_of(rest).map_err(bad)?) {
+        Shape::Bool => serializer.serialize_bool(cursor::flag(rest).map_err(bad)?),
+        Shape::I8 => serializer.serialize_i8(i8::from_le_bytes(cursor::chunk(rest).map_err(bad)?)),
+        Shape::U8 => serializer.serialize_u8(u8::from_le_bytes(cursor::chunk(rest).map_err(bad)?)),
+        Shape::I16 => serializer.serialize_i16(cursor::i16(rest).map_err(bad)?),
+        Shape::I32 => serializer.serialize_i32(cursor::i32(rest).map_err(bad)?),
+        Shape::I64 => serializer.serialize_i64(cursor::i64(rest).map_err(bad)?),
+        Shape::I128 => serializer.serialize_i128(cursor::i128(rest).map_err(bad)?),
+        Shape::U16 => serializer.serialize_u16(cursor::u16(rest).map_err(bad)?),
+        Shape::U32 => serializer.serialize_u32(cursor::u32(rest).map_err(bad)?),
+        Shape::U64 => serializer.serialize_u64(cursor::u64(rest).map_err(bad)?),
+        Shape::U128 => serializer.serialize_u128(cursor::u128(rest).map_err(bad)?),
+        Shape::F32 => float(f32::from_le_bytes(cursor::chunk(rest).map_err(bad)?), serializer),
+        Shape::F64 => match f64::from_le_bytes(cursor::chunk(rest).map_err(bad)?) {
             value if value.is_finite() => serializer.serialize_f64(value),
             value => serializer.collect_str(&value),
         },
-        Shape::Char => serializer.serialize_char(walk::character(rest).map_err(bad)?),
-        Shape::String => serializer.serialize_str(walk::text(rest).map_err(bad)?),
-        Shape::Bytes => serializer.collect_str(&Hex(walk::counted(rest).map_err(bad)?)),
+        Shape::Char => serializer.serialize_char(cursor::character(rest).map_err(bad)?),
+        Shape::String => serializer.serialize_str(cursor::text(rest).map_err(bad)?),
+        Shape::Bytes => serializer.collect_str(&Hex(cursor::counted(rest).map_err(bad)?)),
         Shape::Unit => serializer.serialize_unit(),
-        Shape::Option(inner) => match walk::flag(rest).map_err(bad)? {
+        Shape::Option(inner) => match cursor::flag(rest).map_err(bad)? {
             false => serializer.serialize_none(),
             true if inner.is_nullable() => named("Some", inner.piece(), rest, serializer),
             true => same(inner.piece(), rest, serializer),
         },
         Shape::Sequence(inner) => {
-            let length = walk::length(rest).map_err(bad)?;
+            let length = cursor::length(rest).map_err(bad)?;
             array(core::iter::repeat_n(&**inner, length), rest, serializer)
         }
         Shape::Map { key, value } => map(key, value, rest, serializer),
         Shape::Tuple(items) => array(items.iter(), rest, serializer),
         Shape::Structure(attributes) => record(attributes, rest, serializer),
         Shape::Enum(variants) => {
-            let variant = chosen(variants, rest).map_err(bad)?;
+            let number = cursor::variant(rest, variants.len()).map_err(bad)?;
+            let variant = variants
+                .get(number as usize)
+                .ok_or_else(|| bad(Invalid::Variant(number)))?;
             match variant.shape().piece() {
                 None => serializer.serialize_str(variant.name()),
                 Some(piece) => named(variant.name(), piece, rest, serializer),
@@ -243,7 +244,7 @@ fn map<'v, S: Serializer>(
     rest: &mut &'v [u8],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let length = walk::length(rest).map_err(S::Error::custom)?;
+    let length = cursor::length(rest).map_err(S::Error::custom)?;
     if !matches!(key.shape(), Shape::String) {
         let mut array = serializer.serialize_seq(Some(length))?;
         for _ in 0..length {
@@ -253,29 +254,10 @@ fn map<'v, S: Serializer>(
     }
     let mut object = serializer.serialize_map(Some(length))?;
     for _ in 0..length {
-        let name = walk::text(rest).map_err(S::Error::custom)?;
+        let name = cursor::text(rest).map_err(S::Error::custom)?;
         part(value.piece(), rest, |value| object.serialize_entry(name, value))?;
     }
     object.end()
-}
-
-fn array_of<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Invalid> {
-    let taken = walk::take(rest, N)?;
-    taken.try_into().map_err(|_| Invalid::TooShort)
-}
-
-/// A signed number of at most 64 bits.
-fn signed(rest: &mut &[u8], bits: u32) -> Result<i64, Invalid> {
-    let value = walk::number(rest, bits)?;
-    Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-}
-
-/// An unsigned number of at most 128 bits.
-fn wide(rest: &mut &[u8]) -> Result<u128, Invalid> {
-    let start = *rest;
-    walk::number(rest, 128)?;
-    let taken = start.iter().take(start.len() - rest.len());
-    Ok(taken.rev().fold(0, |value, byte| value << 7 | u128::from(byte & 0x7f)))
 }
 
 struct Hex<'b>(&'b [u8]);

@@ -168,7 +168,7 @@ impl<A: App> World<A> {
                         });
                         return true;
                     }
-                    Some(Err(DecodeError::Invalid(_))) => Code::Invalid,
+                    Some(Err(DecodeError::Invalid(invalid))) => invalid.code(),
                     _ => panic!("the world decodes by another structure"),
                 }
             }
