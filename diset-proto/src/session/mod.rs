@@ -5,6 +5,7 @@
 //! `sending` and `receiving` are its two directions; where messages are kept is in
 //! [`crate::store`].
 
+mod check;
 mod link;
 mod outcome;
 mod receiving;
@@ -28,6 +29,8 @@ use self::sending::Sending;
 pub(crate) use self::sending::{Objection, Refused};
 #[cfg(feature = "record")]
 pub use self::state::SessionState;
+#[cfg(feature = "alloc")]
+pub use self::welcome::Unwelcome;
 use crate::definition::{Key, Verdict};
 use crate::error::{Bound, SendError};
 use crate::id::{Token, Trid};
@@ -35,7 +38,9 @@ use crate::message;
 use crate::schema::Catalog;
 use crate::status::Code;
 use crate::store::{Inbox, Replay, Stored, Unsure};
-use crate::wire::session::{Ack, Answer, AnswerAndToken, Claim, NewReason, Next, Resume};
+use crate::wire::session::{
+    Ack, Answer, AnswerAndToken, Claim, Directions, NewReason, Next, OutcomesRead, Resume, SenderClaim,
+};
 
 /// What a client shows that was in conflict: no session has it.
 const IN_CONFLICT: Token = Token::from_bytes([0; 16]);
@@ -68,6 +73,8 @@ struct Shown {
     former: Option<Token>,
     /// It may not have read that the session began.
     is_unread: bool,
+    /// It showed none when the session began.
+    is_bare: bool,
     /// What it may have read instead of the newest: acceptances arrive in any order.
     spare: heapless::Vec<Token, 2>,
     /// What it shows when it has not read that its session has begun anew.
@@ -80,6 +87,7 @@ impl Shown {
         newest: Trid::new(0),
         former: None,
         is_unread: false,
+        is_bare: false,
         spare: heapless::Vec::new(),
         replaced: None,
     };
@@ -119,6 +127,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: self.token.map(|token| *token.as_bytes()),
             former: shown.former.map(|token| *token.as_bytes()),
             is_unread: shown.is_unread,
+            is_bare: shown.is_bare,
             spare: shown.spare.iter().map(|token| *token.as_bytes()).collect(),
             replaced: shown.replaced.map(|token| *token.as_bytes()),
             next: self.sending.next,
@@ -146,10 +155,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// # Errors
     /// [`BadRecord`]: the record cannot be.
     pub fn restore(record: &SessionRecord, replay: R, inbox: I) -> Result<Self, BadRecord> {
-        let failed = record.failures()?;
         Ok(Self {
-            sending: Sending::restored(replay, record),
-            receiving: Receiving::restored(inbox, record.received, record.processed, failed),
+            sending: Sending::restored(replay, record).checked()?,
+            receiving: Receiving::restored(inbox, record).checked()?,
             began: Trid::new(record.began),
             token: record.token.map(Token::from_bytes),
             #[cfg(feature = "alloc")]
@@ -158,6 +166,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                 newest: Trid::new(0),
                 former: record.former.map(Token::from_bytes),
                 is_unread: record.is_unread,
+                is_bare: record.is_bare,
                 spare: record.spare.iter().copied().map(Token::from_bytes).collect(),
                 replaced: record.replaced.map(Token::from_bytes),
             },
@@ -191,6 +200,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         message: &T,
         unsure: Unsure,
     ) -> Result<u64, SendError> {
+        self.is_sending()?;
         let len = message::size(message).ok_or(SendError::Encode)?;
         let full = SendError::Full(Bound::Session);
         let place = self.sending.reserve(key, unsure, len).ok_or(full)?;
@@ -317,57 +327,99 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     // ── when a connection begins and ends ───────────────────────────────────────────
 
-    /// Client: what it says about its session.
-    pub(crate) fn request(&mut self) -> Resume {
+    /// What this side does in the session. It keeps the counters of both directions whatever it does, so it may
+    /// change (PROTOCOL N-2).
+    fn directions(&self) -> Directions {
+        let takes = self.receiving.inbox.takes();
+        Directions {
+            sends: self.sending.replay.sends(),
+            takes,
+            durable: takes && self.receiving.inbox.is_durable(),
+        }
+    }
+
+    /// The peer does this in it.
+    fn meet(&mut self, theirs: Directions) {
+        let ours = self.directions();
+        self.link.sends = ours.sends && theirs.takes;
+        self.link.takes = ours.takes && theirs.sends;
+    }
+
+    /// Whether acked messages may leave on this connection: the peer takes them.
+    ///
+    /// # Errors
+    /// [`SendError::NoSession`]: this side sends none.
+    pub(crate) fn is_sending(&self) -> Result<bool, SendError> {
+        if self.sending.replay.sends() {
+            Ok(self.link.sends)
+        } else {
+            Err(SendError::NoSession)
+        }
+    }
+
+    /// Whether acked messages of the peer may come. A chip that takes none carries nothing that takes them.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.receiving.inbox.takes() && self.link.takes
+    }
+
+    /// Client: what it says about its session; nothing when it neither sends nor takes.
+    pub(crate) fn request(&mut self) -> Option<Resume> {
         self.link = Link::IDLE;
-        let durable = self.receiving.inbox.is_durable();
+        let directions = self.directions();
         let known = self.token.map(|token| (token, self.claim()));
-        Resume { known, durable }
+        directions.is_any().then_some(Resume { known, directions })
     }
 
     fn claim(&mut self) -> Claim {
         let (settled, sent) = self.sending.claim();
-        let (received, processed, failed) = self.receiving.claim();
+        let sends = self.sending.replay.sends();
         Claim {
-            settled,
-            sent,
-            received,
-            processed,
-            failed,
+            sender: sends.then_some(SenderClaim { settled, sent }),
+            taker: self.receiving.claim(),
         }
     }
 
+    /// Whether a claim fits (PROTOCOL N-5). What it has not is not compared.
     fn agrees(&self, claim: &Claim) -> bool {
-        self.sending.agrees(claim) && self.receiving.agrees(claim)
+        claim.taker.as_ref().is_none_or(|taker| self.sending.agrees(taker))
+            && claim.sender.is_none_or(|sender| self.receiving.agrees(sender))
     }
 
-    fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Objection> {
-        let replayed = self.sending.resume(claim, peer_durable)?;
-        self.receiving.resume(claim);
+    fn resume(&mut self, claim: &Claim, theirs: Directions) -> Result<(), Objection> {
+        let replayed = self.sending.resume(claim.taker.as_ref(), theirs.durable)?;
+        if let Some(sender) = claim.sender {
+            self.receiving.resume(sender);
+        }
+        self.meet(theirs);
         self.resumption = Some(Resumption::Resumed { replayed });
         Ok(())
     }
 
     /// It begins, for this reason, on this connection.
-    fn begin_anew(&mut self, trid: Trid, why: NewReason, peer_durable: bool) {
+    fn begin_anew(&mut self, trid: Trid, why: NewReason, theirs: Directions) {
         self.began = trid;
         #[cfg(feature = "alloc")]
         self.shown.forget();
-        self.sending.start_anew(peer_durable);
+        self.sending.start_anew(theirs.durable);
         self.receiving.start_anew(trid);
         self.receiving.claim();
+        self.meet(theirs);
         self.resumption = Some(Resumption::New { why });
     }
 
     /// Service: what it says about the session, when it says it.
     pub(crate) fn answer(&mut self) -> Option<AnswerAndToken> {
-        let durable = self.receiving.inbox.is_durable();
+        let directions = self.directions();
+        if !directions.is_any() {
+            // PROTOCOL N-1: it does without.
+            self.resumption = None;
+        }
         let resumed = match self.resumption? {
             Resumption::Resumed { .. } => Ok(self.claim()),
             Resumption::New { why } => Err(why),
         };
         self.link.is_fresh = true;
-        Some((Answer { resumed, durable }, self.token))
+        Some((Answer { resumed, directions }, self.token))
     }
 
     /// Client: what the service says about the session.
@@ -377,7 +429,8 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         token: Option<Token>,
         trid: Trid,
     ) -> Result<(), Objection> {
-        let Some(answer) = answer else {
+        // PROTOCOL N-1: one that was not asked for is skipped.
+        let Some(answer) = answer.filter(|_| self.directions().is_any()) else {
             self.resumption = None;
             return Ok(());
         };
@@ -388,12 +441,12 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                     self.token = None;
                     return Err(Objection::Contradiction);
                 }
-                self.resume(claim, answer.durable)?;
+                self.resume(claim, answer.directions)?;
                 self.receiving.confirm_handshake();
                 self.token = token;
             }
             Err(why) => {
-                self.begin_anew(trid, *why, answer.durable);
+                self.begin_anew(trid, *why, answer.directions);
                 // One that was in conflict has no token of this session, and its counters are not those
                 // of the one before; without a token its next session would take the place of the
                 // rightful one (PROTOCOL N-5).
@@ -446,8 +499,17 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.acked(ack)
     }
 
+    pub(crate) fn outcomes_read(&mut self, read: OutcomesRead) -> Result<(), Objection> {
+        self.receiving.outcomes_read(read.0).ok_or(Objection::Contradiction)
+    }
+
+    /// What the peer is to be told: nothing when it sends none.
     pub(crate) fn untold(&self) -> (u64, u64) {
-        self.receiving.untold()
+        if self.is_taking() {
+            self.receiving.untold()
+        } else {
+            (0, 0)
+        }
     }
 
     pub(crate) fn tell(&mut self) -> Ack {
@@ -461,7 +523,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Whether a message waits that was not transmitted on this connection.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.resumption.is_some() && self.sending.is_waiting()
+        self.link.sends && self.sending.is_waiting()
     }
 
     /// Whether a message that can never leave can be taken out.
@@ -483,6 +545,6 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Whether nothing of either side is under way on this connection.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.resumption.is_none() || (self.sending.is_settled() && self.untold() == (0, 0))
+        self.resumption.is_none() || ((!self.link.sends || self.sending.is_settled()) && self.untold() == (0, 0))
     }
 }

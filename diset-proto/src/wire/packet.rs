@@ -20,6 +20,8 @@ pub(crate) struct PeerLimits {
     pub(crate) credit_bytes: u32,
     pub(crate) credit_messages: u32,
     pub(crate) max_silence: Millis,
+    /// What may be sent at first: at most the credit (PROTOCOL L-3).
+    pub(crate) first: Grant,
 }
 
 impl PeerLimits {
@@ -29,21 +31,37 @@ impl PeerLimits {
             credit_bytes: limits.credit_bytes,
             credit_messages: limits.credit_messages,
             max_silence: limits.max_silence,
+            first: Grant {
+                bytes: limits.credit_bytes,
+                messages: limits.credit_messages,
+            },
         }
     }
 
     fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+        let (max_frame, first) = (value.u32(), Grant::take(value));
         let limits = Self {
-            max_frame: value.u32(),
-            credit_bytes: value.u32(),
-            credit_messages: value.u32(),
+            max_frame,
+            credit_bytes: first.bytes,
+            credit_messages: first.messages,
             max_silence: Millis(value.u32()),
+            first,
         };
         let fits = (MIN_FRAME..=MAX_FRAME).contains(&limits.max_frame)
             && (limits.max_frame..=MAX_CREDIT).contains(&limits.credit_bytes)
             && (1..=MAX_CREDIT).contains(&limits.credit_messages)
             && is_silence(limits.max_silence);
         if fits { Ok(limits) } else { Err(value.bad()) }
+    }
+
+    /// With the field *first credit*.
+    fn read_first(mut self, value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+        self.first = Grant::take(value);
+        if self.first.bytes <= self.credit_bytes && self.first.messages <= self.credit_messages {
+            Ok(self)
+        } else {
+            Err(value.bad())
+        }
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -139,6 +157,7 @@ impl<'f> Proposal<'f> {
                 }
                 7 => args = Args::parse(&mut value)?,
                 8 => adopts = true,
+                10 => limits = Some(PeerLimits::read_first(limits.ok_or(BadPacket::Field(4))?, &mut value)?),
                 _ => skip(tag, &mut value)?,
             }
             value.end()?;
@@ -240,6 +259,7 @@ impl<'f> Acceptance<'f> {
                 }
                 5 => token = Some(Token::from_bytes(value.array())),
                 7 => digest = Some(Digest(value.array())),
+                10 => limits = Some(PeerLimits::read_first(limits.ok_or(BadPacket::Field(2))?, &mut value)?),
                 _ => skip(tag, &mut value)?,
             }
             value.end()?;
@@ -354,6 +374,7 @@ impl Notice {
 
 /// Credit granted on top of what stands open: bytes of frames, and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Grant {
     pub(crate) bytes: u32,
     pub(crate) messages: u32,
@@ -362,12 +383,19 @@ pub(crate) struct Grant {
 impl Grant {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
-        let grant = Self {
+        let grant = Self::take(&mut value);
+        value.end()?;
+        if grant.bytes == 0 && grant.messages == 0 {
+            return Err(value.bad());
+        }
+        Ok(grant)
+    }
+
+    fn take(value: &mut Cursor<'_>) -> Self {
+        Self {
             bytes: value.u32(),
             messages: value.u32(),
-        };
-        value.end()?;
-        Ok(grant)
+        }
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {

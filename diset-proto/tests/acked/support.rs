@@ -3,7 +3,7 @@
 use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure};
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Kept, Limits,
-    MessageOf, NewReason, Resumption, Schema, SendError, ServiceDef, Session, Token, Trid, define_service,
+    MessageOf, NewReason, Resumption, Schema, SendError, ServiceDef, Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -224,7 +224,8 @@ pub(crate) fn admit(service: &mut End, kept: &mut Option<Box<State>>, trid: u64,
     let session = match kept.take() {
         Some(mut known) => match known.welcome(&request, trid, proven, token) {
             Ok(()) => known,
-            Err(why) => {
+            Err(Unwelcome::Refused(notice)) => panic!("refused: {notice}"),
+            Err(Unwelcome::Passing(why)) => {
                 *kept = Some(known);
                 let mut other = session(DESK);
                 other.begin_with(&request, trid, why, None);

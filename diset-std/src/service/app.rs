@@ -284,7 +284,14 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     event,
                     outcomes,
                     former,
-                } = entered;
+                } = match entered {
+                    Ok(entered) => entered,
+                    // As above.
+                    Err(notice) => {
+                        let _ = conn.refuse(notice);
+                        return None;
+                    }
+                };
                 self.retracted = outcomes;
                 // Set once: a client is accepted once.
                 let _ = candidate.0.cell.set(Arc::clone(&cell));

@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{Admission, Catalog, Event, Instant, Key, NewReason, Outcome, Resume, Token, Trid};
+use diset_proto::{
+    Admission, Catalog, Event, Instant, Key, NewReason, Notice, Outcome, Resume, Token, Trid, Unwelcome,
+};
 
 use super::conn::SessionId;
 use super::handle::LeftBehind;
@@ -92,13 +94,16 @@ impl Sessions {
     }
 
     /// Accepts a client that keeps sessions, in the one it has or in a new one.
+    ///
+    /// # Errors
+    /// With which notice to refuse it: it comes late, or its session cannot take what it tells now.
     pub(super) fn accept(
         &self,
         entrance: &Entrance<'_>,
         request: &Resume,
         admission: Admission,
         conn: &mut Engine,
-    ) -> Entered {
+    ) -> Result<Entered, Notice> {
         let mut outcomes = Vec::new();
         let (found, former) = self.find_or_begin(entrance, request);
         let entered = match (found, token()) {
@@ -129,9 +134,13 @@ impl Sessions {
                 put(&cell, entrance, admission.clone(), conn, &mut outcomes, fits, enter)
                     .map(|event| (cell, event, former))
             }
-            _ => Err(NewReason::NoRoom),
+            _ => Err(Unwelcome::Passing(NewReason::NoRoom)),
         };
-        let (cell, event, former) = entered.unwrap_or_else(|why| {
+        let (cell, event, former) = entered.or_else(|unwelcome| {
+            let why = match unwelcome {
+                Unwelcome::Passing(why) => why,
+                Unwelcome::Refused(notice) => return Err(notice),
+            };
             // One that ends with its connection.
             let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
             let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
@@ -140,14 +149,14 @@ impl Sessions {
                 Ok(())
             };
             let event = put(&cell, entrance, admission, conn, &mut outcomes, |_| Ok(()), enter).unwrap_or_default();
-            (cell, event, None)
-        });
-        Entered {
+            Ok((cell, event, None))
+        })?;
+        Ok(Entered {
             cell,
             event,
             outcomes,
             former,
-        }
+        })
     }
 
     /// The session of this client, if it has one or may have one more; and the name that it had until now.
@@ -407,9 +416,9 @@ fn put(
     admission: Admission,
     conn: &mut Engine,
     outcomes: &mut Vec<(u64, Outcome)>,
-    fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
-    enter: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
-) -> Result<Option<Event<'static>>, NewReason> {
+    fits: impl FnOnce(&mut StdSession) -> Result<(), Unwelcome>,
+    enter: impl FnOnce(&mut StdSession) -> Result<(), Unwelcome>,
+) -> Result<Option<Event<'static>>, Unwelcome> {
     let (mut event, mut entered) = (None, Ok(()));
     let moved = cell.move_to(entrance.link, fits, |mut session| {
         let mut outcomes = Vec::new();
@@ -438,7 +447,7 @@ fn put(
         }
         Some(Err(why)) => Err(why),
         // It was forgotten just now.
-        None => Err(NewReason::Forgotten),
+        None => Err(Unwelcome::Passing(NewReason::Forgotten)),
     }
 }
 

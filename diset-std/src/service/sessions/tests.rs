@@ -65,7 +65,8 @@ impl Pair {
                 now,
                 forbidden: &|_| false,
             };
-            sessions.accept(&entrance, &request, Admission::new(trid), conn)
+            let entered = sessions.accept(&entrance, &request, Admission::new(trid), conn);
+            entered.expect("a client that is not late")
         };
         let rx = Deframer::new(room());
         (Self { client, rx, link }, entered)
