@@ -181,7 +181,10 @@ impl Engine {
         let event = if let Some(request) = request {
             let session = match self.welcome(&request) {
                 Ok(session) => session,
-                Err(notice) => return drop(self.conn.refuse(notice)),
+                Err(notice) => {
+                    let _ = self.conn.refuse(notice);
+                    return;
+                }
             };
             self.conn
                 .accept_in_session(self.now, admission, Some(session))

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::definition::Key;
     use crate::store::{FixedReplay, Inbox, Unsure};
-    use crate::wire::session::{Directions, NewReason, Resume};
+    use crate::wire::session::{Ack, Directions, NewReason, Resume};
 
     type Kept = Session<FixedReplay<[u8; 512]>, Watched>;
 
@@ -197,16 +197,25 @@ mod tests {
             Outcome::TooLong,
             Outcome::Skipped,
             Outcome::Unknown,
-            Outcome::Failed(Code::HandlerFailed),
         ];
         let mut session = session();
+        let number = store(&mut session, Unsure::Report);
+        session.transmitted(number);
+        let code = Code::HandlerFailed;
+        let ack = Ack {
+            received: 1,
+            processed: 1,
+            failed: [Failure { number, code }].into_iter().collect(),
+        };
+        session.acked(&ack).unwrap();
         for outcome in outcomes {
             let number = store(&mut session, Unsure::Report);
             assert!(session.refuse(number, Refused(outcome)));
         }
         let mut session = restarted(&session);
         let taken: Vec<_> = core::iter::from_fn(|| session.take_outcome()).collect();
-        assert_eq!(taken, (1..).zip(outcomes).collect::<Vec<_>>());
+        let all = [Outcome::Failed(code)].into_iter().chain(outcomes);
+        assert_eq!(taken, (1..).zip(all).collect::<Vec<_>>());
     }
 
     #[test]

@@ -250,6 +250,16 @@ pub(crate) fn admit(service: &mut End, kept: &mut Option<Box<State>>, trid: u64,
     service.conn.resumption().unwrap()
 }
 
+/// With which code the service refuses the client on the connection `trid`, if it does.
+pub(crate) fn refusal(service: &End, kept: &Option<Box<State>>, trid: u64) -> Option<Code> {
+    let request = service.conn.resume_request().expect("a client with sessions");
+    let kept = kept.as_ref().expect("a session");
+    match kept.may_welcome(request, Trid::new(trid), true) {
+        Err(Unwelcome::Refused(notice)) => Some(notice.code()),
+        _ => None,
+    }
+}
+
 /// A client that comes with what it remembers, up to the acceptance, which it has not got.
 pub(crate) fn knock(
     state: Box<State>,
