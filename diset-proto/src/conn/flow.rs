@@ -37,9 +37,9 @@ impl Flow {
     }
 
     /// The peer's statement in the handshake.
-    pub(crate) const fn start(&mut self, theirs: &PeerLimits) {
-        self.send = theirs.first;
-        self.lacked = theirs.credit_messages.saturating_sub(theirs.first.messages);
+    pub(crate) const fn start(&mut self, theirs: &PeerLimits, first: Grant) {
+        self.send = first;
+        self.lacked = theirs.credit_messages.saturating_sub(first.messages);
     }
 
     /// More credit from the peer; false when more would stand open than its window

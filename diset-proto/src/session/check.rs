@@ -77,7 +77,6 @@ impl<I> Receiving<I> {
             && (self.processed..=self.received).contains(&self.begun)
             && self.skipped <= self.received - self.processed
             && self.told_processed <= self.told_received
-            && self.to_confirm <= self.processed
             && self.read_through <= self.told_processed
     }
 }

@@ -39,10 +39,10 @@ pub(crate) struct Receiving<I> {
     pub(super) repeated_through: u64,
     pub(super) told_received: u64,
     pub(super) told_processed: u64,
-    /// Outcomes up to here were told in the handshake.
-    pub(super) to_confirm: u64,
     /// From here on the peer counts the outcomes that it keeps (PROTOCOL Q-9).
     pub(super) read_through: u64,
+    /// Those up to there were told in the handshake, and are not confirmed.
+    pub(super) to_confirm: bool,
 }
 
 /// A message has come.
@@ -72,8 +72,8 @@ impl<I: Inbox> Receiving<I> {
             repeated_through: 0,
             told_received: 0,
             told_processed: 0,
-            to_confirm: 0,
             read_through: 0,
+            to_confirm: false,
         }
     }
 
@@ -256,14 +256,11 @@ impl<I: Inbox> Receiving<I> {
         (self.told_received, self.told_processed) = (received, processed);
         (self.arriving, self.read_through) = (received, processed);
         self.repeated = false;
-        self.to_confirm = 0;
-        self.inbox.takes().then(|| {
-            self.to_confirm = processed;
-            TakerClaim {
-                received,
-                processed,
-                failed: told_since(&self.failed, 0, processed),
-            }
+        self.to_confirm = self.inbox.takes();
+        self.to_confirm.then(|| TakerClaim {
+            received,
+            processed,
+            failed: told_since(&self.failed, 0, processed),
         })
     }
 
@@ -291,9 +288,8 @@ impl<I: Inbox> Receiving<I> {
 
     /// The peer has read the handshake.
     pub(super) fn confirm_handshake(&mut self) {
-        let told = core::mem::take(&mut self.to_confirm);
-        if told > 0 {
-            self.confirm(told);
+        if core::mem::take(&mut self.to_confirm) {
+            self.confirm(self.read_through);
         }
     }
 
@@ -317,7 +313,7 @@ impl<I: Inbox> Receiving<I> {
         self.inbox.begin_anew(began);
         (self.received, self.last, self.begun, self.processed, self.skipped) = (0, 0, 0, 0, 0);
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
-        (self.to_confirm, self.read_through) = (0, 0);
+        (self.to_confirm, self.read_through) = (false, 0);
         (self.repeated, self.killed, self.repeated_through) = (false, false, 0);
         self.failed.clear();
     }

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::link::Link;
 use super::receiving::Receiving;
 use super::sending::Sending;
-use super::{BadRecord, NewReason, Outcome, Resumption, Session, Shown};
+use super::{BadRecord, Outcome, Resumption, Session, Shown};
 use crate::definition::Verdict;
 use crate::id::{Token, Trid};
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Inbox, Replay};
 use crate::time::Instant;
-use crate::wire::session::{Failure, NextKey};
+use crate::wire::session::{Failure, NewReason, NextKey};
 
 /// Every counter of a session, and its tokens. They do not show in `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +63,8 @@ struct ReceivingState {
     repeated_through: u64,
     told_received: u64,
     told_processed: u64,
-    to_confirm: u64,
     read_through: u64,
+    to_confirm: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

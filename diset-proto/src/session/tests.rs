@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::store::FixedReplay;
-use crate::wire::session::TakerClaim;
+use crate::wire::session::{Answer, Claim, Directions, NewReason, Resume, SenderClaim, TakerClaim};
 
 /// Keeps nothing before it is told to.
 #[derive(Debug, Clone)]

@@ -20,8 +20,6 @@ pub(crate) struct PeerLimits {
     pub(crate) credit_bytes: u32,
     pub(crate) credit_messages: u32,
     pub(crate) max_silence: Millis,
-    /// What may be sent at first: at most the credit (PROTOCOL L-3).
-    pub(crate) first: Grant,
 }
 
 impl PeerLimits {
@@ -31,37 +29,29 @@ impl PeerLimits {
             credit_bytes: limits.credit_bytes,
             credit_messages: limits.credit_messages,
             max_silence: limits.max_silence,
-            first: Grant {
-                bytes: limits.credit_bytes,
-                messages: limits.credit_messages,
-            },
+        }
+    }
+
+    /// Credit for all that may be under way.
+    pub(crate) const fn window(&self) -> Grant {
+        Grant {
+            bytes: self.credit_bytes,
+            messages: self.credit_messages,
         }
     }
 
     fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
-        let (max_frame, first) = (value.u32(), Grant::take(value));
         let limits = Self {
-            max_frame,
-            credit_bytes: first.bytes,
-            credit_messages: first.messages,
+            max_frame: value.u32(),
+            credit_bytes: value.u32(),
+            credit_messages: value.u32(),
             max_silence: Millis(value.u32()),
-            first,
         };
         let fits = (MIN_FRAME..=MAX_FRAME).contains(&limits.max_frame)
             && (limits.max_frame..=MAX_CREDIT).contains(&limits.credit_bytes)
             && (1..=MAX_CREDIT).contains(&limits.credit_messages)
             && is_silence(limits.max_silence);
         if fits { Ok(limits) } else { Err(value.bad()) }
-    }
-
-    /// With the field *first credit*.
-    fn read_first(mut self, value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
-        self.first = Grant::take(value);
-        if self.first.bytes <= self.credit_bytes && self.first.messages <= self.credit_messages {
-            Ok(self)
-        } else {
-            Err(value.bad())
-        }
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -80,6 +70,8 @@ pub struct Proposal<'f> {
     /// `None`: the client adopts the service's catalog.
     pub(crate) digest: Option<Digest>,
     pub(crate) limits: PeerLimits,
+    /// What may be sent at first.
+    pub(crate) first: Grant,
     pub(crate) records: Option<u32>,
     /// What it says of its session, when it keeps one: field 6. It can be read.
     #[cfg(feature = "alloc")]
@@ -137,7 +129,7 @@ impl<'f> Proposal<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let (mut service, mut identity, mut digest, mut limits) = (None, None, None, None);
-        let (mut records, mut args, mut adopts) = (None, Args::default(), false);
+        let (mut records, mut args, mut adopts, mut first) = (None, Args::default(), false, None);
         #[cfg(feature = "alloc")]
         let mut session = None;
         let mut fields = Fields::new(body);
@@ -157,7 +149,7 @@ impl<'f> Proposal<'f> {
                 }
                 7 => args = Args::parse(&mut value)?,
                 8 => adopts = true,
-                10 => limits = Some(PeerLimits::read_first(limits.ok_or(BadPacket::Field(4))?, &mut value)?),
+                FIRST_CREDIT => first = Some(Grant::take(&mut value)),
                 _ => skip(tag, &mut value)?,
             }
             value.end()?;
@@ -168,11 +160,13 @@ impl<'f> Proposal<'f> {
             (Some(_), true) => return Err(BadPacket::Field(8)),
             _ => {}
         }
+        let limits = limits.ok_or(BadPacket::Field(4))?;
         Ok(Self {
             service: service.ok_or(BadPacket::Field(1))?,
             identity: identity.ok_or(BadPacket::Field(2))?,
             digest,
-            limits: limits.ok_or(BadPacket::Field(4))?,
+            first: first_credit(limits, first)?,
+            limits,
             records,
             #[cfg(feature = "alloc")]
             session,
@@ -217,6 +211,8 @@ impl<'f> Proposal<'f> {
 pub(crate) struct Acceptance<'f> {
     pub(crate) trid: Trid,
     pub(crate) limits: PeerLimits,
+    /// What may be sent at first.
+    pub(crate) first: Grant,
     verdicts: &'f [u8],
     /// What the service says of the session, when it keeps one: field 4. It can be read.
     session: Option<Cursor<'f>>,
@@ -243,7 +239,7 @@ impl<'f> Acceptance<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let (mut trid, mut limits, mut verdicts, mut digest) = (None, None, &[][..], None);
-        let (mut session, mut token) = (None, None);
+        let (mut session, mut token, mut first) = (None, None, None);
         let mut fields = Fields::new(body);
         while let Some((tag, mut value)) = fields.next()? {
             match tag & !super::tlv::CRITICAL {
@@ -259,14 +255,16 @@ impl<'f> Acceptance<'f> {
                 }
                 5 => token = Some(Token::from_bytes(value.array())),
                 7 => digest = Some(Digest(value.array())),
-                10 => limits = Some(PeerLimits::read_first(limits.ok_or(BadPacket::Field(2))?, &mut value)?),
+                FIRST_CREDIT => first = Some(Grant::take(&mut value)),
                 _ => skip(tag, &mut value)?,
             }
             value.end()?;
         }
+        let limits = limits.ok_or(BadPacket::Field(2))?;
         Ok(Self {
             trid: trid.ok_or(BadPacket::Field(1))?,
-            limits: limits.ok_or(BadPacket::Field(2))?,
+            first: first_credit(limits, first)?,
+            limits,
             verdicts,
             session,
             token,
@@ -299,6 +297,20 @@ impl<'f> Acceptance<'f> {
         if let Some(digest) = digest {
             out.field(0x87, &digest.0);
         }
+    }
+}
+
+/// The field *first credit*, in a proposal and in an acceptance.
+const FIRST_CREDIT: u8 = 10;
+
+/// What may be sent at first: at most the window (PROTOCOL L-3).
+fn first_credit(limits: PeerLimits, first: Option<Grant>) -> Result<Grant, BadPacket> {
+    let window = limits.window();
+    let first = first.unwrap_or(window);
+    if first.bytes <= window.bytes && first.messages <= window.messages {
+        Ok(first)
+    } else {
+        Err(BadPacket::Field(FIRST_CREDIT))
     }
 }
 
