@@ -188,3 +188,37 @@ impl News {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diset_proto::{ClientConfig, Identity, Instant, Limits};
+
+    use super::*;
+
+    diset_proto::define_service! { Any = "Any/Any"; }
+
+    /// How the proposal of a client with this outbox ends.
+    fn says(outbox: &impl Keep) -> [u8; 3] {
+        let config = ClientConfig {
+            catalog: Any::CATALOG,
+            identity: Identity::from_bytes([1; 16]),
+            limits: Limits::CHIP,
+            args: &[],
+        };
+        let lent = outbox.lend().expect("nobody else has it");
+        let conn = Connection::client_in_session(Instant::ZERO, &config, [0; 1024], lent);
+        let mut conn = conn.map_err(|(misuse, _)| misuse).expect("settings that are good");
+        let (_, end) = conn.transmit().split_last_chunk().expect("a proposal");
+        *end
+    }
+
+    #[test]
+    fn an_outbox_only_sends() {
+        assert_eq!(says(&Outbox::<64>::new()), [0x06, 1, 4], "PROTOCOL N-2");
+        assert_eq!(
+            says(&Outbox::<64, Volatile>::with_inbox()),
+            [0x06, 1, 4 | 8],
+            "PROTOCOL N-2"
+        );
+    }
+}
