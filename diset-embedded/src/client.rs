@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use diset_proto::store::{Replay as _, Unsure};
+use diset_proto::store::{Inbox, Replay as _, Unsure};
 use diset_proto::{
     Code, Delivered, FromClient, Identity, Instant, MessageOf, Notice, Resumption, Retry, SendError, ServiceDef, Trid,
     Verdict,
@@ -129,16 +129,16 @@ impl<'b, S: ServiceDef, C, T> Client<'b, S, C, T> {
     /// # Errors
     /// [`SetupError::Misuse`]: with a session the arguments do not fit the proposal or the output buffer any more, and
     /// by how many bytes; or the client is connected.
-    pub fn with_outbox<const N: usize>(
+    pub fn with_outbox<const N: usize, I: Inbox + 'static>(
         self,
-        outbox: &'b mut Outbox<N>,
-    ) -> Result<Client<'b, S, C, T, Outbox<N>>, SetupError> {
+        outbox: &'b mut Outbox<N, I>,
+    ) -> Result<Client<'b, S, C, T, Outbox<N, I>>, SetupError> {
         let Self { machine, clock, .. } = self;
         Ok(Client::with(machine.with_outbox(outbox)?, clock))
     }
 }
 
-impl<S: ServiceDef, C, T, const N: usize> Client<'_, S, C, T, Outbox<N>> {
+impl<S: ServiceDef, C, T, const N: usize, I: Inbox + 'static> Client<'_, S, C, T, Outbox<N, I>> {
     /// Stores a message, and sends it as soon as it can be; its number in the session. It stays stored until the
     /// service has dealt with it, also across connections, and without one: it leaves with the next. It gets exactly
     /// one outcome: one that is not Ok by [`Event::Outcome`](crate::Event::Outcome), Ok when
@@ -153,7 +153,7 @@ impl<S: ServiceDef, C, T, const N: usize> Client<'_, S, C, T, Outbox<N>> {
     /// [`SendError`]: the message was not taken, nothing has changed. [`SendError::Full`] of
     /// [`Bound::Session`](diset_proto::Bound::Session): try again after [`Event::Delivered`](crate::Event::Delivered),
     /// or make room by [`skip_oldest`](Self::skip_oldest). [`SendError::TooLong`]: the outbox, the output buffer or the
-    /// service never takes it. [`SendError::NoSession`]: this service keeps none.
+    /// service never takes it. [`SendError::NoSession`]: this service keeps none. [`SendError::NotTaken`]: it takes none.
     pub fn send_acked<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
         self.store(message, Unsure::Report)
     }

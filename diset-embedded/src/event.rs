@@ -3,7 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use diset_proto::store::Unsure;
+use diset_proto::store::{Inbox, Unsure};
 use diset_proto::{
     Cause, Code, Connection, DecodeError, Delivered, FromClient, FromService, Held, MessageRef, Misuse, Notice,
     Outcome, Retry, SendError, ServiceDef, Tag, Trid,
@@ -62,7 +62,8 @@ impl<'c, 'b, S: ServiceDef, K: Keep> Message<'c, 'b, S, K> {
         self.message.name()
     }
 
-    /// Which acked message of the session it is; `None` for a plain one.
+    /// Which acked message of the session it is; `None` for a plain one. A client takes acked ones when its outbox was
+    /// made [`with_inbox`](crate::Outbox::with_inbox).
     pub fn received(&self) -> Option<Received> {
         let maybe_repeated = self.message.maybe_repeated();
         self.message
@@ -142,7 +143,7 @@ impl<S: ServiceDef, K: Keep> Reply<'_, '_, S, K> {
     }
 }
 
-impl<S: ServiceDef, const N: usize> Reply<'_, '_, S, Outbox<N>> {
+impl<S: ServiceDef, const N: usize, I: Inbox + 'static> Reply<'_, '_, S, Outbox<N, I>> {
     /// As [`Client::send_acked`](crate::Client::send_acked).
     ///
     /// # Errors

@@ -82,7 +82,8 @@
 //! [`Client::send`] is at most once. With an [`Outbox`] a client keeps a *session* from one connection to the next, and
 //! what [`Client::send_acked`] has taken stays stored until the service has dealt with it: handled once while both
 //! live, in order, with one [`Outcome`] each. `docs/DELIVERY.md` has what is promised when one of them does not. A
-//! client without an outbox pays for none of it.
+//! client without an outbox pays for none of it. One with an outbox takes acked messages of the service when it was made
+//! [`with_inbox`](Outbox::with_inbox); else it says that it takes none, and the service's are refused where they are sent.
 //!
 //! ```
 //! use diset_embedded::blocking::{Channel, Open};
@@ -200,6 +201,7 @@ pub use buffers::Buffers;
 pub use client::{Client, NoClock};
 pub use config::{Config, SetupError};
 pub use diset_proto;
+pub use diset_proto::store::{NoInbox, Volatile};
 pub use diset_proto::{
     Arg, Bound, Cause, Code, DecodeError, Delivered, FromClient, FromService, Identity, Instant, Limits, MessageOf,
     NewReason, Notice, Outcome, ReconnectPolicy, Resumption, Retry, Schema, SendError, ServiceDef, Trid, Verdict,

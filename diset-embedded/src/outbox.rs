@@ -3,7 +3,7 @@
 use core::cell::{RefCell, RefMut};
 use core::fmt;
 
-use diset_proto::store::{FixedReplay, Replay as _, Volatile};
+use diset_proto::store::{FixedReplay, Inbox, NoInbox, Replay as _, Volatile};
 use diset_proto::{
     Bound, Connection, Delivered, NoSession, Outcome, SendError, ServiceDef, Session, SessionSlot, Storage,
 };
@@ -11,12 +11,15 @@ use diset_proto::{
 use crate::event::Event;
 
 /// The session of a client on a chip.
-pub(crate) type ChipSession<const N: usize> = Session<FixedReplay<[u8; N]>, Volatile>;
+pub(crate) type ChipSession<const N: usize, I> = Session<FixedReplay<[u8; N]>, I>;
 
 /// Keeps acked messages until the service has dealt with them, across connections: `N` bytes, of which each message
 /// takes 29 and its payload. Handed to a client by [`Client::with_outbox`](crate::Client::with_outbox).
 ///
 /// As the initial value of a `static` it takes its size in flash, too; one that is written at the start does not.
+///
+/// The client sends acked messages and takes none: it says so, and the service sends it plain ones. One that takes them,
+/// too, has an `Outbox<N, Volatile>`, made by [`with_inbox`](Self::with_inbox).
 ///
 /// It is memory: what is in it is gone when the chip starts anew. Keep it with the identity of its client: another
 /// client would not be let into the session.
@@ -26,15 +29,28 @@ pub(crate) type ChipSession<const N: usize> = Session<FixedReplay<[u8; N]>, Vola
 /// let mut outbox: Outbox<512> = Outbox::new(); // may stand in a `static`'s initial value
 /// # let _ = &mut outbox;
 /// ```
-pub struct Outbox<const N: usize> {
-    session: RefCell<ChipSession<N>>,
+pub struct Outbox<const N: usize, I = NoInbox> {
+    session: RefCell<ChipSession<N, I>>,
 }
 
 impl<const N: usize> Outbox<N> {
     /// An empty one; may stand in a `static`'s initial value.
     pub const fn new() -> Self {
+        Self::of(NoInbox)
+    }
+}
+
+impl<const N: usize> Outbox<N, Volatile> {
+    /// An empty one, of a client that takes acked messages, too.
+    pub const fn with_inbox() -> Self {
+        Self::of(Volatile)
+    }
+}
+
+impl<const N: usize, I: Inbox> Outbox<N, I> {
+    const fn of(inbox: I) -> Self {
         Self {
-            session: RefCell::new(Session::new(FixedReplay::new([0; N]), Volatile)),
+            session: RefCell::new(Session::new(FixedReplay::new([0; N]), inbox)),
         }
     }
 }
@@ -46,7 +62,7 @@ impl<const N: usize> Default for Outbox<N> {
 }
 
 /// Its size only: messages are in there.
-impl<const N: usize> fmt::Debug for Outbox<N> {
+impl<const N: usize, I> fmt::Debug for Outbox<N, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Outbox<{N}>")
     }
@@ -72,7 +88,7 @@ mod sealed {
     #[expect(unnameable_types, reason = "nobody else is to implement it")]
     pub trait Sealed {}
     impl Sealed for super::NoOutbox {}
-    impl<const N: usize> Sealed for super::Outbox<N> {}
+    impl<const N: usize, I: super::Inbox> Sealed for super::Outbox<N, I> {}
 }
 
 impl Keep for NoOutbox {
@@ -83,18 +99,18 @@ impl Keep for NoOutbox {
     }
 }
 
-impl<const N: usize> Keep for Outbox<N> {
-    type Slot<'b> = RefMut<'b, ChipSession<N>>;
+impl<const N: usize, I: Inbox + 'static> Keep for Outbox<N, I> {
+    type Slot<'b> = RefMut<'b, ChipSession<N, I>>;
 
-    fn lend(&self) -> Option<RefMut<'_, ChipSession<N>>> {
+    fn lend(&self) -> Option<RefMut<'_, ChipSession<N, I>>> {
         self.session.try_borrow_mut().ok()
     }
 }
 
 /// A message that an empty store has no room for is too long, not one too many.
-pub(crate) fn fitting<const N: usize>(
+pub(crate) fn fitting<const N: usize, I: Inbox>(
     stored: Result<u64, SendError>,
-    session: Option<&ChipSession<N>>,
+    session: Option<&ChipSession<N, I>>,
 ) -> Result<u64, SendError> {
     match stored {
         Err(SendError::Full(Bound::Session)) if session.is_some_and(|session| session.replay().is_empty()) => {
@@ -170,5 +186,39 @@ impl News {
                 Event::Delivered(conn.delivered())
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diset_proto::{ClientConfig, Identity, Instant, Limits};
+
+    use super::*;
+
+    diset_proto::define_service! { Any = "Any/Any"; }
+
+    /// How the proposal of a client with this outbox ends.
+    fn says(outbox: &impl Keep) -> [u8; 3] {
+        let config = ClientConfig {
+            catalog: Any::CATALOG,
+            identity: Identity::from_bytes([1; 16]),
+            limits: Limits::CHIP,
+            args: &[],
+        };
+        let lent = outbox.lend().expect("nobody else has it");
+        let conn = Connection::client_in_session(Instant::ZERO, &config, [0; 1024], lent);
+        let mut conn = conn.map_err(|(misuse, _)| misuse).expect("settings that are good");
+        let (_, end) = conn.transmit().split_last_chunk().expect("a proposal");
+        *end
+    }
+
+    #[test]
+    fn an_outbox_only_sends() {
+        assert_eq!(says(&Outbox::<64>::new()), [0x06, 1, 4], "PROTOCOL N-2");
+        assert_eq!(
+            says(&Outbox::<64, Volatile>::with_inbox()),
+            [0x06, 1, 4 | 8],
+            "PROTOCOL N-2"
+        );
     }
 }

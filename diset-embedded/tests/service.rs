@@ -232,7 +232,7 @@ impl<'b> Lines<'b> for Trusted {
 #[test]
 fn the_blocking_client_and_the_service() {
     let runtime = Runtime::new().expect("a runtime");
-    let (mut buffers, mut outbox) = (Memory::new(), Store::new());
+    let (mut buffers, mut outbox) = (Memory::new(), Store::with_inbox());
     let mut agent = Polled::new(config(), &mut buffers, &mut outbox, Trusted);
     story(&runtime, &mut agent);
     acked_story(&runtime, &mut agent);
@@ -241,7 +241,7 @@ fn the_blocking_client_and_the_service() {
 #[test]
 fn the_async_client_and_the_service() {
     let runtime = Runtime::new().expect("a runtime");
-    let (mut buffers, mut outbox) = (Memory::new(), Store::new());
+    let (mut buffers, mut outbox) = (Memory::new(), Store::with_inbox());
     let mut agent = Awaited::new(config(), &mut buffers, &mut outbox, Trusted, &runtime);
     story(&runtime, &mut agent);
     acked_story(&runtime, &mut agent);

@@ -127,6 +127,8 @@ pub enum SendError {
     Encode,
     /// There is no session: the peer or this side keeps none, or the service has forgotten it.
     NoSession,
+    /// The peer has a session, but takes no acked messages (PROTOCOL N-2). What is stored stays.
+    NotTaken,
 }
 
 impl fmt::Display for SendError {
@@ -140,6 +142,7 @@ impl fmt::Display for SendError {
             Self::TooLong => f.write_str("the message is longer than the peer's frame limit, the output buffer, or all that the session may store"),
             Self::Encode => f.write_str("the message's own serialisation failed"),
             Self::NoSession => f.write_str("there is no session: the peer or this side keeps none, or the service has forgotten it"),
+            Self::NotTaken => f.write_str("the peer takes no acked messages: send it as a plain one"),
         }
     }
 }

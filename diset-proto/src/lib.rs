@@ -227,6 +227,8 @@ pub use schema::{Catalog, FromClient, FromService, MessageDef, MessageOf, Servic
 pub use serial::{LineEvent, SerialLine};
 #[cfg(feature = "record")]
 pub use session::SessionState;
+#[cfg(feature = "alloc")]
+pub use session::Unwelcome;
 pub use session::{BadRecord, Delivered, Outcome, Resumption, Session, SessionRecord};
 pub use status::{Code, Notice, RetryAfter, Text};
 pub use time::Instant;

@@ -81,6 +81,11 @@ pub trait Replay {
         u64::MAX
     }
 
+    /// Whether this side sends acked messages at all, as it says in the handshake (PROTOCOL N-2).
+    fn sends(&self) -> bool {
+        true
+    }
+
     /// How many messages there are.
     fn len(&self) -> usize;
 
@@ -135,6 +140,11 @@ pub trait Inbox {
         true
     }
 
+    /// Whether this side takes acked messages at all, as it says in the handshake (PROTOCOL N-2).
+    fn takes(&self) -> bool {
+        true
+    }
+
     /// Whether what was received outlives this process. Then the peer is told so, and forgets a
     /// message as soon as it is kept here.
     fn is_durable(&self) -> bool {
@@ -148,6 +158,16 @@ pub trait Inbox {
 pub struct Volatile;
 
 impl Inbox for Volatile {}
+
+/// In place of an inbox: this side takes no acked messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct NoInbox;
+
+impl Inbox for NoInbox {
+    fn takes(&self) -> bool {
+        false
+    }
+}
 
 /// What stands before each payload in a [`FixedReplay`]: number, length, key, flags.
 const HEAD: usize = 8 + 4 + 16 + 1;

@@ -9,7 +9,7 @@ use diset_proto::store::{FixedReplay, Unsure, Volatile};
 use diset_proto::{
     Admission, AdoptConfig, Agreement, ClientConfig, Code, Connection, Deframer, Descriptions, Event, Held, Identity,
     Instant, LearnedCatalog, Limits, NewReason, Notice, Outcome, Phase, Progress, RetryAfter, Schema, ServiceDef,
-    Session, Token, Trid, define_service,
+    Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -179,7 +179,13 @@ impl Engine {
         }
         let request = self.conn.resume_request().filter(|_| self.keeps).cloned();
         let event = if let Some(request) = request {
-            let session = self.welcome(&request);
+            let session = match self.welcome(&request) {
+                Ok(session) => session,
+                Err(notice) => {
+                    let _ = self.conn.refuse(notice);
+                    return;
+                }
+            };
             self.conn
                 .accept_in_session(self.now, admission, Some(session))
                 .unwrap_or_else(|(_, session)| {
@@ -193,22 +199,27 @@ impl Engine {
     }
 
     /// What the service has of this client, or a new session.
-    fn welcome(&mut self, request: &diset_proto::Resume) -> Box<Memory> {
+    fn welcome(&mut self, request: &diset_proto::Resume) -> Result<Box<Memory>, Notice> {
         let (trid, token) = (Trid::new(u64::MAX), Token::from_bytes([7; 16]));
         let Some(mut session) = self.kept.take() else {
             let mut session = memory();
             session.begin_with(request, trid, NewReason::Forgotten, Some(token));
-            return session;
+            return Ok(session);
         };
         let before = session.record();
-        let Err(why) = session.welcome(request, trid, self.mode.is_multiple_of(2), token) else {
-            return session;
+        let Err(unwelcome) = session.welcome(request, trid, self.mode.is_multiple_of(2), token) else {
+            return Ok(session);
         };
         assert!(session.record() == before, "PROTOCOL N-5: it is left as it is");
         self.kept = Some(session);
-        let mut session = memory();
-        session.begin_with(request, trid, why, None);
-        session
+        match unwelcome {
+            Unwelcome::Refused(notice) => Err(notice),
+            Unwelcome::Passing(why) => {
+                let mut session = memory();
+                session.begin_with(request, trid, why, None);
+                Ok(session)
+            }
+        }
     }
 
     /// The next connection, with the session of this one.

@@ -15,7 +15,7 @@ use diset_proto::{
     ServiceName, Trid,
 };
 
-use self::waiting::{Has, adopting, fits, memory, waiting};
+use self::waiting::{BOTH_WAYS, Has, adopting, fits, memory, waiting};
 use super::Bytes;
 use super::engine::{Count, Fuzzed, frame};
 use super::model::{AcceptanceSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, ResumeSaid, credit};
@@ -161,13 +161,16 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
     let room = GrowBuf::new(ROOM);
     let session = match &said.session {
         None => None,
-        // Those of a session that goes on, or on a disk, are made in golden.rs.
+        // Those of a session that goes on, on a disk, or one way, are made in golden.rs.
         Some(ResumeSaid {
             known: None,
-            durable: false,
+            flags: BOTH_WAYS,
         }) => Some(memory()),
         Some(_) => return None,
     };
+    if said.first.is_some() {
+        return None;
+    }
     let conn = match said.digest {
         None if session.is_some() => return None,
         None => {
@@ -263,6 +266,7 @@ pub fn acceptance(data: &[u8]) {
     assert_same(peer, accept(adopts, has, &again).0);
     if said.session.is_none()
         && said.token.is_none()
+        && said.first.is_none()
         && said.limits[0] >= 1024
         && said.verdicts.iter().all(|(_, verdict)| *verdict == 3)
     {
@@ -292,6 +296,7 @@ pub fn definitions(data: &[u8]) {
         records: None,
         session: None,
         args: Vec::new(),
+        first: None,
     };
     let mut peer = service(limits());
     let admission = Admission::new(Trid::new(5)).with_forbidden(messages);
@@ -314,6 +319,7 @@ pub fn definitions(data: &[u8]) {
                 session: None,
                 token: None,
                 digest: None,
+                first: None,
             };
             assert!(ends_with(&peer.take(), ACCEPTANCE, &accepted.write()));
             return;

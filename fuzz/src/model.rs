@@ -2,8 +2,10 @@
 //! diset-proto: what the engine takes and makes of it is held against this.
 
 mod definitions;
+mod session;
 
 pub(super) use self::definitions::DefinitionsSaid;
+pub(super) use self::session::{AnswerSaid, ClaimSaid, ResumeSaid, SENDS, TAKES};
 use super::Bytes;
 
 /// What a packet says that was taken; `None` where it must be refused.
@@ -129,109 +131,11 @@ fn calls(value: Bytes<'_>, limits: Option<LimitsSaid>) -> Read<()> {
 /// A connect argument: name, type, and the bytes of its value.
 type ArgSaid<'d> = (&'d str, u8, &'d [u8]);
 
-/// N-3: what one side knows of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ClaimSaid {
-    pub(super) settled: u64,
-    pub(super) sent: u64,
-    pub(super) received: u64,
-    pub(super) processed: u64,
-    /// Number and code.
-    pub(super) failed: Vec<(u64, u16)>,
-}
-
-impl ClaimSaid {
-    fn read(value: &mut Bytes<'_>) -> Read<Self> {
-        let [settled, sent, received, processed] = [value.varint()?, value.varint()?, value.varint()?, value.varint()?];
-        let mut failed: Vec<(u64, u16)> = Vec::new();
-        while !value.0.is_empty() {
-            let (number, code) = (value.varint()?, value.varint()?.try_into().ok()?);
-            let last = failed.last().map_or(0, |(number, _)| *number);
-            (last < number && number <= processed && code > 0).then_some(())?;
-            failed.push((number, code));
-        }
-        (settled <= sent && processed <= received && failed.len() <= 4).then_some(())?;
-        Some(Self {
-            settled,
-            sent,
-            received,
-            processed,
-            failed,
-        })
-    }
-
-    fn write(&self) -> Vec<u8> {
-        let mut out = varints(&[self.settled, self.sent, self.received, self.processed]);
-        for (number, code) in &self.failed {
-            out.extend(varints(&[*number, (*code).into()]));
-        }
-        out
-    }
-}
-
-/// N-2: token and claim, when the client goes on; whether its inbox is durable.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ResumeSaid {
-    pub(super) known: Option<([u8; 16], ClaimSaid)>,
-    pub(super) durable: bool,
-}
-
-impl ResumeSaid {
-    fn read(value: Bytes<'_>) -> Read<Self> {
-        all(value, |value| {
-            let flags = value.next().filter(|flags| *flags < 4)?;
-            let known = if flags & 1 == 0 {
-                None
-            } else {
-                Some((id(Bytes(value.exactly(16)?))?, ClaimSaid::read(value)?))
-            };
-            Some(Self {
-                known,
-                durable: flags & 2 != 0,
-            })
-        })
-    }
-
-    fn write(&self) -> Vec<u8> {
-        let mut out = vec![u8::from(self.known.is_some()) | u8::from(self.durable) << 1];
-        if let Some((token, claim)) = &self.known {
-            out.extend_from_slice(token);
-            out.extend(claim.write());
-        }
-        out
-    }
-}
-
-/// N-3: a claim, or why the session is new; whether the inbox is durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AnswerSaid {
-    pub(super) resumed: Result<ClaimSaid, u8>,
-    pub(super) durable: bool,
-}
-
-impl AnswerSaid {
-    fn read(value: Bytes<'_>) -> Read<Self> {
-        all(value, |value| {
-            let verdict = value.next()?;
-            let flags = value.next().filter(|flags| flags & !2 == 0)?;
-            let resumed = match verdict {
-                0 => Ok(ClaimSaid::read(value)?),
-                why => Err(why),
-            };
-            Some(Self {
-                resumed,
-                durable: flags != 0,
-            })
-        })
-    }
-
-    fn write(&self) -> Vec<u8> {
-        let flags = u8::from(self.durable) << 1;
-        match &self.resumed {
-            Ok(claim) => [&[0, flags][..], &claim.write()].concat(),
-            Err(why) => vec![*why, flags],
-        }
-    }
+/// L-3: of a window, bytes and messages.
+fn first_credit(value: Bytes<'_>, said: Option<LimitsSaid>) -> Read<[u64; 2]> {
+    let first = all(value, |value| Some([value.varint()?, value.varint()?]))?;
+    let [_, bytes, messages, _] = said?;
+    (first[0] <= bytes && first[1] <= messages).then_some(first)
 }
 
 #[derive(Debug)]
@@ -244,13 +148,15 @@ pub(super) struct ProposalSaid<'d> {
     pub(super) records: Option<u32>,
     pub(super) session: Option<ResumeSaid>,
     pub(super) args: Vec<ArgSaid<'d>>,
+    pub(super) first: Option<[u64; 2]>,
 }
 
 impl<'d> ProposalSaid<'d> {
     pub(super) fn read(body: &'d [u8]) -> Read<Self> {
         let (mut service, mut identity, mut digest, mut said) = (None, None, None, None);
         let (mut records, mut session, mut args, mut adopts) = (None, None, Vec::new(), false);
-        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 6, 7, 8, 11])? {
+        let mut first = None;
+        for (number, value) in fields(body, &[1, 2, 3, 4, 5, 6, 7, 8, 10, 11])? {
             match number {
                 1 => service = Some(service_name(value.0)?),
                 2 => identity = Some(id(value)?),
@@ -259,6 +165,7 @@ impl<'d> ProposalSaid<'d> {
                 5 => records = Some(all(value, Bytes::u32)?),
                 6 => session = Some(ResumeSaid::read(value)?),
                 7 => args = arguments(value)?,
+                10 => first = Some(first_credit(value, said)?),
                 11 => calls(value, said)?,
                 _ => {
                     value.end()?;
@@ -276,6 +183,7 @@ impl<'d> ProposalSaid<'d> {
             records,
             session,
             args,
+            first,
         })
     }
 
@@ -308,6 +216,9 @@ impl<'d> ProposalSaid<'d> {
         }
         if self.digest.is_none() {
             field(0x88, &[], &mut out);
+        }
+        if let Some(first) = &self.first {
+            field(0x8a, &varints(first), &mut out);
         }
         out
     }
@@ -355,14 +266,15 @@ pub(super) struct AcceptanceSaid {
     pub(super) session: Option<AnswerSaid>,
     pub(super) token: Option<[u8; 16]>,
     pub(super) digest: Option<[u8; 16]>,
+    pub(super) first: Option<[u64; 2]>,
 }
 
 impl AcceptanceSaid {
     /// To a client with so many messages, which adopts the catalog with this digest, if any.
     pub(super) fn read(body: &[u8], messages: usize, adopts: Option<[u8; 16]>) -> Read<Self> {
         let (mut trid, mut said, mut verdicts, mut digest) = (None, None, Vec::new(), None);
-        let (mut session, mut token) = (None, None);
-        for (number, mut value) in fields(body, &[1, 2, 3, 4, 5, 7, 11])? {
+        let (mut session, mut token, mut first) = (None, None, None);
+        for (number, mut value) in fields(body, &[1, 2, 3, 4, 5, 7, 10, 11])? {
             match number {
                 1 => trid = Some(all(value, Bytes::varint)?),
                 2 => said = Some(limits(value)?),
@@ -378,8 +290,9 @@ impl AcceptanceSaid {
                 }
                 4 => session = Some(AnswerSaid::read(value)?),
                 5 => token = Some(id(value)?),
-                11 => calls(value, said)?,
-                _ => digest = Some(id(value)?),
+                7 => digest = Some(id(value)?),
+                10 => first = Some(first_credit(value, said)?),
+                _ => calls(value, said)?,
             }
         }
         (digest == adopts).then_some(())?;
@@ -390,6 +303,7 @@ impl AcceptanceSaid {
             session,
             token,
             digest,
+            first,
         })
     }
 
@@ -413,6 +327,9 @@ impl AcceptanceSaid {
         }
         if let Some(digest) = &self.digest {
             field(0x87, digest, &mut out);
+        }
+        if let Some(first) = &self.first {
+            field(0x8a, &varints(first), &mut out);
         }
         out
     }

@@ -84,6 +84,7 @@ pub(super) fn open(catalog: &'static Catalog, limits: Limits) -> Peer {
         session: None,
         token: None,
         digest: None,
+        first: None,
     };
     client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat(), |_| ());
     client

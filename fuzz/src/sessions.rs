@@ -9,7 +9,7 @@ use core::time::Duration;
 use diset_proto::store::Replay;
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf, NewReason,
-    Notice, Phase, Resumption, Schema, ServiceDef, Session, Token, Trid, define_service,
+    Notice, Phase, Resumption, Schema, ServiceDef, Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -146,12 +146,13 @@ impl World {
         let session = match self.service.away.take() {
             Some(mut session) => match session.welcome(&request, trid, true, token) {
                 Ok(()) => session,
-                Err(why) => {
-                    assert_eq!(why, NewReason::NoRoom);
+                Err(Unwelcome::Refused(notice)) => {
+                    assert_eq!(notice.code(), Code::Busy, "PROTOCOL N-4, row 13");
                     self.service.away = Some(session);
-                    conn.refuse(Notice::new(Code::Busy)).unwrap();
+                    conn.refuse(notice).unwrap();
                     return;
                 }
+                Err(unwelcome) => panic!("its own client: {unwelcome}"),
             },
             None => {
                 let mut session = self.memory(true);

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use diset_embedded::{
     Buffers, Client, ConnectError, Dropped, Event, Identity, Instant, MessageOf, NoClock, Outbox, Outcome, Received,
-    Resumption, Retry, Schema, SendError, Trid, define_service,
+    Resumption, Retry, Schema, SendError, Trid, Volatile, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,7 @@ pub(crate) const IDENTITY: Identity = Identity::from_bytes(*b"sensor 000000017")
 /// Longer than anything takes.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// What the clients keep acked messages in.
-pub(crate) type Store = Outbox<512>;
+pub(crate) type Store = Outbox<512, Volatile>;
 /// Their buffers: a note of half a frame lies whole in what is read.
 pub(crate) type Memory = Buffers;
 

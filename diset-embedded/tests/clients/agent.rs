@@ -10,7 +10,7 @@ use diset_embedded::blocking;
 use diset_embedded::diset_proto::MessageOf;
 use diset_embedded::{
     Arg, Buffers, Client, Code, Config, Delivered, Dropped, Event, Identity, Instant, Keep, NoClock, NoOutbox, Outbox,
-    Outcome, Received, Resumption, Retry, SendError, Trid, TrustedLine,
+    Outcome, Received, Resumption, Retry, SendError, Trid, TrustedLine, Volatile,
 };
 use embedded_io::ErrorKind;
 
@@ -112,7 +112,7 @@ impl Acks for NoOutbox {
     }
 }
 
-impl<const N: usize> Acks for Outbox<N> {
+impl<const N: usize> Acks for Outbox<N, Volatile> {
     fn acked<C, T>(client: &mut Client<'_, Demo, C, T, Self>, id: i64, resend: bool) -> Result<u64, SendError> {
         let ping = Ping { id };
         if resend {
@@ -366,7 +366,7 @@ pub(crate) fn with_each(scenario: impl Fn(&mut dyn Agent)) {
 /// The same with clients that keep a session, and `N` bytes of acked messages.
 pub(crate) fn with_each_acked<const N: usize>(chunks: &[usize], scenario: impl Fn(&mut dyn Agent)) {
     for &chunk in chunks {
-        let outboxes = || Box::leak(Box::new(Outbox::<N>::new()));
+        let outboxes = || Box::leak(Box::new(Outbox::<N, Volatile>::with_inbox()));
         with_pieces(
             chunk,
             &scenario,

@@ -51,7 +51,7 @@ impl<'m> Made<'m> {
 fn with_agent(runtime: &Runtime, way: Way, made: &Made<'_>, story: impl FnOnce(&mut dyn Agent<TlsError>, &Ends)) {
     let ends = Ends::default();
     let records: TlsBuffers = TlsBuffers::new();
-    let (mut buffers, mut outbox) = (Memory::new(), Store::new());
+    let (mut buffers, mut outbox) = (Memory::new(), Store::with_inbox());
     let lines = Tls::new(made, &records, &ends);
     let config = Config {
         limits: made.limits,

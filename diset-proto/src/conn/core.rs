@@ -147,6 +147,7 @@ impl Core {
             Kind::Acked => self.take_acked(&raw, slot),
             Kind::Ack => self.take_ack(raw.body, slot),
             Kind::Next => self.take_next(raw.body, slot).map(|()| None),
+            Kind::OutcomesRead => self.take_outcomes_read(raw.body, slot).map(|()| None),
             #[cfg(feature = "alloc")]
             Kind::NextKey => self.take_next_key(raw.body, slot),
             // Nobody has told a key.

@@ -10,6 +10,8 @@ use crate::wire::packet::{Grant, PeerLimits};
 pub(crate) struct Flow {
     /// What this side may still send.
     send: Grant,
+    /// How many messages of the window the peer has not granted yet: its first credit lacked them (PROTOCOL L-6).
+    lacked: u32,
     /// What the peer may still send.
     open: Grant,
     /// What was dealt with and is not granted again yet.
@@ -27,6 +29,7 @@ impl Flow {
         let none = Grant { bytes: 0, messages: 0 };
         Self {
             send: none,
+            lacked: 0,
             open,
             back: none,
             owed: 0,
@@ -34,14 +37,12 @@ impl Flow {
     }
 
     /// The peer's statement in the handshake.
-    pub(crate) const fn start(&mut self, theirs: &PeerLimits) {
-        self.send = Grant {
-            bytes: theirs.credit_bytes,
-            messages: theirs.credit_messages,
-        };
+    pub(crate) const fn start(&mut self, theirs: &PeerLimits, first: Grant) {
+        self.send = first;
+        self.lacked = theirs.credit_messages.saturating_sub(first.messages);
     }
 
-    /// More credit from the peer; false when it grants more than is under way to it
+    /// More credit from the peer; false when more would stand open than its window
     /// (PROTOCOL L-4): what it was not sent it cannot have dealt with.
     #[must_use]
     pub(crate) fn granted(&mut self, grant: Grant, theirs: &PeerLimits) -> bool {
@@ -54,6 +55,8 @@ impl Flow {
             return false;
         }
         self.send = Grant { bytes, messages };
+        // The first grants make up for what was lacking.
+        self.lacked = self.lacked.saturating_sub(grant.messages);
         true
     }
 
@@ -69,7 +72,8 @@ impl Flow {
 
     /// How many messages are under way to the peer, or not yet dealt with by it.
     pub(crate) const fn unconfirmed(&self, theirs: &PeerLimits) -> u32 {
-        theirs.credit_messages.saturating_sub(self.send.messages)
+        let open = self.send.messages.saturating_add(self.lacked);
+        theirs.credit_messages.saturating_sub(open)
     }
 
     /// Takes what a message costs from the credit; false, and nothing taken, when there

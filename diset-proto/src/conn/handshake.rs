@@ -166,6 +166,7 @@ impl Core {
             }
         }
         self.theirs = acceptance.limits;
+        self.flow.start(&self.theirs, acceptance.first);
         self.trid = acceptance.trid;
         Ok(Some(self.open(now)))
     }
@@ -173,7 +174,6 @@ impl Core {
     /// The two sides have come to terms.
     pub(super) fn open(&mut self, now: Instant) -> Event<'static> {
         let client = self.role.is_client();
-        self.flow.start(&self.theirs);
         self.liveness = Some(Liveness::start(
             now,
             self.limits.max_silence,

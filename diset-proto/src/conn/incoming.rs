@@ -9,11 +9,11 @@ use super::state::Phase;
 use crate::definition::{Direction, Key, Verdict};
 use crate::message::{DecodeError, Held, MessageRef, Payload, Tag};
 use crate::schema::invalid::Invalid;
-use crate::session::{Arrival, Objection, Outcome};
+use crate::session::{Arrival, Objection, Outcome, Session};
 use crate::status::Code;
 use crate::store::{Stored, Unsure};
 use crate::wire::frame::{Frame, Kind, RawFrame};
-use crate::wire::session::{Ack, Next};
+use crate::wire::session::{Ack, Next, OutcomesRead};
 
 impl Core {
     /// A plain message has come.
@@ -28,7 +28,7 @@ impl Core {
 
     /// An acked message has come.
     pub(super) fn take_acked<'f, S: SessionSlot>(&mut self, raw: &RawFrame<'f>, slot: &mut S) -> Taken<'f> {
-        let session = agreed(slot).ok_or_else(no_session)?;
+        let session = taking(slot)?;
         session.link.is_next_told = false;
         let Some(message) = self.message(raw) else {
             let fault = self.objection(raw);
@@ -59,6 +59,9 @@ impl Core {
     /// What the peer has of the messages of this side.
     pub(super) fn take_ack<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Taken<'static> {
         let session = agreed(slot).ok_or_else(no_session)?;
+        if !session.link.sends {
+            return Err(not_this_way());
+        }
         let ack = Ack::read(body)?;
         session.acked(&ack).map_err(|objection| match objection {
             Objection::Contradiction => Fault::text(Code::PacketMalformed, "ack of what was not sent"),
@@ -69,7 +72,7 @@ impl Core {
 
     /// What is to be known of the next acked message.
     pub(super) fn take_next<S: SessionSlot>(&mut self, body: &[u8], slot: &mut S) -> Result<(), Fault<'static>> {
-        let session = agreed(slot).ok_or_else(no_session)?;
+        let session = taking(slot)?;
         let next = Next::read(body)?;
         if core::mem::replace(&mut session.link.is_next_told, true) {
             return Err(Fault::text(Code::PacketMalformed, "a second next before its message"));
@@ -77,6 +80,19 @@ impl Core {
         session
             .skip(next)
             .map_err(|_| Fault::text(Code::PacketMalformed, "more is skipped than there are numbers"))
+    }
+
+    /// The peer keeps outcomes of its messages (PROTOCOL Q-9).
+    pub(super) fn take_outcomes_read<S: SessionSlot>(
+        &mut self,
+        body: &[u8],
+        slot: &mut S,
+    ) -> Result<(), Fault<'static>> {
+        let session = taking(slot)?;
+        let read = OutcomesRead::read(body)?;
+        session
+            .outcomes_read(read)
+            .map_err(|_| Fault::text(Code::PacketMalformed, "outcomes read that were not told"))
     }
 
     /// See [`Connection::take_message`](super::Connection::take_message).
@@ -268,6 +284,21 @@ pub(super) fn untaken() -> Fault<'static> {
 /// PROTOCOL N-1.
 pub(super) fn no_session() -> Fault<'static> {
     Fault::text(Code::Unexpected, "there is no session")
+}
+
+/// PROTOCOL N-2.
+fn not_this_way() -> Fault<'static> {
+    Fault::text(Code::Unexpected, "no acked messages go this way")
+}
+
+/// The session, if the peer sends acked messages and this side takes them.
+fn taking<S: SessionSlot>(slot: &mut S) -> Result<&mut Session<S::Replay, S::Inbox>, Fault<'static>> {
+    let session = agreed(slot).ok_or_else(no_session)?;
+    if session.is_taking() {
+        Ok(session)
+    } else {
+        Err(not_this_way())
+    }
 }
 
 /// What a receiver says about a message it does not share.

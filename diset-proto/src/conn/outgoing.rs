@@ -113,6 +113,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             self.slot.session_mut()
         };
         let session = session.ok_or(SendError::NoSession)?;
+        if open && !session.is_sending()? {
+            return Err(SendError::NotTaken);
+        }
         if open && message::size(message).is_none_or(|size| !takes(&self.core, &self.out, size)) {
             return Err(SendError::TooLong);
         }

@@ -143,6 +143,7 @@ impl Core {
     fn proposed<'f>(&mut self, now: Instant, body: &'f [u8]) -> Taken<'f> {
         let proposal = Proposal::read(body)?;
         self.theirs = proposal.limits;
+        self.flow.start(&self.theirs, proposal.first);
         // PROTOCOL H-10: who has no catalog has that of the service.
         if proposal.digest.is_none() {
             self.pending.adopted();

@@ -67,7 +67,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     ) -> Result<(Core, Outbox<B>), Misuse> {
         let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
         let mut out = checked_output(output)?;
-        let request = session.session_mut().map(Session::request);
+        let request = session.session_mut().and_then(Session::request);
         handshake::propose(&config.into(), request.as_ref(), &mut out)?;
         Ok((core, out))
     }

@@ -121,6 +121,10 @@ pub enum Entry<'l> {
         handled: u64,
         /// What was received outlives the process.
         durable: bool,
+        /// This side sends acked messages.
+        sends: bool,
+        /// It takes them.
+        takes: bool,
     },
     /// A frame came.
     Frame {

@@ -16,7 +16,7 @@ pub(crate) use self::write::Recorder;
 use crate::wire::frame::Kind;
 
 /// The first bytes of a log; the last one is the version of its format.
-pub const MAGIC: [u8; 8] = *b"\xd1SETlog\x02";
+pub const MAGIC: [u8; 8] = *b"\xd1SETlog\x03";
 
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 

@@ -16,7 +16,7 @@ const BUFFER_KEPT: usize = 16 * 1024;
 pub(crate) type Fingerprint = Option<(SessionState, u32)>;
 
 /// What the stores of a session say that they keep.
-type Kept = (u64, (u64, u64), bool);
+type Kept = (u64, (u64, u64), [bool; 3]);
 
 /// Writes entries.
 pub(crate) struct Recorder {
@@ -47,7 +47,7 @@ impl Recorder {
             whole: Vec::new(),
             time: 0,
             check: sum(&MAGIC),
-            kept: (u64::MAX, (u64::MAX, u64::MAX), false),
+            kept: (u64::MAX, (u64::MAX, u64::MAX), [false, true, true]),
             lent: Some(None),
             is_idle: false,
         }
@@ -99,7 +99,7 @@ impl Recorder {
     pub(crate) fn look<R: Replay, I: Inbox>(&mut self, session: Option<&Session<R, I>>) {
         let kept = session.map_or(self.kept, kept);
         if core::mem::replace(&mut self.kept, kept) != kept {
-            let (sent, (received, handled), durable) = kept;
+            let (sent, (received, handled), [durable, sends, takes]) = kept;
             self.write(
                 None,
                 &Entry::Kept {
@@ -107,6 +107,8 @@ impl Recorder {
                     received,
                     handled,
                     durable,
+                    sends,
+                    takes,
                 },
             );
         }
@@ -140,7 +142,11 @@ fn kept<R: Replay, I: Inbox>(session: &Session<R, I>) -> Kept {
     (
         session.replay().kept(),
         session.inbox().kept(),
-        session.inbox().is_durable(),
+        [
+            session.inbox().is_durable(),
+            session.replay().sends(),
+            session.inbox().takes(),
+        ],
     )
 }
 

@@ -9,6 +9,9 @@ use crate::wire::session::NextKey;
 /// New on each connection.
 #[derive(Debug, Clone, Hash)]
 pub(crate) struct Link {
+    /// This side sends acked messages and the peer takes them; and the other way (PROTOCOL N-2).
+    pub(crate) sends: bool,
+    pub(crate) takes: bool,
     /// Service: nothing has come that shows that the client has read the acceptance.
     pub(crate) is_fresh: bool,
     /// The message that was lent last, when it is an acked one; else 0.
@@ -32,6 +35,8 @@ pub(crate) struct Link {
 impl Link {
     /// As it is between connections.
     pub(crate) const IDLE: Self = Self {
+        sends: false,
+        takes: false,
         is_fresh: false,
         lent: 0,
         ack: false,

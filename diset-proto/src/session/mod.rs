@@ -5,7 +5,9 @@
 //! `sending` and `receiving` are its two directions; where messages are kept is in
 //! [`crate::store`].
 
+mod check;
 mod link;
+mod meeting;
 mod outcome;
 mod receiving;
 mod record;
@@ -28,6 +30,8 @@ use self::sending::Sending;
 pub(crate) use self::sending::{Objection, Refused};
 #[cfg(feature = "record")]
 pub use self::state::SessionState;
+#[cfg(feature = "alloc")]
+pub use self::welcome::Unwelcome;
 use crate::definition::{Key, Verdict};
 use crate::error::{Bound, SendError};
 use crate::id::{Token, Trid};
@@ -35,7 +39,7 @@ use crate::message;
 use crate::schema::Catalog;
 use crate::status::Code;
 use crate::store::{Inbox, Replay, Stored, Unsure};
-use crate::wire::session::{Ack, Answer, AnswerAndToken, Claim, NewReason, Next, Resume};
+use crate::wire::session::{Ack, Next, OutcomesRead};
 
 /// What a client shows that was in conflict: no session has it.
 const IN_CONFLICT: Token = Token::from_bytes([0; 16]);
@@ -68,6 +72,8 @@ struct Shown {
     former: Option<Token>,
     /// It may not have read that the session began.
     is_unread: bool,
+    /// It showed none when the session began.
+    is_bare: bool,
     /// What it may have read instead of the newest: acceptances arrive in any order.
     spare: heapless::Vec<Token, 2>,
     /// What it shows when it has not read that its session has begun anew.
@@ -80,6 +86,7 @@ impl Shown {
         newest: Trid::new(0),
         former: None,
         is_unread: false,
+        is_bare: false,
         spare: heapless::Vec::new(),
         replaced: None,
     };
@@ -119,6 +126,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             token: self.token.map(|token| *token.as_bytes()),
             former: shown.former.map(|token| *token.as_bytes()),
             is_unread: shown.is_unread,
+            is_bare: shown.is_bare,
             spare: shown.spare.iter().map(|token| *token.as_bytes()).collect(),
             replaced: shown.replaced.map(|token| *token.as_bytes()),
             next: self.sending.next,
@@ -146,10 +154,9 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// # Errors
     /// [`BadRecord`]: the record cannot be.
     pub fn restore(record: &SessionRecord, replay: R, inbox: I) -> Result<Self, BadRecord> {
-        let failed = record.failures()?;
         Ok(Self {
-            sending: Sending::restored(replay, record),
-            receiving: Receiving::restored(inbox, record.received, record.processed, failed),
+            sending: Sending::restored(replay, record).checked()?,
+            receiving: Receiving::restored(inbox, record).checked()?,
             began: Trid::new(record.began),
             token: record.token.map(Token::from_bytes),
             #[cfg(feature = "alloc")]
@@ -158,6 +165,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                 newest: Trid::new(0),
                 former: record.former.map(Token::from_bytes),
                 is_unread: record.is_unread,
+                is_bare: record.is_bare,
                 spare: record.spare.iter().copied().map(Token::from_bytes).collect(),
                 replaced: record.replaced.map(Token::from_bytes),
             },
@@ -191,6 +199,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         message: &T,
         unsure: Unsure,
     ) -> Result<u64, SendError> {
+        self.is_sending()?;
         let len = message::size(message).ok_or(SendError::Encode)?;
         let full = SendError::Full(Bound::Session);
         let place = self.sending.reserve(key, unsure, len).ok_or(full)?;
@@ -316,117 +325,6 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.resumption
     }
 
-    // ── when a connection begins and ends ───────────────────────────────────────────
-
-    /// Client: what it says about its session.
-    pub(crate) fn request(&mut self) -> Resume {
-        self.link = Link::IDLE;
-        let durable = self.receiving.inbox.is_durable();
-        let known = self.token.map(|token| (token, self.claim()));
-        Resume { known, durable }
-    }
-
-    fn claim(&mut self) -> Claim {
-        let (settled, sent) = self.sending.claim();
-        let (received, processed, failed) = self.receiving.claim();
-        Claim {
-            settled,
-            sent,
-            received,
-            processed,
-            failed,
-        }
-    }
-
-    fn agrees(&self, claim: &Claim) -> bool {
-        self.sending.agrees(claim) && self.receiving.agrees(claim)
-    }
-
-    fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<(), Objection> {
-        let replayed = self.sending.resume(claim, peer_durable)?;
-        self.receiving.resume(claim);
-        self.resumption = Some(Resumption::Resumed { replayed });
-        Ok(())
-    }
-
-    /// It begins, for this reason, on this connection.
-    fn begin_anew(&mut self, trid: Trid, why: NewReason, peer_durable: bool) {
-        self.began = trid;
-        #[cfg(feature = "alloc")]
-        self.shown.forget();
-        self.sending.start_anew(peer_durable);
-        self.receiving.start_anew(trid);
-        self.receiving.claim();
-        self.resumption = Some(Resumption::New { why });
-    }
-
-    /// Service: what it says about the session, when it says it.
-    pub(crate) fn answer(&mut self) -> Option<AnswerAndToken> {
-        let durable = self.receiving.inbox.is_durable();
-        let resumed = match self.resumption? {
-            Resumption::Resumed { .. } => Ok(self.claim()),
-            Resumption::New { why } => Err(why),
-        };
-        self.link.is_fresh = true;
-        Some((Answer { resumed, durable }, self.token))
-    }
-
-    /// Client: what the service says about the session.
-    pub(crate) fn answered(
-        &mut self,
-        answer: Option<&Answer>,
-        token: Option<Token>,
-        trid: Trid,
-    ) -> Result<(), Objection> {
-        let Some(answer) = answer else {
-            self.resumption = None;
-            return Ok(());
-        };
-        match &answer.resumed {
-            Ok(claim) => {
-                if self.token.is_none() || token.is_none() || !self.agrees(claim) {
-                    // The service was set back, or makes this up: it is asked for a new one next time.
-                    self.token = None;
-                    return Err(Objection::Contradiction);
-                }
-                self.resume(claim, answer.durable)?;
-                self.receiving.confirm_handshake();
-                self.token = token;
-            }
-            Err(why) => {
-                self.begin_anew(trid, *why, answer.durable);
-                // One that was in conflict has no token of this session, and its counters are not those
-                // of the one before; without a token its next session would take the place of the
-                // rightful one (PROTOCOL N-5).
-                self.token = if *why == NewReason::StateConflict {
-                    Some(IN_CONFLICT)
-                } else {
-                    token
-                };
-            }
-        }
-        Ok(())
-    }
-
-    /// Service: a frame has come on the connection, so the client has read the acceptance
-    /// (PROTOCOL N-4).
-    pub(crate) fn confirm_handshake(&mut self) {
-        self.link.is_fresh = false;
-        #[cfg(feature = "alloc")]
-        {
-            self.shown.is_unread = false;
-            self.shown.forget();
-        }
-        self.receiving.confirm_handshake();
-    }
-
-    /// The connection is over.
-    pub(crate) fn detach(&mut self) {
-        self.receiving.detach();
-        self.resumption = None;
-        self.link = Link::IDLE;
-    }
-
     // ── while there is a connection ─────────────────────────────────────────────────
 
     pub(crate) fn arrive(&mut self, message: Stored<'_>) -> Arrival {
@@ -447,8 +345,17 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.acked(ack)
     }
 
+    pub(crate) fn outcomes_read(&mut self, read: OutcomesRead) -> Result<(), Objection> {
+        self.receiving.outcomes_read(read.0).ok_or(Objection::Contradiction)
+    }
+
+    /// What the peer is to be told: nothing when it sends none.
     pub(crate) fn untold(&self) -> (u64, u64) {
-        self.receiving.untold()
+        if self.is_taking() {
+            self.receiving.untold()
+        } else {
+            (0, 0)
+        }
     }
 
     pub(crate) fn tell(&mut self) -> Ack {
@@ -462,7 +369,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Whether a message waits that was not transmitted on this connection.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.resumption.is_some() && self.sending.is_waiting()
+        self.link.sends && self.sending.is_waiting()
     }
 
     /// Whether a message that can never leave can be taken out.
@@ -484,6 +391,6 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Whether nothing of either side is under way on this connection.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.resumption.is_none() || (self.sending.is_settled() && self.untold() == (0, 0))
+        self.resumption.is_none() || ((!self.link.sends || self.sending.is_settled()) && self.untold() == (0, 0))
     }
 }

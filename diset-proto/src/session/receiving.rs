@@ -2,12 +2,13 @@
 //! that (PROTOCOL, part Q). Numbers are those on the wire.
 
 use super::Outcome;
+use super::record::SessionRecord;
 use super::sending::told_since;
 use crate::id::Trid;
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Inbox, Stored};
-use crate::wire::session::{Ack, Claim, Failure, Failures};
+use crate::wire::session::{Ack, Failure, Failures, SenderClaim, TakerClaim};
 
 /// Numbers that are skipped end here (PROTOCOL Q-3), so that there are always some behind them.
 const LAST_NUMBER: u64 = u64::MAX / 2;
@@ -38,8 +39,10 @@ pub(crate) struct Receiving<I> {
     pub(super) repeated_through: u64,
     pub(super) told_received: u64,
     pub(super) told_processed: u64,
-    /// Outcomes up to here were told in the handshake.
-    pub(super) to_confirm: u64,
+    /// From here on the peer counts the outcomes that it keeps (PROTOCOL Q-9).
+    pub(super) read_through: u64,
+    /// Those up to there were told in the handshake, and are not confirmed.
+    pub(super) to_confirm: bool,
 }
 
 /// A message has come.
@@ -69,20 +72,26 @@ impl<I: Inbox> Receiving<I> {
             repeated_through: 0,
             told_received: 0,
             told_processed: 0,
-            to_confirm: 0,
+            read_through: 0,
+            to_confirm: false,
         }
     }
 
     /// As it was kept. What an inbox does not keep comes again.
-    pub(super) fn restored(inbox: I, received: u64, processed: u64, failed: Failures) -> Self {
-        let received = if inbox.is_durable() { received } else { processed };
+    pub(super) fn restored(inbox: I, record: &SessionRecord) -> Self {
+        let processed = record.processed;
+        let received = if inbox.is_durable() {
+            record.received
+        } else {
+            record.received.min(processed)
+        };
         Self {
             killed: true,
             received,
             last: received,
             begun: processed,
             processed,
-            failed,
+            failed: record.failures(),
             ..Self::new(inbox)
         }
     }
@@ -242,19 +251,23 @@ impl<I: Inbox> Receiving<I> {
         self.told_processed -= ack.processed;
     }
 
-    /// What is claimed in the handshake, and counts as told from now on.
-    pub(super) fn claim(&mut self) -> (u64, u64, Failures) {
+    /// What is claimed in the handshake, and counts as told from now on; `None` when this side takes none.
+    pub(super) fn claim(&mut self) -> Option<TakerClaim> {
         let (received, processed) = self.tellable();
         (self.told_received, self.told_processed) = (received, processed);
-        self.arriving = received;
+        (self.arriving, self.read_through) = (received, processed);
         self.repeated = false;
-        self.to_confirm = processed;
-        (received, processed, told_since(&self.failed, 0, processed))
+        self.to_confirm = self.inbox.takes();
+        self.to_confirm.then(|| TakerClaim {
+            received,
+            processed,
+            failed: told_since(&self.failed, 0, processed),
+        })
     }
 
     /// The session goes on with a peer that claims this. What it has sent before a kill may have
     /// been dealt with then (PROTOCOL Q-3).
-    pub(super) fn resume(&mut self, claim: &Claim) {
+    pub(super) fn resume(&mut self, claim: SenderClaim) {
         self.confirm(claim.settled);
         if core::mem::take(&mut self.killed) {
             self.repeated_through = claim.sent;
@@ -266,17 +279,24 @@ impl<I: Inbox> Receiving<I> {
         self.failed.retain(|failure| failure.number > number);
     }
 
+    /// The peer keeps the outcomes of so many more. `None`: of more than it was told.
+    pub(super) fn outcomes_read(&mut self, count: u64) -> Option<()> {
+        let through = self.read_through.checked_add(count)?;
+        self.read_through = (through <= self.told_processed).then_some(through)?;
+        self.confirm(through);
+        Some(())
+    }
+
     /// The peer has read the handshake.
     pub(super) fn confirm_handshake(&mut self) {
-        let told = core::mem::take(&mut self.to_confirm);
-        if told > 0 {
-            self.confirm(told);
+        if core::mem::take(&mut self.to_confirm) {
+            self.confirm(self.read_through);
         }
     }
 
     /// Whether what the peer claims can be (PROTOCOL N-3): it knows of no outcome that was not told,
     /// and has sent what has come.
-    pub(super) fn agrees(&self, claim: &Claim) -> bool {
+    pub(super) const fn agrees(&self, claim: SenderClaim) -> bool {
         claim.settled <= self.processed && claim.sent >= self.received
     }
 
@@ -294,7 +314,7 @@ impl<I: Inbox> Receiving<I> {
         self.inbox.begin_anew(began);
         (self.received, self.last, self.begun, self.processed, self.skipped) = (0, 0, 0, 0, 0);
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
-        self.to_confirm = 0;
+        (self.to_confirm, self.read_through) = (false, 0);
         (self.repeated, self.killed, self.repeated_through) = (false, false, 0);
         self.failed.clear();
     }
@@ -413,7 +433,7 @@ mod tests {
         assert!(receiving.skip(3, false).is_some());
         let told = receiving.tell();
         assert_eq!((told.received, told.processed), (4, 4), "PROTOCOL Q-3");
-        let (received, processed, _) = receiving.claim();
-        assert_eq!((received, processed), (4, 4), "PROTOCOL N-3");
+        let claim = receiving.claim().unwrap();
+        assert_eq!((claim.received, claim.processed), (4, 4), "PROTOCOL N-3");
     }
 }

@@ -12,7 +12,7 @@ use crate::definition::{Key, Verdict};
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Replay, Stored, Unsure};
-use crate::wire::session::{Ack, Claim, Failures};
+use crate::wire::session::{Ack, Failures, TakerClaim};
 
 /// One direction of a session, as its sender sees it.
 #[derive(Debug, Clone, Hash)]
@@ -252,24 +252,25 @@ impl<R: Replay> Sending<R> {
 
     /// Whether what the peer claims can be (PROTOCOL N-3): nothing that it had has gone, and it
     /// has nothing that was never sent.
-    pub(super) fn agrees(&self, claim: &Claim) -> bool {
+    pub(super) fn agrees(&self, claim: &TakerClaim) -> bool {
         let (Some(received), Some(processed)) = (
             self.base.checked_add(claim.received),
             self.base.checked_add(claim.processed),
         ) else {
             return false;
         };
-        let kept = if self.peer_durable {
-            self.received
-        } else {
-            self.processed
-        };
+        // Also what a durable inbox had before it became another one: it is stored no more.
+        let kept = if self.peer_durable { self.received } else { self.freed };
         processed >= self.processed && received >= kept && processed <= received && received <= self.sent
     }
 
-    /// The session goes on, with what the peer claims and has been agreed to. How many messages
-    /// are transmitted again.
-    pub(super) fn resume(&mut self, claim: &Claim, peer_durable: bool) -> Result<u64, Objection> {
+    /// The session goes on, with what the peer claims and has been agreed to; without a claim it takes
+    /// none, and all stay as they are (PROTOCOL N-2). How many messages are transmitted again.
+    pub(super) fn resume(&mut self, claim: Option<&TakerClaim>, peer_durable: bool) -> Result<u64, Objection> {
+        let Some(claim) = claim else {
+            self.cursor = self.received;
+            return Ok(0);
+        };
         let (base, before) = (self.base, self.processed);
         let told = claim.failed.iter().map(|failure| (base + failure.number, failure.code));
         self.note(told.filter(|(number, _)| *number > before))?;

@@ -6,17 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::link::Link;
 use super::receiving::Receiving;
 use super::sending::Sending;
-use super::{BadRecord, NewReason, Outcome, Resumption, Session, Shown};
+use super::{BadRecord, Outcome, Resumption, Session, Shown};
 use crate::definition::Verdict;
 use crate::id::{Token, Trid};
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Inbox, Replay};
 use crate::time::Instant;
-use crate::wire::session::{Failure, NextKey};
-
-/// No counter can come here by counting.
-const TOO_HIGH: u64 = 1 << 62;
+use crate::wire::session::{Failure, NewReason, NextKey};
 
 /// Every counter of a session, and its tokens. They do not show in `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +25,7 @@ pub struct SessionState {
     spare: heapless::Vec<[u8; 16], 2>,
     replaced: Option<[u8; 16]>,
     is_unread: bool,
+    is_bare: bool,
     /// How many messages are replayed, or the number of the reason why it is new.
     resumption: Option<Result<u64, u8>>,
     sending: SendingState,
@@ -65,11 +63,14 @@ struct ReceivingState {
     repeated_through: u64,
     told_received: u64,
     told_processed: u64,
-    to_confirm: u64,
+    read_through: u64,
+    to_confirm: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LinkState {
+    sends: bool,
+    takes: bool,
     is_fresh: bool,
     lent: u64,
     ack: bool,
@@ -114,6 +115,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                     newest,
                     former,
                     is_unread,
+                    is_bare,
                     spare,
                     replaced,
                 },
@@ -128,6 +130,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             spare: spare.iter().map(|token| *token.as_bytes()).collect(),
             replaced: replaced.map(|token| *token.as_bytes()),
             is_unread: *is_unread,
+            is_bare: *is_bare,
             resumption: resumption.map(|resumption| match resumption {
                 Resumption::Resumed { replayed } => Ok(replayed),
                 Resumption::New { why } => Err(why.number()),
@@ -149,6 +152,7 @@ impl<R: Replay, I: Inbox> Session<R, I> {
                 newest: Trid::new(state.newest),
                 former: state.former.map(Token::from_bytes),
                 is_unread: state.is_unread,
+                is_bare: state.is_bare,
                 spare: state.spare.iter().copied().map(Token::from_bytes).collect(),
                 replaced: state.replaced.map(Token::from_bytes),
             },
@@ -204,13 +208,12 @@ impl<R> Sending<R> {
     }
 
     fn with_state(state: &SendingState, replay: R) -> Result<Self, BadRecord> {
-        state.check()?;
         let mut failed = heapless::Vec::new();
         for (number, kind, detail) in &state.failed {
             let outcome = SendingState::outcome(*kind, *detail)?;
             failed.push((*number, outcome)).map_err(|_| BadRecord)?;
         }
-        Ok(Self {
+        let sending = Self {
             replay,
             next: state.next,
             base: state.base,
@@ -223,7 +226,8 @@ impl<R> Sending<R> {
             forgotten: state.forgotten,
             freed: state.freed,
             failed,
-        })
+        };
+        sending.checked()
     }
 }
 
@@ -244,6 +248,7 @@ impl<I> Receiving<I> {
             told_received,
             told_processed,
             to_confirm,
+            read_through,
         } = self;
         let failed = failed.iter().map(|failure| (failure.number, failure.code.number()));
         ReceivingState {
@@ -260,12 +265,12 @@ impl<I> Receiving<I> {
             told_received: *told_received,
             told_processed: *told_processed,
             to_confirm: *to_confirm,
+            read_through: *read_through,
         }
     }
 
     fn with_state(state: &ReceivingState, inbox: I) -> Result<Self, BadRecord> {
-        state.check()?;
-        Ok(Self {
+        let receiving = Self {
             inbox,
             received: state.received,
             last: state.last,
@@ -280,13 +285,17 @@ impl<I> Receiving<I> {
             told_received: state.told_received,
             told_processed: state.told_processed,
             to_confirm: state.to_confirm,
-        })
+            read_through: state.read_through,
+        };
+        receiving.checked()
     }
 }
 
 impl Link {
     fn state(&self) -> LinkState {
         let Self {
+            sends,
+            takes,
             is_fresh,
             lent,
             ack,
@@ -297,6 +306,8 @@ impl Link {
             next_key,
         } = self;
         LinkState {
+            sends: *sends,
+            takes: *takes,
             is_fresh: *is_fresh,
             lent: *lent,
             ack: *ack,
@@ -310,6 +321,8 @@ impl Link {
 
     fn with_state(state: &LinkState) -> Self {
         Self {
+            sends: state.sends,
+            takes: state.takes,
             is_fresh: state.is_fresh,
             lent: state.lent,
             ack: state.ack,
@@ -323,22 +336,6 @@ impl Link {
 }
 
 impl SendingState {
-    /// Whether these counters can be: else sums of them could overflow.
-    fn check(&self) -> Result<(), BadRecord> {
-        let order = [
-            self.base,
-            self.processed,
-            self.received,
-            self.cursor,
-            self.sent,
-            self.next.saturating_sub(1),
-        ];
-        let fits = order.is_sorted() && self.next > 0 && self.next < TOO_HIGH && self.unknown < self.next;
-        let given_up = self.freed.max(self.forgotten.1);
-        let fits = fits && given_up < self.next && self.forgotten.0 <= self.next;
-        if fits { Ok(()) } else { Err(BadRecord) }
-    }
-
     fn outcome(kind: u8, detail: u16) -> Result<Outcome, BadRecord> {
         Ok(match kind {
             1 => Outcome::Failed(Code::from_number(detail)),
@@ -363,24 +360,6 @@ impl SendingState {
 }
 
 impl ReceivingState {
-    /// As for the other direction.
-    fn check(&self) -> Result<(), BadRecord> {
-        let counters = [
-            self.received,
-            self.last,
-            self.begun,
-            self.skipped,
-            self.repeated_through,
-            self.arriving,
-            self.told_received,
-            self.told_processed,
-            self.to_confirm,
-        ];
-        let low = counters.iter().all(|&counter| counter < TOO_HIGH);
-        let fits = low && self.processed <= self.received;
-        if fits { Ok(()) } else { Err(BadRecord) }
-    }
-
     fn failures(&self) -> impl Iterator<Item = Failure> {
         self.failed.iter().map(|(number, code)| Failure {
             number: *number,

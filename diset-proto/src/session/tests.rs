@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::store::FixedReplay;
+use crate::wire::session::{Answer, Claim, Directions, NewReason, Resume, SenderClaim, TakerClaim};
 
 /// Keeps nothing before it is told to.
 #[derive(Debug, Clone)]
@@ -68,10 +69,29 @@ impl Inbox for Kept {
 
 type Tested = Session<Late, Kept>;
 
-const FIRST: Resume = Resume {
-    known: None,
+const BOTH: Directions = Directions {
+    sends: true,
+    takes: true,
     durable: false,
 };
+
+const FIRST: Resume = Resume {
+    known: None,
+    directions: BOTH,
+};
+
+/// Of one that has received and processed as much.
+fn claim(sender: [u64; 2], taken: u64) -> Claim {
+    let [settled, sent] = sender;
+    Claim {
+        sender: Some(SenderClaim { settled, sent }),
+        taker: Some(TakerClaim {
+            received: taken,
+            processed: taken,
+            ..TakerClaim::default()
+        }),
+    }
+}
 
 fn session(durable: bool) -> Tested {
     let store = FixedReplay::new([0; 512]);
@@ -121,7 +141,7 @@ fn restarted(session: &Tested) -> Tested {
 fn returns(token: Token, claim: Claim) -> Resume {
     Resume {
         known: Some((token, claim)),
-        durable: false,
+        directions: BOTH,
     }
 }
 
@@ -135,15 +155,12 @@ fn after_a_kill_what_the_peer_had_sent_is_marked() {
     }
     session.settle(1, Outcome::Ok);
     let mut session = restarted(&session);
-    let claim = Claim {
-        settled: 1,
-        sent: 3,
-        ..Claim::default()
-    };
+    let claim = claim([1, 3], 0);
     session
         .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
         .unwrap();
-    let claimed = session.answer().and_then(|(answer, _)| answer.resumed.ok()).unwrap();
+    let claimed = session.answer().and_then(|(answer, _)| answer.resumed.ok());
+    let claimed = claimed.and_then(|claim| claim.taker).unwrap();
     assert_eq!(
         (claimed.received, claimed.processed),
         (1, 1),
@@ -160,7 +177,7 @@ fn what_left_before_is_unknown_when_the_peer_takes_it_no_more() {
     let mut session = open(false);
     let (left, stayed) = (store(&mut session, Unsure::Report), store(&mut session, Unsure::Report));
     session.transmitted(left);
-    let claim = Claim::default();
+    let claim = claim([0, 0], 0);
     session
         .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
         .unwrap();
@@ -178,7 +195,10 @@ fn what_left_before_is_unknown_when_the_peer_takes_it_no_more() {
 #[test]
 fn what_a_durable_peer_loses_is_unknown() {
     let mut session = session(false);
-    let durable = Resume { durable: true, ..FIRST };
+    let durable = Resume {
+        known: None,
+        directions: Directions { durable: true, ..BOTH },
+    };
     session.begin_with(&durable, Trid::new(1), NewReason::First, Some(token(1)));
     let numbers: Vec<u64> = (0..4).map(|_| store(&mut session, Unsure::Resend)).collect();
     session.transmitted(numbers[0]);
@@ -245,22 +265,22 @@ fn a_client_that_was_in_conflict_goes_on_with_nothing() {
     let mut client = session(false);
     let answer = |resumed| Answer {
         resumed,
-        durable: false,
+        directions: BOTH,
     };
     client
         .answered(Some(&answer(Err(NewReason::First))), Some(token(1)), Trid::new(1))
         .unwrap();
     let conflict = answer(Err(NewReason::StateConflict));
     client.answered(Some(&conflict), None, Trid::new(2)).unwrap();
-    let request = client.request();
+    let request = client.request().unwrap();
     assert_eq!(
         open(false).welcome(&request, Trid::new(3), true, token(3)),
-        Err(NewReason::StateConflict)
+        Err(Unwelcome::Passing(NewReason::StateConflict))
     );
     client
         .answered(Some(&answer(Err(NewReason::Forgotten))), Some(token(4)), Trid::new(3))
         .unwrap();
-    assert_eq!(client.request().known.map(|(token, _)| token), Some(token(4)));
+    assert_eq!(client.request().unwrap().known.map(|(token, _)| token), Some(token(4)));
 }
 
 /// PROTOCOL Q-5: messages of an inbox may fail one after the other; each outcome is there until the
@@ -276,11 +296,7 @@ fn no_message_begins_when_its_failure_could_not_be_remembered() {
         session.settle(number, Outcome::Failed(Code::HandlerFailed));
     }
     assert!(!session.begin(5) && session.processed() == 4);
-    let claim = Claim {
-        settled: 4,
-        sent: 6,
-        ..Claim::default()
-    };
+    let claim = claim([4, 6], 0);
     session
         .welcome(&returns(token(1), claim), Trid::new(2), true, token(2))
         .unwrap();
@@ -293,10 +309,7 @@ fn no_message_begins_when_its_failure_could_not_be_remembered() {
 fn no_message_comes_whose_failure_could_not_be_remembered() {
     let mut session = open(false);
     session.inbox_mut().lags = true;
-    let claim = Claim {
-        sent: 6,
-        ..Claim::default()
-    };
+    let claim = claim([0, 6], 0);
     let next = |session: &mut Tested, number: u8| {
         session.detach();
         let request = returns(token(number), claim.clone());
@@ -324,9 +337,9 @@ fn no_message_comes_whose_failure_could_not_be_remembered() {
     assert!(matches!(session.arrive(message()), Arrival::New { number: 5, .. }) && session.begin(5));
 }
 
-fn shows(session: &mut Tested, shown: u8, trid: u64, made: u8) -> Result<(), NewReason> {
+fn shows(session: &mut Tested, shown: u8, trid: u64, made: u8) -> Result<(), Unwelcome> {
     session.welcome(
-        &returns(token(shown), Claim::default()),
+        &returns(token(shown), claim([0, 0], 0)),
         Trid::new(trid),
         true,
         token(made),
@@ -344,7 +357,8 @@ fn whichever_acceptance_was_read_its_token_is_valid() {
         shows(&mut session, read, 4, 4).unwrap();
         session.confirm_handshake();
         for stale in [1, 2, 3] {
-            assert_eq!(shows(&mut session, stale, 5, 5), Err(NewReason::StateConflict));
+            let conflict = Unwelcome::Passing(NewReason::StateConflict);
+            assert_eq!(shows(&mut session, stale, 5, 5), Err(conflict));
         }
         shows(&mut session, 4, 6, 6).unwrap();
     }
@@ -371,13 +385,14 @@ fn a_first_proposal_that_comes_late_does_not_lock_its_client_out() {
 #[test]
 fn a_lost_word_that_a_session_was_forgotten_is_said_again() {
     let mut session = session(false);
-    let request = returns(token(7), Claim::default());
+    let request = returns(token(7), claim([0, 0], 0));
     session.begin_with(&request, Trid::new(1), NewReason::Forgotten, Some(token(1)));
     let why = NewReason::Forgotten;
     shows(&mut session, 7, 2, 2).unwrap();
     assert_eq!(session.resumption(), Some(Resumption::New { why }));
     session.confirm_handshake();
-    assert_eq!(shows(&mut session, 7, 3, 3), Err(NewReason::StateConflict));
+    let conflict = Unwelcome::Passing(NewReason::StateConflict);
+    assert_eq!(shows(&mut session, 7, 3, 3), Err(conflict));
 }
 
 /// PROTOCOL Q-5: what is sent again after a session began anew has left, and is not dropped as if it had

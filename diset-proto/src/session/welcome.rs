@@ -3,8 +3,45 @@
 
 use super::{IN_CONFLICT, Session};
 use crate::id::{Token, Trid};
+use crate::status::{Code, Notice, RetryAfter};
 use crate::store::{Inbox, Replay};
 use crate::wire::session::{NewReason, Resume};
+
+/// When a client comes back that is refused for now.
+const RETRY: RetryAfter = RetryAfter {
+    min_ms: 1_000,
+    spread_ms: 9_000,
+};
+
+/// What a service answers to a client that its session does not take in (PROTOCOL N-4). The session is as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever answers must know all of them")]
+pub enum Unwelcome {
+    /// Give it another session, which ends with the connection: [`Session::begin_with`] for this reason, without a
+    /// token.
+    Passing(NewReason),
+    /// Refuse it with this notice: it comes back.
+    Refused(Notice),
+}
+
+impl Unwelcome {
+    const CONFLICT: Self = Self::Passing(NewReason::StateConflict);
+
+    const fn refused(code: Code) -> Self {
+        Self::Refused(Notice::new(code).with_retry(RETRY))
+    }
+}
+
+impl core::fmt::Display for Unwelcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Passing(why) => write!(f, "{why}"),
+            Self::Refused(notice) => write!(f, "{notice}"),
+        }
+    }
+}
+
+impl core::error::Error for Unwelcome {}
 
 impl<R: Replay, I: Inbox> Session<R, I> {
     /// Service: whether [`welcome`](Self::welcome) would take this client. Ask before the session is
@@ -12,18 +49,43 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     ///
     /// # Errors
     /// As [`welcome`](Self::welcome).
-    pub fn may_welcome(&self, request: &Resume, trid: Trid, proven: bool) -> Result<(), NewReason> {
+    pub fn may_welcome(&self, request: &Resume, trid: Trid, proven: bool) -> Result<(), Unwelcome> {
+        self.look_up(request, trid, proven).map(|_| ())
+    }
+
+    /// The table of PROTOCOL N-4 where there is a session, row by row: `None` when it goes on, else why it begins
+    /// anew.
+    fn look_up(&self, request: &Resume, trid: Trid, proven: bool) -> Result<Option<NewReason>, Unwelcome> {
         if self.is_late(trid) {
-            return Err(NewReason::StateConflict);
+            return Err(Unwelcome::refused(Code::Displaced)); // 0
         }
-        let fits = match &request.known {
-            // Who cannot prove anything gets nothing of what was for somebody else (PROTOCOL N-4). A
-            // session whose beginning nobody has read was for whoever has this identity.
-            None => proven || (self.shown.is_unread && self.shown.replaced.is_none()),
-            Some((shown, _)) if self.has_not_read(shown) || self.is_open_to(shown, proven) => true,
-            Some((shown, claim)) => self.is_valid(shown) && self.agrees(claim),
+        let is_unread = self.shown.is_unread;
+        let Some((shown, claim)) = &request.known else {
+            // 5, 6, 7: who cannot prove anything gets nothing of what was for somebody else.
+            let begins = proven || (is_unread && self.shown.is_bare);
+            return if begins {
+                Ok(Some(NewReason::First))
+            } else {
+                Err(Unwelcome::CONFLICT)
+            };
         };
-        if fits { Ok(()) } else { Err(NewReason::StateConflict) }
+        if is_unread && self.has_replaced(shown) {
+            Ok(Some(NewReason::Forgotten)) // 8
+        } else if *shown == IN_CONFLICT {
+            Err(Unwelcome::CONFLICT) // 9
+        } else if !self.is_current(shown) {
+            // 10, 11: nothing is to be protected yet of a session whose beginning nobody has read: a late
+            // proposal may have begun it. Who proves who it is could come without a token as well.
+            if is_unread && proven {
+                Ok(Some(NewReason::Forgotten))
+            } else {
+                Err(Unwelcome::CONFLICT)
+            }
+        } else if self.agrees(claim) {
+            Ok(None) // 13, 14
+        } else {
+            Err(Unwelcome::CONFLICT) // 12
+        }
     }
 
     /// Service: whether a connection with this trid was opened before the newest one that the session was
@@ -32,21 +94,14 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         trid < self.shown.newest
     }
 
-    /// Whether who shows this token has not read that the session it is for was forgotten, and
-    /// this one began.
-    fn has_not_read(&self, shown: &Token) -> bool {
+    /// Whether who shows this token has not read that this session took the place of the one it is for.
+    fn has_replaced(&self, shown: &Token) -> bool {
         self.shown.replaced.as_ref() == Some(shown)
     }
 
-    fn is_valid(&self, shown: &Token) -> bool {
-        let mut valid = self.token.iter().chain(&self.shown.former).chain(&self.shown.spare);
-        valid.any(|token| token == shown)
-    }
-
-    /// Nothing is to be protected yet of a session whose beginning nobody has read: a late proposal may
-    /// have begun it. Who proves who it is could come without a token as well (PROTOCOL N-4).
-    fn is_open_to(&self, shown: &Token, proven: bool) -> bool {
-        proven && self.shown.is_unread && *shown != IN_CONFLICT && !self.is_valid(shown)
+    fn is_current(&self, shown: &Token) -> bool {
+        let mut current = self.token.iter().chain(&self.shown.former).chain(&self.shown.spare);
+        current.any(|token| token == shown)
     }
 
     /// Service: a client of this session's principal and identity comes, on the connection `trid`. Trids
@@ -55,29 +110,27 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// `token`: what it is to show next time, from a random number generator.
     ///
     /// # Errors
-    /// The reason why this session must be left alone, and is as it was; give the client another
-    /// one by [`begin_with`](Self::begin_with), without a token.
-    /// [`NewReason::NoRoom`] when outcomes must be [taken](Self::take_outcome) first: refuse the
-    /// client for now, or take them and try again.
-    pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), NewReason> {
-        self.may_welcome(request, trid, proven)?;
-        let Some((shown, claim)) = &request.known else {
-            let replaced = self.token;
-            self.begin_with(request, trid, NewReason::First, Some(token));
-            self.shown.replaced = replaced;
-            return Ok(());
-        };
-        let not_read = self.has_not_read(shown);
-        if not_read || self.is_open_to(shown, proven) {
-            if not_read {
+    /// What to answer instead. It is [`Code::Busy`] when outcomes must be [taken](Self::take_outcome) first: take
+    /// them before, and it does not come to that.
+    pub fn welcome(&mut self, request: &Resume, trid: Trid, proven: bool, token: Token) -> Result<(), Unwelcome> {
+        let begins = self.look_up(request, trid, proven)?;
+        let (Some((shown, claim)), None) = (&request.known, begins) else {
+            let why = begins.unwrap_or(NewReason::First);
+            let shown = request.known.as_ref().map(|(shown, _)| shown);
+            if shown.is_some_and(|shown| self.has_replaced(shown)) {
                 // Nor anything that was sent behind it.
                 self.sending.was_not_read();
             }
-            self.begin_with(request, trid, NewReason::Forgotten, Some(token));
+            let valid = self.token;
+            self.begin_with(request, trid, why, Some(token));
+            if shown.is_none() {
+                self.shown.replaced = valid;
+            }
             return Ok(());
-        }
+        };
         let again = self.shown.former.as_ref() == Some(shown);
-        self.resume(claim, request.durable).map_err(|_| NewReason::NoRoom)?;
+        self.resume(claim, request.directions)
+            .map_err(|_| Unwelcome::refused(Code::Busy))?; // 13
         self.shown.newest = trid;
         // Whoever shows its token has read that it began.
         self.shown.is_unread = false;
@@ -99,12 +152,13 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// Service: the session begins with this client, for this reason, on the connection `trid`.
     /// Without a token it ends with the connection.
     pub fn begin_with(&mut self, request: &Resume, trid: Trid, why: NewReason, token: Option<Token>) {
-        self.begin_anew(trid, why, request.durable);
+        self.begin_anew(trid, why, request.directions);
         self.shown.newest = trid;
         self.token = token;
         // As it may not read the newer one (PROTOCOL N-4).
         let shown = request.known.as_ref().map(|(shown, _)| *shown);
         self.shown.replaced = shown.filter(|_| token.is_some());
         self.shown.is_unread = token.is_some();
+        self.shown.is_bare = request.known.is_none();
     }
 }

@@ -61,6 +61,8 @@ pub(crate) enum Kind {
     Next,
     /// Client → service: its next public key. Service → client: that is remembered.
     NextKey,
+    /// Up to which of its messages the sender keeps the outcomes.
+    OutcomesRead,
     /// Not known here and to be skipped.
     Ignorable,
     /// Not known here, and must be.
@@ -93,6 +95,7 @@ impl Kind {
             0x8b => Self::Catalog,
             0x8c => Self::Next,
             0x8d => Self::NextKey,
+            0x8f => Self::OutcomesRead,
             head if head & CONTROL != 0 && head & IGNORABLE != 0 => Self::Ignorable,
             _ => Self::Unknown,
         }
@@ -124,6 +127,7 @@ impl Kind {
             Self::Catalog => 0x8b,
             Self::Next => 0x8c,
             Self::NextKey => 0x8d,
+            Self::OutcomesRead => 0x8f,
             Self::Ignorable => CONTROL | IGNORABLE,
             Self::Unknown => 0xbf,
         }
@@ -156,6 +160,7 @@ impl Kind {
             Self::Catalog => "catalog",
             Self::Next => "next",
             Self::NextKey => "next key",
+            Self::OutcomesRead => "outcomes read",
             Self::Ignorable => "ignorable",
             Self::Unknown => "unknown",
         }

@@ -32,6 +32,14 @@ impl PeerLimits {
         }
     }
 
+    /// Credit for all that may be under way.
+    pub(crate) const fn window(&self) -> Grant {
+        Grant {
+            bytes: self.credit_bytes,
+            messages: self.credit_messages,
+        }
+    }
+
     fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
         let limits = Self {
             max_frame: value.u32(),
@@ -71,6 +79,8 @@ pub struct Proposal<'f> {
     /// `None`: the client adopts the service's catalog.
     pub(crate) digest: Option<Digest>,
     pub(crate) limits: PeerLimits,
+    /// What may be sent at first.
+    pub(crate) first: Grant,
     pub(crate) records: Option<u32>,
     /// What it says of its session, when it keeps one: field 6. It can be read.
     #[cfg(feature = "alloc")]
@@ -143,6 +153,7 @@ impl<'f> Proposal<'f> {
         let _ = session;
         let args = fields.may(0x07, Args::parse)?.unwrap_or_default();
         let adopts = fields.may(0x88, |_| Ok(()))?.is_some();
+        let first = fields.may(0x8a, |value| first_credit(limits, value))?;
         fields.may(0x0b, |value| limits.check_calls(value))?;
         fields.end()?;
         // PROTOCOL H-10: one or the other.
@@ -155,6 +166,7 @@ impl<'f> Proposal<'f> {
             service,
             identity,
             digest,
+            first: first.unwrap_or_else(|| limits.window()),
             limits,
             records,
             #[cfg(feature = "alloc")]
@@ -200,6 +212,8 @@ impl<'f> Proposal<'f> {
 pub(crate) struct Acceptance<'f> {
     pub(crate) trid: Trid,
     pub(crate) limits: PeerLimits,
+    /// What may be sent at first.
+    pub(crate) first: Grant,
     verdicts: &'f [u8],
     /// What the service says of the session, when it keeps one: field 4. It can be read.
     session: Option<Cursor<'f>>,
@@ -226,9 +240,11 @@ impl<'f> Acceptance<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let mut fields = Fields::new(body);
+        let trid = fields.must(0x81, |value| Ok(Trid::new(value.varint())))?;
+        let limits = fields.must(0x82, PeerLimits::read)?;
         let read = Self {
-            trid: fields.must(0x81, |value| Ok(Trid::new(value.varint())))?,
-            limits: fields.must(0x82, PeerLimits::read)?,
+            trid,
+            limits,
             verdicts: fields.may(0x83, read_verdicts)?.unwrap_or_default(),
             session: fields.may(0x04, |value| {
                 let whole = *value;
@@ -236,8 +252,11 @@ impl<'f> Acceptance<'f> {
             })?,
             token: fields.may(0x05, |value| Ok(Token::from_bytes(value.array())))?,
             digest: fields.may(0x87, |value| Ok(Digest(value.array())))?,
+            first: fields
+                .may(0x8a, |value| first_credit(limits, value))?
+                .unwrap_or_else(|| limits.window()),
         };
-        fields.may(0x0b, |value| read.limits.check_calls(value))?;
+        fields.may(0x0b, |value| limits.check_calls(value))?;
         fields.end().map(|()| read)
     }
 
@@ -266,6 +285,16 @@ impl<'f> Acceptance<'f> {
         if let Some(digest) = digest {
             out.field(0x87, &digest.0);
         }
+    }
+}
+
+/// What may be sent at first: at most the window (PROTOCOL L-3).
+fn first_credit(limits: PeerLimits, value: &mut Cursor<'_>) -> Result<Grant, BadPacket> {
+    let (first, window) = (Grant::take(value), limits.window());
+    if first.bytes <= window.bytes && first.messages <= window.messages {
+        Ok(first)
+    } else {
+        Err(value.bad())
     }
 }
 
@@ -341,6 +370,7 @@ impl Notice {
 
 /// Credit granted on top of what stands open: bytes of frames, and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Grant {
     pub(crate) bytes: u32,
     pub(crate) messages: u32,
@@ -349,16 +379,19 @@ pub(crate) struct Grant {
 impl Grant {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
-        let grant = Self {
-            bytes: value.u32(),
-            messages: value.u32(),
-        };
+        let grant = Self::take(&mut value);
         value.end()?;
-        // PROTOCOL L-4
         if grant.bytes == 0 && grant.messages == 0 {
             return Err(value.bad());
         }
         Ok(grant)
+    }
+
+    fn take(value: &mut Cursor<'_>) -> Self {
+        Self {
+            bytes: value.u32(),
+            messages: value.u32(),
+        }
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {

@@ -6,12 +6,52 @@ use crate::id::Token;
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 
-/// A token stands in the request.
-const HAS_TOKEN: u8 = 1;
+/// A token and a claim stand in the request.
+const GOES_ON: u8 = 1;
 /// What this side received is kept beyond its process.
 const IS_DURABLE: u8 = 2;
+/// This side sends acked messages.
+const SENDS: u8 = 4;
+/// This side takes them.
+const TAKES: u8 = 8;
 /// The next message may have been dealt with before.
 const REPEATED: u8 = 1;
+
+/// What a side does in a session, as it says in the handshake (PROTOCOL N-2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Directions {
+    /// It sends acked messages.
+    pub(crate) sends: bool,
+    /// It takes them.
+    pub(crate) takes: bool,
+    /// What it has received outlives its process.
+    pub(crate) durable: bool,
+}
+
+impl Directions {
+    /// Whether it has a session at all.
+    pub(crate) const fn is_any(self) -> bool {
+        self.sends || self.takes
+    }
+
+    /// `None`: some other flag is set, or what is durable is nothing.
+    const fn from_flags(flags: u8) -> Option<Self> {
+        if flags & !(IS_DURABLE | SENDS | TAKES) != 0 || flags & (IS_DURABLE | TAKES) == IS_DURABLE {
+            return None;
+        }
+        Some(Self {
+            sends: flags & SENDS != 0,
+            takes: flags & TAKES != 0,
+            durable: flags & IS_DURABLE != 0,
+        })
+    }
+
+    const fn flags(self) -> u8 {
+        let durable = if self.durable { IS_DURABLE } else { 0 };
+        let sends = if self.sends { SENDS } else { 0 };
+        durable | sends | if self.takes { TAKES } else { 0 }
+    }
+}
 
 /// A message that was not handled, and why: its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,43 +63,71 @@ pub(crate) struct Failure {
 /// Outcomes that are not Ok.
 pub(crate) type Failures = heapless::Vec<Failure, MAX_FAILURES>;
 
-/// What one side knows of a session, as it tells the other when they meet again (PROTOCOL N-3).
+/// What one side knows of a session, as it tells the other when they meet again (PROTOCOL N-3): of each direction
+/// what it has of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Claim {
-    /// Of its own messages: all up to this one have an outcome that it knows.
+    pub(crate) sender: Option<SenderClaim>,
+    pub(crate) taker: Option<TakerClaim>,
+}
+
+/// What a side claims of its own messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct SenderClaim {
+    /// All up to this one have an outcome that it knows.
     pub(crate) settled: u64,
-    /// Of its own messages: the last one that was ever transmitted.
+    /// The last one that was ever transmitted.
     pub(crate) sent: u64,
-    /// Of the other's messages: the last one that it has.
+}
+
+/// What a side claims of the other's messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct TakerClaim {
+    /// The last one that it has.
     pub(crate) received: u64,
-    /// Of the other's messages: the last one that was dealt with.
+    /// The last one that was dealt with.
     pub(crate) processed: u64,
-    /// Outcomes of the other's messages which that one may not know.
+    /// Outcomes which the other may not know.
     pub(crate) failed: Failures,
 }
 
 impl Claim {
-    fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
-        let mut claim = Self {
+    /// What a side with these directions claims. It takes all that is left.
+    fn read(value: &mut Cursor<'_>, directions: Directions) -> Result<Self, BadPacket> {
+        let sender = directions.sends.then(|| SenderClaim {
             settled: value.varint(),
             sent: value.varint(),
-            received: value.varint(),
-            processed: value.varint(),
-            failed: Failures::new(),
-        };
-        claim.failed = read_failures(value, claim.processed)?;
-        if claim.settled > claim.sent || claim.processed > claim.received {
-            return Err(value.bad());
+        });
+        let mut claim = Self { sender, taker: None };
+        if directions.takes {
+            let (received, processed) = (value.varint(), value.varint());
+            let failed = read_failures(value, processed)?;
+            claim.taker = Some(TakerClaim {
+                received,
+                processed,
+                failed,
+            });
         }
-        Ok(claim)
+        value.end()?;
+        let fits = claim.sender.is_none_or(|sender| sender.settled <= sender.sent);
+        let taker = claim.taker.as_ref();
+        if fits && taker.is_none_or(|taker| taker.processed <= taker.received) {
+            Ok(claim)
+        } else {
+            Err(value.bad())
+        }
     }
 
     fn write(&self, out: &mut Writer<'_>) {
-        out.varint(self.settled);
-        out.varint(self.sent);
-        out.varint(self.received);
-        out.varint(self.processed);
-        write_failures(&self.failed, out);
+        if let Some(sender) = &self.sender {
+            out.varint(sender.settled);
+            out.varint(sender.sent);
+        }
+        if let Some(taker) = &self.taker {
+            out.varint(taker.received);
+            out.varint(taker.processed);
+            write_failures(&taker.failed, out);
+        }
     }
 }
 
@@ -92,8 +160,7 @@ fn write_failures(failures: &Failures, out: &mut Writer<'_>) {
 pub struct Resume {
     /// The token of the session it wants to go on with, and what it knows of it.
     pub(crate) known: Option<(Token, Claim)>,
-    /// What it receives outlives its process.
-    pub(crate) durable: bool,
+    pub(crate) directions: Directions,
 }
 
 impl Resume {
@@ -107,27 +174,23 @@ impl Resume {
 
     pub(crate) fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
         let flags = value.byte();
-        if flags & !(HAS_TOKEN | IS_DURABLE) != 0 {
-            return Err(value.bad());
-        }
-        let known = if flags & HAS_TOKEN == 0 {
+        value.check()?;
+        let directions = Directions::from_flags(flags & !GOES_ON).ok_or_else(|| value.bad())?;
+        let known = if flags & GOES_ON == 0 {
             value.end()?;
             None
         } else {
-            Some((Token::from_bytes(value.array()), Claim::read(value)?))
+            Some((Token::from_bytes(value.array()), Claim::read(value, directions)?))
         };
-        Ok(Self {
-            known,
-            durable: flags & IS_DURABLE != 0,
-        })
+        Ok(Self { known, directions })
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {
-        let durable = if self.durable { IS_DURABLE } else { 0 };
+        let flags = self.directions.flags();
         match &self.known {
-            None => out.byte(durable),
+            None => out.byte(flags),
             Some((token, claim)) => {
-                out.byte(durable | HAS_TOKEN);
+                out.byte(flags | GOES_ON);
                 out.raw(token.as_bytes());
                 claim.write(out);
             }
@@ -200,36 +263,31 @@ pub(crate) type AnswerAndToken = (Answer, Option<Token>);
 pub(crate) struct Answer {
     /// What it knows of the session that goes on, or why it begins anew.
     pub(crate) resumed: Result<Claim, NewReason>,
-    pub(crate) durable: bool,
+    pub(crate) directions: Directions,
 }
 
 impl Answer {
     pub(crate) fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
         let (verdict, flags) = (value.byte(), value.byte());
-        if flags & !IS_DURABLE != 0 {
-            return Err(value.bad());
-        }
+        value.check()?;
+        let directions = Directions::from_flags(flags).ok_or_else(|| value.bad())?;
         let resumed = if verdict == 0 {
-            value.check()?;
-            Ok(Claim::read(value)?)
+            Ok(Claim::read(value, directions)?)
         } else {
             value.end()?;
             Err(NewReason::from_number(verdict))
         };
-        Ok(Self {
-            resumed,
-            durable: flags & IS_DURABLE != 0,
-        })
+        Ok(Self { resumed, directions })
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {
-        let durable = if self.durable { IS_DURABLE } else { 0 };
+        let flags = self.directions.flags();
         match &self.resumed {
             Ok(claim) => {
-                out.raw(&[0, durable]);
+                out.raw(&[0, flags]);
                 claim.write(out);
             }
-            Err(why) => out.raw(&[why.number(), durable]),
+            Err(why) => out.raw(&[why.number(), flags]),
         }
     }
 }
@@ -263,6 +321,22 @@ impl Ack {
         out.varint(self.received);
         out.varint(self.processed);
         write_failures(&self.failed, out);
+    }
+}
+
+/// How many more messages there are of which the sender keeps the outcome (PROTOCOL Q-9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutcomesRead(pub(crate) u64);
+
+impl OutcomesRead {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
+        let mut value = Cursor::new(body, 1);
+        let count = value.varint();
+        value.end()?;
+        if count == 0 {
+            return Err(value.bad());
+        }
+        Ok(Self(count))
     }
 }
 
@@ -332,17 +406,27 @@ mod tests {
     use crate::limits::{Limits, MAX_MESSAGES};
     use crate::wire::packet::{Acceptance, Proposal};
 
+    const ALL: Directions = Directions {
+        sends: true,
+        takes: true,
+        durable: true,
+    };
+
     fn longest() -> Claim {
         let failure = Failure {
             number: u64::MAX,
             code: Code::Other(u16::MAX),
         };
         Claim {
-            settled: u64::MAX,
-            sent: u64::MAX,
-            received: u64::MAX,
-            processed: u64::MAX,
-            failed: core::iter::repeat_n(failure, MAX_FAILURES).collect(),
+            sender: Some(SenderClaim {
+                settled: u64::MAX,
+                sent: u64::MAX,
+            }),
+            taker: Some(TakerClaim {
+                received: u64::MAX,
+                processed: u64::MAX,
+                failed: core::iter::repeat_n(failure, MAX_FAILURES).collect(),
+            }),
         }
     }
 
@@ -353,14 +437,14 @@ mod tests {
         let mut out = Writer::new(&mut bytes);
         let resume = Resume {
             known: Some((Token::from_bytes([0; 16]), longest())),
-            durable: true,
+            directions: ALL,
         };
         out.field_with(6, |out| resume.write(out));
         assert_eq!(out.len(), Resume::MAX_FIELD, "what stands below N-8");
 
         let answer = Answer {
             resumed: Ok(longest()),
-            durable: true,
+            directions: ALL,
         };
         let limits = Limits::SERVER
             .with_max_frame((1 << 28) - 1)
@@ -379,7 +463,7 @@ mod tests {
     fn the_token_in_a_proposal_does_not_show() {
         let resume = Resume {
             known: Some((Token::from_bytes([0xab; 16]), Claim::default())),
-            durable: false,
+            directions: Directions::default(),
         };
         let (service, identity) = (ServiceName::parse("A/B").unwrap(), Identity::from_bytes([0; 16]));
         let mut bytes = [0; 1024];
@@ -399,7 +483,7 @@ mod tests {
         let ack = Ack {
             received: u64::MAX,
             processed: u64::MAX,
-            failed: longest().failed,
+            failed: longest().taker.unwrap_or_default().failed,
         };
         let mut out = Writer::new(&mut bytes);
         ack.write(&mut out);

@@ -88,8 +88,7 @@ fn a_late_attempt_takes_nothing() {
     let (client, service, resumption) = meet(memory, &mut None, 2);
     assert_eq!(resumption, FIRST);
     let (memory, mut kept) = part(client, service);
-    let late = admit(&mut stale, &mut kept, 1, true);
-    assert_eq!(late, CONFLICT, "PROTOCOL N-9");
+    assert_eq!(refusal(&stale, &kept, 1), Some(Code::Displaced), "PROTOCOL N-9");
     assert_eq!(meet(memory, &mut kept, 3).2, RESUMED);
 }
 
@@ -103,7 +102,7 @@ fn a_late_attempt_to_resume_takes_nothing() {
     // The client has read the new token, the service does not know that yet.
     let (client, service, _) = meet(memory, &mut kept, 3);
     let (memory, mut kept) = part(client, service);
-    assert_eq!(admit(&mut stale, &mut kept, 2, true), CONFLICT, "PROTOCOL N-9");
+    assert_eq!(refusal(&stale, &kept, 2), Some(Code::Displaced), "PROTOCOL N-9");
     assert_eq!(meet(memory, &mut kept, 4).2, RESUMED);
 }
 
@@ -195,11 +194,11 @@ fn a_claim_must_fit() {
     for (claim, changes) in [
         (
             "it has sent less than was received",
-            &[("settled", 1), ("reached", 1), ("next", 2)][..],
+            &[("settled", 1), ("freed", 1), ("reached", 1), ("next", 2)][..],
         ),
         (
             "it knows outcomes of what was not dealt with",
-            &[("settled", 3), ("reached", 3), ("next", 4)],
+            &[("settled", 3), ("freed", 3), ("reached", 3), ("next", 4)],
         ),
         ("it has dealt with less than is known", &[("processed", 1)]),
         ("it has what was never sent", &[("received", 3), ("processed", 3)]),
@@ -215,7 +214,7 @@ fn the_claim_of_a_service_must_fit() {
     for (claim, changes) in [
         (
             "it knows outcomes of what was not dealt with",
-            &[("settled", 3), ("reached", 3), ("next", 4)][..],
+            &[("settled", 3), ("freed", 3), ("reached", 3), ("next", 4)][..],
         ),
         ("it has what was never sent", &[("received", 3), ("processed", 3)]),
     ] {

@@ -3,7 +3,7 @@
 use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure};
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Kept, Limits,
-    MessageOf, NewReason, Resumption, Schema, SendError, ServiceDef, Session, Token, Trid, define_service,
+    MessageOf, NewReason, Resumption, Schema, SendError, ServiceDef, Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -224,7 +224,8 @@ pub(crate) fn admit(service: &mut End, kept: &mut Option<Box<State>>, trid: u64,
     let session = match kept.take() {
         Some(mut known) => match known.welcome(&request, trid, proven, token) {
             Ok(()) => known,
-            Err(why) => {
+            Err(Unwelcome::Refused(notice)) => panic!("refused: {notice}"),
+            Err(Unwelcome::Passing(why)) => {
                 *kept = Some(known);
                 let mut other = session(DESK);
                 other.begin_with(&request, trid, why, None);
@@ -247,6 +248,16 @@ pub(crate) fn admit(service: &mut End, kept: &mut Option<Box<State>>, trid: u64,
         .accept_in_session(at(0), Admission::new(trid), Some(session))
         .unwrap();
     service.conn.resumption().unwrap()
+}
+
+/// With which code the service refuses the client on the connection `trid`, if it does.
+pub(crate) fn refusal(service: &End, kept: &Option<Box<State>>, trid: u64) -> Option<Code> {
+    let request = service.conn.resume_request().expect("a client with sessions");
+    let kept = kept.as_ref().expect("a session");
+    match kept.may_welcome(request, Trid::new(trid), true) {
+        Err(Unwelcome::Refused(notice)) => Some(notice.code()),
+        _ => None,
+    }
 }
 
 /// A client that comes with what it remembers, up to the acceptance, which it has not got.

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use diset_proto::store::{HeapReplay, Unsure, Volatile};
+use diset_proto::store::{HeapReplay, NoInbox, Unsure, Volatile};
 use diset_proto::{
-    Admission, ClientConfig, Code, Connection, Delivered, Event, Limits, NewReason, Outcome, Resumption, ServiceDef,
-    Session, Token, Trid,
+    Admission, Bound, ClientConfig, Code, Connection, Delivered, Event, Limits, NewReason, Outcome, Resumption,
+    SendError, ServiceDef, Session, Token, Trid,
 };
 
 use super::{Conn, IDENTITY, NOW, PING, PONG, Ping, PingPong, Pong, assert_written, example, feed, written};
@@ -202,6 +202,90 @@ fn what_the_next_message_is() {
         },
     );
     assert_eq!(seen, [(Some(3), true)]);
+}
+
+#[test]
+fn a_client_that_only_sends() {
+    let mut session = Session::new(HeapReplay::new(10, 100), NoInbox);
+    for round in 0..2 {
+        let config = ClientConfig {
+            catalog: PingPong::CATALOG,
+            identity: IDENTITY,
+            limits: Limits::CHIP,
+            args: &[],
+        };
+        let output: Box<[u8]> = vec![0; 1024].into();
+        let mut client = Connection::client_in_session(NOW, &config, output, session).unwrap();
+        let said = written(&mut client);
+        if round == 1 {
+            assert_written("proposal_sender", &said[5..]);
+            return;
+        }
+        // PROTOCOL N-2: a service that takes gives nothing else to know.
+        let mut to_client = past_preamble();
+        feed(&mut client, &mut to_client, &example("acceptance_first"), |_, event| {
+            assert!(matches!(event, Event::Connected(_)));
+        });
+        for id in 7..10 {
+            client.send_acked(PING, &Ping { id }, Unsure::Report).unwrap();
+        }
+        written(&mut client);
+        feed(&mut client, &mut to_client, &example("ack"), |_, event| {
+            assert!(matches!(event, Event::Acknowledged));
+        });
+        session = client.into_session();
+    }
+}
+
+#[test]
+fn outcomes_that_were_read() {
+    // PROTOCOL Q-9: read, and not written by these engines yet.
+    let (mut service, mut to_service) = admitted(&example("proposal_first"), 1, |request, trid| {
+        let mut session = memory();
+        session.begin_with(request, trid, NewReason::First, Some(token(0x20)));
+        session
+    });
+    written(&mut service);
+    feed(&mut service, &mut to_service, &example("acked"), |service, event| {
+        let Event::Message(message) = event else {
+            panic!("{event:?}")
+        };
+        drop(service.decode_held::<Ping>(message).unwrap());
+    });
+    let failed = |session: &Memory| serde_json::to_value(session.record()).unwrap()["failed"].clone();
+    let session = service.session_mut().unwrap();
+    assert!(session.settle(1, Outcome::Failed(Code::HandlerFailed)));
+    for wait in [0, 20] {
+        service.handle_time(NOW.after(Duration::from_millis(wait)));
+    }
+    assert_written("ack_failed", &written(&mut service));
+    assert_eq!(failed(service.session().unwrap()), serde_json::json!([[1, 35]]));
+    feed(&mut service, &mut to_service, &example("outcomes_read"), |_, event| {
+        panic!("{event:?}")
+    });
+    assert_eq!(failed(service.session().unwrap()), serde_json::json!([]));
+}
+
+#[test]
+fn the_first_credit() {
+    // PROTOCOL L-3: read, and not written by these engines yet.
+    let mut client = client(None);
+    written(&mut client);
+    let mut to_client = past_preamble();
+    feed(
+        &mut client,
+        &mut to_client,
+        &example("acceptance_first_credit"),
+        |_, event| {
+            assert!(matches!(event, Event::Connected(_)));
+        },
+    );
+    assert_eq!(client.send(PING, &Ping { id: 7 }), Err(SendError::Full(Bound::Credit)));
+    feed(&mut client, &mut to_client, &example("credit"), |_, event| {
+        panic!("{event:?}")
+    });
+    client.send(PING, &Ping { id: 7 }).unwrap();
+    assert_written("ping", &written(&mut client));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use diset_proto::recording::Entries;
 use diset_proto::replay::Replay;
 use diset_proto::store::{HeapReplay, Inbox, Replay as Store, Stored, Unsure};
 use diset_proto::{
-    Admission, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Limits, MessageOf, Notice,
-    ServiceDef, Session, Token, Trid,
+    Admission, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Limits, MessageOf,
+    NewReason, Notice, ServiceDef, Session, Token, Trid, Unwelcome,
 };
 
 use super::support::{Log, Meter, Random, Reading};
@@ -267,9 +267,13 @@ impl Run {
                     let request = conn.resume_request().unwrap().clone();
                     let token = Token::from_bytes([self.trid as u8; 16]);
                     let mut session = self.away.take().unwrap_or_else(|| session(&mut self.random));
-                    if let Err(why) = session.welcome(&request, trid, true, token) {
+                    if let Err(unwelcome) = session.welcome(&request, trid, true, token) {
                         // The rightful one stays away: it is lost here, to keep the run short.
                         session = super::sessions::session(&mut self.random);
+                        let why = match unwelcome {
+                            Unwelcome::Passing(why) => why,
+                            Unwelcome::Refused(_) => NewReason::NoRoom,
+                        };
                         session.begin_with(&request, trid, why, None);
                     }
                     let admission = Admission::new(trid);

@@ -241,7 +241,7 @@ fn an_ignorable_frame(change: Change<'_>) -> Pair {
 }
 
 fn an_unknown_control_frame(change: Change<'_>) -> Pair {
-    let pair = got(change, &frame(0x8f, &[]));
+    let pair = got(change, &frame(0x90, &[]));
     assert_service_found(&pair, Code::UnknownKind, None, "PROTOCOL F-4");
     pair
 }

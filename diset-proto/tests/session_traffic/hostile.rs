@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use diset_proto::{Code, Delivered, Misuse, NewReason, Outcome, Phase, Resumption};
+use diset_proto::{Code, Delivered, Misuse, NewReason, Outcome, Phase, Resumption, Unwelcome};
 
 use super::support::*;
 
@@ -92,7 +92,7 @@ fn a_copy_of_the_client_does_not_touch_the_session() {
         assert!(side.kept.as_ref().unwrap().record() == before, "PROTOCOL N-5: {what}");
         let answer = side.take();
         assert!(
-            answer.ends_with(&[0x04, 2, 3, 0]),
+            answer.ends_with(&[0x04, 2, 3, BOTH]),
             "PROTOCOL N-3, N-5: no token: {answer:02x?}"
         );
         // The rightful one goes on.
@@ -144,23 +144,8 @@ fn a_service_that_was_set_back() {
     }
 }
 
-/// What a client says of its session next.
-fn says_next(side: Side) -> Vec<u8> {
-    let mut conn = side.conn;
-    let session = conn.take_session();
-    let config = diset_proto::ClientConfig {
-        catalog: <Meter as diset_proto::ServiceDef>::CATALOG,
-        identity: diset_proto::Identity::from_bytes([1; 16]),
-        limits: diset_proto::Limits::SERVER,
-        args: &[],
-    };
-    let output = diset_proto::GrowBuf::new(10_000);
-    let mut next: Conn = Conn::client_in_session(side.now, &config, output, session).unwrap();
-    next.transmit().to_vec()
-}
-
 fn shows(side: Side, token: &[u8; 16]) -> bool {
-    let shown = [&[1], &token[..]].concat();
+    let shown = [&[GOES_ON | BOTH], &token[..]].concat();
     says_next(side).windows(17).any(|bytes| bytes == shown)
 }
 
@@ -200,12 +185,12 @@ fn answers_that_were_not_asked_for() {
     assert!(shows(side, &token(1)));
     // Or with one that is in conflict.
     let mut side = client();
-    side.feed(&acceptance(Some(&[3, 0]), Some(&token(9))));
+    side.feed(&acceptance(Some(&[3, BOTH]), Some(&token(9))));
     assert_eq!(side.conn.resumption(), new(NewReason::StateConflict));
     assert!(shows(side, &token(0)), "PROTOCOL N-5: a token that no session has");
     // A reason of a later version.
     let mut side = client();
-    side.feed(&acceptance(Some(&[77, 0]), Some(&token(9))));
+    side.feed(&acceptance(Some(&[77, BOTH]), Some(&token(9))));
     assert_eq!(side.conn.resumption(), new(NewReason::Other(77)));
     assert!(shows(side, &token(9)));
 }
@@ -364,7 +349,10 @@ fn outcomes_that_nobody_takes_and_a_return() {
         let mut next = side.again();
         if service {
             next.feed(&proposal(Some(&returning(&token(1), &said))));
-            assert_eq!(next.refused, Some(NewReason::NoRoom));
+            assert!(
+                matches!(&next.refused, Some(Unwelcome::Refused(notice)) if notice.code() == Code::Busy),
+                "PROTOCOL N-4, row 13"
+            );
             assert_eq!(
                 next.kept.as_mut().unwrap().take_outcome().map(|(number, _)| number),
                 Some(1)

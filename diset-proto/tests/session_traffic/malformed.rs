@@ -54,11 +54,21 @@ fn bad_claims() -> Vec<(&'static str, Vec<u8>)> {
 fn session_fields_of_a_proposal() {
     let mut fields = vec![
         ("empty", vec![]),
-        ("an unknown flag", vec![4]),
+        ("an unknown flag", vec![16]),
+        ("a durable inbox that takes none", vec![2 | 4]),
         ("all flags", [&[0xff], &[7; 16][..], &claim([0; 4], &[])].concat()),
-        ("more behind no token", vec![0, 0]),
-        ("a cut token", [&[1], &[7; 15][..]].concat()),
-        ("a token without a claim", [&[1], &[7; 16][..]].concat()),
+        ("more behind no token", vec![BOTH, 0]),
+        ("a cut token", [&[GOES_ON | BOTH], &[7; 15][..]].concat()),
+        ("a token without a claim", [&[GOES_ON | BOTH], &[7; 16][..]].concat()),
+        (
+            "more than one that sends knows",
+            [&[GOES_ON | 4], &[7; 16][..], &[0; 3]].concat(),
+        ),
+        (
+            "less than one that takes knows",
+            [&[GOES_ON | 8], &[7; 16][..], &[0]].concat(),
+        ),
+        ("a claim of neither", [&[GOES_ON], &[7; 16][..], &[0]].concat()),
     ];
     fields.extend(
         bad_claims()
@@ -149,6 +159,25 @@ fn acknowledgements() {
         // The counters do not come round, either.
         let again = [frame(ACK, &[1, 1]), ack].concat();
         refuses(&again, Code::PacketMalformed, "ack of what was not sent", &rule);
+    }
+}
+
+#[test]
+fn outcomes_that_were_read() {
+    for (what, body) in [
+        ("no number", &[][..]),
+        ("none", &[0]),
+        ("more", &[1, 1]),
+        ("over-long", &[0x81, 0]),
+    ] {
+        let rule = format!("PROTOCOL Q-9: {what}");
+        let text = "outcomes read, field 1";
+        refuses(&frame(OUTCOMES_READ, body), Code::PacketMalformed, text, &rule);
+    }
+    for count in [1, u64::MAX] {
+        let bytes = frame(OUTCOMES_READ, &varints(&[count]));
+        let text = "outcomes read that were not told";
+        refuses(&bytes, Code::PacketMalformed, text, "PROTOCOL Q-9");
     }
 }
 
@@ -257,6 +286,7 @@ fn frames_of_a_session_without_one() {
         acked(1),
         frame(ACK, &[0, 0]),
         frame(NEXT, &[0, 0]),
+        frame(OUTCOMES_READ, &[1]),
         frame(NEXT_KEY, &key),
     ];
     for bytes in frames {
@@ -283,6 +313,7 @@ fn frames_of_a_session_in_the_handshake() {
         (acked(1), "acked message"),
         (frame(ACK, &[0, 0]), "ack"),
         (frame(NEXT, &[0, 0]), "next"),
+        (frame(OUTCOMES_READ, &[1]), "outcomes read"),
         (frame(NEXT_KEY, &key), "next key"),
     ] {
         for mut side in [Side::client(Some(memory())), Side::service(None)] {

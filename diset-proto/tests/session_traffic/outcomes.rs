@@ -11,7 +11,7 @@ use super::support::*;
 /// The connection ends, and the service has forgotten the client.
 fn forgotten(side: Side) -> Side {
     let mut next = side.again();
-    next.feed(&acceptance(Some(&[2, 0]), Some(&token(2))));
+    next.feed(&acceptance(Some(&[2, BOTH]), Some(&token(2))));
     assert_eq!(
         next.conn.resumption(),
         Some(Resumption::New {
@@ -32,7 +32,7 @@ fn those_of_a_lost_session_are_told_before_anything_leaves() {
     side.send(3);
     assert_eq!(
         side.take(),
-        [0_u8; 0],
+        NOTHING,
         "PROTOCOL N-6: first the user learns what nobody knows of"
     );
     assert_eq!(
@@ -281,7 +281,10 @@ fn nothing_is_told_before_it_is_kept() {
     let mut conn = Connection::client_in_session(now, &config, output, session).unwrap();
     let said = conn.transmit().to_vec();
     conn.transmitted(said.len());
-    assert!(said.ends_with(&[0x06, 1, 2]), "PROTOCOL N-2, Q-4: its inbox is durable");
+    assert!(
+        said.ends_with(&[0x06, 1, 2 | BOTH]),
+        "PROTOCOL N-2, Q-4: its inbox is durable"
+    );
     let mut rx = diset_proto::Deframer::new(GrowBuf::new(1000));
     let input = [acceptance(Some(NEW_FIRST), Some(&token(1))), acked(1), acked(2)].concat();
     let mut input = input.as_slice();

@@ -5,7 +5,7 @@ use core::time::Duration;
 use diset_proto::store::{HeapReplay, Unsure, Volatile};
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Held, Identity, Instant, Limits,
-    MessageOf, NewReason, Outcome, Schema, SendError, ServiceDef, Session, Tag, Token, Trid, define_service,
+    MessageOf, NewReason, Outcome, Schema, SendError, ServiceDef, Session, Tag, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,10 +42,17 @@ const LIMITS: &[u8] = &[0x80, 0x80, 0x04, 0x80, 0x80, 0x20, 0x80, 0x80, 0x01, 0x
 pub(crate) const PROPOSAL: u8 = 0x80;
 pub(crate) const ACCEPTANCE: u8 = 0x81;
 pub(crate) const ERROR: u8 = 0x89;
+pub(crate) const CREDIT: u8 = 0x85;
+pub(crate) const KEEP_ALIVE: u8 = 0x86;
+pub(crate) const GO_AWAY: u8 = 0x88;
 pub(crate) const ACKED: u8 = 0x40;
 pub(crate) const ACK: u8 = 0x8a;
 pub(crate) const NEXT: u8 = 0x8c;
 pub(crate) const NEXT_KEY: u8 = 0x8d;
+pub(crate) const OUTCOMES_READ: u8 = 0x8f;
+
+/// What leaves when nothing does.
+pub(crate) const NOTHING: [u8; 0] = [];
 
 /// Tokens that a service makes here.
 pub(crate) fn token(number: u64) -> [u8; 16] {
@@ -83,6 +90,11 @@ fn field(tag: u8, value: &[u8], body: &mut Vec<u8>) {
 
 /// A proposal, with what it says of a session.
 pub(crate) fn proposal(session: Option<&[u8]>) -> Vec<u8> {
+    proposal_with(session, None)
+}
+
+/// As [`proposal`], with the field *first credit*.
+pub(crate) fn proposal_with(session: Option<&[u8]>, first: Option<&[u8]>) -> Vec<u8> {
     let mut body = Vec::new();
     field(0x81, Meter::CATALOG.service().as_str().as_bytes(), &mut body);
     field(0x82, &[1; 16], &mut body);
@@ -90,6 +102,9 @@ pub(crate) fn proposal(session: Option<&[u8]>) -> Vec<u8> {
     field(0x84, LIMITS, &mut body);
     if let Some(session) = session {
         field(0x06, session, &mut body);
+    }
+    if let Some(first) = first {
+        field(0x8a, first, &mut body);
     }
     [PREAMBLE, &frame(PROPOSAL, &body)].concat()
 }
@@ -101,6 +116,16 @@ pub(crate) fn acceptance(session: Option<&[u8]>, token: Option<&[u8]>) -> Vec<u8
 
 /// As [`acceptance`], with verdicts.
 pub(crate) fn acceptance_of(verdicts: &[u8], session: Option<&[u8]>, token: Option<&[u8]>) -> Vec<u8> {
+    acceptance_with(verdicts, session, token, None)
+}
+
+/// As [`acceptance_of`], with the field *first credit*.
+pub(crate) fn acceptance_with(
+    verdicts: &[u8],
+    session: Option<&[u8]>,
+    token: Option<&[u8]>,
+    first: Option<&[u8]>,
+) -> Vec<u8> {
     let mut body = Vec::new();
     field(0x81, &[1], &mut body);
     field(0x82, LIMITS, &mut body);
@@ -113,8 +138,15 @@ pub(crate) fn acceptance_of(verdicts: &[u8], session: Option<&[u8]>, token: Opti
     if let Some(token) = token {
         field(0x05, token, &mut body);
     }
+    if let Some(first) = first {
+        field(0x8a, first, &mut body);
+    }
     [PREAMBLE, &frame(ACCEPTANCE, &body)].concat()
 }
+
+/// The flags of a side that sends and takes; and that of a client that goes on.
+pub(crate) const BOTH: u8 = 4 | 8;
+pub(crate) const GOES_ON: u8 = 1;
 
 /// A claim: settled, sent, received, processed, and outcomes.
 pub(crate) fn claim(values: [u64; 4], failed: &[(u64, u64)]) -> Vec<u8> {
@@ -124,17 +156,17 @@ pub(crate) fn claim(values: [u64; 4], failed: &[(u64, u64)]) -> Vec<u8> {
 
 /// The session field of a client that goes on with this token.
 pub(crate) fn returning(shown: &[u8; 16], claim: &[u8]) -> Vec<u8> {
-    [&[1], &shown[..], claim].concat()
+    [&[GOES_ON | BOTH], &shown[..], claim].concat()
 }
 
 /// The session field of a service that goes on.
 pub(crate) fn resumed(claim: &[u8]) -> Vec<u8> {
-    [&[0, 0], claim].concat()
+    [&[0, BOTH], claim].concat()
 }
 
 /// The session fields of those that begin: of a client, of a service.
-pub(crate) const FIRST: &[u8] = &[0];
-pub(crate) const NEW_FIRST: &[u8] = &[1, 0];
+pub(crate) const FIRST: &[u8] = &[BOTH];
+pub(crate) const NEW_FIRST: &[u8] = &[1, BOTH];
 
 pub(crate) fn memory() -> Box<Memory> {
     Box::new(Session::new(HeapReplay::new(100, 10_000), Volatile))
@@ -165,8 +197,10 @@ pub(crate) struct Side {
     pub(crate) kept: Option<Box<Memory>>,
     pub(crate) proven: bool,
     pub(crate) trid: u64,
+    /// Service: it keeps no session more.
+    pub(crate) is_full: bool,
     /// Service: what the client was told of its session.
-    pub(crate) refused: Option<NewReason>,
+    pub(crate) refused: Option<Unwelcome>,
 }
 
 impl Side {
@@ -183,12 +217,19 @@ impl Side {
             kept: None,
             proven: true,
             trid: 0,
+            is_full: false,
             refused: None,
         }
     }
 
     /// A client that has proposed, with this session or none.
     pub(crate) fn client(session: Option<Box<Memory>>) -> Self {
+        let mut side = Self::client_that_proposes(session);
+        side.take();
+        side
+    }
+
+    fn client_that_proposes(session: Option<Box<Memory>>) -> Self {
         let config = ClientConfig {
             catalog: Meter::CATALOG,
             identity: Identity::from_bytes([1; 16]),
@@ -197,9 +238,7 @@ impl Side {
         };
         let output = GrowBuf::new(100_000);
         let conn = Connection::client_in_session(Instant::from_millis(1000), &config, output, session).unwrap();
-        let mut side = Self::new(conn);
-        side.take();
-        side
+        Self::new(conn)
     }
 
     /// A service that waits, with what it has of the client.
@@ -273,28 +312,37 @@ impl Side {
         self.trid += 1;
         let trid = Trid::new(self.trid);
         let fresh = Token::from_bytes(token(self.trid));
-        let session = self.conn.resume_request().cloned().map(|request| {
-            if let Some(mut kept) = self.kept.take() {
-                match kept.welcome(&request, trid, self.proven, fresh) {
-                    Ok(()) => return kept,
-                    Err(why) => {
-                        self.refused = Some(why);
-                        self.kept = Some(kept);
-                        let mut passing = memory();
-                        passing.begin_with(&request, trid, why, None);
-                        return passing;
-                    }
-                }
+        let request = self.conn.resume_request().cloned();
+        let session = match (request, self.kept.take()) {
+            (None, kept) => {
+                self.kept = kept;
+                None
             }
-            let mut session = memory();
-            let why = if request.is_return() {
-                NewReason::Forgotten
-            } else {
-                NewReason::First
-            };
-            session.begin_with(&request, trid, why, Some(fresh));
-            session
-        });
+            (Some(request), Some(mut kept)) => match kept.welcome(&request, trid, self.proven, fresh) {
+                Ok(()) => Some(kept),
+                Err(unwelcome) => {
+                    self.refused = Some(unwelcome.clone());
+                    self.kept = Some(kept);
+                    let why = match unwelcome {
+                        Unwelcome::Refused(notice) => return self.conn.refuse(notice).unwrap(),
+                        Unwelcome::Passing(why) => why,
+                    };
+                    let mut passing = memory();
+                    passing.begin_with(&request, trid, why, None);
+                    Some(passing)
+                }
+            },
+            (Some(request), None) => {
+                let mut session = memory();
+                let why = match (self.is_full, request.is_return()) {
+                    (true, _) => NewReason::NoRoom,
+                    (false, true) => NewReason::Forgotten,
+                    (false, false) => NewReason::First,
+                };
+                session.begin_with(&request, trid, why, why.is_kept().then_some(fresh));
+                Some(session)
+            }
+        };
         let accepted = self.conn.accept_in_session(self.now, Admission::new(trid), session);
         assert!(matches!(accepted, Ok(Some(Event::Connected(_)))));
     }
@@ -347,6 +395,11 @@ impl Side {
         assert_eq!((notice.code(), notice.text()), (code, text), "{rule}");
         assert_eq!(self.drops, 1, "{rule}");
     }
+}
+
+/// What a client says of its session next.
+pub(crate) fn says_next(mut side: Side) -> Vec<u8> {
+    Side::client_that_proposes(side.conn.take_session()).take()
 }
 
 /// An acked message with this value.

@@ -169,7 +169,7 @@ impl<S: ServiceDef> Client<S> {
     ///
     /// # Errors
     /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the service keeps none, or this
-    /// client.
+    /// client; [`SendError::NotTaken`] when the service takes none.
     ///
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was stored.

@@ -286,8 +286,9 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     former,
                 } = match self.service.sessions.accept(&entrance, &request, admission, conn) {
                     Ok(entered) => entered,
+                    // As above.
                     Err(notice) => {
-                        conn.disconnect(notice);
+                        let _ = conn.refuse(notice);
                         return None;
                     }
                 };

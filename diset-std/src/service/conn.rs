@@ -85,7 +85,8 @@ impl<S: ServiceDef> Conn<S> {
     /// [`Outcome::Unknown`](crate::Outcome::Unknown). See [`send_acked_or_resend`](Self::send_acked_or_resend).
     ///
     /// # Errors
-    /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the client keeps none.
+    /// [`SendError`]: the message was not taken. [`SendError::NoSession`] when the client keeps none,
+    /// [`SendError::NotTaken`] when it only sends.
     ///
     /// # Cancel safety
     /// Cancel safe: when the future is dropped before it is ready nothing was stored.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diset_proto::{
     Admission, Catalog, Code, Event, Instant, Key, NewReason, Notice, Outcome, Resume, RetryAfter, Token, Trid,
+    Unwelcome,
 };
 
 use super::conn::SessionId;
@@ -103,9 +104,9 @@ impl Sessions {
     /// Accepts a client that keeps sessions, in the one it has or in a new one.
     ///
     /// # Errors
-    /// With what its connection is to end: the service is over, or has no randomness. Nothing can be said of its session
-    /// then. It may be in the file for the next process, so that there is none, or no room, would be a lie that costs
-    /// the client its outcomes.
+    /// With which notice to refuse it: it comes late, its session cannot take what it tells now, or nothing can be said of
+    /// its session, as the service is over or has no randomness. It may be in the file for the next process then, so that
+    /// there is none, or no room, would be a lie that costs the client its outcomes.
     pub(super) fn accept(
         &self,
         entrance: &Entrance<'_>,
@@ -147,13 +148,17 @@ impl Sessions {
                 put(&cell, entrance, admission.clone(), conn, &mut outcomes, fits, enter)
                     .map(|event| (cell, event, former))
             }
-            None => Err(NewReason::NoRoom),
+            None => Err(Unwelcome::Passing(NewReason::NoRoom)),
         };
         // It ends before it lets go of its sessions, so whoever missed one sees this.
         if entered.is_err() && self.lock().is_over {
             return Err(shutdown());
         }
-        let (cell, event, former) = entered.unwrap_or_else(|why| {
+        let (cell, event, former) = entered.or_else(|unwelcome| {
+            let why = match unwelcome {
+                Unwelcome::Passing(why) => why,
+                Unwelcome::Refused(notice) => return Err(notice),
+            };
             // One that ends with its connection.
             let session = in_memory(&self.settings, Some(self.budget(entrance.id)));
             let cell = SessionCell::new(session, self.catalog, self.settings.when_full, false);
@@ -162,8 +167,8 @@ impl Sessions {
                 Ok(())
             };
             let event = put(&cell, entrance, admission, conn, &mut outcomes, |_| Ok(()), enter).unwrap_or_default();
-            (cell, event, None)
-        });
+            Ok((cell, event, None))
+        })?;
         Ok(Entered {
             cell,
             event,
@@ -429,9 +434,9 @@ fn put(
     admission: Admission,
     conn: &mut Engine,
     outcomes: &mut Vec<(u64, Outcome)>,
-    fits: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
-    enter: impl FnOnce(&mut StdSession) -> Result<(), NewReason>,
-) -> Result<Option<Event<'static>>, NewReason> {
+    fits: impl FnOnce(&mut StdSession) -> Result<(), Unwelcome>,
+    enter: impl FnOnce(&mut StdSession) -> Result<(), Unwelcome>,
+) -> Result<Option<Event<'static>>, Unwelcome> {
     let (mut event, mut entered) = (None, Ok(()));
     let moved = cell.move_to(entrance.link, fits, |mut session| {
         let mut outcomes = Vec::new();
@@ -460,7 +465,7 @@ fn put(
         }
         Some(Err(why)) => Err(why),
         // It was forgotten just now.
-        None => Err(NewReason::Forgotten),
+        None => Err(Unwelcome::Passing(NewReason::Forgotten)),
     }
 }
 

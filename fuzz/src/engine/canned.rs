@@ -36,9 +36,9 @@ fn from_client() -> Vec<Vec<u8>> {
 /// Preamble and acceptance: First, or that a session goes on of which nothing was sent.
 fn answered(resumed: bool) -> Vec<u8> {
     let session: &[u8] = if resumed {
-        &[4, 6, 0, 0, 0, 0, 0, 0]
+        &[4, 6, 0, 12, 0, 0, 0, 0]
     } else {
-        &[4, 2, 1, 0]
+        &[4, 2, 1, 12]
     };
     let limits = [0x82, 8, 0x80, 8, 0x80, 0x10, 8, 0xe0, 0xd4, 3];
     let body = [&[0x81, 1, 1][..], &limits, session, &[5, 16], &[7; 16]].concat();
@@ -58,6 +58,7 @@ fn of_sessions() -> Vec<Vec<u8>> {
         frame(0x8c, &[0, 1]),
         frame(0x8d, &[&[9; 32][..], &[60]].concat()),
         frame(0x86, &[]),
+        frame(0x8f, &[1]),
     ]
 }
 

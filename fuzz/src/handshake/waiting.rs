@@ -6,9 +6,12 @@ use diset_proto::store::{HeapReplay, Unsure, Volatile};
 use diset_proto::{Admission, AdoptConfig, Connection, Event, GrowBuf, Identity, Instant, ServiceDef, Session, Trid};
 
 use super::super::engine::{Count, Fuzzed, Words, frame};
-use super::super::model::{AcceptanceSaid, AnswerSaid, ClaimSaid};
+use super::super::model::{AcceptanceSaid, AnswerSaid, ClaimSaid, SENDS, TAKES};
 use super::super::peer::{ACCEPTANCE, PREAMBLE, Peer, ROOM};
 use super::{ACK, limits, service};
+
+/// The flags of [`memory`].
+pub(super) const BOTH_WAYS: u8 = SENDS | TAKES;
 
 pub(super) fn memory() -> Box<Session<HeapReplay, Volatile>> {
     Box::new(Session::new(HeapReplay::new(10, 100), Volatile))
@@ -34,10 +37,11 @@ pub(super) fn returning() -> Box<Session<HeapReplay, Volatile>> {
         verdicts: Vec::new(),
         session: Some(AnswerSaid {
             resumed: Err(1),
-            durable: false,
+            flags: BOTH_WAYS,
         }),
         token: Some([3; 16]),
         digest: None,
+        first: None,
     };
     client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat(), |_| ());
     for n in 0..3 {
@@ -62,7 +66,9 @@ pub(super) fn returning() -> Box<Session<HeapReplay, Volatile>> {
 
 /// N-5, for [`returning`].
 pub(super) fn fits(claim: &ClaimSaid) -> bool {
-    (1..=3).contains(&claim.received) && claim.processed >= 1 && claim.settled <= 2 && claim.sent >= 2
+    let taker = claim.taker.as_ref();
+    taker.is_none_or(|taker| (1..=3).contains(&taker.received) && taker.processed >= 1)
+        && claim.sender.is_none_or(|[settled, sent]| settled <= 2 && sent >= 2)
 }
 
 /// A client that waits for the acceptance; one that adopts the catalog has been told it.
@@ -105,6 +111,7 @@ static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
         session: None,
         token: None,
         digest: Some(*Fuzzed::CATALOG.digest().as_bytes()),
+        first: None,
     };
     answer
         .strip_suffix(&*frame(ACCEPTANCE, &accepted.write()))

@@ -47,8 +47,10 @@ impl Replay<'_> {
                 received,
                 handled,
                 durable,
+                sends,
+                takes,
             } => {
-                self.kept = (*sent, (*received, *handled), *durable);
+                self.kept = (*sent, (*received, *handled), [*durable, *sends, *takes]);
                 self.keep();
                 Ok(())
             }

@@ -120,7 +120,7 @@ pub struct Replay<'l> {
     told: Option<Descriptions>,
     /// The last message that the log gave to the session.
     last_stored: u64,
-    kept: (u64, (u64, u64), bool),
+    kept: (u64, (u64, u64), [bool; 3]),
     left: Vec<u8>,
     done: Replayed,
 }
@@ -175,7 +175,7 @@ impl<'l> Replay<'l> {
             conn,
             told,
             last_stored: 0,
-            kept: (u64::MAX, (u64::MAX, u64::MAX), false),
+            kept: (u64::MAX, (u64::MAX, u64::MAX), [false, true, true]),
             left: Vec::new(),
         })
     }
@@ -292,11 +292,11 @@ impl Replay<'_> {
 
     /// The stores say from now on that so much is kept.
     fn keep(&mut self) {
-        let (sent, received, durable) = self.kept;
+        let (sent, received, [durable, sends, takes]) = self.kept;
         if let Some(session) = &mut self.conn.slot {
-            session.replay_mut().kept = sent;
+            (session.replay_mut().kept, session.replay_mut().sends) = (sent, sends);
             session.inbox_mut().kept = received;
-            session.inbox_mut().durable = durable;
+            (session.inbox_mut().durable, session.inbox_mut().takes) = (durable, takes);
         }
     }
 

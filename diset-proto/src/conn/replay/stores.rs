@@ -10,6 +10,7 @@ use crate::store::{HeapReplay, Inbox, Replay, Stored};
 pub(super) struct Sent {
     messages: HeapReplay,
     pub(super) kept: u64,
+    pub(super) sends: bool,
     pub(super) full: bool,
 }
 
@@ -17,6 +18,7 @@ pub(super) struct Sent {
 pub(super) struct Came {
     pub(super) kept: (u64, u64),
     pub(super) durable: bool,
+    pub(super) takes: bool,
     pub(super) full: bool,
 }
 
@@ -29,6 +31,7 @@ impl Default for Sent {
             // No bound of its own: what it held was in the log.
             messages: HeapReplay::new(usize::MAX, usize::MAX),
             kept: u64::MAX,
+            sends: true,
             full: false,
         }
     }
@@ -39,6 +42,7 @@ impl Default for Came {
         Self {
             kept: (u64::MAX, u64::MAX),
             durable: false,
+            takes: true,
             full: false,
         }
     }
@@ -76,6 +80,10 @@ impl Replay for Sent {
         self.kept
     }
 
+    fn sends(&self) -> bool {
+        self.sends
+    }
+
     fn len(&self) -> usize {
         self.messages.len()
     }
@@ -92,6 +100,10 @@ impl Inbox for Came {
 
     fn kept(&self) -> (u64, u64) {
         self.kept
+    }
+
+    fn takes(&self) -> bool {
+        self.takes
     }
 
     fn is_durable(&self) -> bool {

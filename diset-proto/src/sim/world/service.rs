@@ -8,6 +8,7 @@ use super::store::{Disk, Keeps};
 use super::{App, Fault, SimSession, What, Who, World};
 use crate::conn::Admission;
 use crate::id::{Token, Trid};
+use crate::session::Unwelcome;
 use crate::status::{Code, Notice, RetryAfter};
 use crate::wire::session::{NewReason, Resume};
 
@@ -59,7 +60,9 @@ impl<A: App> World<A> {
         let why = match kept {
             Some((id, mut session)) => match session.welcome(request, trid, self.setup.proven, token) {
                 Ok(()) => return (id, session, true),
-                Err(why) => {
+                // Whose outcomes are taken when it is left, and who comes late was refused before.
+                Err(Unwelcome::Refused(notice)) => panic!("a client is refused: {notice}"),
+                Err(Unwelcome::Passing(why)) => {
                     if let Some(party) = self.parties.get_mut(&who) {
                         party.absent = Some((id, session));
                     }

@@ -9,7 +9,7 @@ use core::cell::RefCell;
 use board::{Board, Uart, clock};
 use credentials::{Credentials, Error};
 use diset_embedded::{
-    Buffers, Client, Config, ConnectError, Event, Identity, Instant, NoClock, Outbox, Retry, SetupError,
+    Buffers, Client, Config, ConnectError, Event, Identity, Instant, NoClock, Outbox, Retry, SetupError, Volatile,
 };
 use line::{Call, Line, Port};
 use messages::Station as Service;
@@ -22,11 +22,11 @@ pub use way::{Trusted, Way};
 /// What has come over the line while the loop does something else.
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
-static ALARMS: StaticCell<Outbox<OUTBOX>> = StaticCell::new();
+static ALARMS: StaticCell<Outbox<OUTBOX, Volatile>> = StaticCell::new();
 static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
 
 /// The client of the station.
-pub type Agent<C> = Client<'static, Service, C, NoClock, Outbox<OUTBOX>>;
+pub type Agent<C> = Client<'static, Service, C, NoClock, Outbox<OUTBOX, Volatile>>;
 
 /// The whole program, once the way to a channel is made of the credentials.
 pub fn main<W: Way>(way: impl FnOnce(&Credentials<'static>) -> Result<W, Error>) -> ! {
@@ -61,7 +61,7 @@ fn run<W: Way>(
     mut station: Station,
     mut way: W,
 ) -> Result<(), SetupError> {
-    let outbox = ALARMS.init(Outbox::new());
+    let outbox = ALARMS.init(Outbox::with_inbox());
     let mut client = Client::blocking(Service, config, BUFFERS.take())?.with_outbox(outbox)?;
     let mut call = Call::over(line);
     station.started(&mut client);

@@ -8,7 +8,7 @@ use board::{Board, Uart};
 use credentials::{Credentials, Error};
 use diset_embedded::tls::{Tls, TlsChannel, TlsError};
 use diset_embedded::{
-    Buffers, Client, Clock, Config, ConnectError, Event, Identity, Instant, Outbox, Retry, SetupError,
+    Buffers, Client, Clock, Config, ConnectError, Event, Identity, Instant, Outbox, Retry, SetupError, Volatile,
 };
 use embassy_executor::Spawner;
 use embassy_time::{Duration, Timer, with_deadline, with_timeout};
@@ -21,14 +21,14 @@ use trust::{Authorities, Secure, Trust as _};
 /// What has come over the line while the task does something else.
 static RING: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
-static ALARMS: StaticCell<Outbox<OUTBOX>> = StaticCell::new();
+static ALARMS: StaticCell<Outbox<OUTBOX, Volatile>> = StaticCell::new();
 static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
 
 /// The gateway is asked so often, so long apart.
 const ASKS: u32 = 8;
 const ASK: Duration = Duration::from_millis(250);
 
-type Agent = Client<'static, Service, TlsChannel<'static, Call<'static, Uart>>, Time, Outbox<OUTBOX>>;
+type Agent = Client<'static, Service, TlsChannel<'static, Call<'static, Uart>>, Time, Outbox<OUTBOX, Volatile>>;
 
 /// What the credentials make of this image.
 struct Own {
@@ -80,7 +80,7 @@ async fn run(mut call: Call<'static, Uart>, seed: u64, mut own: Own, mut station
         reconnect: station::RECONNECT,
         ..Config::new(own.identity, seed)
     };
-    let outbox = ALARMS.init(Outbox::new());
+    let outbox = ALARMS.init(Outbox::with_inbox());
     let mut client = Client::new(Service, config, Time, BUFFERS.take())?.with_outbox(outbox)?;
     station.started(&mut client);
     while until_retry(&mut client, &mut station).await {

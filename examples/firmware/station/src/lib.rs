@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use board::{Led, Sensor};
 use diset_embedded::{
-    Client, FromClient, Keep, Limits, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid,
+    Client, FromClient, Keep, Limits, Message, MessageOf, Outbox, Outcome, ReconnectPolicy, SendError, Trid, Volatile,
 };
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station as Service};
 
@@ -85,7 +85,7 @@ impl Station {
     }
 
     /// The client is there, and takes alarms.
-    pub fn started<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>) {
+    pub fn started<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N, Volatile>>) {
         self.raise(client, AlarmKind::Started, 0);
     }
 
@@ -98,7 +98,11 @@ impl Station {
     }
 
     /// The connection is over.
-    pub fn dropped<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
+    pub fn dropped<C, T, const N: usize>(
+        &mut self,
+        client: &mut Client<'_, Service, C, T, Outbox<N, Volatile>>,
+        now: u64,
+    ) {
         if self.is_connected && !self.is_to_reboot() {
             self.raise(client, AlarmKind::Offline, now);
         }
@@ -106,7 +110,11 @@ impl Station {
     }
 
     /// Somebody has answered who is not the service.
-    pub fn met_impostor<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
+    pub fn met_impostor<C, T, const N: usize>(
+        &mut self,
+        client: &mut Client<'_, Service, C, T, Outbox<N, Volatile>>,
+        now: u64,
+    ) {
         if !self.met_impostor {
             self.met_impostor = true;
             self.raise(client, AlarmKind::Impostor, now);
@@ -172,7 +180,11 @@ impl Station {
     }
 
     /// Measures and sends what is due. A reading that finds no connection, or no room, is looked at and not kept.
-    pub fn report<C, T, const N: usize>(&mut self, client: &mut Client<'_, Service, C, T, Outbox<N>>, now: u64) {
+    pub fn report<C, T, const N: usize>(
+        &mut self,
+        client: &mut Client<'_, Service, C, T, Outbox<N, Volatile>>,
+        now: u64,
+    ) {
         if let Some(times) = self.blinker.step(&mut self.led, now) {
             // Somebody looks at the light, not at this: it may be lost.
             let _ = client.send(&Blinked { times });
@@ -203,7 +215,7 @@ impl Station {
     /// Raises an alarm when the supply begins to be low.
     fn watch<C, T, const N: usize>(
         &mut self,
-        client: &mut Client<'_, Service, C, T, Outbox<N>>,
+        client: &mut Client<'_, Service, C, T, Outbox<N, Volatile>>,
         millivolts: u16,
         now: u64,
     ) {
@@ -229,7 +241,7 @@ impl Station {
     /// memory of the session, perhaps twice, as that is better than not at all.
     fn raise<C, T, const N: usize>(
         &mut self,
-        client: &mut Client<'_, Service, C, T, Outbox<N>>,
+        client: &mut Client<'_, Service, C, T, Outbox<N, Volatile>>,
         kind: AlarmKind,
         now: u64,
     ) {

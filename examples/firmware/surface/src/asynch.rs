@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use board::Uart;
 use diset_embedded::tls::{TlsBuffers, TlsChannel};
-use diset_embedded::{Buffers, Channel, Client, Clock, Config, Instant, Outbox, TrustedLine};
+use diset_embedded::{Buffers, Channel, Client, Clock, Config, Instant, Outbox, TrustedLine, Volatile};
 use line::Call;
 use messages::Station;
 
@@ -30,7 +30,12 @@ pub(crate) fn trusted(call: Call<'_, Uart>, config: Config<'_>) {
     wait(converse(&mut client));
 }
 
-pub(crate) fn over_tls(call: Call<'_, Uart>, config: Config<'_>, outbox: &mut Outbox<256>, records: &TlsBuffers) {
+pub(crate) fn over_tls(
+    call: Call<'_, Uart>,
+    config: Config<'_>,
+    outbox: &mut Outbox<256, Volatile>,
+    records: &TlsBuffers,
+) {
     let mut buffers: Buffers = Buffers::new();
     let client = Client::<_, TlsChannel<'_, Call<'_, Uart>>, _>::new(Station, config, Time, &mut buffers)
         .and_then(|client| client.with_outbox(outbox));

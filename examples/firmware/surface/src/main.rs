@@ -15,7 +15,7 @@ use core::cell::RefCell;
 
 use board::{Board, Uart};
 use diset_embedded::tls::TlsBuffers;
-use diset_embedded::{Config, Identity, Instant, Outbox};
+use diset_embedded::{Config, Identity, Instant, Outbox, Volatile};
 use line::{Call, Line};
 use static_cell::ConstStaticCell;
 
@@ -40,7 +40,7 @@ fn main() -> ! {
         ..Config::new(Identity::from_bytes(*b"surface surface "), u64::from_le_bytes(seed))
     };
     let records = &*RECORDS.take();
-    let mut outbox: Outbox<256> = Outbox::new();
+    let mut outbox: Outbox<256, Volatile> = Outbox::with_inbox();
     let call: Call<'_, Uart> = Call::over(&line);
     loop {
         polled::trusted(call, config);

@@ -7,7 +7,7 @@ use diset_embedded::blocking::Channel;
 use diset_embedded::tls::{TlsBuffers, TlsChannel};
 use diset_embedded::{
     Buffers, Client, Config, Event, FromService, Keep, Message, MessageOf, NoClock, NoOutbox, Outbox, Retry,
-    TrustedLine,
+    TrustedLine, Volatile,
 };
 use line::Call;
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station};
@@ -48,7 +48,12 @@ pub(crate) fn trusted(mut call: Call<'_, Uart>, config: Config<'_>) {
     }
 }
 
-pub(crate) fn over_tls(mut call: Call<'_, Uart>, config: Config<'_>, outbox: &mut Outbox<256>, records: &TlsBuffers) {
+pub(crate) fn over_tls(
+    mut call: Call<'_, Uart>,
+    config: Config<'_>,
+    outbox: &mut Outbox<256, Volatile>,
+    records: &TlsBuffers,
+) {
     let mut buffers: Buffers = Buffers::new();
     let client = Client::<_, TlsChannel<'_, Call<'_, Uart>>>::blocking(Station, config, &mut buffers)
         .and_then(|client| client.with_outbox(outbox));
@@ -110,7 +115,7 @@ pub(crate) fn look<C, T, K: Keep>(client: &Client<'_, Station, C, T, K>) {
 }
 
 /// What only a client with an outbox can do.
-pub(crate) fn store<C, T, const N: usize>(client: &mut Client<'_, Station, C, T, Outbox<N>>) {
+pub(crate) fn store<C, T, const N: usize>(client: &mut Client<'_, Station, C, T, Outbox<N, Volatile>>) {
     for stored in [client.send_acked(&ALARM), client.send_acked_or_resend(&READING)] {
         if let Err(error) = stored {
             defmt::warn!("not stored: {}", error);
@@ -172,7 +177,7 @@ impl Answer for NoOutbox {
     }
 }
 
-impl<const N: usize> Answer for Outbox<N> {
+impl<const N: usize> Answer for Outbox<N, Volatile> {
     fn answer<M: FromService<Station>>(message: Message<'_, '_, Station, Self>) {
         if let Ok((_, mut reply)) = message.decode_with_reply::<M>() {
             let _ = reply.send(&Blinked { times: 1 });
