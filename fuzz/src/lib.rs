@@ -8,6 +8,7 @@
 
 mod check;
 mod engine;
+mod halves;
 mod handshake;
 mod learned;
 mod model;
@@ -20,6 +21,7 @@ mod store;
 mod typed;
 
 pub use engine::{client_ops, packets, service_ops};
+pub use halves::halves;
 pub use handshake::{acceptance, definitions, notice, proposal};
 pub use learned::{catalog, values};
 pub use pair::pair;
@@ -42,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("packets", packets),
     ("service_ops", service_ops),
     ("client_ops", client_ops),
+    ("halves", halves),
     ("pair", pair),
     ("catalog", catalog),
     ("values", values),

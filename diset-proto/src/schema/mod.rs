@@ -167,8 +167,7 @@ impl Catalog {
         self.messages.get(usize::from(number))
     }
 
-    /// Stands in for a catalog that was learned.
-    #[cfg(feature = "alloc")]
+    /// Stands in for a catalog that was learned, or is not there yet.
     pub(crate) const LEARNED: Self = Self::new("Learned/Catalog", &[]);
 
     /// How many messages there are; at most [`MAX_MESSAGES`].

@@ -6,16 +6,21 @@
 //! [`crate::store`].
 
 mod link;
+mod log;
 mod outcome;
+pub(crate) mod parts;
+pub(crate) mod queue;
 mod receiving;
 mod record;
 mod sending;
+pub(crate) mod slot;
 #[cfg(feature = "record")]
 mod state;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
 #[cfg(feature = "alloc")]
 mod welcome;
+pub(crate) mod work;
 
 use serde::Serialize;
 
@@ -272,6 +277,18 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// inbox can be so many.
     pub fn begin(&mut self, number: u64) -> bool {
         self.receiving.begin(number)
+    }
+
+    /// Whether the handler of this message may begin now; `None` when it is not to at all: it has its outcome, or
+    /// comes again.
+    pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
+        let receiving = &self.receiving;
+        receiving.is_unhandled(number).then(|| receiving.may_begin(number))
+    }
+
+    /// The handler of this message, which has begun, asked for it again: it counts as one that has not.
+    pub(crate) const fn not_begun(&mut self, number: u64) {
+        self.receiving.not_begun(number);
     }
 
     /// The message with this number has come to this end: [`Outcome::Ok`] or [`Outcome::Failed`]. All before it
