@@ -225,7 +225,7 @@ impl Driven for ByHand {
         while let Some(frame) = rx.next(&mut input, self.conn.max_frame()) {
             match self.conn.handle_frame(now, frame) {
                 Some(Event::Proposed(proposal)) => {
-                    how.saw(format!("proposed {:?}", proposal.identity));
+                    how.saw(format!("proposed {:?}", proposal.identity()));
                     match how.mode % 4 {
                         known @ (0 | 1) => self.admit(now, how, known + how.mode / 4 * 2),
                         2 => self.refuse(Notice::new(Code::Busy)),
@@ -435,7 +435,7 @@ impl Driven for Halves {
         while let Some(event) = self.rx.next(now, &mut self.tx, &mut input) {
             match event {
                 drive::Event::Proposed(proposal) => {
-                    how.saw(format!("proposed {:?}", proposal.identity));
+                    how.saw(format!("proposed {:?}", proposal.identity()));
                     match how.mode % 4 {
                         known @ (0 | 1) => self.admit(now, how, known + how.mode / 4 * 2),
                         2 => self.refuse(Notice::new(Code::Busy)),

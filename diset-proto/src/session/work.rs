@@ -109,6 +109,7 @@ struct Job {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It says nothing yet; and if it is gone, it never will.
     Lent,
     Waits,
     Done(End),
@@ -257,9 +258,10 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         Poll::Ready(())
     }
 
-    /// What has come to an end counts, here and nowhere else. A loan that was forgotten has ended, too.
+    /// What has come to an end counts, here and nowhere else. A loan that says nothing, dropped or forgotten, is over, too.
     pub(crate) fn complete(&mut self, now: Instant) -> Option<Completed> {
         let job = self.job.take_if(|job| job.state != State::Waits)?;
+        // A loan needs no destructor, which would keep the receiving half borrowed for as long as an event is in scope.
         let end = match job.state {
             State::Done(end) => end,
             State::Lent | State::Waits => End::Abandoned,
@@ -456,14 +458,6 @@ impl<'p, P: Parts> Handling<'p, P> {
 
 fn push<Q: Queue>(queue: &mut Option<&mut Q>, meta: &Meta, payload: &[u8]) -> bool {
     queue.as_mut().is_some_and(|queue| queue.push(meta, payload))
-}
-
-impl<P: Parts> Drop for Handling<'_, P> {
-    fn drop(&mut self) {
-        if self.job.state == State::Lent {
-            self.job.state = State::Done(End::Abandoned);
-        }
-    }
 }
 
 #[cfg(test)]
