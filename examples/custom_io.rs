@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant as StdInstant;
 
-use diset_proto::drive::{Event, Io, Lent, NoQueue, Parts, Rx, Tx};
+use diset_proto::drive::{Event, Io, NoQueue, Parts, Rx, Tx};
 use diset_proto::serial::MAX_PAYLOAD;
 use diset_proto::{
     Admission, ClientConfig, Code, Identity, Instant, Limits, LineEvent, MessageOf, Misuse, NoSession, Notice, Phase,

@@ -279,18 +279,6 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.receiving.begin(number)
     }
 
-    /// Whether the handler of this message may begin now; `None` when it is not to at all: it has its outcome, or
-    /// comes again.
-    pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
-        let receiving = &self.receiving;
-        receiving.is_unhandled(number).then(|| receiving.may_begin(number))
-    }
-
-    /// The handler of this message, which has begun, asked for it again: it counts as one that has not.
-    pub(crate) const fn not_begun(&mut self, number: u64) {
-        self.receiving.not_begun(number);
-    }
-
     /// The message with this number has come to this end: [`Outcome::Ok`] or [`Outcome::Failed`]. All before it
     /// have come to theirs: false when one has not, and then this one has no outcome either. That is a fault of the
     /// caller, who is to end the connection: what was passed over, and this one, come again.

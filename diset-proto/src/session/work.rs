@@ -14,12 +14,14 @@ use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
 use serde::{Deserialize, Serialize};
 
+use super::Session;
 use super::parts::Parts;
 use super::queue::{Meta, Queue};
 use crate::message;
 use crate::schema::walk::{Invalid, check_structure};
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
+use crate::store::{Inbox, Replay};
 use crate::time::Instant;
 
 /// What a handler comes to.
@@ -458,6 +460,19 @@ impl<'p, P: Parts> Handling<'p, P> {
 
 fn push<Q: Queue>(queue: &mut Option<&mut Q>, meta: &Meta, payload: &[u8]) -> bool {
     queue.as_mut().is_some_and(|queue| queue.push(meta, payload))
+}
+
+/// What a session knows of the acked ones.
+impl<R: Replay, I: Inbox> Session<R, I> {
+    /// Whether a handler may [begin](Self::begin) now. `None`: never, as the message has its outcome, or comes again.
+    pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
+        self.receiving.may_begin(number)
+    }
+
+    /// A handler that has begun asks for its message again.
+    pub(crate) const fn not_begun(&mut self, number: u64) {
+        self.receiving.not_begun(number);
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Every order of what can happen to messages, a few of them at a time, against a list of what became of each.
 
 use core::marker::PhantomData;
+use core::panic::AssertUnwindSafe;
 use core::task::Waker;
 use std::collections::{HashSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 
 use super::super::queue::{FixedQueue, NoQueue};
 use super::*;
@@ -71,7 +72,8 @@ enum Handler {
     /// The message does not fit.
     Invalid,
     Panics,
-    Drops,
+    /// The loan is dropped as it is, or when it was decoded.
+    Ignores,
     Forgets,
     Waits,
 }
@@ -82,7 +84,7 @@ const HANDLERS: [Handler; 8] = [
     Handler::Returns(AGAIN),
     Handler::Invalid,
     Handler::Panics,
-    Handler::Drops,
+    Handler::Ignores,
     Handler::Forgets,
     Handler::Waits,
 ];
@@ -371,12 +373,9 @@ fn handle<Q: Queue>(lent: Lent<'_, Made<Q>>, handler: Handler) -> Option<End> {
             assert!(panicked.is_err());
             Some(End::Abandoned)
         }
-        Handler::Drops => {
-            drop(lent.decode::<u8>());
-            Some(End::Abandoned)
-        }
+        Handler::Ignores => Some(End::Abandoned),
         Handler::Forgets => {
-            core::mem::forget(lent);
+            let _ = lent.decode::<u8>();
             Some(End::Abandoned)
         }
         Handler::Waits => {
