@@ -1,10 +1,11 @@
 //! The halves of two peers with nothing between them: what becomes of messages that wait, and of a link that ends.
 
+use core::marker::PhantomData;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use diset_proto::drive::{Ended, Event, Failure, HandlerResult, HeapQueue, Io, Parts, Running, Rx, Tx};
-use diset_proto::store::{HeapReplay, Unsure, Volatile};
+use diset_proto::store::{HeapReplay, Inbox, StoredInbox, Unsure, Volatile};
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, GrowBuf, Identity, Instant, Limits, MessageOf, NewReason, Notice, Schema,
     ServiceDef, Session, Token, Trid, define_service,
@@ -18,13 +19,15 @@ struct Reading {
 define_service! { Meter = "Test/Meter"; both: [Reading] }
 const READING: u8 = <Reading as MessageOf<Meter>>::NUMBER;
 
-type Memory = Session<HeapReplay, Volatile>;
+type Memory<I> = Session<HeapReplay, I>;
+type Durable = StoredInbox<HeapReplay>;
 
-struct Test;
+/// What the halves are made of, with an inbox of this type.
+struct Test<I>(PhantomData<I>);
 
-impl Parts for Test {
+impl<I: Inbox> Parts for Test<I> {
     type Buffer = GrowBuf;
-    type Session = Option<Box<Memory>>;
+    type Session = Option<Box<Memory<I>>>;
     type Queue = HeapQueue;
     type Running = Later;
 }
@@ -56,9 +59,9 @@ enum Handler {
     Retries,
 }
 
-struct Side {
-    rx: Rx<Test>,
-    tx: Tx<Test>,
+struct Side<I: Inbox = Volatile> {
+    rx: Rx<Test<I>>,
+    tx: Tx<Test<I>>,
     now: Instant,
     handler: Handler,
     /// What was handled, or has begun.
@@ -66,16 +69,17 @@ struct Side {
     attempts: Vec<u32>,
     ended: Vec<Ended>,
     /// Service: the session of the client.
-    kept: Option<Box<Memory>>,
+    kept: Option<Box<Memory<I>>>,
     trid: u64,
+    inbox: fn() -> I,
 }
 
-fn memory() -> Box<Memory> {
-    Box::new(Session::new(HeapReplay::new(100, 10_000), Volatile))
+fn memory<I: Inbox>(inbox: I) -> Box<Memory<I>> {
+    Box::new(Session::new(HeapReplay::new(100, 10_000), inbox))
 }
 
-impl Side {
-    fn new(session: Option<Box<Memory>>) -> Self {
+impl<I: Inbox> Side<I> {
+    fn new(session: Option<Box<Memory<I>>>, inbox: fn() -> I) -> Self {
         Self {
             rx: Rx::new(GrowBuf::new(70_000), HeapQueue::new(GrowBuf::new(100_000))),
             tx: Tx::new(GrowBuf::new(100_000), session),
@@ -86,6 +90,7 @@ impl Side {
             ended: Vec::new(),
             kept: None,
             trid: 0,
+            inbox,
         }
     }
 
@@ -129,7 +134,7 @@ impl Side {
                 session
             }
             None => {
-                let mut session = memory();
+                let mut session = memory((self.inbox)());
                 session.begin_with(&request, trid, NewReason::First, Some(token));
                 session
             }
@@ -163,7 +168,7 @@ impl Side {
 }
 
 /// Bytes go to and fro until nothing leaves; how many did.
-fn settle(client: &mut Side, service: &mut Side) -> usize {
+fn settle<I: Inbox>(client: &mut Side, service: &mut Side<I>) -> usize {
     let mut all = 0;
     for _ in 0..20 {
         let up = client.take();
@@ -179,7 +184,7 @@ fn settle(client: &mut Side, service: &mut Side) -> usize {
 }
 
 /// Another link of these two.
-fn connect(client: &mut Side, service: &mut Side) {
+fn connect<I: Inbox>(client: &mut Side, service: &mut Side<I>) {
     let config = ClientConfig {
         catalog: Meter::CATALOG,
         identity: Identity::from_bytes([1; 16]),
@@ -198,7 +203,13 @@ fn connect(client: &mut Side, service: &mut Side) {
 }
 
 fn connected() -> (Side, Side) {
-    let (mut client, mut service) = (Side::new(Some(memory())), Side::new(None));
+    connected_to(|| Volatile)
+}
+
+/// A client, and a service whose sessions have this inbox.
+fn connected_to<I: Inbox>(inbox: fn() -> I) -> (Side, Side<I>) {
+    let client = Side::new(Some(memory(Volatile)), || Volatile);
+    let (mut client, mut service) = (client, Side::new(None, inbox));
     connect(&mut client, &mut service);
     (client, service)
 }
@@ -233,6 +244,7 @@ fn a_message_that_is_wanted_again_comes_again_and_all_behind_it_waits() {
     service.handler = Handler::Retries;
     client.send_acked(1);
     client.send_acked(2);
+    client.send(3);
     settle(&mut client, &mut service);
     assert_eq!(service.got, [1]);
     let turn = service.rx.turn(service.now, &mut service.tx);
@@ -247,7 +259,7 @@ fn a_message_that_is_wanted_again_comes_again_and_all_behind_it_waits() {
     service.feed(&[]);
     assert_eq!(
         (&service.got[..], &service.attempts[..]),
-        (&[1, 1, 1, 2][..], &[0, 1, 2, 0][..])
+        (&[1, 1, 1, 2, 3][..], &[0, 1, 2, 0, 0][..])
     );
 }
 
@@ -327,6 +339,58 @@ fn a_handler_whose_time_is_over_has_failed_and_the_next_link_may_begin() {
     connect(&mut client, &mut service);
     assert_eq!(client.tx.take_outcome().map(|(number, _)| number), Some(1));
     assert_eq!(service.got, [1]);
+}
+
+/// PROTOCOL Q-6: what the peer was told to be received does not come again.
+#[test]
+fn what_a_durable_inbox_has_waits_for_the_next_link() {
+    let durable = || Durable::new(HeapReplay::new(100, 10_000));
+    let (mut client, mut service) = connected_to(durable);
+    service.handler = Handler::Retries;
+    client.send_acked(1);
+    client.send_acked(2);
+    settle(&mut client, &mut service);
+    service.now = service.now.after(Duration::from_millis(20));
+    settle(&mut client, &mut service);
+    client.lose();
+    service.lose();
+    assert_eq!(service.ended.len(), 1);
+    service.now = service.now.after(Duration::from_secs(5));
+    service.feed(&[]);
+    assert_eq!(service.got, [1], "no handler begins without a link");
+    let turn = service.rx.turn(service.now, &mut service.tx);
+    assert_eq!((turn.io, turn.wake), (Io::Over, None));
+    service.handler = Handler::Done;
+    connect(&mut client, &mut service);
+    assert_eq!(
+        (&service.got[..], &service.attempts[..]),
+        (&[1, 1, 2][..], &[0, 1, 0][..])
+    );
+    service.now = service.now.after(Duration::from_secs(1));
+    settle(&mut client, &mut service);
+    assert_eq!(client.tx.connection().delivered().processed, 2);
+    // They have cost this link nothing.
+    assert_eq!(client.tx.connection().unconfirmed(), 0);
+    assert!(client.ended.len() == 1 && service.ended.len() == 1);
+}
+
+/// PROTOCOL K-4: any byte shows that the peer lives.
+#[test]
+fn a_part_of_a_frame_or_of_a_record_shows_that_the_peer_lives() {
+    let (_, mut service) = connected();
+    let later = |service: &mut Side, seconds| {
+        service.now = service.now.after(Duration::from_secs(seconds));
+        service.take();
+        service.feed(&[]);
+        service.ended.len()
+    };
+    assert_eq!(later(&mut service, 80), 0);
+    service.feed(&[5]);
+    assert_eq!(later(&mut service, 80), 0);
+    service.rx.heard(service.now);
+    assert_eq!(later(&mut service, 80), 0);
+    assert_eq!(later(&mut service, 80), 1);
+    assert_eq!(service.ended[0].cause(), &Cause::Silent);
 }
 
 /// PROTOCOL E-4: what comes after the end is read, and not for ever.

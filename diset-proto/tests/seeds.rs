@@ -66,6 +66,7 @@ fn calls() -> impl Strategy<Value = Vec<u8>> {
     let call = prop_oneof![
         // Frames of the peer: messages, acked ones, acknowledgements and whatever else; parts of one.
         6 => (3..25u8).prop_map(|canned| vec![2, canned]),
+        6 => (25..=255u8).prop_map(|pieces| vec![2, pieces]),
         6 => prop::sample::select(vec![3, 4, 6, 15, 16, 18, 19]).prop_map(|canned| vec![2, canned]),
         1 => prop::collection::vec(any::<u8>(), 0..8).prop_map(|body| [&[0, body.len() as u8][..], &body].concat()),
         // What is done with the next messages, and what becomes of a handler that waits.

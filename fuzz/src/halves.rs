@@ -193,7 +193,13 @@ impl Both {
                     let (head, count) = (bytes.byte(), bytes.byte());
                     self.feed(&frame(head, bytes.take(count.into())));
                 }
-                2 => self.feed(&canned[usize::from(bytes.byte()) % canned.len()]),
+                2 => {
+                    // What is beyond the list says in how long pieces it comes.
+                    let choice = usize::from(bytes.byte());
+                    let (pieces, at) = (choice / canned.len(), choice % canned.len());
+                    let size = if pieces == 0 { usize::MAX } else { pieces };
+                    canned[at].chunks(size).for_each(|piece| self.feed(piece));
+                }
                 3 => self.turn(usize::MAX),
                 4 => self.turn(bytes.byte().into()),
                 5 => {

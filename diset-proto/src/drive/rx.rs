@@ -256,7 +256,9 @@ impl<P: Parts> Rx<P> {
             };
             // What waits is lent by `next`, and needs no bytes for that.
             let ready = self.opened.is_some() || self.is_done() || self.turn_of(now, tx).is_some();
-            let at = [wake, self.work.wake(), ready.then_some(now)];
+            // One whose time has come, and that may not begin, waits for something else.
+            let retry = self.work.wake().filter(|at| *at > now);
+            let at = [wake, retry, ready.then_some(now)];
             Turn {
                 io,
                 wake: at.into_iter().flatten().min(),
@@ -301,7 +303,8 @@ impl<P: Parts> Rx<P> {
     /// not to be handled at all.
     fn turn_of(&self, now: Instant, tx: &Tx<P>) -> Option<Option<Meta>> {
         let may_begin = if tx.conn.phase().is_over() {
-            self.ended.is_some() && !tx.is_stopped()
+            // Not when this side has ended it: then no plain one waits, and so it is done.
+            self.ended.is_some()
         } else {
             tx.conn.trid().is_some()
         };
