@@ -1,6 +1,6 @@
-//! The engine driven by hand: blocking threads, no async runtime. A sensor (client) and its station (service) talk over
-//! a Unix socket pair, and then, with the same function `drive`, over a simulated serial line that flips and drops
-//! bytes. docs/EMBEDDING.md explains each step.
+//! The engine on a transport of your own: blocking threads, no async runtime. A sensor (client) and its station (service)
+//! talk over a Unix socket pair, and then, with the same function `drive`, over a simulated serial line that flips and
+//! drops bytes. docs/EMBEDDING.md explains each step.
 //!
 //! ```sh
 //! cargo run --example custom_io
@@ -16,10 +16,12 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant as StdInstant;
 
+use diset_examples::println;
+use diset_proto::drive::{Event, Io, NoQueue, Parts, Rx, Tx};
 use diset_proto::serial::MAX_PAYLOAD;
 use diset_proto::{
-    Admission, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, LineEvent, MessageOf,
-    Notice, Phase, Progress, Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
+    Admission, ClientConfig, Code, Identity, Instant, Limits, LineEvent, MessageOf, Misuse, NoSession, Notice, Phase,
+    Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +38,29 @@ define_service! { Station = "Weather/Station"; from_client: [Reading], from_serv
 
 // ── The driving code ────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Engine = Connection<[u8; 1024]>;
+/// What the two halves are made of, on either side: buffers on the stack; each message is handled at once.
+struct Small;
+impl Parts for Small {
+    type Buffer = [u8; 1028];
+    type Session = NoSession;
+    type Queue = NoQueue;
+    type Running = ();
+}
+
+/// Both, made once, for one transport after the other.
+struct Halves {
+    rx: Rx<Small>,
+    tx: Tx<Small>,
+}
+
+impl Halves {
+    fn new() -> Self {
+        Self {
+            rx: Rx::new([0; 1028], NoQueue),
+            tx: Tx::new([0; 1028], NoSession),
+        }
+    }
+}
 
 /// Anything that moves bytes in order and shows its end.
 trait Transport {
@@ -58,49 +82,45 @@ enum Input {
 
 /// What the two programs do on top.
 trait App {
-    fn on_event(&mut self, engine: &mut Engine, event: Event<'_>);
+    /// Also says whether to admit a client that has proposed. A message that it does not handle ends the link.
+    fn on_event(&mut self, tx: &mut Tx<Small>, event: Event<'_, Small>) -> Option<Admission>;
     /// Each turn: time to send something.
-    fn on_turn(&mut self, engine: &mut Engine);
+    fn on_turn(&mut self, _: &mut Tx<Small>) {}
 }
 
-/// Drives one connection, of either side, to its end. This is all that a transport of your own needs.
-fn drive(engine: &mut Engine, transport: &mut impl Transport, app: &mut impl App) {
-    let mut deframer = Deframer::new([0; 1028]);
+/// Drives one link, of either side, to its end. This is all that a transport of your own needs.
+fn drive(Halves { rx, tx }: &mut Halves, transport: &mut impl Transport, app: &mut impl App) {
     let mut buffer = [0; 512];
     let mut finished = false;
     loop {
-        // Write what waits. What the transport does not take stays in the engine. A write that fails is no reason to
-        // stop: what the peer said last may still be there to read.
-        app.on_turn(engine);
-        let written = transport.write(engine.transmit()).unwrap_or(0);
-        engine.transmitted(written);
-        match engine.progress() {
-            Progress::Running => {}
-            Progress::Finish if finished => {}
-            Progress::Finish => finished = transport.finish().is_ok(),
-            Progress::Over => {
-                let _ = transport.finish();
-                return;
-            }
+        app.on_turn(tx);
+        let turn = rx.turn(now(), tx);
+        // What the transport does not take waits. A write that fails is no reason to stop: what the peer said last may
+        // still be there to read.
+        let written = transport.write(tx.output()).unwrap_or(0);
+        tx.wrote(written);
+        if written > 0 {
+            // That may have been the last of it.
+            continue;
         }
-        // Read, until there is something or the engine wants to be woken.
-        let wait = engine.wake().map_or(TURN, |wake| wake.since(now()).min(TURN));
-        let event = match transport.read(wait, &mut buffer) {
-            Ok(Input::Bytes(count)) => {
-                engine.handle_received(now());
-                let mut input = &buffer[..count];
-                while let Some(frame) = deframer.next(&mut input, engine.max_frame()) {
-                    if let Some(event) = engine.handle_frame(now(), frame) {
-                        app.on_event(engine, event);
-                    }
-                }
-                engine.handle_time(now())
+        match turn.io {
+            Io::Finish if !finished => finished = transport.finish().is_ok(),
+            Io::Run | Io::Finish => {}
+            Io::Over => return drop(transport.finish()),
+        }
+        // Until there is something, or the next turn must come.
+        let wait = turn.wake.map_or(TURN, |wake| wake.since(now()).min(TURN));
+        let read = transport.read(wait, &mut buffer).unwrap_or(Input::End);
+        if matches!(read, Input::End) {
+            rx.ended(now(), tx);
+        }
+        let count = if let Input::Bytes(count) = read { count } else { 0 };
+        let mut input = &buffer[..count];
+        while let Some(event) = rx.next(now(), tx, &mut input) {
+            if let Some(admission) = app.on_event(tx, event) {
+                let admitted = rx.admit(now(), tx, admission);
+                debug_assert!(admitted.is_ok(), "a client is admitted once");
             }
-            Ok(Input::Nothing | Input::Opened) => engine.handle_time(now()),
-            Ok(Input::End) | Err(_) => engine.handle_eof(),
-        };
-        if let Some(event) = event {
-            app.on_event(engine, event);
         }
     }
 }
@@ -296,39 +316,40 @@ impl Sensor {
 }
 
 impl App for Sensor {
-    fn on_event(&mut self, engine: &mut Engine, event: Event<'_>) {
+    fn on_event(&mut self, tx: &mut Tx<Small>, event: Event<'_, Small>) -> Option<Admission> {
         match event {
             Event::Connected(_) => {
                 self.reconnect.connected(now());
                 self.next = now();
             }
-            // A message that does not decode ends the connection by itself.
-            Event::Message(message) => {
-                if let Ok(set) = engine.decode::<SetInterval>(message) {
-                    self.told += 1;
-                    self.interval = u64::from(set.ms);
-                }
-            }
-            Event::Dropped(cause) => {
-                self.end = format!("{cause}; {} messages not confirmed", engine.unconfirmed());
-                self.retry = Some(self.reconnect.dropped(now(), &cause));
+            Event::Message(message) => message.run(|set: SetInterval| {
+                self.told += 1;
+                self.interval = u64::from(set.ms);
+                Ok(())
+            }),
+            Event::Ended(ended) => {
+                let unconfirmed = tx.connection().unconfirmed();
+                self.end = format!("{}; {unconfirmed} messages not confirmed", ended.cause());
+                self.retry = Some(self.reconnect.dropped(now(), ended.cause()));
             }
             _ => {}
         }
+        None
     }
 
-    fn on_turn(&mut self, engine: &mut Engine) {
-        while engine.trid().is_some() && self.next <= now() && self.measured < self.enough {
-            if engine.send(Reading::NUMBER, &reading(self.measured)).is_err() {
+    fn on_turn(&mut self, tx: &mut Tx<Small>) {
+        let (phase, is_open) = (tx.connection().phase(), tx.connection().trid().is_some());
+        while is_open && self.next <= now() && self.measured < self.enough {
+            if tx.send(Reading::NUMBER, &reading(self.measured)).is_err() {
                 // No room or no credit now: in a later turn.
                 return;
             }
             self.measured += 1;
             self.next = self.next.after(Duration::from_millis(self.interval));
         }
-        if self.measured == self.enough && engine.phase() == Phase::Open {
-            // In order: everything that was sent is handled before the connection ends.
-            let _ = engine.go_away(now(), Notice::new(Code::Done), Duration::from_secs(1));
+        if self.measured == self.enough && phase == Phase::Open {
+            // In order: everything that was sent is handled before the link ends.
+            let _ = tx.go_away(now(), Notice::new(Code::Done), Duration::from_secs(1));
         }
     }
 }
@@ -351,32 +372,30 @@ struct Counter {
 }
 
 impl App for Counter {
-    fn on_event(&mut self, engine: &mut Engine, event: Event<'_>) {
+    fn on_event(&mut self, tx: &mut Tx<Small>, event: Event<'_, Small>) -> Option<Admission> {
         match event {
             Event::Proposed(_) => {
                 self.next_trid += 1;
-                let accepted = engine.accept(now(), Admission::new(Trid::new(self.next_trid)));
-                debug_assert!(accepted.is_ok(), "a proposal is accepted once");
+                return Some(Admission::new(Trid::new(self.next_trid)));
             }
-            Event::Message(message) => {
-                if let Ok(Reading { sensor, value }) = engine.decode(message) {
-                    // Some may be lost with a line; none comes twice, late or changed.
-                    let right = reading((value * 4.0) as u16);
-                    let right = right.sensor == sensor && right.value == value;
-                    self.wrong += u32::from(!right || self.last.is_some_and(|last| value <= last));
-                    self.last = Some(value);
-                    self.handled += 1;
-                    if self.handled.is_multiple_of(100) {
-                        let ms = 1 + self.handled / 100 % 2;
-                        let _ = engine.send(SetInterval::NUMBER, &SetInterval { ms });
-                    }
+            // The handler sends while it holds the message.
+            Event::Message(message) => message.run(|Reading { sensor, value }| {
+                // Some may be lost with a line; none comes twice, late or changed.
+                let right = reading((value * 4.0) as u16);
+                let right = right.sensor == sensor && right.value == value;
+                self.wrong += u32::from(!right || self.last.is_some_and(|last| value <= last));
+                self.last = Some(value);
+                self.handled += 1;
+                if self.handled.is_multiple_of(100) {
+                    let ms = 1 + self.handled / 100 % 2;
+                    let _ = tx.send(SetInterval::NUMBER, &SetInterval { ms });
                 }
-            }
+                Ok(())
+            }),
             _ => {}
         }
+        None
     }
-
-    fn on_turn(&mut self, _: &mut Engine) {}
 }
 
 /// Frames of 512 bytes, and silences that are noticed soon.
@@ -384,23 +403,29 @@ const LIMITS: Limits = Limits::CHIP
     .with_max_silence(Duration::from_millis(400))
     .with_handshake(Duration::from_millis(400));
 
-fn client_engine() -> Result<Engine, Box<dyn Error>> {
+/// A link of the sensor, on a new transport.
+fn run_client(halves: &mut Halves, transport: &mut impl Transport, sensor: &mut Sensor) -> Result<(), Misuse> {
     let config = ClientConfig {
         catalog: Station::CATALOG,
         identity: Identity::from_bytes(*b"sensor 000000017"),
         limits: LIMITS,
         args: &[],
     };
-    Ok(Connection::client(now(), &config, [0; 1024])?)
+    halves.rx.connect(now(), &mut halves.tx, &config)?;
+    drive(halves, transport, sensor);
+    Ok(())
 }
 
-fn service_engine() -> Result<Engine, Box<dyn Error>> {
+/// A link of the station.
+fn run_service(halves: &mut Halves, transport: &mut impl Transport, counter: &mut Counter) -> Result<(), Misuse> {
     let limits = LIMITS.with_max_frame(1024).with_credit(4096, 64);
-    Ok(Connection::service(now(), Station::CATALOG, limits, [0; 1024])?)
+    halves.rx.listen(now(), &mut halves.tx, Station::CATALOG, limits)?;
+    drive(halves, transport, counter);
+    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    diset_examples::no_options("The engine driven by hand, over a socket pair and over a noisy serial line.");
+    diset_examples::no_options("The engine on a transport of your own: a socket pair, and a noisy serial line.");
     over_a_socket()?;
     over_a_serial_line()
 }
@@ -409,23 +434,16 @@ fn over_a_socket() -> Result<(), Box<dyn Error>> {
     let (mut here, mut there) = UnixStream::pair()?;
     let serving = thread::spawn(move || {
         let mut counter = Counter::default();
-        let mut engine = service_engine().map_err(|error| error.to_string())?;
-        drive(&mut engine, &mut there, &mut counter);
-        Ok::<_, String>(counter)
+        run_service(&mut Halves::new(), &mut there, &mut counter)?;
+        Ok::<_, Misuse>(counter)
     });
-    let (mut engine, mut sensor) = (client_engine()?, Sensor::new(500));
-    drive(&mut engine, &mut here, &mut sensor);
+    let mut sensor = Sensor::new(500);
+    run_client(&mut Halves::new(), &mut here, &mut sensor)?;
     let counter = serving.join().map_err(|_| "the service panicked")??;
-    say("socket", &format!("end: {}", sensor.end));
-    let (handled, wrong, told) = (counter.handled, counter.wrong, sensor.told);
-    say(
-        "socket",
-        &format!(
-            "{handled} of {} readings handled, {wrong} wrong; interval set {told} times",
-            sensor.measured
-        ),
-    );
-    if handled != u32::from(sensor.measured) || wrong > 0 {
+    println!("socket   end: {}", sensor.end);
+    let (handled, wrong, told, measured) = (counter.handled, counter.wrong, sensor.told, sensor.measured);
+    println!("socket   {handled} of {measured} readings handled, {wrong} wrong; interval set {told} times");
+    if handled != u32::from(measured) || wrong > 0 {
         return Err("a socket loses nothing".into());
     }
     Ok(())
@@ -434,35 +452,30 @@ fn over_a_socket() -> Result<(), Box<dyn Error>> {
 fn over_a_serial_line() -> Result<(), Box<dyn Error>> {
     let (here, there) = UnixStream::pair()?;
     let serving = thread::spawn(move || {
-        let mut counter = Counter::default();
+        let (mut halves, mut counter) = (Halves::new(), Counter::default());
         let mut serial = Serial::new(SerialLine::service(), there, 1);
         // Until the wire itself is gone; a line that breaks is opened again by the client.
         while let Ok(opened) = serial.wait_open(Duration::from_secs(1)) {
             if opened {
-                let mut engine = service_engine().map_err(|error| error.to_string())?;
-                drive(&mut engine, &mut serial, &mut counter);
+                run_service(&mut halves, &mut serial, &mut counter)?;
             }
         }
-        Ok::<_, String>(counter)
+        Ok::<_, Misuse>(counter)
     });
 
     let mut serial = Serial::new(SerialLine::client(), here, 2);
-    let mut sensor = Sensor::new(2000);
+    let (mut halves, mut sensor) = (Halves::new(), Sensor::new(2000));
     // A real client takes it from a random number generator, or goes on counting after a restart.
     let mut nonce = NonZeroU32::MIN;
     let stop = now().after(Duration::from_secs(8));
     while sensor.measured < sensor.enough && now() < stop {
         serial.open(nonce)?;
         let began = now();
-        let mut engine = client_engine()?;
-        drive(&mut engine, &mut serial, &mut sensor);
-        say(
-            "serial",
-            &format!(
-                "opened at {:>4} ms, nonce {nonce:>2}; end: {}",
-                began.as_millis(),
-                sensor.end
-            ),
+        run_client(&mut halves, &mut serial, &mut sensor)?;
+        let end = &sensor.end;
+        println!(
+            "serial   opened at {:>4} ms, nonce {nonce:>2}; end: {end}",
+            began.as_millis()
         );
         nonce = nonce.checked_add(1).ok_or("out of nonces")?;
         match sensor.retry.take() {
@@ -473,18 +486,9 @@ fn over_a_serial_line() -> Result<(), Box<dyn Error>> {
     drop(serial);
     let counter = serving.join().map_err(|_| "the service panicked")??;
     let [flipped, dropped, broken] = [&FLIPPED, &DROPPED, &BROKEN].map(|count| count.load(Ordering::Relaxed));
-    say(
-        "serial",
-        &format!("{flipped} bytes flipped, {dropped} dropped, {broken} times found broken"),
-    );
-    let (handled, wrong) = (counter.handled, counter.wrong);
-    say(
-        "serial",
-        &format!(
-            "{handled} of {} readings handled on {} connections, {wrong} wrong",
-            sensor.measured, counter.next_trid
-        ),
-    );
+    println!("serial   {flipped} bytes flipped, {dropped} dropped, {broken} times found broken");
+    let (handled, wrong, links, measured) = (counter.handled, counter.wrong, counter.next_trid, sensor.measured);
+    println!("serial   {handled} of {measured} readings handled on {links} links, {wrong} wrong");
     if wrong > 0 || broken == 0 || handled < 1000 {
         return Err("that is not what a noisy line should come to".into());
     }
@@ -493,8 +497,4 @@ fn over_a_serial_line() -> Result<(), Box<dyn Error>> {
 
 fn count(counter: &AtomicU32) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-fn say(who: &str, what: &str) {
-    diset_examples::println!("{who:<8} {what}");
 }

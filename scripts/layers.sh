@@ -10,7 +10,7 @@ RANKS='
 1 wire serial
 2 schema message store session recording
 3 conn replay
-4 reconnect
+4 drive reconnect
 5 sim
 '
 

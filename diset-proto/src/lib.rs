@@ -25,6 +25,10 @@
 //!
 //! # The loop
 //!
+//! An adapter drives the two halves in [`drive`], which have the order of calls, messages that wait, and the end of a
+//! link in them: docs/EMBEDDING.md has that loop, of thirty lines. In the halves is a [`Connection`], which can be driven
+//! by hand, too, as follows.
+//!
 //! Four kinds of method on a [`Connection`]:
 //! - `handle_frame`, `handle_received`, `handle_time`, `handle_eof`: what the world did;
 //! - verbs: `send`, `accept`, `refuse`, `decode`, `reject`, `go_away`, `disconnect`: what
@@ -171,6 +175,7 @@ extern crate alloc;
 
 mod conn;
 mod definition;
+pub mod drive;
 mod error;
 #[doc(hidden)]
 pub mod fmt;

@@ -3,6 +3,7 @@
 
 mod acked;
 mod golden;
+mod halves;
 mod learned;
 mod recording;
 mod scenarios;

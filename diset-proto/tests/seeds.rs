@@ -30,6 +30,24 @@ fn every_seed_passes() {
     }
 }
 
+/// The seeds that were found for the engine are for the halves, too: the first byte says which side.
+#[test]
+fn the_halves_pass_the_seeds_of_the_engine() {
+    for (name, side) in [("service_ops", 0), ("client_ops", 1)] {
+        for entry in fs::read_dir(folder(name)).unwrap() {
+            let path = entry.unwrap().path();
+            println!("{}", path.display());
+            let operations = fs::read(&path).unwrap();
+            targets::halves(&[&[side][..], &operations].concat());
+            // The same by a client that keeps a session.
+            if side == 1 && operations.first().is_some_and(|origin| origin / 3 % 2 == 0) {
+                let first = operations[0] % 3 + 3;
+                targets::halves(&[&[side, first][..], &operations[1..]].concat());
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -38,6 +56,53 @@ proptest! {
         for (_, target) in targets::TARGETS {
             target(&data);
         }
+    }
+}
+
+/// What may happen to a service or a client in the target `halves`, so that much of it is on an open connection.
+fn calls() -> impl Strategy<Value = Vec<u8>> {
+    let byte = |value: u8| Just(vec![value]);
+    let call = prop_oneof![
+        // Frames of the peer: messages, acked ones, acknowledgements and whatever else; parts of one.
+        6 => (3..25u8).prop_map(|canned| vec![2, canned]),
+        6 => (25..=255u8).prop_map(|pieces| vec![2, pieces]),
+        6 => prop::sample::select(vec![3, 4, 6, 15, 16, 18, 19]).prop_map(|canned| vec![2, canned]),
+        1 => prop::collection::vec(any::<u8>(), 0..8).prop_map(|body| [&[0, body.len() as u8][..], &body].concat()),
+        // What is done with the next messages, and what becomes of a handler that waits.
+        6 => (0..16u8).prop_map(|mode| vec![14, mode]),
+        4 => prop::sample::select(vec![0u8, 1]).prop_map(|mode| vec![14, mode]),
+        4 => byte(13),
+        1 => prop::sample::select(vec![0xfe, 0xf2]).prop_map(|end| vec![15, end]),
+        // Turns, and what leaves.
+        4 => byte(3),
+        1 => any::<u8>().prop_map(|most| vec![4, most]),
+        1 => any::<(u8, u8)>().prop_map(|(high, low)| vec![5, high % 64, low]),
+        // What this side sends and takes.
+        2 => (0..3u8).prop_map(|number| vec![7, number, 0, 9]),
+        1 => any::<u8>().prop_map(|length| vec![8, length]),
+        2 => (0..2u8, 0..3u8).prop_map(|(unsure, number)| vec![15, 0xf0, unsure, number, 0, 9]),
+        1 => prop::sample::select(vec![0xf1, 0xf7]).prop_map(|what| vec![15, what]),
+        // The end, and another transport with a handshake.
+        1 => prop::sample::select(vec![vec![9, 3, 0xe8], vec![10, 0, 70], vec![15, 0xff]]),
+        1 => (0..3u8, 0..2u8).prop_map(|(form, _)| vec![15, 0xf3, 14, 0, 3, 2, 12 + form, 3, 2, 16 + form, 3]),
+    ];
+    let open = prop_oneof![
+        (0..2u8, prop::sample::select(vec![0u8, 1, 13])).prop_map(|(keeps, form)| {
+            let session: &[u8] = if keeps == 1 { &[15, 0xf7] } else { &[] };
+            [&[0][..], session, &[2, form, 3, 2, 2, 3]].concat()
+        }),
+        prop::sample::select(vec![[0u8, 3], [3, 16], [1, 1]])
+            .prop_map(|[side, acceptance]| { vec![1, side, 3, 2, acceptance, 3] }),
+    ];
+    (open, prop::collection::vec(call, 0..60)).prop_map(|(open, calls)| [open, calls.concat()].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_halves_pass_generated_calls(data in calls()) {
+        targets::halves(&data);
     }
 }
 
@@ -102,6 +167,32 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
             "silent-service",
             &[0, 3, 2, 3, 5, 0x75, 0x30, 3, 5, 0xff, 0xff, 3, 15, 0],
         ),
+        // 15 f7 keeps sessions, 15 f3 the next transport, 15 fe a handler fails, 13 it is done.
+        (
+            "halves",
+            "messages-behind-a-handler-that-waits",
+            &[0, 14, 0, 2, 0, 14, 1, 2, 3, 2, 4, 2, 7, 3, 13, 3, 13, 3, 15, 0xff],
+        ),
+        (
+            "halves",
+            "the-end-while-messages-wait",
+            &[0, 15, 0xf7, 14, 0, 2, 13, 3, 14, 1, 2, 3, 2, 15, 2, 4, 2, 16, 15, 0xff],
+        ),
+        (
+            "halves",
+            "an-acked-message-that-comes-again",
+            &[
+                0, 15, 0xf7, 14, 0, 2, 13, 3, 14, 1, 2, 15, 2, 16, 15, 0xf3, 14, 0, 2, 14, 3, 2, 15, 2, 16, 3,
+            ],
+        ),
+        (
+            "halves",
+            "a-client-whose-handler-fails",
+            &[
+                1, 3, 3, 2, 16, 14, 1, 2, 18, 2, 6, 3, 15, 0xfe, 3, 15, 0xf3, 3, 2, 17, 3,
+            ],
+        ),
+        ("halves", "nobody-handles-it", &[0, 14, 0, 2, 0, 14, 2, 2, 3, 2, 4, 3]),
         (
             "pair",
             "both-ways",

@@ -13,7 +13,7 @@ use diset_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::canned::{FROM_CLIENT, FROM_SERVICE};
+pub(super) use self::canned::{FROM_CLIENT, FROM_SERVICE};
 use super::Bytes;
 use super::check::Output;
 
@@ -30,7 +30,7 @@ pub struct Words<'a> {
 define_service! { pub Fuzzed = "Test/Fuzz"; from_client: [Count], both: [Words<'a>] }
 
 /// Another form of it, with other numbers and a structure that differs.
-mod older {
+pub(super) mod older {
     use super::{Count, Deserialize, Schema, Serialize, define_service};
 
     #[derive(Serialize, Deserialize, Schema)]
@@ -42,15 +42,15 @@ mod older {
     define_service! { pub Fuzzed = "Test/Fuzz"; from_client: [Gone, Count], both: [Words<'a>] }
 }
 
-const OUTPUT: usize = 1200;
+pub(super) const OUTPUT: usize = 1200;
 const MAX_FRAME: u32 = 1024;
 
 type Rx = Deframer<[u8; MAX_FRAME as usize + 4]>;
 
-type Memory = Session<FixedReplay<[u8; 300]>, Volatile>;
+pub(super) type Memory = Session<FixedReplay<[u8; 300]>, Volatile>;
 type Conn = Connection<[u8; OUTPUT], Option<Box<Memory>>>;
 
-fn memory() -> Box<Memory> {
+pub(super) fn memory() -> Box<Memory> {
     Box::new(Session::new(FixedReplay::new([0; 300]), Volatile))
 }
 
@@ -72,11 +72,11 @@ struct Engine {
     mode: u8,
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits::CHIP.with_max_frame(MAX_FRAME).with_credit(2048, 8)
 }
 
-fn start() -> Instant {
+pub(super) fn start() -> Instant {
     Instant::from_millis(1_000_000)
 }
 

@@ -8,6 +8,7 @@
 
 mod check;
 mod engine;
+mod halves;
 mod handshake;
 mod learned;
 mod model;
@@ -21,6 +22,7 @@ mod typed;
 pub(crate) mod value;
 
 pub use engine::{client_ops, packets, service_ops};
+pub use halves::halves;
 pub use handshake::{acceptance, definitions, notice, proposal};
 pub use learned::{catalog, values};
 pub use pair::pair;
@@ -43,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     ("packets", packets),
     ("service_ops", service_ops),
     ("client_ops", client_ops),
+    ("halves", halves),
     ("pair", pair),
     ("catalog", catalog),
     ("values", values),

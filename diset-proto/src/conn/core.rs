@@ -81,7 +81,20 @@ impl Core {
             Role::Client => Phase::Proposing,
             Role::Service(_) => Phase::Awaiting,
         };
+        let deadline = Some(now.plus(limits.handshake));
         Ok(Self {
+            deadline,
+            ..Self::of(role, catalog, limits, phase)
+        })
+    }
+
+    /// One without a transport.
+    pub(super) fn idle() -> Self {
+        Self::of(Role::Client, &Catalog::LEARNED, Limits::CHIP, Phase::Closed)
+    }
+
+    fn of(role: Role, catalog: &'static Catalog, limits: Limits, phase: Phase) -> Self {
+        Self {
             role,
             catalog,
             #[cfg(feature = "alloc")]
@@ -98,14 +111,14 @@ impl Core {
             trid: Trid::new(0),
             flow: Flow::new(&limits),
             liveness: None,
-            deadline: Some(now.plus(limits.handshake)),
+            deadline: None,
             pending: Pending::new(role),
             unsettled: None,
             #[cfg(feature = "alloc")]
             expects_answer: false,
             #[cfg(feature = "alloc")]
             request: None,
-        })
+        }
     }
 
     pub(super) fn handle_frame<'f, S: SessionSlot>(

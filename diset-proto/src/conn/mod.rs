@@ -16,6 +16,7 @@ mod definitions;
 pub(crate) mod event;
 mod fault;
 mod flow;
+mod halves;
 mod handshake;
 mod incoming;
 #[cfg(feature = "alloc")]
@@ -31,7 +32,6 @@ pub(crate) mod replay;
 mod role;
 mod service;
 mod sessions;
-pub(crate) mod slot;
 pub(crate) mod state;
 #[cfg(feature = "alloc")]
 mod waiting;
@@ -69,6 +69,7 @@ use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::check_structure;
 use crate::schema::{Catalog, digest};
 use crate::session::Session;
+pub(crate) use crate::session::slot;
 use crate::status::{Code, Notice};
 use crate::time::{Instant, Millis};
 use crate::wire::frame::Frame;

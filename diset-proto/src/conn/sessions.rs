@@ -112,7 +112,6 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// What waits to be written, without adding to it.
-    #[cfg(feature = "sim")]
     pub(crate) fn output(&self) -> &[u8] {
         self.out.bytes()
     }

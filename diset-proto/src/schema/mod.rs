@@ -224,8 +224,7 @@ impl Catalog {
         (!def.kind.has_answer()).then_some(def)
     }
 
-    /// Stands in for a catalog that was learned.
-    #[cfg(feature = "alloc")]
+    /// Stands in for a catalog that was learned, or is not there yet.
     pub(crate) const LEARNED: Self = Self::new("Learned/Catalog", &[]);
 
     /// How many messages there are; at most [`MAX_MESSAGES`].

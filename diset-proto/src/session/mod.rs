@@ -7,17 +7,22 @@
 
 mod check;
 mod link;
+mod log;
 mod meeting;
 mod outcome;
+pub(crate) mod parts;
+pub(crate) mod queue;
 mod receiving;
 mod record;
 mod sending;
+pub(crate) mod slot;
 #[cfg(feature = "record")]
 mod state;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
 #[cfg(feature = "alloc")]
 mod welcome;
+pub(crate) mod work;
 
 use serde::Serialize;
 

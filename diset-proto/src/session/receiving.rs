@@ -151,17 +151,35 @@ impl<I: Inbox> Receiving<I> {
     /// Its handler is about to run, and its outcome counts on whatever connection (PROTOCOL Q-8); false
     /// when it is not to.
     pub(super) fn begin(&mut self, number: u64) -> bool {
-        // There are few outcomes at a time on a connection; an inbox can have more (PROTOCOL Q-5).
-        if number <= self.processed || number > self.received || self.failed.is_full() || self.passes_over(number) {
+        if self.may_begin(number) != Some(true) {
             return false;
         }
         self.begun = self.begun.max(number);
         true
     }
 
+    /// Whether its handler may run now; `None` when it is not to at all: it has its outcome, or comes again.
+    pub(super) fn may_begin(&self, number: u64) -> Option<bool> {
+        // There are few outcomes at a time on a connection; an inbox can have more (PROTOCOL Q-5).
+        self.is_unhandled(number)
+            .then(|| !self.failed.is_full() && !self.passes_over(number))
+    }
+
+    /// Whether it has come, and has no outcome.
+    const fn is_unhandled(&self, number: u64) -> bool {
+        number > self.processed && number <= self.received
+    }
+
+    /// Its handler has begun, and is to begin anew: for an end it is one that has not.
+    pub(super) const fn not_begun(&mut self, number: u64) {
+        if number > self.processed && number <= self.begun {
+            self.begun = number - 1;
+        }
+    }
+
     /// It was looked into, and waits for its turn: its outcome counts on whatever connection.
     pub(super) fn decoded(&mut self, number: u64) {
-        if number > self.processed && number <= self.received && !self.failed.is_full() {
+        if self.is_unhandled(number) && !self.failed.is_full() {
             self.begun = self.begun.max(number);
         }
     }

@@ -104,6 +104,26 @@ impl<B: Storage> Deframer<B> {
         Some(lend(frame, prefix))
     }
 
+    /// The frame that [`next`](Self::next) lent last, when it is in the storage. So a loop can pass over frames, and
+    /// borrow the one that it ends with.
+    pub(crate) fn lent(&self) -> Option<RawFrame<'_>> {
+        if self.state != State::Lent {
+            return None;
+        }
+        let kept = self.storage.bytes().get(..self.kept)?;
+        let Header::Whole { prefix, .. } = header(kept, u32::MAX) else {
+            return None;
+        };
+        lend(kept, prefix).0.ok()
+    }
+
+    /// Another transport: it waits for the preamble of the peer.
+    pub(crate) fn restart(&mut self) {
+        self.kept = 0;
+        self.storage.release();
+        self.state = State::Preamble(0);
+    }
+
     /// Whether a frame, or the preamble, has come in part.
     pub const fn is_partial(&self) -> bool {
         match self.state {

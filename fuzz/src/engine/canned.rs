@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use super::{Engine, Origin, client, frame, memory, service};
 
-pub(super) static FROM_CLIENT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_client);
-pub(super) static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);
+pub(in super::super) static FROM_CLIENT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_client);
+pub(in super::super) static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);
 
 /// What a well-behaved client sends: preamble and proposal, of each form; definitions; messages; small frames.
 fn from_client() -> Vec<Vec<u8>> {

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use core::cell::RefMut;
 
-use crate::session::Session;
+use super::Session;
 use crate::store::{FixedReplay, Inbox, Replay, Volatile};
 
 /// Where a connection has its session: [`NoSession`], a [`Session`] itself, one that is lent to it, or a box
@@ -81,6 +81,6 @@ impl<R: Replay, I: Inbox> SessionSlot for Option<Box<Session<R, I>>> {
 }
 
 /// The session, if the peer keeps one, too.
-pub(super) fn agreed<S: SessionSlot>(slot: &mut S) -> Option<&mut Session<S::Replay, S::Inbox>> {
+pub(crate) fn agreed<S: SessionSlot>(slot: &mut S) -> Option<&mut Session<S::Replay, S::Inbox>> {
     slot.session_mut().filter(|session| session.resumption().is_some())
 }

@@ -1,0 +1,139 @@
+//! What the halves ([`crate::drive`]) need of a connection: that it stays where it is and goes from one transport to the
+//! next, and what a message that begins, or has its outcome, means to it.
+
+use super::Connection;
+use super::core::Core;
+use super::fault::Fault;
+use super::handshake::{self, ClientConfig};
+use super::role::Role;
+use super::service::SERVICE;
+use super::slot::SessionSlot;
+use super::state::Phase;
+use crate::error::{Cause, Misuse};
+use crate::id::Trid;
+use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
+use crate::message::{DecodeError, Held, Tag};
+use crate::schema::{Catalog, MessageDef};
+use crate::session::queue::Meta;
+use crate::session::work::{Completed, End};
+use crate::session::{Outcome, Session};
+use crate::status::Code;
+use crate::store::Inbox as _;
+use crate::time::Instant;
+use crate::wire::outbox::Outbox;
+use crate::wire::storage::Storage;
+
+impl<B: Storage, S: SessionSlot> Connection<B, S> {
+    /// One without a transport.
+    pub(crate) fn idle(output: B, slot: S) -> Self {
+        Self::of(Core::idle(), Outbox::new(output), slot)
+    }
+
+    /// Client: proposes on a new transport.
+    pub(crate) fn connect(&mut self, now: Instant, config: &ClientConfig<'_>) -> Result<(), Misuse> {
+        self.begin_with(Core::new(now, Role::Client, config.catalog, config.limits)?)?;
+        let request = self.slot.session_mut().and_then(Session::request);
+        let proposed = handshake::propose(&config.into(), request.as_ref(), &mut self.out);
+        proposed.inspect_err(|_| self.core = Core::idle())
+    }
+
+    /// Service: waits for a proposal on a new transport.
+    pub(crate) fn listen(&mut self, now: Instant, catalog: &'static Catalog, limits: Limits) -> Result<(), Misuse> {
+        if limits.max_frame() < MAX_HANDSHAKE_FRAME {
+            return Err(Misuse::Limits(BadLimits::Frame));
+        }
+        self.begin_with(Core::new(now, SERVICE, catalog, limits)?)
+    }
+
+    fn begin_with(&mut self, core: Core) -> Result<(), Misuse> {
+        if self.core.phase != Phase::Closed {
+            return Err(Misuse::WrongPhase);
+        }
+        if self.out.bound() < MIN_OUTPUT {
+            return Err(Misuse::OutputTooSmall);
+        }
+        self.out.clear();
+        self.core = core;
+        if let Some(session) = self.slot.session_mut() {
+            session.detach();
+        }
+        #[cfg(feature = "record")]
+        {
+            self.log = None;
+        }
+        Ok(())
+    }
+
+    /// Whether this side has ended the connection by itself: then no handler begins.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        matches!(self.cause(), Some(Cause::OurError(_) | Cause::WeRefused(_)))
+    }
+
+    /// The connection with which the session began that is here.
+    pub(crate) fn session_began(&self) -> Trid {
+        self.slot.session().map_or(Trid::new(0), Session::began)
+    }
+
+    /// When the connection is over, all that was received above this number comes again; `None` when it is kept.
+    pub(crate) fn comes_again_above(&self) -> Option<u64> {
+        match self.slot.session() {
+            Some(session) if session.inbox().is_durable() => None,
+            session => Some(session.map_or(0, Session::processed)),
+        }
+    }
+
+    /// Whether the handler of a message may begin now. `None`: it is not to at all, as it has its outcome, comes again, or
+    /// is of a session that has begun anew since.
+    pub(crate) fn may_begin(&self, meta: &Meta) -> Option<bool> {
+        match (meta.acked, self.slot.session()) {
+            (None, _) => Some(true),
+            (Some(acked), Some(session)) if acked.began == session.began() => session.may_begin(acked.number),
+            (Some(_), _) => None,
+        }
+    }
+
+    /// The handler of a message, which [may](Self::may_begin), begins; its definition.
+    pub(crate) fn begin_handler(&mut self, meta: &Meta) -> Option<&'static MessageDef> {
+        if let Some(acked) = meta.acked {
+            self.begin(acked.number);
+        }
+        self.core.def(meta.number).map(|(def, _)| def)
+    }
+
+    /// A message that began has come to this end.
+    pub(crate) fn complete(&mut self, completed: &Completed) {
+        let Completed { meta, old, end } = completed;
+        let began = self.session_began();
+        // One of a session that has begun anew since has no outcome.
+        let acked = meta.acked.filter(|acked| acked.began == began);
+        let acked = acked.map_or(0, |acked| acked.number);
+        let tag = Tag {
+            wire: self.core.agreement.wire(meta.number).unwrap_or(0),
+            acked,
+        };
+        match *end {
+            End::Retry(_) => {
+                if let Some(session) = self.slot.session_mut() {
+                    session.not_begun(acked);
+                }
+            }
+            End::Ok if *old => {
+                // It has cost this link nothing.
+                let session = self.slot.session_mut();
+                if session.is_some_and(|session| !session.settle(acked, Outcome::Ok)) {
+                    self.core
+                        .fault(Fault::text(Code::Internal, "an acked message was passed over"));
+                }
+            }
+            End::Ok => self.release(Held {
+                bytes: meta.cost,
+                messages: 1,
+                acked,
+            }),
+            End::Failed(code) => self.fail(tag, code, ""),
+            // PROTOCOL M-4
+            End::Abandoned => self.fail(tag, Code::NoHandler, ""),
+            End::Invalid(invalid) => self.fail_decode(tag, DecodeError::Invalid(invalid)),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Where accepted messages wait for their handler, in the order in which they came.
+
+#[cfg(feature = "alloc")]
+use crate::wire::storage::GrowBuf;
+use crate::wire::storage::Storage;
+
+pub(crate) use super::log::Acked;
+use super::log::{Entry, Log, Place};
+
+/// A message that was accepted, without its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// Its number in the catalog of this side.
+    pub(crate) number: u8,
+    /// What it costs of the credit of its link (PROTOCOL L-2).
+    pub(crate) cost: u32,
+    /// Which one it is, when it is acked.
+    pub(crate) acked: Option<Acked>,
+    /// It may have been handled before.
+    pub(crate) repeated: bool,
+}
+
+impl Meta {
+    /// Its number in the catalog of this side: [`MessageOf::NUMBER`](crate::MessageOf::NUMBER).
+    pub const fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// The number that the session gave it, when it is an acked one.
+    pub const fn number_in_session(&self) -> Option<u64> {
+        match self.acked {
+            Some(acked) => Some(acked.number),
+            None => None,
+        }
+    }
+
+    /// It may have been handled before: a side was killed, or has lost the session, before it could say so (PROTOCOL
+    ///
+    pub const fn maybe_repeated(&self) -> bool {
+        self.repeated
+    }
+}
+
+/// Where messages wait. A chip that handles each one before it reads on has none: [`NoQueue`].
+///
+/// Nothing here decides: what a queue is given it gives back in order, until it is told to take it out.
+pub trait Queue {
+    /// Whether it takes messages at all. Without, nothing is read while a handler waits.
+    const WAITS: bool;
+
+    /// Takes a message behind all others; false, and nothing changed, when there is no room. Room for the credit that
+    /// this side states is enough (PROTOCOL L-3), with 22 bytes more for each message.
+    fn push(&mut self, meta: &Meta, payload: &[u8]) -> bool;
+
+    /// The oldest message.
+    fn front(&self) -> Option<(Meta, &[u8])>;
+
+    /// Takes out the oldest message.
+    fn pop(&mut self);
+
+    /// Takes out the acked messages whose number is higher: their sender will send them again.
+    fn forget(&mut self, above: u64);
+
+    /// Takes out the plain messages.
+    fn drop_plain(&mut self);
+
+    /// How many messages there are, and how many of them are plain.
+    fn waiting(&self) -> (usize, usize);
+}
+
+/// No message waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct NoQueue;
+
+impl Queue for NoQueue {
+    const WAITS: bool = false;
+
+    fn push(&mut self, _: &Meta, _: &[u8]) -> bool {
+        false
+    }
+
+    fn front(&self) -> Option<(Meta, &[u8])> {
+        None
+    }
+
+    fn pop(&mut self) {}
+
+    fn forget(&mut self, _: u64) {}
+
+    fn drop_plain(&mut self) {}
+
+    fn waiting(&self) -> (usize, usize) {
+        (0, 0)
+    }
+}
+
+/// A queue in a buffer of the caller's. A message takes 6 bytes and its payload, some acked ones 16 more.
+#[cfg_attr(test, derive(Clone))]
+pub struct FixedQueue<B> {
+    log: Log<B>,
+    /// The acked message before the first that waits, and the last one.
+    acked: Option<(Acked, Acked)>,
+    messages: usize,
+    plain: usize,
+}
+
+/// A queue on the heap, up to the bound of the buffer; nothing is taken while nothing waits.
+#[cfg(feature = "alloc")]
+pub type HeapQueue = FixedQueue<GrowBuf>;
+
+impl<B: Storage> FixedQueue<B> {
+    /// An empty queue in this buffer.
+    pub const fn new(buffer: B) -> Self {
+        Self {
+            log: Log::new(buffer),
+            acked: None,
+            messages: 0,
+            plain: 0,
+        }
+    }
+
+    /// Takes out all that is not to stay, and counts again. `stays` is told which acked message it is.
+    fn retain(&mut self, mut stays: impl FnMut(Option<Acked>) -> bool) {
+        let mut at = self.acked.map(|(before, _)| before);
+        (self.acked, self.messages, self.plain) = (None, 0, 0);
+        let (acked, messages, plain) = (&mut self.acked, &mut self.messages, &mut self.plain);
+        self.log.retain(|entry| {
+            let before = at;
+            let this = resolve(entry.place, at);
+            at = this.or(at);
+            if !stays(this) {
+                return false;
+            }
+            *messages += 1;
+            match (this, before) {
+                (Some(this), before) => {
+                    let first = acked.map_or(before.unwrap_or(this), |(first, _)| first);
+                    *acked = Some((first, this));
+                }
+                (None, _) => *plain += 1,
+            }
+            true
+        });
+    }
+}
+
+/// Which acked message stands at a place, behind this one.
+fn resolve(place: Place, before: Option<Acked>) -> Option<Acked> {
+    match place {
+        Place::Plain => None,
+        Place::Next => before.map(Acked::next),
+        Place::At(acked) => Some(acked),
+    }
+}
+
+impl<B: Storage> Queue for FixedQueue<B> {
+    const WAITS: bool = true;
+
+    fn push(&mut self, meta: &Meta, payload: &[u8]) -> bool {
+        let place = match (meta.acked, self.acked) {
+            (None, _) => Place::Plain,
+            (Some(acked), Some((_, last))) if acked == last.next() => Place::Next,
+            (Some(acked), _) => Place::At(acked),
+        };
+        let entry = Entry {
+            number: meta.number,
+            place,
+            repeated: meta.repeated,
+            payload,
+        };
+        if !self.log.push(&entry) {
+            return false;
+        }
+        self.messages += 1;
+        match meta.acked {
+            // Before the first one stands itself: it says its number.
+            Some(acked) => self.acked = Some((self.acked.map_or(acked, |(before, _)| before), acked)),
+            None => self.plain += 1,
+        }
+        true
+    }
+
+    fn front(&self) -> Option<(Meta, &[u8])> {
+        let entry = self.log.first()?;
+        let meta = Meta {
+            number: entry.number,
+            // Head and number stand before a payload.
+            cost: u32::try_from(entry.payload.len()).map_or(u32::MAX, |length| length.saturating_add(2)),
+            acked: resolve(entry.place, self.acked.map(|(before, _)| before)),
+            repeated: entry.repeated,
+        };
+        Some((meta, entry.payload))
+    }
+
+    fn pop(&mut self) {
+        let Some((meta, _)) = self.front() else { return };
+        self.log.pop();
+        self.messages = self.messages.saturating_sub(1);
+        match meta.acked {
+            Some(acked) => {
+                let last = self.acked.map_or(acked, |(_, last)| last);
+                // The last one leaves nothing behind which another could stand.
+                self.acked = (acked != last).then_some((acked, last));
+            }
+            None => self.plain = self.plain.saturating_sub(1),
+        }
+    }
+
+    fn forget(&mut self, above: u64) {
+        self.retain(|acked| acked.is_none_or(|acked| acked.number <= above));
+    }
+
+    fn drop_plain(&mut self) {
+        self.retain(|acked| acked.is_some());
+    }
+
+    fn waiting(&self) -> (usize, usize) {
+        (self.messages, self.plain)
+    }
+}
+
+#[cfg(test)]
+mod tests;
