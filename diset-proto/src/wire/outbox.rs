@@ -93,10 +93,11 @@ impl<B: Storage> Outbox<B> {
         length.saturating_add(prefix + reserve) <= self.storage.bound()
     }
 
-    /// Forgets what has not been transmitted.
+    /// Forgets what has not been transmitted, and how wide the last length was.
     pub(crate) fn clear(&mut self) {
         let all = self.end - self.sent;
         self.transmitted(all);
+        self.width = 1;
     }
 
     /// Appends bytes that are no frame.
