@@ -238,16 +238,17 @@ async fn asked(scene: &Scene) -> Result<Peer, Box<dyn core::error::Error>> {
 async fn definitions_that_are_wrong_or_missing_end_a_client_that_was_admitted() -> TestResult {
     let mut scene = Scene::new(hurried()).await?;
     let key = [7; 16];
-    let one = |direction: u8, name: &[u8]| [&[0, 2, direction, name.len() as u8][..], name, &key].concat();
-    let rows: [(&str, Vec<u8>, Code); 8] = [
+    let one = |entry: u8, name: &[u8]| [&[0, 2, entry, name.len() as u8][..], name, &key].concat();
+    let rows: [(&str, Vec<u8>, Code); 9] = [
         ("none of two", frame(0x84, &[0, 2]), Code::PacketMalformed),
         ("the second first", frame(0x84, &[1, 2]), Code::PacketMalformed),
         ("more than there may be", frame(0x84, &[0, 129]), Code::PacketMalformed),
         (
             "an unknown direction",
-            frame(0x84, &one(9, b"Ping")),
+            frame(0x84, &one(8, b"Ping")),
             Code::PacketMalformed,
         ),
+        ("an unknown kind", frame(0x84, &one(21, b"Ping")), Code::PacketMalformed),
         ("no name", frame(0x84, &one(1, b"")), Code::PacketMalformed),
         (
             "a name that is too long",
