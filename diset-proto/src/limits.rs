@@ -3,6 +3,7 @@
 //! What the two peers tell each other is in [`Limits`]; what the protocol fixes is a
 //! constant here.
 
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use crate::time::Millis;
@@ -74,7 +75,7 @@ pub struct Limits {
     pub(crate) credit_messages: u32,
     pub(crate) max_silence: Millis,
     pub(crate) handshake: Millis,
-    pub(crate) records: Option<u32>,
+    pub(crate) records: Option<NonZeroU32>,
 }
 
 impl Limits {
@@ -137,10 +138,13 @@ impl Limits {
 
     /// How many TLS records each direction of a connection may carry, when the TLS stack of this
     /// side has no key update. A client tells it to the service, which sends it away before they
-    /// are used up (PROTOCOL G-6).
+    /// are used up (PROTOCOL G-6). At least one.
     #[must_use]
     pub const fn with_records(mut self, records: u32) -> Self {
-        self.records = Some(records);
+        self.records = match NonZeroU32::new(records) {
+            None => Some(NonZeroU32::MIN),
+            some => some,
+        };
         self
     }
 
@@ -157,7 +161,10 @@ impl Limits {
     /// How many TLS records each direction of a connection may carry; `None` when that needs no
     /// limit.
     pub const fn records(&self) -> Option<u32> {
-        self.records
+        match self.records {
+            Some(records) => Some(records.get()),
+            None => None,
+        }
     }
 
     /// The longest silence this side states.

@@ -134,6 +134,7 @@ impl Core {
         let taken = match frame.0 {
             Ok(raw) => {
                 let kind = Kind::of(raw.head);
+                #[cfg(feature = "alloc")]
                 self.confirm_handshake(kind, slot);
                 match step(self.phase, Input::Frame(kind)) {
                     Step::Take if self.is_late(kind) => Err(Fault::text(Code::Unexpected, kind.name())),

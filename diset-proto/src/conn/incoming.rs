@@ -107,6 +107,7 @@ impl Core {
             return Err(frame);
         }
         let kind = Kind::of(raw.head);
+        #[cfg(feature = "alloc")]
         self.confirm_handshake(kind, slot);
         match kind {
             Kind::Message => match self.message(raw) {
@@ -138,6 +139,7 @@ impl Core {
 
     /// The first frame on an open connection shows a service that the client has read the
     /// acceptance (PROTOCOL N-4). An error does not: it may come from one that gave up before.
+    #[cfg(feature = "alloc")]
     #[inline]
     pub(super) fn confirm_handshake<S: SessionSlot>(&self, kind: Kind, slot: &mut S) {
         if let Some(session) = agreed(slot).filter(|session| session.link.is_fresh)

@@ -13,6 +13,7 @@ pub(crate) struct Link {
     pub(crate) sends: bool,
     pub(crate) takes: bool,
     /// Service: nothing has come that shows that the client has read the acceptance.
+    #[cfg(feature = "alloc")]
     pub(crate) is_fresh: bool,
     /// The message that was lent last, when it is an acked one; else 0.
     pub(crate) lent: u64,
@@ -37,6 +38,7 @@ impl Link {
     pub(crate) const IDLE: Self = Self {
         sends: false,
         takes: false,
+        #[cfg(feature = "alloc")]
         is_fresh: false,
         lent: 0,
         ack: false,

@@ -101,7 +101,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
             Resumption::Resumed { .. } => Ok(self.claim()),
             Resumption::New { why } => Err(why),
         };
-        self.link.is_fresh = true;
+        #[cfg(feature = "alloc")]
+        {
+            self.link.is_fresh = true;
+        }
         Some((Answer { resumed, directions }, self.token))
     }
 
@@ -145,13 +148,11 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Service: a frame has come on the connection, so the client has read the acceptance
     /// (PROTOCOL N-4).
+    #[cfg(feature = "alloc")]
     pub(crate) fn confirm_handshake(&mut self) {
         self.link.is_fresh = false;
-        #[cfg(feature = "alloc")]
-        {
-            self.shown.is_unread = false;
-            self.shown.forget();
-        }
+        self.shown.is_unread = false;
+        self.shown.forget();
         self.receiving.confirm_handshake();
     }
 

@@ -192,7 +192,7 @@ impl<'f> Proposal<'f> {
             out.field(0x83, &digest.0);
         }
         out.field_with(0x84, |out| PeerLimits::of(limits).write(out));
-        if let Some(records) = limits.records {
+        if let Some(records) = limits.records() {
             out.number(0x05, records.into());
         }
         if let Some(session) = session {

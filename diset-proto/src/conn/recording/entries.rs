@@ -57,7 +57,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                 digest: *self.core.catalog.digest().as_bytes(),
                 limits: (limits.max_frame, limits.credit_bytes, limits.credit_messages),
                 spans: (limits.max_silence.0.into(), limits.handshake.0.into()),
-                records: limits.records,
+                records: limits.records(),
                 deadline: deadline.as_millis(),
                 output_bound: self.out.bound() as u64,
                 output: Bytes(self.out.bytes()),

@@ -5,6 +5,7 @@ mod stores;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use self::stores::{Came, Sent, Slot, set_full};
@@ -255,7 +256,7 @@ fn begun(begin: &Begin<'_>, catalog: &'static Catalog) -> Option<Connection<Grow
         credit_messages,
         max_silence: Millis::of(Duration::from_millis(begin.spans.0)),
         handshake: Millis::of(Duration::from_millis(begin.spans.1)),
-        records: begin.records,
+        records: begin.records.and_then(NonZeroU32::new),
     };
     let role = match begin.role {
         0 => SERVICE,
