@@ -26,40 +26,29 @@ pub(super) fn flag(rest: &mut &[u8]) -> Result<bool, Invalid> {
     }
 }
 
-/// The digits of a number of at most `bits` bits, in base 128 from the lowest on: no more than it needs.
-///
-/// Apart from the value, whose width differs.
-#[inline]
-pub(super) fn digits<'b>(rest: &mut &'b [u8], bits: usize) -> Result<&'b [u8], Invalid> {
-    let most = bits.div_ceil(7);
-    let Some(above) = rest.iter().take(most).position(|&byte| byte < 0x80) else {
-        return Err(if rest.len() < most {
-            Invalid::TooShort
-        } else {
-            Invalid::Number
-        });
-    };
-    let digits = take(rest, above + 1)?;
-    let last = digits.last().copied().unwrap_or_default();
-    let over_long = last == 0 && above > 0;
-    let too_large = above + 1 == most && last >> (bits - 7 * above) != 0;
-    if over_long || too_large {
-        return Err(Invalid::Number);
-    }
-    Ok(digits)
-}
-
 macro_rules! numbers {
     ($($unsigned:ident: $value:ty, $signed:ident: $of_either_sign:ty;)*) => {$(
+        /// In base 128 from the lowest digit on, no more digits than it needs.
         #[inline]
         pub(super) fn $unsigned(rest: &mut &[u8]) -> Result<$value, Invalid> {
-            // Most have one digit.
-            if let [digit @ 0..0x80, after @ ..] = *rest {
-                *rest = after;
-                return Ok((*digit).into());
+            let (mut value, mut shift, mut bytes) = (0, 0, *rest);
+            loop {
+                let (&byte, after) = bytes.split_first().ok_or(Invalid::TooShort)?;
+                let digit = <$value>::from(byte & 0x7f);
+                let is_last = byte < 0x80;
+                let is_too_large = shift >= <$value>::BITS || digit << shift >> shift != digit;
+                let is_over_long = byte == 0 && shift > 0;
+                if is_too_large || is_over_long {
+                    return Err(Invalid::Number);
+                }
+                value |= digit << shift;
+                bytes = after;
+                if is_last {
+                    *rest = bytes;
+                    return Ok(value);
+                }
+                shift += 7;
             }
-            let digits = digits(rest, <$value>::BITS as usize)?;
-            Ok(digits.iter().rev().fold(0, |value, byte| value << 7 | <$value>::from(byte & 0x7f)))
         }
 
         /// The sign is the lowest bit, so that small numbers stay short.
@@ -76,6 +65,16 @@ numbers! {
     u32: u32, i32: i32;
     u64: u64, i64: i64;
     u128: u128, i128: i128;
+}
+
+/// A number of so many bits, for those who do not want its value.
+pub(super) fn number(rest: &mut &[u8], bits: usize) -> Result<(), Invalid> {
+    match bits {
+        16 => u16(rest).map(drop),
+        32 => u32(rest).map(drop),
+        64 => u64(rest).map(drop),
+        _ => u128(rest).map(drop),
+    }
 }
 
 /// How many elements or bytes follow: a number of 32 bits. Each takes at least one byte (PROTOCOL S-1), so that nothing

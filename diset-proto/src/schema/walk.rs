@@ -72,7 +72,7 @@ fn value<D: Described, P: FnMut(usize) -> Result<(), Invalid>>(
     match structure.form() {
         Form::Bool => cursor::flag(rest).map(drop),
         Form::Bytes(count) => cursor::take(rest, count).map(drop),
-        Form::Number(bits) => cursor::digits(rest, bits).map(drop),
+        Form::Number(bits) => cursor::number(rest, bits),
         Form::Char => cursor::character(rest).map(drop),
         Form::Text => cursor::text(rest).map(drop),
         Form::Counted => cursor::counted(rest).map(drop),
