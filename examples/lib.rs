@@ -16,6 +16,7 @@
 //!
 //! Here are the messages the others speak, and what they share.
 
+use core::fmt;
 use core::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -51,6 +52,15 @@ impl Write for Out {
 
     fn flush(&mut self) -> io::Result<()> {
         Self::or_end(self.0.flush())
+    }
+
+    // In one piece, or lines of two threads would mix.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Self::or_end(self.0.write_all(bytes))
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        Self::or_end(self.0.write_fmt(text))
     }
 }
 
@@ -158,6 +168,28 @@ pub fn no_options(about: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[ignore = "a part of the test below, in a process of its own"]
+    fn prints_from_threads() {
+        std::thread::scope(|scope| {
+            for name in ["one", "two", "three"] {
+                scope.spawn(move || (0..2000).for_each(|number| println!("{name} says {number} of {}", 2000)));
+            }
+        });
+    }
+
+    #[test]
+    fn lines_of_several_threads_stay_whole() -> Result<(), Box<dyn core::error::Error>> {
+        let ended = std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", "tests::prints_from_threads", "--ignored", "--nocapture"])
+            .output()?;
+        let said = String::from_utf8(ended.stdout)?;
+        let whole = |line: &&str| line.contains(" says ") && line.ends_with(" of 2000") && line.split(' ').count() == 5;
+        let count = said.lines().filter(whole).count();
+        assert_eq!(count, 6000);
+        Ok(())
+    }
 
     #[test]
     #[ignore = "a part of the test below, in a process of its own"]
