@@ -115,7 +115,8 @@ check_clippy() {
 check_test() {
   if cargo nextest --version >/dev/null 2>&1; then
     # Tests of several programs at a time: many a test waits more than it works, or is the long last one of its program.
-    run cargo nextest run "${HOST[@]}" --no-fail-fast
+    # Twice as many as cores: many of them wait.
+    run cargo nextest run "${HOST[@]}" --no-fail-fast --test-threads $((2 * $(nproc)))
     run cargo test "${HOST[@]}" --doc
   else
     echo "there is no cargo-nextest: cargo runs the same tests, one program after the other"
