@@ -178,6 +178,11 @@ impl Attack {
         }
         match kind {
             "cut" => proposal.truncate(self.random.below(proposal.len())),
+            // Of a later version: a field that must be understood. Its length is behind the preamble.
+            "proposal" if self.random.below(16) == 0 && proposal[5] < 0x7e => {
+                proposal[5] += 2;
+                proposal.extend([0x8c, 0]);
+            }
             "proposal" => self.random.mutate(&mut proposal),
             _ => {
                 if peer.propose(&proposal).await.is_err() {
