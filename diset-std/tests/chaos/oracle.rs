@@ -8,7 +8,7 @@ use diset_std::{Code, Outcome, Resumption, SendError};
 use tokio::sync::watch;
 
 use super::handlers::ANSWER;
-use super::plan::{Act, End, Plan, Store};
+use super::plan::{Act, End, Kind, Plan, Store};
 
 /// What ends the process of the service.
 const PROCESS: [&str; 2] = ["restart", "kill"];
@@ -403,9 +403,12 @@ impl Judge<'_> {
     fn answers(&self, verdict: &mut Verdict) {
         let way = self.way;
         let mut wrong = |what: String| verdict.wrong.push(format!("{way:?}: {what}"));
-        // What came on an earlier connection, and waited in the file, has nothing unconfirmed on the one that goes away:
-        // its handler must not answer there (PROTOCOL G-7).
-        let may_be_carried = self.plan.store == Store::File && way == Way::Up;
+        // What came on an earlier connection, and waited in the file or behind another handler, has nothing unconfirmed on
+        // the one that goes away: its handler must not answer there (PROTOCOL G-7).
+        let may_be_carried = match way {
+            Way::Up => self.plan.store == Store::File,
+            Way::Down => self.plan.ends.len() > 1,
+        };
         if !self.seen.gagged.is_empty() && !may_be_carried {
             let gagged = &self.seen.gagged;
             wrong(format!("handlers could not answer because of a go-away: {gagged:?}"));
@@ -426,8 +429,8 @@ impl Judge<'_> {
             .seen
             .said
             .saturating_sub(self.seen.plain.len() + self.seen.answers.len());
-        // Nobody learns it from a process that was killed.
-        let is_known = way == Way::Up || !self.killed;
+        // Nobody learns it from a process that was killed; nor, so far, of what waited behind a handler that hangs.
+        let is_known = (way == Way::Up || !self.killed) && self.plan.kind != Kind::Hangs;
         if lost > self.seen.unconfirmed && is_known {
             let unconfirmed = self.seen.unconfirmed;
             wrong(format!(
