@@ -8,7 +8,7 @@
 
 mod event;
 mod rx;
-mod schedule;
+pub(crate) mod schedule;
 mod tx;
 
 pub use self::event::{Ended, Event, Io, Opened, Turn};
