@@ -153,6 +153,13 @@ pub trait Inbox {
         true
     }
 
+    /// Whether no more is to be taken from the peer now: what comes waits unnumbered, where there is memory for that, until
+    /// something was handled or kept. A message is [put](Self::put) all the same when the peer sends more than its credit
+    /// allows, or the connection ends.
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     /// Whether this side takes acked messages at all, as it says in the handshake (PROTOCOL N-2).
     fn takes(&self) -> bool {
         true

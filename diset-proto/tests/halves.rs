@@ -1,6 +1,7 @@
 //! The halves of two peers with nothing between them: what becomes of messages that wait, and of a link that ends.
 
 mod across;
+mod alone;
 
 use core::marker::PhantomData;
 use core::task::{Context, Poll, Waker};

@@ -69,6 +69,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         matches!(self.cause(), Some(Cause::OurError(_) | Cause::WeRefused(_)))
     }
 
+    /// What the peer may send without a grant: bytes, and messages.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn credit(&self) -> (u32, u32) {
+        self.core.limits.credit()
+    }
+
     /// The connection with which the session began that is here.
     pub(crate) fn session_began(&self) -> Trid {
         self.slot.session().map_or(Trid::new(0), Session::began)
@@ -140,16 +146,32 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         self.core.def(meta.number).map(|(def, _)| def)
     }
 
-    /// A message that began, or a callback, has come to this end.
-    pub(crate) fn complete(&mut self, completed: &Completed) {
+    /// A message that began, or a callback, has come to this end; `told` is what the peer is told of a failure besides its
+    /// code. Gives the outcome of a message whose session is not here any more.
+    pub(crate) fn complete(&mut self, completed: &Completed, told: &str) -> Option<(Acked, Outcome)> {
+        let stray = completed.meta.and_then(|meta| meta.acked);
+        let stray = stray.filter(|_| self.slot.session().is_none());
+        self.count(completed, told);
+        let outcome = match completed.end {
+            End::Retry(_) => return None,
+            End::Ok => Outcome::Ok,
+            End::Failed(code) => Outcome::Failed(code),
+            End::Unsent => Outcome::Failed(Code::HandlerFailed),
+            End::Abandoned => Outcome::Failed(Code::NoHandler),
+            End::Invalid(invalid) => Outcome::Failed(invalid.code()),
+        };
+        stray.map(|acked| (acked, outcome))
+    }
+
+    fn count(&mut self, completed: &Completed, told: &str) {
         let Completed { meta, of, end } = completed;
         let Some(meta) = meta else {
-            return self.called_back(*of, *end);
+            return self.called_back(*of, *end, told);
         };
         let began = self.session_began();
         if let Some(acked) = meta.acked
             && acked.began != began
-            && let Some(session) = self.slot.session_mut()
+            && let Some(session) = self.session_mut()
         {
             // Whatever its outcome is: nobody waits for it.
             if !matches!(end, End::Retry(_)) {
@@ -160,7 +182,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let acked = acked.map_or(0, |acked| acked.number);
         let code = match *end {
             End::Retry(_) => {
-                if let Some(session) = self.slot.session_mut() {
+                if let Some(session) = self.session_mut() {
                     session.not_begun(acked);
                 }
                 return;
@@ -172,9 +194,20 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                     acked,
                 });
             }
+            // It is not answered any more, and that is no reason for another end than the one that was said (PROTOCOL G-2).
+            End::Unsent
+                if *of == Of::Link && meta.acked.is_none() && self.phase() == Phase::Draining && !self.may_send() =>
+            {
+                return self.release(Held {
+                    bytes: meta.cost,
+                    messages: 1,
+                    acked,
+                });
+            }
             // It has cost this link nothing.
             End::Ok => return self.settle_former(acked, Outcome::Ok),
             End::Failed(code) => code,
+            End::Unsent => Code::HandlerFailed,
             // PROTOCOL M-4
             End::Abandoned => Code::NoHandler,
             End::Invalid(invalid) => invalid.code(),
@@ -187,13 +220,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             // Its link is over, and the next one none the worse for it.
             _ if *of == Of::Over => self.settle_former(acked, Outcome::Failed(code)),
             End::Invalid(invalid) => self.fail_decode(tag, DecodeError::Invalid(invalid)),
-            _ => self.fail(tag, code, ""),
+            End::Abandoned => self.fail(tag, code, ""),
+            _ => self.fail(tag, code, told),
         }
     }
 
     /// An acked message of an earlier link has this outcome.
     fn settle_former(&mut self, acked: u64, outcome: Outcome) {
-        let session = self.slot.session_mut();
+        let session = self.session_mut();
         if session.is_some_and(|session| !session.settle(acked, outcome)) {
             self.core
                 .fault(Fault::text(Code::Internal, "an acked message was passed over"));
@@ -201,12 +235,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// A callback has come to this end.
-    fn called_back(&mut self, of: Of, end: End) {
+    fn called_back(&mut self, of: Of, end: End, told: &str) {
         let code = match end {
             End::Failed(code) if of == Of::Link => code,
-            End::Abandoned if of == Of::Link => Code::HandlerFailed,
+            // PROTOCOL G-1, G-2
+            End::Unsent if matches!(self.phase(), Phase::Leaving | Phase::Draining) => return,
+            End::Abandoned | End::Unsent if of == Of::Link => Code::HandlerFailed,
             _ => return,
         };
-        self.disconnect(Notice::new(code));
+        self.disconnect(Notice::new(code).with_text(told));
     }
 }

@@ -7,6 +7,8 @@
 //! Both stay from one transport to the next. The engine in them is a [`Connection`](crate::Connection).
 
 mod event;
+#[cfg(feature = "alloc")]
+mod held;
 mod rx;
 pub(crate) mod schedule;
 mod tx;

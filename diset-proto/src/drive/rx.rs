@@ -3,6 +3,8 @@
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+#[cfg(feature = "alloc")]
+use super::held::Held;
 use super::schedule::{Next, Schedule};
 use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
 use crate::conn::event::{Event as Told, Progress};
@@ -12,8 +14,10 @@ use crate::error::{Cause, Misuse};
 use crate::id::Trid;
 use crate::limits::{LINGER_BYTES, Limits};
 use crate::schema::{Catalog, MessageDef};
+#[cfg(feature = "alloc")]
+use crate::session::Outcome;
 use crate::session::queue::{Acked, Meta, Queue};
-use crate::session::work::Work;
+use crate::session::work::{Completed, Running as _, Work};
 use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
@@ -40,6 +44,14 @@ pub struct Rx<P: Parts> {
     deframer: Deframer<P::Buffer>,
     work: Work<P::Queue, P::Running>,
     schedule: Schedule,
+    #[cfg(feature = "alloc")]
+    held: Held,
+    /// The outcome of a message whose session is elsewhere.
+    #[cfg(feature = "alloc")]
+    stray: Option<(Acked, Outcome)>,
+    /// They serve one link, and its session goes on elsewhere.
+    #[cfg(feature = "alloc")]
+    is_alone: bool,
     /// When bytes have come that the other half does not know of.
     heard: Option<Instant>,
     /// The inbox has messages of an earlier process for which there was no room.
@@ -86,11 +98,26 @@ impl<P: Parts> Rx<P> {
             deframer: Deframer::new(frame),
             work: Work::new(queue),
             schedule: Schedule::NEW,
+            #[cfg(feature = "alloc")]
+            held: Held::default(),
+            #[cfg(feature = "alloc")]
+            stray: None,
+            #[cfg(feature = "alloc")]
+            is_alone: false,
             heard: None,
             unloaded: false,
             expired: false,
             discarded: 0,
         }
+    }
+
+    /// For one link: its session is [taken](Tx::take_session) when another one begins, and what has not begun here comes again
+    /// there, or is in its inbox. So acked messages that wait when the link ends are not promised to be handled here.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
     }
 
     // ── a link begins ───────────────────────────────────────────────────────────────
@@ -130,6 +157,8 @@ impl<P: Parts> Rx<P> {
             self.complete(now, tx);
             begin(tx)?;
             self.deframer.restart();
+            #[cfg(feature = "alloc")]
+            self.held.clear();
             self.discarded = 0;
             Ok(())
         })
@@ -282,6 +311,17 @@ impl<P: Parts> Rx<P> {
         });
     }
 
+    /// What became of a message whose session was [taken](Tx::take_session) meanwhile: the connection with which that began,
+    /// and the number in it. Ask after each call of [`next`](Self::next), [`turn`](Self::turn) and [`ended`](Self::ended), and
+    /// tell the session.
+    #[cfg(feature = "alloc")]
+    pub const fn take_stray(&mut self) -> Option<(Trid, u64, Outcome)> {
+        match self.stray.take() {
+            Some((Acked { began, number }, outcome)) => Some((began, number, outcome)),
+            None => None,
+        }
+    }
+
     // ── handlers that wait ──────────────────────────────────────────────────────────
 
     /// Goes on with the handler that waits: ready when none does any more. Then ask [`next`](Self::next).
@@ -294,6 +334,16 @@ impl<P: Parts> Rx<P> {
     /// with its code. The one for a link that is over has 30 s.
     pub fn callback(&mut self, cx: &mut Context<'_>, make: impl FnOnce(&mut P::Running)) {
         self.work.call(!self.schedule.is_open(), cx, make);
+    }
+
+    /// Whether a message is with its handler or a callback runs, or what it came to does not count yet.
+    pub const fn has_job(&self) -> bool {
+        self.work.has_job()
+    }
+
+    /// The place for handlers, for what an adapter keeps there.
+    pub const fn running(&mut self) -> &mut P::Running {
+        self.work.running_mut()
     }
 
     /// The time is over of the handler that waits, and of messages of a link that has ended; [`turn`](Self::turn) does so
@@ -335,6 +385,8 @@ impl<P: Parts> Rx<P> {
             };
             // What waits is lent by `next`, and needs no bytes for that.
             let ready = self.schedule.has_news(&self.work) || self.turn_of(now, tx).is_some();
+            #[cfg(feature = "alloc")]
+            let ready = ready || self.held.is_ready(&tx.conn);
             // One whose time has come, and that may not begin, waits for something else.
             let retry = self
                 .work
@@ -356,12 +408,45 @@ impl<P: Parts> Rx<P> {
             tx.conn.handle_received(heard);
         }
         if let Some(completed) = self.work.complete(now) {
-            tx.conn.complete(&completed);
+            self.count(&completed, tx);
         }
         if core::mem::take(&mut self.expired)
+            && !self.is_alone()
             && let Some(above) = tx.conn.stop_waiting()
         {
             self.work.forget(above);
+        }
+    }
+
+    fn count(&mut self, completed: &Completed, tx: &mut Tx<P>) {
+        let stray = tx.conn.complete(completed, self.work.running().told());
+        #[cfg(feature = "alloc")]
+        {
+            self.stray = stray.or(self.stray);
+        }
+        #[cfg(not(feature = "alloc"))]
+        let _ = stray;
+    }
+
+    #[cfg_attr(
+        not(feature = "alloc"),
+        expect(clippy::unused_self, reason = "the same call as with `alloc`")
+    )]
+    const fn is_alone(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.is_alone;
+        #[cfg(not(feature = "alloc"))]
+        false
+    }
+
+    /// The message whose turn it is is not to be handled here. When that is so because another link has taken the session,
+    /// which gets it again, nothing of this one may pass it (PROTOCOL M-3).
+    fn pass_over(&mut self, tx: &mut Tx<P>) {
+        self.work.pop();
+        if tx.conn.session().is_none() {
+            let unhandled = self.work.drop_rest() + self.work.drop_plain();
+            self.schedule.expired(unhandled);
+            tx.conn.disconnect(Notice::new(Code::Displaced));
         }
     }
 
@@ -373,8 +458,12 @@ impl<P: Parts> Rx<P> {
 
     /// The link is over for this reason. Acked messages that are not to have their turn come again, unless they are kept.
     fn over(&mut self, now: Instant, cause: Cause, tx: &mut Tx<P>) {
+        #[cfg(feature = "alloc")]
+        self.held.clear();
         let waits = self.schedule.over(now, cause, &mut self.work);
-        if let Some(above) = tx.conn.waits_through(waits) {
+        if !self.is_alone()
+            && let Some(above) = tx.conn.waits_through(waits)
+        {
             self.work.forget(above);
         }
     }
@@ -433,7 +522,7 @@ impl<P: Parts> Rx<P> {
             }
             while let Some(turn) = self.turn_of(now, tx) {
                 let Some(meta) = turn else {
-                    self.work.pop();
+                    self.pass_over(tx);
                     continue;
                 };
                 if let Some(def) = tx.conn.begin_handler(&meta) {
@@ -441,7 +530,7 @@ impl<P: Parts> Rx<P> {
                 }
                 // What an inbox has may be defined no more.
                 if let Some(completed) = self.work.refuse_front(Code::UnknownMessage) {
-                    tx.conn.complete(&completed);
+                    self.count(&completed, tx);
                 }
             }
             if self.unloaded && tx.conn.trid().is_some() {
@@ -451,11 +540,25 @@ impl<P: Parts> Rx<P> {
                 self.load(tx);
                 continue;
             }
+            #[cfg(feature = "alloc")]
+            if let Some(kept) = self.held.next(&tx.conn) {
+                let frame = tx.conn.turn_of(&kept);
+                match deal(&mut self.work, false, now, tx, frame) {
+                    Ok(None) => {}
+                    Ok(Some(found)) => return Some((found, At::Own)),
+                    Err(cause) => self.over(now, cause, tx),
+                }
+                continue;
+            }
             if !P::Queue::WAITS && self.work.has_job() {
                 return None;
             }
             let whole = *input;
             let frame = self.deframer.next(input, tx.conn.max_frame())?;
+            #[cfg(feature = "alloc")]
+            if self.held.keep(&frame, &tx.conn) {
+                continue;
+            }
             let length = frame.0.as_ref().map_or(0, |raw| raw.body.len());
             let lends = self.schedule.lends(&self.work);
             let found = match deal(&mut self.work, lends, now, tx, frame) {

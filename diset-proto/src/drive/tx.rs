@@ -45,6 +45,13 @@ impl<P: Parts> Access<P> for Tx<P> {
     }
 }
 
+/// That of a connection that was just made, with a link on a new transport.
+impl<P: Parts> From<Connection<P::Buffer, P::Session>> for Tx<P> {
+    fn from(conn: Connection<P::Buffer, P::Session>) -> Self {
+        Self { conn }
+    }
+}
+
 impl<P: Parts> Tx<P> {
     /// One without a transport: [`Rx::connect`](super::Rx::connect) or [`Rx::listen`](super::Rx::listen) begins a link.
     /// `output` keeps what waits to leave.
@@ -134,6 +141,11 @@ impl<P: Parts> Tx<P> {
     /// The connection in it, for its getters: phase, trid, verdicts, what is unconfirmed, the session.
     pub const fn connection(&self) -> &Connection<P::Buffer, P::Session> {
         &self.conn
+    }
+
+    /// The connection in it, for what the halves have no call for yet.
+    pub const fn connection_mut(&mut self) -> &mut Connection<P::Buffer, P::Session> {
+        &mut self.conn
     }
 
     /// Service: on this link, which [listens](super::Rx::listen), the whole catalog can be told to a client that was built

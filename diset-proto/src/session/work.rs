@@ -20,6 +20,8 @@ use super::queue::{Acked, Meta, Queue};
 use crate::id::Trid;
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
+#[cfg(feature = "alloc")]
+use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
@@ -41,11 +43,16 @@ enum Why {
     Code(Code),
     Retry(Duration),
     Abandoned,
+    Unsent,
 }
 
 impl Failure {
     /// The handler was given up before it came to an end: dropped, or its time was over.
     pub const ABANDONED: Self = Self(Why::Abandoned);
+
+    /// It could not send, because a go-away was said. Of a plain message that is not answered any more that is no
+    /// failure (PROTOCOL G-2); of any other one it is of code [`Code::HandlerFailed`].
+    pub const UNSENT: Self = Self(Why::Unsent);
 
     /// For this reason.
     pub const fn new(code: Code) -> Self {
@@ -75,6 +82,11 @@ pub trait Running: Default {
     /// Drops the handler, whose time is over: [`Failure::ABANDONED`], or Ok when what it did was committed before.
     /// `Pending` while that is being decided.
     fn abandon(&mut self) -> Poll<HandlerResult>;
+
+    /// What the peer is told of the failure that was given last, besides its code; its first 64 bytes.
+    fn told(&self) -> &str {
+        ""
+    }
 }
 
 impl Running for () {
@@ -141,6 +153,8 @@ pub(crate) enum End {
     Invalid(Invalid),
     /// Nobody has handled it.
     Abandoned,
+    /// Its handler could not send.
+    Unsent,
     /// It waits at the front of the queue, and has not begun.
     Retry(Duration),
 }
@@ -298,6 +312,15 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         }
     }
 
+    /// Where the handler is, when it waits.
+    pub(crate) const fn running(&self) -> &R {
+        &self.running
+    }
+
+    pub(crate) const fn running_mut(&mut self) -> &mut R {
+        &mut self.running
+    }
+
     /// Goes on with the handler that waits; ready when none does.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.end_by(|running| running.poll(cx))
@@ -384,7 +407,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
     /// one that is with a handler is.
-    fn drop_plain(&mut self) -> usize {
+    pub(crate) fn drop_plain(&mut self) -> usize {
         let rest = self.rest;
         self.retain(|at, meta| at < rest || meta.acked.is_some())
     }
@@ -463,6 +486,7 @@ impl Job {
             Ok(()) => End::Ok,
             Err(Failure(Why::Code(code))) => End::Failed(code),
             Err(Failure(Why::Abandoned)) => End::Abandoned,
+            Err(Failure(Why::Unsent)) => End::Unsent,
             Err(Failure(Why::Retry(span))) if self.meta.is_some_and(|meta| meta.acked.is_some() && stay(&meta)) => {
                 self.queued = true;
                 End::Retry(span)
@@ -530,6 +554,24 @@ impl<'p, P: Parts> Lent<'p, P> {
         let payload = self.handling.payload;
         self.handling
             .checked(check_structure(structure, payload).map(|()| payload))
+    }
+
+    /// Checks it against the definition with its number in `catalog`, that of this side or one that was learned, and lends
+    /// its bytes. Otherwise as [`decode`](Self::decode).
+    #[cfg(feature = "alloc")]
+    pub fn decode_learned(self, catalog: &LearnedCatalog) -> Option<(&'p [u8], Handling<'p, P>)> {
+        let Some(message) = catalog.by_number(self.number()) else {
+            self.refuse(Code::NoHandler);
+            return None;
+        };
+        let payload = self.handling.payload;
+        self.handling
+            .checked(message.structure().check(payload).map(|()| payload))
+    }
+
+    /// The place for its handler, which may have to know what the peer is told of a [refusal](Self::refuse).
+    pub const fn running(&mut self) -> &mut P::Running {
+        self.handling.running
     }
 
     /// Decodes it, and handles it at once.
