@@ -58,30 +58,41 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     result
 }
 
-/// An engine's output buffer: borrowed from the thread's pool while it holds something.
-pub(crate) struct PooledOutput {
+/// A connection's buffer, for its output or for a frame that comes in pieces: borrowed from the thread's pool, or from
+/// the heap, while it holds something.
+pub(crate) struct Pooled {
     bytes: Box<[u8]>,
+    least: usize,
     max: usize,
 }
 
 /// Its size; the bytes are those of messages, and do not show.
-impl core::fmt::Debug for PooledOutput {
+impl core::fmt::Debug for Pooled {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{} of {} bytes", self.bytes.len(), self.max)
     }
 }
 
-impl PooledOutput {
-    /// Holds nothing yet, and at most `max` bytes ever.
-    pub(crate) fn new(max: usize) -> Self {
+impl Pooled {
+    /// For output: holds nothing yet, and at most `max` bytes ever.
+    pub(crate) fn output(max: usize) -> Self {
         Self {
             bytes: Box::default(),
+            least: OUTPUT_SIZE,
             max,
+        }
+    }
+
+    /// For a frame that comes in pieces: takes no more than twice what has come.
+    pub(crate) fn input(max: usize) -> Self {
+        Self {
+            least: 0,
+            ..Self::output(max)
         }
     }
 }
 
-impl Storage for PooledOutput {
+impl Storage for Pooled {
     fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -97,7 +108,7 @@ impl Storage for PooledOutput {
         if min > self.max {
             return false;
         }
-        let size = min.next_power_of_two().max(OUTPUT_SIZE).min(self.max).max(min);
+        let size = min.next_power_of_two().max(self.least).min(self.max).max(min);
         let mut larger = pooled(size).unwrap_or_else(|| vec![0; size].into());
         if let Some(front) = larger.get_mut(..self.bytes.len()) {
             front.copy_from_slice(&self.bytes);
@@ -143,7 +154,7 @@ mod tests {
 
     #[test]
     fn an_output_holds_memory_only_while_it_is_used() {
-        let mut output = PooledOutput::new(200 * 1024);
+        let mut output = Pooled::output(200 * 1024);
         assert!(output.grow(10) && output.bytes().len() == OUTPUT_SIZE);
         output.bytes_mut()[0] = 7;
         assert!(output.grow(OUTPUT_SIZE + 1));

@@ -1,24 +1,23 @@
 //! What an author gives: callbacks for messages, with what they may answer. How they are
 //! called one after the other is in `driver`.
 
-use core::cell::Cell;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::Context;
 use std::borrow::Cow;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use diset_proto::{
-    Code, DecodeError, Held, LearnedCatalog, MessageOf, MessageRef, Notice, RetryAfter, Schema, SendError, ServiceDef,
-};
+use diset_proto::drive::Lent;
+use diset_proto::{Code, LearnedCatalog, MessageOf, Notice, RetryAfter, Schema, SendError, ServiceDef};
 use serde::de::DeserializeOwned;
 
 use crate::any::AnyMessage;
-use crate::session::Received;
+use crate::running::panicked;
+use crate::session::{Received, Std};
 
 /// A future on the heap.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -160,44 +159,16 @@ pub(crate) fn guarded<T>(what: &'static str, call: impl FnOnce() -> T) -> Option
     result.inspect_err(|_| tracing::error!("{what} panicked")).ok()
 }
 
-thread_local! {
-    /// A handler runs on this thread, right now.
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this is called by a handler.
-pub(crate) fn is_running() -> bool {
-    RUNNING.get()
-}
-
-/// Runs a handler as far as it goes. A panic is a failure of the handler, not of the connection's task.
-fn run<T>(handler: impl FnOnce() -> T) -> Option<T> {
-    let before = RUNNING.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(handler));
-    RUNNING.set(before);
-    result.ok()
-}
-
 /// Who handlers talk to, as they get it.
 pub(crate) trait Told {
     /// For the handler of this acked message.
     fn told(&self, received: Received) -> Self;
 }
 
-/// What came of giving a message to its handler.
-pub(crate) enum Called {
-    /// It is done.
-    Done(HandlerResult, Held),
-    /// It waits for something.
-    Running(BoxFuture<HandlerResult>, Held),
-    /// The message was not valid; the engine must know.
-    Invalid(DecodeError),
-}
-
 /// A handler of any kind, for the peers `P`.
 pub(crate) trait Handler<P>: Send + Sync {
     /// Decodes the message and runs as far as it goes. The engine is not locked meanwhile.
-    fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called;
+    fn call(&self, peer: &P, message: Lent<'_, Std>, cx: &mut Context<'_>);
 }
 
 /// `|peer, message: M| async move { … }`
@@ -210,10 +181,9 @@ where
     F: Fn(P, M) -> R + Send + Sync,
     R: Future<Output = HandlerResult> + Send + 'static,
 {
-    fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called {
-        match message.decode::<M>() {
-            Ok(owned) => start(|| (self.0)(peer.clone(), owned), message.held(), cx),
-            Err(error) => Called::Invalid(error),
+    fn call(&self, peer: &P, message: Lent<'_, Std>, cx: &mut Context<'_>) {
+        if let Some((owned, handling)) = message.decode::<M>() {
+            handling.start(cx, |running| running.start(|| (self.0)(peer.clone(), owned)));
         }
     }
 }
@@ -227,13 +197,10 @@ where
     M: MessageOf<S>,
     F: for<'f> Fn(&P, M::View<'f>) -> HandlerResult + Send + Sync,
 {
-    fn call(&self, peer: &P, message: MessageRef<'_>, _: &mut Context<'_>) -> Called {
-        let view = match message.decode::<M::View<'_>>() {
-            Ok(view) => view,
-            Err(error) => return Called::Invalid(error),
-        };
-        let result = run(|| (self.0)(peer, view));
-        Called::Done(result.unwrap_or_else(|| Err(panicked())), message.held())
+    fn call(&self, peer: &P, message: Lent<'_, Std>, cx: &mut Context<'_>) {
+        if let Some((view, handling)) = message.decode::<M::View<'_>>() {
+            handling.start(cx, |running| running.call(|| (self.0)(peer, view)));
+        }
     }
 }
 
@@ -253,49 +220,17 @@ where
     F: Fn(P, AnyMessage<S>) -> R + Send + Sync,
     R: Future<Output = HandlerResult> + Send + 'static,
 {
-    fn call(&self, peer: &P, message: MessageRef<'_>, cx: &mut Context<'_>) -> Called {
-        let catalog = peer.catalog();
-        let found = catalog.as_ref().and_then(|catalog| catalog.by_number(message.number()));
+    fn call(&self, peer: &P, message: Lent<'_, Std>, cx: &mut Context<'_>) {
+        let (catalog, number) = (peer.catalog(), message.number());
+        let found = catalog.as_ref().and_then(|catalog| catalog.by_number(number));
         let (Some(catalog), Some(definition)) = (&catalog, found) else {
-            return Called::Invalid(DecodeError::OtherType);
+            return message.refuse(Code::NoHandler);
         };
-        let any = match message.decode_learned(catalog) {
-            Ok(bytes) => AnyMessage::new(definition, message.number(), bytes),
-            Err(error) => return Called::Invalid(error),
-        };
-        start(|| (self.0)(peer.clone(), any), message.held(), cx)
-    }
-}
-
-/// Makes the handler's future and runs it as far as it goes. A panic is a failure.
-fn start<R>(make: impl FnOnce() -> R, held: Held, cx: &mut Context<'_>) -> Called
-where
-    R: Future<Output = HandlerResult> + Send + 'static,
-{
-    let started = run(|| {
-        let mut future = Box::pin(make());
-        match future.as_mut().poll(cx) {
-            Poll::Ready(result) => Ok(result),
-            Poll::Pending => Err(future),
+        if let Some((bytes, handling)) = message.decode_learned(catalog) {
+            let any = AnyMessage::new(definition, number, bytes);
+            handling.start(cx, |running| running.start(|| (self.0)(peer.clone(), any)));
         }
-    });
-    match started {
-        Some(Ok(result)) => Called::Done(result, held),
-        Some(Err(future)) => Called::Running(future, held),
-        None => Called::Done(Err(panicked()), held),
     }
-}
-
-/// Polls a handler; a panic is a failure of the handler, not of the connection's task.
-pub(crate) fn poll_caught<R: Future<Output = HandlerResult> + ?Sized>(
-    future: Pin<&mut R>,
-    cx: &mut Context<'_>,
-) -> Poll<HandlerResult> {
-    run(|| future.poll(cx)).unwrap_or_else(|| Poll::Ready(Err(panicked())))
-}
-
-fn panicked() -> Failure {
-    Failure::new("the handler panicked")
 }
 
 /// Makes the future of a callback that runs in the lane of handlers.

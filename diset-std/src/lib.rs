@@ -81,6 +81,7 @@ mod handler;
 mod link;
 #[cfg(feature = "record")]
 mod recordings;
+mod running;
 mod service;
 mod session;
 mod shutdown;

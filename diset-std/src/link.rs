@@ -2,17 +2,19 @@
 //! sends. Messages are encoded straight into the engine's output under a short lock; no
 //! queue and no copy in between.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::{Bound, Cause, Code, Notice, SendError};
+use diset_proto::drive::{Access, Tx};
+use diset_proto::{Bound, Code, Notice, SendError};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
+use crate::buffers::Pooled;
 use crate::clock;
-use crate::session::Engine;
+use crate::session::{Engine, Std};
 
 /// Most messages that are sent under one lock.
 const AT_A_TIME: usize = 64;
@@ -60,17 +62,14 @@ pub(crate) struct Link {
     state: Mutex<State>,
     /// Room may have become free.
     space: Notify,
-    /// This side has ended the connection: what has come, and is not handled yet, is not to
-    /// be.
-    ended: AtomicBool,
     policy: SlowPolicy,
 }
 
 /// What the lock guards.
-#[derive(Debug)]
 pub(crate) struct State {
-    /// `None` while a client is not connected.
-    pub(crate) conn: Option<Engine>,
+    /// Without a link while a client is not connected.
+    pub(crate) tx: Tx<Std>,
+    is_plugged: bool,
     sleep: Sleep,
     driver: Option<Waker>,
     waiting: usize,
@@ -137,7 +136,32 @@ enum Sleep {
     Idle,
 }
 
+impl core::fmt::Debug for State {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("State")
+            .field("conn", &self.is_plugged.then(|| self.tx.connection()))
+            .field("sleep", &self.sleep)
+            .field("orders", &self.orders)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A sending half without a transport, which takes nothing.
+fn idle() -> Tx<Std> {
+    Tx::new(Pooled::output(0), None)
+}
+
 impl State {
+    /// The engine; `None` while a client is not connected.
+    #[inline]
+    pub(crate) const fn conn(&mut self) -> Option<&mut Engine> {
+        if self.is_plugged {
+            Some(self.tx.connection_mut())
+        } else {
+            None
+        }
+    }
+
     /// What is to be done with the transport; asked once.
     pub(crate) fn take_orders(&mut self) -> Orders {
         core::mem::take(&mut self.orders)
@@ -166,7 +190,8 @@ impl State {
 impl Link {
     pub(crate) fn new(conn: Option<Engine>, policy: SlowPolicy) -> Arc<Self> {
         let state = State {
-            conn,
+            is_plugged: conn.is_some(),
+            tx: conn.map_or_else(idle, Tx::from),
             sleep: Sleep::Awake,
             driver: None,
             waiting: 0,
@@ -175,7 +200,6 @@ impl Link {
         Arc::new(Self {
             state: Mutex::new(state),
             space: Notify::new(),
-            ended: AtomicBool::new(false),
             policy,
         })
     }
@@ -189,7 +213,7 @@ impl Link {
     /// Queues a message, or says why not; see [`diset_proto::Connection::send`].
     pub(crate) fn try_send(&self, message: &impl Outgoing) -> Result<(), SendError> {
         let mut state = self.lock();
-        let conn = state.conn.as_mut().ok_or(SendError::NotOpen)?;
+        let conn = state.conn().ok_or(SendError::NotOpen)?;
         message.put(conn)?;
         Self::kick(state, true);
         Ok(())
@@ -232,7 +256,7 @@ impl Link {
     /// Sends some of the messages; others get their turn at the lock between the calls.
     fn try_send_some<T: Serialize>(&self, number: u8, messages: &mut &[T]) -> Result<(), SendError> {
         let mut state = self.lock();
-        let conn = state.conn.as_mut().ok_or(SendError::NotOpen)?;
+        let conn = state.conn().ok_or(SendError::NotOpen)?;
         let before = messages.len();
         let mut result = Ok(());
         for message in messages.iter().take(AT_A_TIME) {
@@ -270,14 +294,14 @@ impl Link {
     /// The transport is to break without a word, if there is one.
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
-        state.orders.cut = state.conn.is_some();
+        state.orders.cut = state.is_plugged;
         Self::kick(state, false);
     }
 
     /// The time for an end in order is over: the transport breaks, handlers are dropped, and the drop callback runs.
     pub(crate) fn give_up(&self) {
         let mut state = self.lock();
-        state.orders.give_up = state.conn.is_some();
+        state.orders.give_up = state.is_plugged;
         Self::kick(state, false);
     }
 
@@ -285,7 +309,7 @@ impl Link {
     /// begun yet; each of them is told.
     pub(crate) fn recheck(&self, recheck: &Arc<Recheck>) {
         let mut state = self.lock();
-        if state.conn.is_none() {
+        if !state.is_plugged {
             return;
         }
         // There are no more than callers, then.
@@ -296,21 +320,16 @@ impl Link {
 
     /// There is a new connection.
     pub(crate) fn plug(&self, conn: Engine) {
-        self.lock().conn = Some(conn);
-        self.ended.store(false, Relaxed);
-    }
-
-    /// Whether this side has ended the connection by [`with_conn`](Self::with_conn), as a
-    /// handler may do. Costs no lock.
-    #[inline]
-    pub(crate) fn is_ended(&self) -> bool {
-        self.ended.load(Relaxed)
+        let mut state = self.lock();
+        (state.tx, state.is_plugged) = (conn.into(), true);
     }
 
     /// There is no connection any more: who waits for room is told so.
     pub(crate) fn unplug(&self) {
         let mut state = self.lock();
-        state.conn = None;
+        // What it holds is dropped without the lock.
+        let _over = core::mem::replace(&mut state.tx, idle());
+        state.is_plugged = false;
         state.orders = Orders::default();
         self.room_is_free(state);
     }
@@ -335,8 +354,12 @@ impl Link {
 
     /// The connection is over: its engine goes into a link of its own, and this one is free for the next.
     pub(crate) fn split_off(&self) -> Arc<Self> {
-        let aside = Self::new(self.lock().conn.take(), self.policy);
-        aside.ended.store(self.is_ended(), Relaxed);
+        let aside = Self::new(None, self.policy);
+        {
+            let (mut state, mut there) = (self.lock(), aside.lock());
+            core::mem::swap(&mut state.tx, &mut there.tx);
+            core::mem::swap(&mut state.is_plugged, &mut there.is_plugged);
+        }
         self.unplug();
         aside
     }
@@ -344,17 +367,14 @@ impl Link {
     /// Looks at the engine of a connection that is, or was, open.
     pub(crate) fn opened<R>(&self, look: impl FnOnce(&Engine) -> R) -> Option<R> {
         let state = self.lock();
-        state.conn.as_ref().filter(|conn| conn.trid().is_some()).map(look)
+        let conn = state.tx.connection();
+        conn.trid().is_some().then(|| look(conn))
     }
 
     /// Does something with the engine, if there is one, and wakes its driver.
     pub(crate) fn with_conn<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> Option<R> {
         let mut state = self.lock();
-        let conn = state.conn.as_mut()?;
-        let result = work(conn);
-        if matches!(conn.cause(), Some(Cause::OurError(_))) {
-            self.ended.store(true, Relaxed);
-        }
+        let result = work(state.conn()?);
         Self::kick(state, false);
         Some(result)
     }
@@ -363,7 +383,7 @@ impl Link {
     /// write what there is.
     pub(crate) fn with_conn_soon<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> Option<R> {
         let mut state = self.lock();
-        let result = work(state.conn.as_mut()?);
+        let result = work(state.conn()?);
         Self::kick(state, true);
         Some(result)
     }
@@ -389,6 +409,13 @@ impl Link {
         if let Some(driver) = driver {
             driver.wake();
         }
+    }
+}
+
+/// How the driver's half gets at this one.
+impl Access<Std> for &Link {
+    fn with<R>(&mut self, work: impl FnOnce(&mut Tx<Std>) -> R) -> R {
+        work(&mut self.lock().tx)
     }
 }
 

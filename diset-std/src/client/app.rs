@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use diset_proto::{Cause, Code, Event, Instant, MessageSet, Notice, Outcome, Proposal, ServiceDef, Trid};
+use diset_proto::drive::{Rx, Tx};
+use diset_proto::{Cause, Code, Instant, MessageSet, Notice, Outcome, Proposal, ServiceDef, Trid};
 use tokio::sync::SetOnce;
 
 use super::Client;
@@ -13,7 +14,7 @@ use super::state::ClientState;
 use crate::channel::Established;
 use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane};
-use crate::session::{Engine, SessionCell};
+use crate::session::{SessionCell, Std};
 
 pub(super) struct ClientApp<S: ServiceDef> {
     client: Client<S>,
@@ -114,9 +115,7 @@ impl<S: ServiceDef> App for ClientApp<S> {
         ))))
     }
 
-    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Engine) -> Option<Event<'static>> {
-        None
-    }
+    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Rx<Std>, _: &mut Tx<Std>) {}
 
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
         tracing::info!(%trid, service = self.client.inner.name, "connected");
@@ -151,8 +150,9 @@ impl<S: ServiceDef> App for ClientApp<S> {
         self.callbacks.outcome(&self.client, number, outcome);
     }
 
-    fn next_key_remembered(&self, hash: [u8; 32], lasts: Duration) {
+    fn next_key(&self, hash: [u8; 32], lasts: Duration) -> Option<Duration> {
         self.client.inner.next_key.send_replace(Some((hash, lasts)));
+        None
     }
 
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {

@@ -26,7 +26,7 @@ use super::target::{Address, Resolver, Security, Target};
 use super::{Client, Guard, Inner, Stop};
 use crate::any::AnyMessage;
 use crate::args::Value;
-use crate::buffers::PooledOutput;
+use crate::buffers::Pooled;
 use crate::clock;
 use crate::driver::Dropped;
 use crate::handler::{Any, Borrowed, Failure, HandlerResult, Handlers, Owned};
@@ -61,7 +61,7 @@ impl Settings {
             .iter()
             .map(|(name, value)| (name.as_str(), value.borrowed()))
             .collect();
-        let (now, output) = (clock::now(), PooledOutput::new(self.send_buffer));
+        let (now, output) = (clock::now(), Pooled::output(self.send_buffer));
         let Self { identity, limits, .. } = *self;
         let engine = match &self.adopts {
             None => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use diset_proto::Instant;
 
-use super::handling::settle_failed;
 use super::session::Session;
 use super::{App, Dropped, HANDLER_GRACE};
+use crate::clock;
 use crate::handler::{BoxFuture, guarded};
 use crate::link::Link;
 
@@ -33,11 +33,9 @@ impl<A: App> Session<A> {
 
     pub(super) fn poll_end(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         match core::mem::replace(&mut self.end, End::NotYet) {
-            End::Dropped(dropped, _) if !self.lane.is_busy() => {
-                // What the last handler did counts for the session before another connection goes on with
-                // it (PROTOCOL Q-8).
-                self.settle_done();
-                self.end = match self.app.dropped(&dropped, self.lane.why()) {
+            // What the last handler did counts for the session (PROTOCOL Q-8).
+            End::Dropped(dropped, _) if self.is_handled => {
+                self.end = match self.app.dropped(&dropped, self.why.as_deref()) {
                     Some(callback) => End::CallingBack(dropped, callback, now.after(HANDLER_GRACE)),
                     None => End::Done(dropped),
                 };
@@ -62,7 +60,7 @@ impl<A: App> Session<A> {
     /// The transport is done with: only handlers run on.
     pub(super) fn poll_finish(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.transport_ended();
-        while self.poll_lane(now, cx) {}
+        while self.poll_handlers(now, cx) {}
     }
 
     /// How the connection ended, if it has; handlers may still run.
@@ -92,8 +90,8 @@ impl<A: App> Session<A> {
     /// whoever sent must learn what may be lost.
     pub(super) fn give_up(&mut self) {
         self.transport_ended();
-        if self.lane.is_running() {
-            self.lane.note("a handler did not finish in the time for the end");
+        if self.rx.has_job() {
+            self.note("a handler did not finish in the time for the end");
         }
         self.abandon();
     }
@@ -103,11 +101,19 @@ impl<A: App> Session<A> {
     /// This side ends, perhaps before its handlers have. What these have done counts; a message whose handler is
     /// dropped comes to its end with that, unless it is kept: then it is handled again.
     fn abandon(&mut self) {
-        self.settle_done();
-        if let Some(tag) = self.lane.abandon()
-            && !self.app.cell().is_some_and(|cell| cell.is_durable())
-        {
-            settle_failed(&self.link, &self.app, tag, self.began, "");
+        let now = clock::now();
+        self.rx.turn(now, &mut &*self.link);
+        self.settle_stray();
+        if let Some(cell) = self.app.cell().filter(|cell| cell.is_durable()) {
+            cell.detach(&self.link);
+            let _ = self.rx.expire();
+            self.rx.ended(now, &mut &*self.link);
+            // That is no outcome.
+            self.rx.take_stray();
+        } else {
+            let _ = self.rx.expire();
+            self.rx.ended(now, &mut &*self.link);
+            self.settle_stray();
         }
     }
 }

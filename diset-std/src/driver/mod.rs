@@ -1,15 +1,13 @@
 //! The one loop that drives a connection: socket ⇄ channel ⇄ engine ⇄ handlers. A service
 //! and a client differ only in their [`App`].
 //!
-//! One task runs one [`Driver`]. Each turn looks at the time, the admission, the lane of
-//! handlers, writes, and reads; nothing waits for anything else, so IO goes on while a
-//! handler waits. Buffers are the worker's ([`crate::buffers`]).
+//! One task runs one [`Driver`]. Each turn reads, looks at the admission, at handlers and the time, and writes; nothing
+//! waits for anything else, so IO goes on while a handler waits. Buffers are the worker's ([`crate::buffers`]).
 
 mod credentials;
 mod ending;
 mod handling;
-mod held;
-mod lane;
+mod keys;
 mod records;
 mod session;
 mod wire;
@@ -20,8 +18,9 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
+use diset_proto::drive::{Io, Rx, Tx};
 use diset_proto::limits::LINGER;
-use diset_proto::{Cause, Code, Event, Instant, Limits, MessageSet, Outcome, Progress, Proposal, Trid};
+use diset_proto::{Cause, Code, Instant, Limits, MessageSet, Outcome, Proposal, Trid};
 use tokio::time::Sleep;
 
 use self::credentials::Watched;
@@ -33,7 +32,7 @@ use crate::channel::{Channel, ChannelError, Established};
 use crate::clock;
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, Told};
 use crate::link::{Link, Orders};
-use crate::session::{Engine, SessionCell};
+use crate::session::{SessionCell, Std};
 use crate::socket::Socket;
 
 /// Turns of one connection before it lets others run.
@@ -88,7 +87,7 @@ pub(crate) trait App: Send + Unpin + 'static {
     /// A client proposes: decide, and say which messages are not for it.
     fn admission(&mut self, proposal: &Proposal<'_>) -> BoxFuture<Result<MessageSet, Refusal>>;
     /// The client was admitted: accept it.
-    fn accept(&mut self, now: Instant, forbidden: MessageSet, conn: &mut Engine) -> Option<Event<'static>>;
+    fn accept(&mut self, now: Instant, forbidden: MessageSet, rx: &mut Rx<Std>, tx: &mut Tx<Std>);
     /// The connection is open. The future runs before any message is handled.
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>>;
     /// Who handlers talk to; asked only after [`opened`](Self::opened).
@@ -97,22 +96,23 @@ pub(crate) trait App: Send + Unpin + 'static {
     fn forbids(&self, _number: u8) -> Option<&str> {
         None
     }
+    /// As [`forbids`](Self::forbids), for a message that came on a former connection.
+    fn forbids_carried(&self, number: u8) -> Option<&str> {
+        self.forbids(number)
+    }
     /// The session of the connection, once it has one.
     fn cell(&self) -> Option<&Arc<SessionCell>>;
     /// An acked message of this side came to this end, which is not Ok.
     fn outcome(&self, number: u64, outcome: Outcome);
-    /// Service: the next public key of the client is to be remembered; for how long it is.
+    /// Service: the next public key of the client is to be remembered; for how long it is, which is to be told. Client: the
+    /// service remembers it.
     fn next_key(&self, _hash: [u8; 32], _lasts: Duration) -> Option<Duration> {
         None
     }
-    /// Client: the service remembers its next public key.
-    fn next_key_remembered(&self, _hash: [u8; 32], _lasts: Duration) {}
     /// How long before the peer's certificates end it is told to go away; none when their end is not watched.
     fn margin(&self) -> Option<Duration> {
         None
     }
-    /// The handler that runs has had its time after the end, and is about to be dropped.
-    fn gives_up(&self) {}
     /// The connection is over and the last handler has finished. `why` is what the peer was
     /// not told: what a handler said when it failed, or TLS.
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>>;
@@ -160,14 +160,13 @@ impl<A: App> Driver<A> {
         let now = clock::now();
         self.obey();
         let mut busy = self.watched.poll(now, &self.wire, &self.session);
-        busy |= self.session.poll_held(now, cx);
         busy |= self.spent.poll(&mut self.wire, &mut self.session);
         // Before the time is looked at: after a stall of this side what waits in the socket
         // may prove that the peer lives (PROTOCOL K-4). Answers leave in the same turn.
         busy |= self.poll_read(now, scratch, cx);
-        busy |= self.session.poll_time(now);
         busy |= self.session.poll_admission(now, cx);
-        busy |= self.session.poll_lane(now, cx);
+        busy |= self.session.poll_handlers(now, cx);
+        busy |= self.session.poll_time(now, cx);
         busy | self.poll_write(now, scratch, cx)
     }
 
@@ -186,7 +185,7 @@ impl<A: App> Driver<A> {
     }
 
     fn poll_read(&mut self, now: Instant, scratch: &mut Scratch, cx: &mut Context<'_>) -> bool {
-        if self.session.is_admitting() {
+        if !self.session.is_reading() {
             return false;
         }
         let over = self.session.is_over();
@@ -214,7 +213,7 @@ impl<A: App> Driver<A> {
         // An error that is to be told still leaves: the peer may have ended its side only.
         if took.ended && !self.session.is_over() {
             if let Some(failure) = self.wire.failure() {
-                self.session.note(failure);
+                self.session.note_failure(failure);
             }
             self.session.transport_ended();
         }
@@ -231,20 +230,20 @@ impl<A: App> Driver<A> {
             // TLS has failed or was never up, or the socket is gone: nobody can be told. As
             // long as it is not over, a socket that takes nothing is still read (PROTOCOL E-5).
             if let Some(failure) = self.wire.failure().filter(|_| !self.session.is_over()) {
-                self.session.note(failure);
+                self.session.note_failure(failure);
             }
             busy |= self.session.transport_ended();
         }
-        let progress = self.session.progress();
-        if progress != Progress::Running {
+        let io = self.session.io();
+        if io != Io::Run {
             self.wire.close(&mut scratch.out);
         }
         busy |= self.wire.poll_flush(scratch, cx);
-        if progress == Progress::Running {
+        if io == Io::Run {
             return busy;
         }
         // A peer that does not read keeps the last bytes from leaving: not for ever.
-        let ended = self.wire.poll_shutdown(cx) || progress == Progress::Over;
+        let ended = self.wire.poll_shutdown(cx) || io == Io::Over;
         if ended && self.linger.is_none() {
             self.linger = Some(now.after(LINGER));
             busy = true;

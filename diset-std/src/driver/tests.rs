@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as Peer;
 
 use diset_proto::limits::LINGER_BYTES;
-use diset_proto::{Admission, ClientConfig, Identity, MessageOf as _};
+use diset_proto::{Admission, ClientConfig, Event, Identity, MessageOf as _};
 use diset_proto::{
     Code, Connection, Deframer, FromClient, GrowBuf, Notice, Schema, SendError, ServiceDef, define_service,
 };
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{SetOnce, mpsc};
 
 use super::*;
-use crate::buffers::PooledOutput;
+use crate::buffers::Pooled;
 use crate::channel::{self, OutBuf, Received};
 use crate::handler::{Failure, Owned};
 use crate::link::{SlowPolicy, Typed};
@@ -55,9 +55,7 @@ impl App for TestApp {
         Box::pin(core::future::pending())
     }
 
-    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Engine) -> Option<Event<'static>> {
-        None
-    }
+    fn accept(&mut self, _: Instant, _: MessageSet, _: &mut Rx<Std>, _: &mut Tx<Std>) {}
 
     fn opened(&mut self, _: Trid) -> Option<BoxFuture<HandlerResult>> {
         self.open = true;
@@ -110,7 +108,7 @@ fn rig_with(security: impl FnOnce(&Peer) -> Box<dyn Channel>) -> (Rig, impl Futu
         limits: Limits::SERVER,
         args: &[],
     };
-    let engine = Connection::client(clock::now(), &config, PooledOutput::new(128 * 1024)).expect("a client");
+    let engine = Connection::client(clock::now(), &config, Pooled::output(128 * 1024)).expect("a client");
     let link = Link::new(Some(engine.with_sessions(None)), SlowPolicy::Fail);
     let gate = Arc::new(SetOnce::new());
     let (sender, dropped) = mpsc::unbounded_channel();
@@ -206,7 +204,7 @@ async fn open(rig: &mut Rig, mut driver: Pin<&mut impl Future<Output = Ending>>)
             assert!(poll_once(driver.as_mut()).is_pending(), "ended");
             rig.read();
             rig.write();
-            let is_open = rig.link.lock().conn.as_ref().is_some_and(|conn| conn.trid().is_some());
+            let is_open = rig.link.lock().tx.connection().trid().is_some();
             if is_open {
                 return;
             }

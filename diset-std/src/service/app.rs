@@ -1,19 +1,15 @@
 //! A service's side of one connection: admission, displacement, the drop callback.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering::{Relaxed, SeqCst},
-};
+use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 
+use diset_proto::drive::{Rx, Tx};
 use diset_proto::{
-    Admission, Code, Digest, Event, Instant, MessageSet, NewReason, Notice, Outcome, Proposal, Resumption, ServiceDef,
-    Trid,
+    Admission, Code, Digest, Instant, MessageSet, NewReason, Notice, Outcome, Proposal, Resumption, ServiceDef, Trid,
 };
 use tokio::sync::SetOnce;
 
-use super::aside::work_off;
 use super::conn::{Conn, Inner, SessionId};
 use super::counters::{Counter, TlsFailure};
 use super::few_lines::{Stranger, is_ordinary};
@@ -26,7 +22,7 @@ use crate::clock;
 use crate::driver::{App, Dropped};
 use crate::handler::{BoxFuture, HandlerResult, Handlers, Refusal, guarded, in_lane, soon};
 use crate::link::Link;
-use crate::session::{Engine, SessionCell};
+use crate::session::{SessionCell, Std};
 use crate::tls::{Credentials, CredentialsError};
 
 pub(super) struct ServiceApp<S: ServiceDef> {
@@ -230,7 +226,6 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             args: ConnectArgs::of(proposal.args()),
             peer: self.peer.clone(),
             gone: SetOnce::new(),
-            given_up: AtomicBool::new(false),
             cell: OnceLock::new(),
             #[cfg(feature = "durable")]
             committed: OnceLock::new(),
@@ -255,21 +250,23 @@ impl<S: ServiceDef> App for ServiceApp<S> {
         })
     }
 
-    fn accept(&mut self, now: Instant, forbidden: MessageSet, conn: &mut Engine) -> Option<Event<'static>> {
-        let (candidate, digest) = self.candidate.take()?;
+    fn accept(&mut self, now: Instant, forbidden: MessageSet, rx: &mut Rx<Std>, tx: &mut Tx<Std>) {
+        let Some((candidate, digest)) = self.candidate.take() else {
+            return;
+        };
         if self.is_late(candidate.session()) {
             // It may also be a copy of the client, which comes back. In another phase the engine has given
             // it up meanwhile.
-            let _ = conn.refuse(Notice::new(Code::Displaced).with_retry(soon()));
-            return None;
+            let _ = rx.refuse(tx, Notice::new(Code::Displaced).with_retry(soon()));
+            return;
         }
         let mut admission = Admission::new(candidate.trid()).with_forbidden(forbidden);
         let older = &self.service.settings.older;
         if let Some((_, table)) = older.iter().find(|(known, _)| Some(*known) == digest) {
             admission = admission.with_table(table.clone());
         }
-        let request = conn.resume_request().cloned();
-        let event = match request {
+        let request = tx.connection().resume_request().cloned();
+        match request {
             Some(request) => {
                 let entrance = Entrance {
                     id: candidate.session(),
@@ -279,32 +276,34 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                     now,
                     forbidden: &|key| candidate.is_forbidden_now(key),
                 };
-                let Entered {
-                    cell,
-                    event,
-                    outcomes,
-                    former,
-                } = match self.service.sessions.accept(&entrance, &request, admission, conn) {
-                    Ok(entered) => entered,
-                    // As above.
-                    Err(notice) => {
-                        let _ = conn.refuse(notice);
-                        return None;
-                    }
-                };
+                let Entered { cell, outcomes, former } =
+                    match self
+                        .service
+                        .sessions
+                        .accept(&entrance, &request, admission, (rx, &mut *tx))
+                    {
+                        Ok(entered) => entered,
+                        // As above.
+                        Err(notice) => {
+                            let _ = rx.refuse(tx, notice);
+                            return;
+                        }
+                    };
                 self.retracted = outcomes;
                 // Set once: a client is accepted once.
                 let _ = candidate.0.cell.set(Arc::clone(&cell));
                 self.cell = Some(cell);
                 (self.session, self.former) = (Some(entrance.id), former);
-                event
             }
             // In another phase the engine has given the client up meanwhile.
-            None => conn.accept(now, admission).ok()?,
-        };
+            None => {
+                if rx.admit(now, tx, admission).is_err() {
+                    return;
+                }
+            }
+        }
         self.admitted = Some(candidate);
         self.service.counters.add(Counter::Admitted);
-        event
     }
 
     fn opened(&mut self, trid: Trid) -> Option<BoxFuture<HandlerResult>> {
@@ -323,10 +322,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
             return None;
         }
         let on_connected = self.service.callbacks.on_connected.as_ref();
-        let aside = self.cell.clone().filter(|cell| !older.is_empty() || cell.has_aside());
-        let aside = aside.map(|cell| work_off(conn.clone(), cell));
         let on_connected = on_connected.map(|call| in_lane("on_connected", || call(conn)));
-        if older.is_empty() && on_connected.is_none() && aside.is_none() {
+        if older.is_empty() && on_connected.is_none() {
             return None;
         }
         Some(Box::pin(async move {
@@ -334,11 +331,8 @@ impl<S: ServiceDef> App for ServiceApp<S> {
                 // One lane of handlers for each session (PROTOCOL D-2).
                 older.0.gone.wait().await;
             }
-            if let Some(on_connected) = on_connected {
-                on_connected.await?;
-            }
-            match aside {
-                Some(aside) => aside.await,
+            match on_connected {
+                Some(on_connected) => on_connected.await,
                 None => Ok(()),
             }
         }))
@@ -359,13 +353,17 @@ impl<S: ServiceDef> App for ServiceApp<S> {
     }
 
     fn next_key(&self, hash: [u8; 32], lasts: Duration) -> Option<Duration> {
-        let conn = self.admitted.as_ref()?;
-        if !matches!(conn.credentials(), Credentials::Certificate(_)) {
-            return None;
-        }
-        self.service
-            .sessions
-            .announce(conn.session(), hash, lasts, clock::now())
+        let announced = self.admitted.as_ref().and_then(|conn| {
+            let sessions = &self.service.sessions;
+            let is_key = matches!(conn.credentials(), Credentials::Certificate(_));
+            is_key.then(|| sessions.announce(conn.session(), hash, lasts, clock::now()))?
+        });
+        // Not at all is an answer, too (PROTOCOL N-8).
+        Some(announced.unwrap_or_default())
+    }
+
+    fn forbids_carried(&self, number: u8) -> Option<&str> {
+        self.admitted.as_ref()?.forbids_carried(number)
     }
 
     fn forbids(&self, number: u8) -> Option<&str> {
@@ -381,12 +379,6 @@ impl<S: ServiceDef> App for ServiceApp<S> {
 
     fn margin(&self) -> Option<Duration> {
         Some(self.service.settings.margin)
-    }
-
-    fn gives_up(&self) {
-        if let Some(conn) = &self.admitted {
-            conn.0.given_up.store(true, Relaxed);
-        }
     }
 
     fn dropped(&mut self, dropped: &Dropped, why: Option<&str>) -> Option<BoxFuture<()>> {

@@ -1,7 +1,6 @@
 //! One connection as a service sees it.
 
 use core::fmt;
-use core::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use diset_proto::store::Unsure;
@@ -46,8 +45,6 @@ pub(super) struct Inner<S: ServiceDef> {
     pub(super) peer: String,
     /// Set when the drop callback has run.
     pub(super) gone: SetOnce<()>,
-    /// The handler that ran when it had ended has had its time.
-    pub(super) given_up: AtomicBool,
     /// Up to which message handlers have committed, in a session that is not kept.
     #[cfg(feature = "durable")]
     pub(super) committed: OnceLock<Arc<core::sync::atomic::AtomicU64>>,

@@ -20,7 +20,7 @@ use super::handle::ServiceHandle;
 use super::sessions::shutdown;
 use super::shared::Shared;
 use super::source::Source;
-use crate::buffers::PooledOutput;
+use crate::buffers::Pooled;
 use crate::channel::{self, ChannelError};
 use crate::clock;
 use crate::driver::{Driver, Ending};
@@ -202,7 +202,7 @@ impl<S: ServiceDef> BoundService<S> {
 
     fn engine(&self) -> Result<Engine, Misuse> {
         let settings = &self.service.settings;
-        let output = PooledOutput::new(self.service.send_buffer());
+        let output = Pooled::output(self.service.send_buffer());
         let engine = Connection::service(clock::now(), S::CATALOG, settings.limits, output)?;
         let engine = match &self.service.told {
             Some(told) => engine.telling(told.clone()),

@@ -1,7 +1,6 @@
 //! A service: callbacks, settings, and the socket it listens on.
 
 mod app;
-mod aside;
 mod bind;
 mod conn;
 mod counters;

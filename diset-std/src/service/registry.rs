@@ -391,7 +391,6 @@ mod tests {
             forbidden_now: OnceLock::new(),
             revoked: OnceLock::new(),
             asked: Mutex::default(),
-            given_up: core::sync::atomic::AtomicBool::new(false),
         });
         service.registry.take_place(&conn.session(), HERE).expect("a place");
         assert!(service.registry.insert(joining, &conn).is_ok(), "it is the newest");

@@ -4,9 +4,9 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use diset_proto::drive::{Rx, Tx};
 use diset_proto::{
-    Admission, Catalog, Code, Event, Instant, Key, NewReason, Notice, Outcome, Resume, RetryAfter, Token, Trid,
-    Unwelcome,
+    Admission, Catalog, Code, Instant, Key, NewReason, Notice, Outcome, Resume, RetryAfter, Token, Trid, Unwelcome,
 };
 
 use super::conn::SessionId;
@@ -14,7 +14,7 @@ use super::handle::LeftBehind;
 use super::registry::shrink;
 use crate::handler::soon;
 use crate::link::Link;
-use crate::session::{Budget, Engine, SessionCell, SessionSettings, StdSession, in_memory};
+use crate::session::{Budget, SessionCell, SessionSettings, Std, StdSession, in_memory};
 #[cfg(feature = "durable")]
 use crate::store::DurableStore;
 use crate::tls::Principal;
@@ -78,7 +78,6 @@ pub(super) struct Entrance<'a> {
 /// What a client was let into.
 pub(super) struct Entered {
     pub(super) cell: Arc<SessionCell>,
-    pub(super) event: Option<Event<'static>>,
     /// Of what was stored for it and is forbidden to it now.
     pub(super) outcomes: Vec<(u64, Outcome)>,
     /// The name that the session had until now: a connection of that name is an older one of this client.
@@ -112,7 +111,7 @@ impl Sessions {
         entrance: &Entrance<'_>,
         request: &Resume,
         admission: Admission,
-        conn: &mut Engine,
+        (rx, tx): (&mut Rx<Std>, &mut Tx<Std>),
     ) -> Result<Entered, Notice> {
         let token = token().ok_or_else(|| {
             let notice = Notice::new(Code::Internal).with_text("the service has no randomness");
@@ -145,8 +144,8 @@ impl Sessions {
                         session.may_welcome(request, entrance.trid, entrance.proven)
                     }
                 };
-                put(&cell, entrance, admission.clone(), conn, &mut outcomes, fits, enter)
-                    .map(|event| (cell, event, former))
+                let halves = (&mut *rx, &mut *tx);
+                put(&cell, entrance, admission.clone(), halves, &mut outcomes, fits, enter).map(|()| (cell, former))
             }
             None => Err(Unwelcome::Passing(NewReason::NoRoom)),
         };
@@ -154,7 +153,7 @@ impl Sessions {
         if entered.is_err() && self.lock().is_over {
             return Err(shutdown());
         }
-        let (cell, event, former) = entered.or_else(|unwelcome| {
+        let (cell, former) = entered.or_else(|unwelcome| {
             let why = match unwelcome {
                 Unwelcome::Passing(why) => why,
                 Unwelcome::Refused(notice) => return Err(notice),
@@ -166,15 +165,11 @@ impl Sessions {
                 session.begin_with(request, entrance.trid, why, None);
                 Ok(())
             };
-            let event = put(&cell, entrance, admission, conn, &mut outcomes, |_| Ok(()), enter).unwrap_or_default();
-            Ok((cell, event, None))
+            // It fits, and is not forgotten.
+            let _ = put(&cell, entrance, admission, (rx, tx), &mut outcomes, |_| Ok(()), enter);
+            Ok((cell, None))
         })?;
-        Ok(Entered {
-            cell,
-            event,
-            outcomes,
-            former,
-        })
+        Ok(Entered { cell, outcomes, former })
     }
 
     /// The session of this client, if it has one or may have one more; and the name that it had until now.
@@ -432,12 +427,12 @@ fn put(
     cell: &SessionCell,
     entrance: &Entrance<'_>,
     admission: Admission,
-    conn: &mut Engine,
+    (rx, tx): (&mut Rx<Std>, &mut Tx<Std>),
     outcomes: &mut Vec<(u64, Outcome)>,
     fits: impl FnOnce(&mut StdSession) -> Result<(), Unwelcome>,
     enter: impl FnOnce(&mut StdSession) -> Result<(), Unwelcome>,
-) -> Result<Option<Event<'static>>, Unwelcome> {
-    let (mut event, mut entered) = (None, Ok(()));
+) -> Result<(), Unwelcome> {
+    let mut entered = Ok(());
     let moved = cell.move_to(entrance.link, fits, |mut session| {
         let mut outcomes = Vec::new();
         // What nobody has taken before the last connection ended leaves no room for what this one tells.
@@ -449,11 +444,8 @@ fn put(
             return (Some(session), outcomes);
         }
         session.retract(entrance.forbidden, |number, outcome| outcomes.push((number, outcome)));
-        match conn.accept_in_session(entrance.now, admission, Some(session)) {
-            Ok(opened) => {
-                event = opened;
-                (None, outcomes)
-            }
+        match rx.admit_in_session(entrance.now, tx, admission, Some(session)) {
+            Ok(()) => (None, outcomes),
             // In another phase the engine has given the client up meanwhile.
             Err((_, session)) => (session, outcomes),
         }
@@ -461,7 +453,7 @@ fn put(
     match moved {
         Some(Ok(known)) => {
             outcomes.extend(known);
-            entered.map(|()| event)
+            entered
         }
         Some(Err(why)) => Err(why),
         // It was forgotten just now.

@@ -16,24 +16,36 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_proto::store::Replay;
+use diset_proto::drive::{HeapQueue, Parts};
+use diset_proto::store::{Inbox as _, Replay};
 use diset_proto::{Catalog, Connection, Delivered, Instant, Outcome, Session, Trid};
 use tokio::sync::Notify;
 
-pub(crate) use self::aside::{Aside, TooManyFailures};
 pub use self::receipt::{Receipt, WaitError};
 pub use self::settings::{SessionSettings, WhenFull};
 pub(crate) use self::stores::{Budget, Incoming, Outgoing, in_memory, keep};
-use crate::buffers::PooledOutput;
+use crate::buffers::Pooled;
 use crate::clock;
 use crate::link::Link;
+use crate::running::Running;
 
 /// The session of a connection of this crate.
 pub(crate) type StdSession = Session<Outgoing, Incoming>;
 /// Where a connection of this crate has it.
 pub(crate) type Slot = Option<Box<StdSession>>;
+/// What the halves of a connection of this crate are made of.
+#[derive(Debug)]
+pub(crate) struct Std;
+
+impl Parts for Std {
+    type Buffer = Pooled;
+    type Session = Slot;
+    type Queue = HeapQueue;
+    type Running = Running;
+}
+
 /// The engine of a connection of this crate.
-pub(crate) type Engine = Connection<PooledOutput, Slot>;
+pub(crate) type Engine = Connection<Pooled, Slot>;
 
 /// Most outcomes that are remembered for those who ask late.
 const MAX_OUTCOMES: usize = 1024;
@@ -170,10 +182,16 @@ impl SessionCell {
         outcomes
     }
 
-    /// A message came to this end on a connection from which the session has been taken.
+    /// A message came to this end, and its session is in another connection, or has begun anew.
     pub(crate) fn settle(&self, began: Trid, number: u64, outcome: Outcome) {
         let mut cell = self.lock();
-        let settled = cell.with_session(|session| session.began() != began || session.settle(number, outcome));
+        let settled = cell.with_session(|session| {
+            if session.began() == began {
+                return session.settle(number, outcome);
+            }
+            session.inbox_mut().handled_before(began, number);
+            true
+        });
         if settled == Some(false) {
             tracing::error!(
                 number,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use diset_proto::Outcome;
 
 use super::SessionCell;
-use crate::handler;
+use crate::running;
 
 /// How long a handler may wait for the peer to deal with a message: the peer may wait for this
 /// handler, and neither would ever end.
@@ -72,7 +72,7 @@ impl Receipt {
     }
 
     async fn wait(&self, all: bool) -> Result<Outcome, WaitError> {
-        if handler::is_running() {
+        if running::is_running() {
             let waiting = tokio::time::timeout(IN_HANDLER, self.wait_on(all));
             return waiting.await.unwrap_or(Err(WaitError::InHandler));
         }

@@ -244,7 +244,7 @@ impl Drop for Outgoing {
 /// What was received and is not handled yet.
 #[derive(Debug, Default)]
 pub(crate) enum Incoming {
-    /// It is in the lane of a connection, and comes again when that ends.
+    /// It waits in a connection, and comes again when that ends.
     #[default]
     Memory,
     /// It is in a file as well.
@@ -262,17 +262,6 @@ impl Incoming {
         }
     }
 
-    /// A message that came before the session began anew is handled.
-    pub(crate) fn handled_before(&mut self, began: Trid, number: u64) {
-        match self {
-            Self::Memory => {
-                let _ = (began, number);
-            }
-            #[cfg(feature = "durable")]
-            Self::File(inbox) => inbox.handled_before(began, number),
-        }
-    }
-
     /// How many messages are not handled, in a file: without one they come again by themselves.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -282,31 +271,12 @@ impl Incoming {
         }
     }
 
-    /// The first message that the connection which has the session was not sent, and is to handle, with the beginning
-    /// of its session.
-    pub(crate) fn carried(&self) -> Option<(Trid, Stored<'_>)> {
-        match self {
-            Self::Memory => None,
-            #[cfg(feature = "durable")]
-            Self::File(inbox) => inbox.carried(),
-        }
-    }
-
     /// How many bytes of payload are in the file and not handled.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Memory => 0,
             #[cfg(feature = "durable")]
             Self::File(inbox) => inbox.bytes(),
-        }
-    }
-
-    /// Whether no more is to be taken from the client until something has been handled.
-    pub(crate) fn is_crowded(&self) -> bool {
-        match self {
-            Self::Memory => false,
-            #[cfg(feature = "durable")]
-            Self::File(inbox) => inbox.is_crowded(),
         }
     }
 
@@ -328,21 +298,14 @@ impl Incoming {
         }
     }
 
-    /// Whether no more is to be taken from any client until more is in the file.
-    pub(crate) fn is_store_crowded(&self) -> bool {
-        match self {
-            Self::Memory => false,
-            #[cfg(feature = "durable")]
-            Self::File(inbox) => inbox.is_store_crowded(),
-        }
-    }
-
-    /// Ready when [`is_store_crowded`](Self::is_store_crowded) is over; with false when it never will be.
+    /// When no more is to be taken from any client until more is in the file: ready when there is room, or never will be.
     pub(crate) fn room(&self) -> Option<BoxFuture<bool>> {
         match self {
             Self::Memory => None,
             #[cfg(feature = "durable")]
-            Self::File(inbox) => Some(Box::pin(inbox.store_room())),
+            Self::File(inbox) => inbox
+                .is_store_crowded()
+                .then(|| Box::pin(inbox.store_room()) as BoxFuture<bool>),
         }
     }
 
@@ -394,6 +357,30 @@ impl Inbox for Incoming {
 
     fn is_durable(&self) -> bool {
         self.inner().is_durable()
+    }
+
+    fn unhandled(&self, each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {
+        match self {
+            Self::Memory => Volatile.unhandled(each),
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.unhandled(each),
+        }
+    }
+
+    fn handled_before(&mut self, began: Trid, number: u64) {
+        match self {
+            Self::Memory => Volatile.handled_before(began, number),
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => Inbox::handled_before(&mut **inbox, began, number),
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            #[cfg(feature = "durable")]
+            Self::File(inbox) => inbox.is_crowded() || inbox.is_store_crowded(),
+        }
     }
 }
 

@@ -266,7 +266,9 @@ impl KeptInbox {
 
     /// Whether the store of all sessions is crowded.
     pub(crate) fn is_store_crowded(&self) -> bool {
-        self.book.cell().shared.is_crowded()
+        let shared = &self.book.cell().shared;
+        // One that is closed never has room again: what comes is refused, and need not wait for that.
+        shared.is_crowded() && !shared.progress.borrow().closed
     }
 
     /// Ready when it is not any more; false when it is closed.
@@ -349,6 +351,18 @@ impl Inbox for KeptInbox {
 
     fn begin_anew(&mut self, began: Trid) {
         self.began = began;
+    }
+
+    fn unhandled(&self, each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {
+        for (began, stored) in self.waiting() {
+            if !each(began, stored) {
+                return;
+            }
+        }
+    }
+
+    fn handled_before(&mut self, began: Trid, number: u64) {
+        Self::handled_before(self, began, number);
     }
 
     fn first(&self) -> Option<u64> {

@@ -1,14 +1,15 @@
 //! A client that comes back while its session has outcomes that nobody has taken.
 
+use diset_proto::drive::{self, HeapQueue};
 use diset_proto::store::{HeapReplay, Unsure, Volatile};
 use diset_proto::{
-    ClientConfig, Code, Connection, Deframer, GrowBuf, Identity, Limits, MessageOf, Resumption, Schema, ServiceDef,
-    Session, define_service,
+    ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Limits, MessageOf, Resumption, Schema,
+    ServiceDef, Session, define_service,
 };
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::buffers::PooledOutput;
+use crate::buffers::Pooled;
 use crate::clock;
 use crate::link::SlowPolicy;
 
@@ -39,7 +40,7 @@ impl Pair {
             args: &[],
         };
         let mut client = Connection::client_in_session(now, &config, room(), session).expect("settings");
-        let service = Connection::service(now, Notes::CATALOG, Limits::SERVER, PooledOutput::new(1 << 16));
+        let service = Connection::service(now, Notes::CATALOG, Limits::SERVER, Pooled::output(1 << 16));
         let link = Link::new(
             Some(service.expect("settings").with_sessions(None)),
             SlowPolicy::default(),
@@ -48,11 +49,11 @@ impl Pair {
         client.transmitted(bytes.len());
         let entered = {
             let mut state = link.lock();
-            let conn = state.conn.as_mut().expect("an engine");
-            let (mut input, mut rx) = (bytes.as_slice(), Deframer::new(room()));
-            let frame = rx.next(&mut input, conn.max_frame()).expect("a proposal");
-            assert!(matches!(conn.handle_frame(now, frame), Some(Event::Proposed(_))));
-            let request = conn.resume_request().cloned().expect("with a session");
+            let tx = &mut state.tx;
+            let mut rx = Rx::new(Pooled::input(2048), HeapQueue::new(room()));
+            let mut input = bytes.as_slice();
+            assert!(matches!(rx.next(now, tx, &mut input), Some(drive::Event::Proposed(_))));
+            let request = tx.connection().resume_request().cloned().expect("with a session");
             let trid = Trid::new(trid);
             let entrance = Entrance {
                 id: SessionId {
@@ -65,7 +66,7 @@ impl Pair {
                 now,
                 forbidden: &|_| false,
             };
-            sessions.accept(&entrance, &request, Admission::new(trid), conn)
+            sessions.accept(&entrance, &request, Admission::new(trid), (&mut rx, tx))
         };
         let rx = Deframer::new(room());
         (Self { client, rx, link }, entered)
@@ -73,7 +74,7 @@ impl Pair {
 
     /// The client reads what there is, and fails at the first message.
     fn read(&mut self) {
-        let take = |conn: &mut Engine| {
+        let take = |conn: &mut crate::session::Engine| {
             let bytes = conn.transmit().to_vec();
             conn.transmitted(bytes.len());
             bytes
