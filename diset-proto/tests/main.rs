@@ -5,6 +5,7 @@ mod acked;
 mod golden;
 mod halves;
 mod learned;
+mod memory;
 mod recording;
 mod scenarios;
 mod seeds;

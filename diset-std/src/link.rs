@@ -254,7 +254,7 @@ impl Link {
             // Listen before trying, or room that is freed in between would be missed.
             space.as_mut().enable();
             match self.try_send(message) {
-                Err(SendError::Full(Bound::Output | Bound::Credit)) => space.await,
+                Err(SendError::Full(bound)) if bound != Bound::Session => space.await,
                 result => return result,
             }
         }

@@ -69,6 +69,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         matches!(self.cause(), Some(Cause::OurError(_) | Cause::WeRefused(_)))
     }
 
+    /// Whether something is to leave for which the output does not grow now.
+    pub(crate) fn waits_for_memory(&self) -> bool {
+        self.out.is_empty() && !self.is_output_empty()
+    }
+
     /// The connection with which the session began that is here.
     pub(crate) fn session_began(&self) -> Trid {
         self.slot.session().map_or(Trid::new(0), Session::began)

@@ -22,6 +22,9 @@ use crate::wire::packet::Proposal;
 /// So often a turn looks again at what time demands; twice is what a connection takes to come to rest.
 const ROUNDS: usize = 4;
 
+/// After this time memory is asked for again that the output did not get.
+const MEMORY_RETRY: Duration = Duration::from_millis(100);
+
 /// The receiving half of a link, and of those that follow it.
 ///
 /// One turn of any adapter: [`turn`](Self::turn), write [`Tx::output`], read, and [`next`](Self::next) until there is no
@@ -258,7 +261,8 @@ impl<P: Parts> Rx<P> {
             let ready = self.opened.is_some() || self.is_done() || self.turn_of(now, tx).is_some();
             // One whose time has come, and that may not begin, waits for something else.
             let retry = self.work.wake().filter(|at| *at > now);
-            let at = [wake, retry, ready.then_some(now)];
+            let memory = tx.conn.waits_for_memory().then(|| now.after(MEMORY_RETRY));
+            let at = [wake, retry, memory, ready.then_some(now)];
             Turn {
                 io,
                 wake: at.into_iter().flatten().min(),

@@ -386,6 +386,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.sending.front()
     }
 
+    pub(crate) fn held_by(&self) -> Option<Bound> {
+        self.sending.held_by()
+    }
+
     pub(crate) fn transmitted(&mut self, number: u64) {
         self.sending.transmitted(number);
     }

@@ -9,6 +9,7 @@ use core::ops::RangeInclusive;
 use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
 use crate::definition::{Key, Verdict};
+use crate::error::Bound;
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Replay, Stored, Unsure};
@@ -169,6 +170,16 @@ impl<R: Replay> Sending<R> {
         }
         let skipped = stored.number.saturating_sub(self.cursor).saturating_sub(1);
         Some((stored, skipped))
+    }
+
+    /// Why the message to be transmitted next is held back, when there is one and it is no [`front`](Self::front).
+    pub(super) fn held_by(&self) -> Option<Bound> {
+        let stored = self.replay.after(self.cursor)?;
+        Some(if stored.number > self.replay.kept() {
+            Bound::Store
+        } else {
+            Bound::Outcomes
+        })
     }
 
     /// Whether nobody knows what became of it, which is still to be told to the user.

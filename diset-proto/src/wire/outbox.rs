@@ -15,7 +15,7 @@ use super::varint;
 /// Why a frame was not put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PutError<E> {
-    /// No room now; there will be when bytes have left.
+    /// No room now; there will be when bytes have left, or the storage can grow.
     Full,
     /// No room even when all is empty, or longer than the peer takes.
     TooLong,
@@ -53,7 +53,7 @@ impl<B: Storage> core::hash::Hash for Outbox<B> {
     }
 }
 
-impl<B: Storage> Outbox<B> {
+impl<B> Outbox<B> {
     pub(crate) const fn new(storage: B) -> Self {
         Self {
             storage,
@@ -66,7 +66,9 @@ impl<B: Storage> Outbox<B> {
     pub(crate) const fn is_empty(&self) -> bool {
         self.sent == self.end
     }
+}
 
+impl<B: Storage> Outbox<B> {
     /// The most bytes it can hold.
     pub(crate) fn bound(&self) -> usize {
         self.storage.bound()
@@ -148,10 +150,10 @@ impl<B: Storage> Outbox<B> {
             if size <= room && self.close(length, width, reserve) {
                 return Ok(length);
             }
-            let is_alone = self.is_empty();
             if !self.make_room(varint::len_of_length(length) + length as usize + reserve) {
                 self.give_back();
-                return Err(if is_alone { PutError::TooLong } else { PutError::Full });
+                let ever = self.could_take(length as usize, reserve);
+                return Err(if ever { PutError::Full } else { PutError::TooLong });
             }
         }
     }

@@ -139,7 +139,7 @@ fn a_plain_message_does_not_pass_an_acked_one() {
     client.send(1);
     assert_eq!(
         client.conn.send(READING, &Reading { value: 2 }),
-        Err(SendError::Full(Bound::Credit)),
+        Err(SendError::Full(Bound::Store)),
         "PROTOCOL Q-7"
     );
     client.state().replay_mut().kept = 1;

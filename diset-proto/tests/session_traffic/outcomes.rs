@@ -243,7 +243,7 @@ fn nothing_passes_what_is_not_kept_yet() {
     conn.send_acked(READING, &Reading { value: 1 }, Unsure::Report).unwrap();
     assert!(conn.transmit().is_empty(), "PROTOCOL Q-6");
     let plain = conn.send(READING, &Reading { value: 2 });
-    assert_eq!(plain, Err(SendError::Full(Bound::Credit)), "PROTOCOL Q-7");
+    assert_eq!(plain, Err(SendError::Full(Bound::Store)), "PROTOCOL Q-7");
     conn.session_mut().unwrap().replay_mut().kept = 1;
     conn.send(READING, &Reading { value: 2 }).unwrap();
     assert_eq!(
@@ -380,7 +380,7 @@ fn no_message_passes_an_acceptance_that_waits() {
     let mut conn = waiting(Instant::from_millis(1));
     // As a callback does that is told of the client.
     let early = conn.send(READING, &Reading { value: 1 });
-    assert_eq!(early, Err(SendError::Full(Bound::Output)), "PROTOCOL Q-6");
+    assert_eq!(early, Err(SendError::Full(Bound::Store)), "PROTOCOL Q-6");
     conn.session_mut().unwrap().inbox_mut().kept = true;
     conn.send(READING, &Reading { value: 1 }).unwrap();
     let left = conn.transmit();
