@@ -1,7 +1,7 @@
 //! An output that cannot grow for a while: nothing is lost, and nothing is said to be too long.
 
+use core::cell::Cell;
 use core::time::Duration;
-use std::cell::Cell;
 use std::rc::Rc;
 
 use diset_proto::drive::{Event, HeapQueue, Io, Parts, Rx, Tx};
