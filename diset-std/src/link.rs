@@ -82,6 +82,8 @@ pub(crate) struct State {
 pub(crate) struct Orders {
     /// It is to break.
     pub(crate) cut: bool,
+    /// The time for an end in order is over.
+    pub(crate) give_up: bool,
     /// The credentials of the peer are to be looked at again: those who wait for it.
     pub(crate) rechecks: Vec<Arc<Recheck>>,
 }
@@ -143,7 +145,7 @@ impl State {
 
     /// Whether something is to be done with it.
     pub(crate) const fn has_orders(&self) -> bool {
-        self.orders.cut || !self.orders.rechecks.is_empty()
+        self.orders.cut || self.orders.give_up || !self.orders.rechecks.is_empty()
     }
 
     /// The driver is about to sleep until something happens. `blocked`: it will write
@@ -269,6 +271,13 @@ impl Link {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.orders.cut = state.conn.is_some();
+        Self::kick(state, false);
+    }
+
+    /// The time for an end in order is over: the transport breaks, handlers are dropped, and the drop callback runs.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.lock();
+        state.orders.give_up = state.conn.is_some();
         Self::kick(state, false);
     }
 

@@ -16,6 +16,7 @@ mod faults;
 mod flow;
 mod generic;
 mod handlers;
+mod hanging;
 mod log;
 mod metrics;
 mod pingpong;

@@ -127,21 +127,22 @@ async fn a_handler_that_never_returns_does_not_stop_a_shutdown() -> TestResult {
     running.stop().await;
     assert!(handle.connections().is_empty());
     assert_eq!(conn.try_send(&Pong { id: 1 }), Err(SendError::NotOpen));
+    assert_eq!(
+        began.now(),
+        Some(-1),
+        "the drop callback runs when the handler is dropped"
+    );
     assert_eq!(began.now(), None, "a handler that was dropped did not finish");
     let counters = handle.counters();
     let count = |counter| counters.get(counter);
-    assert_eq!(
-        count(Counter::EndedByUs(Code::Shutdown)),
-        1,
-        "it is counted all the same"
-    );
+    assert_eq!(count(Counter::WentAway(Code::Shutdown)), 1, "it is counted as any end");
     assert_eq!(
         (
             count(Counter::Live),
             count(Counter::InHandshake),
             count(Counter::Dropped)
         ),
-        (0, 0, 0)
+        (0, 0, 1)
     );
     Ok(())
 }

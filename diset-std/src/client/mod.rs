@@ -332,8 +332,8 @@ impl<S: ServiceDef> Client<S> {
     /// Waits until the client has stopped, and says why: it was closed, or all its clones were dropped
     /// ([`Ended::Closed`]), or the service has told it not to come back ([`Ended::Dropped`], with code and text of the
     /// service). Its last handler has finished by then, in at most 30 s, and at most 2 s after the time of
-    /// [`drain_time`](ClientBuilder::drain_time) when the program has stopped it. As long as it comes back by itself
-    /// this waits.
+    /// [`drain_time`](ClientBuilder::drain_time) when the program has stopped it; then the drop callback, in 2 s more. As long
+    /// as it comes back by itself this waits.
     ///
     /// The future does not keep the client going, so it can be spawned. What the handlers hold, such as the ends of
     /// channels, is dropped when the program [stops](Self::stop) the client or drops it, not before: whoever reads
@@ -353,8 +353,9 @@ impl<S: ServiceDef> Client<S> {
     }
 
     /// Ends the connection in order and for good: what was sent still leaves, handlers under way finish and may answer, and
-    /// acked messages are waited for until each has its outcome. Returns when that is done, at most 2 s after the time of
-    /// [`drain_time`](ClientBuilder::drain_time). Acked messages that have none by then get it now:
+    /// acked messages are waited for until each has its outcome. Returns when that is done. A handler that
+    /// has not finished 2 s after the time of [`drain_time`](ClientBuilder::drain_time) is dropped; then the drop callback of
+    /// its connection runs, and has 2 s itself. Acked messages that have no outcome by then get it now:
     /// [`Outcome::Skipped`](crate::Outcome::Skipped) if they never left, else
     /// [`Outcome::Unknown`](crate::Outcome::Unknown).
     ///

@@ -1,6 +1,6 @@
 //! The task of a client: connects, drives the connection, waits, connects again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use diset_proto::limits::LINGER;
 use diset_proto::{Code, Instant, Limits, Notice, Reconnect, Retry, ServiceDef};
@@ -17,6 +17,7 @@ use super::target::Target;
 use crate::clock;
 use crate::driver::{Driver, Ending};
 use crate::handler::Handlers;
+use crate::link::Link;
 use crate::session::{Engine, Slot};
 
 /// Most connections that have ended while callbacks of them run, or wait for their turn.
@@ -34,6 +35,8 @@ pub(super) struct Supervisor<S: ServiceDef> {
     older: JoinSet<Ending>,
     /// Where those run.
     lanes: Vec<Lane>,
+    /// Their links: a few may be of connections that are gone.
+    aside: Vec<Weak<Link>>,
     /// Until when a stop lets things finish, once it was asked for.
     until: Option<tokio::time::Instant>,
     /// Its end was told.
@@ -60,6 +63,7 @@ impl<S: ServiceDef> Supervisor<S> {
             stop,
             older: JoinSet::new(),
             lanes: Vec::new(),
+            aside: Vec::new(),
             until: None,
             has_stopped: false,
         }
@@ -131,10 +135,21 @@ impl<S: ServiceDef> Supervisor<S> {
         }
         let now = tokio::time::Instant::now();
         let until = *self.until.get_or_insert(now + self.settings.drain) + LINGER;
-        let finished = async { while self.older.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(until, finished).await.is_err() {
-            self.older.shutdown().await;
+        if self.have_ended(until).await {
+            return;
         }
+        for link in self.aside.iter().filter_map(Weak::upgrade) {
+            link.give_up();
+        }
+        // Drop callbacks still run.
+        self.have_ended(until + LINGER).await;
+        self.older.shutdown().await;
+    }
+
+    /// Whether the connections that have ended are done with by then.
+    async fn have_ended(&mut self, until: tokio::time::Instant) -> bool {
+        let ended = async { while self.older.join_next().await.is_some() {} };
+        tokio::time::timeout_at(until, ended).await.is_ok()
     }
 
     /// Waits until there is room for one more connection with callbacks; false at a stop.
@@ -147,6 +162,7 @@ impl<S: ServiceDef> Supervisor<S> {
             }
         }
         self.lanes.retain(|lane| !lane.is_over());
+        self.aside.retain(|link| link.strong_count() > 0);
         true
     }
 
@@ -198,8 +214,8 @@ impl<S: ServiceDef> Supervisor<S> {
         let mut driver = Driver::new(socket, channel, Arc::clone(link), &self.settings.limits, app);
         let mut opened = Opened(self.client.inner.state.subscribe(), None);
         let outcome = self.drive(&mut driver, &mut opened, &mut patience).await;
-        if outcome.is_some() && !driver.is_finished() {
-            driver.step_aside();
+        if !driver.is_finished() {
+            self.aside.push(Arc::downgrade(&driver.step_aside()));
             self.older.spawn(driver);
         }
         let ended = match patience.ended() {

@@ -1,6 +1,7 @@
 //! The end of a connection, step by step: the engine has said so, the last handlers finish, the drop callback runs.
 
 use core::task::Context;
+use std::sync::Arc;
 
 use diset_proto::Instant;
 
@@ -8,6 +9,7 @@ use super::handling::settle_failed;
 use super::session::Session;
 use super::{App, Dropped, HANDLER_GRACE};
 use crate::handler::{BoxFuture, guarded};
+use crate::link::Link;
 
 /// How far the end of a connection has got. Boxed, for all the connections that live.
 pub(super) enum End {
@@ -76,18 +78,29 @@ impl<A: App> Session<A> {
         matches!(self.end, End::Done(_))
     }
 
-    /// The connection is over and handlers still run: leaves its link to the next one. The session stays with
-    /// this one until that takes it over (PROTOCOL Q-8).
-    pub(super) fn step_aside(&mut self) {
+    /// The connection is over and handlers still run: leaves its link to the next one, for one of its own, which is given.
+    /// The session stays with this one until the next takes it over (PROTOCOL Q-8).
+    pub(super) fn step_aside(&mut self) -> Arc<Link> {
         self.link = match self.app.cell() {
             Some(cell) => cell.step_aside(&self.link),
             None => self.link.split_off(),
         };
+        Arc::clone(&self.link)
+    }
+
+    /// The time for an end in order is over: a handler that still runs is dropped, and the drop callback has its turn, as
+    /// whoever sent must learn what may be lost.
+    pub(super) fn give_up(&mut self) {
+        self.transport_ended();
+        if self.lane.is_running() {
+            self.lane.note("a handler did not finish in the time for the end");
+        }
+        self.abandon();
     }
 }
 
 impl<A: App> Session<A> {
-    /// The task ends, perhaps before its handlers have. What these have done counts; a message whose handler is
+    /// This side ends, perhaps before its handlers have. What these have done counts; a message whose handler is
     /// dropped comes to its end with that, unless it is kept: then it is handled again.
     fn abandon(&mut self) {
         self.settle_done();

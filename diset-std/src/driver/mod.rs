@@ -173,9 +173,12 @@ impl<A: App> Driver<A> {
 
     /// What the program wants of the transport.
     fn obey(&mut self) {
-        let Orders { cut, rechecks } = self.session.take_orders();
-        if cut {
+        let Orders { cut, give_up, rechecks } = self.session.take_orders();
+        if cut || give_up {
             self.wire.give_up();
+        }
+        if give_up {
+            self.session.give_up();
         }
         if !rechecks.is_empty() && credentials::recheck(&self.wire, &self.session) {
             rechecks.iter().for_each(|recheck| recheck.count());
@@ -268,9 +271,9 @@ impl<A: App> Driver<A> {
         self.session.is_done()
     }
 
-    /// After [`until_over`](Self::until_over): leaves its link to the next connection.
-    pub(crate) fn step_aside(&mut self) {
-        self.session.step_aside();
+    /// Leaves its link to the next connection; gives the one that it has from now on.
+    pub(crate) fn step_aside(&mut self) -> Arc<Link> {
+        self.session.step_aside()
     }
 
     /// Goes on until the transport is done with and the session has come to where `reached` says so.

@@ -31,8 +31,8 @@ pub enum Counter {
     TlsFailed(TlsFailure),
     /// Clients that were admitted.
     Admitted,
-    /// Admitted clients whose connection is over: the drop callback was called. It is not when a
-    /// shutdown drops a handler that does not finish.
+    /// Admitted clients whose connection is over: the drop callback was called. It is not when the future of the service is
+    /// dropped.
     Dropped,
     /// Clients that were refused with this code.
     Refused(Code),

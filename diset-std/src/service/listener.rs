@@ -160,7 +160,7 @@ impl<S: ServiceDef> BoundService<S> {
     /// [`drain_time`](super::Service::drain_time) allows, then ends what is left. Handlers under way finish and may answer;
     /// nothing new is begun. Whoever is
     /// still in its handshake is sent away at once. A handler that has not finished 2 s
-    /// after the drain time is dropped, and its connection's drop callback does not run.
+    /// after the drain time is dropped; then its connection's drop callback runs, and has 2 s itself.
     ///
     /// # Cancel safety
     /// As [`run`](Self::run).
@@ -262,26 +262,32 @@ impl<S: ServiceDef> BoundService<S> {
         }
         // The socket closes, so that a successor can listen.
         drop(self.listener);
-        let tasks = &mut self.tasks;
-        let drained = async {
-            while let Some(ended) = tasks.join_next().await {
-                report(ended);
-            }
-        };
         // At the deadline the connections end by themselves; they need a moment to say so.
-        if tokio::time::timeout(drain.saturating_add(LINGER), drained)
-            .await
-            .is_err()
-        {
+        if !all_end(&mut self.tasks, drain.saturating_add(LINGER)).await {
             tracing::warn!(
                 connections = self.tasks.len(),
                 "the shutdown ends what has not drained in time"
             );
+            for link in self.service.registry.links() {
+                link.give_up();
+            }
+            // Drop callbacks still run.
+            all_end(&mut self.tasks, LINGER).await;
         }
         self.tasks.shutdown().await;
         drop(self.sessions);
         self.service.failures.tell();
     }
+}
+
+/// Whether all connections end within this time.
+async fn all_end(tasks: &mut JoinSet<Ending>, span: Duration) -> bool {
+    let ended = async {
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    };
+    tokio::time::timeout(span, ended).await.is_ok()
 }
 
 /// Whether it failed because of the one peer, so that the next one may fare better at once.

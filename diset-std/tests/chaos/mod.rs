@@ -8,7 +8,7 @@
 
 mod ends;
 mod handlers;
-mod line;
+pub(crate) mod line;
 mod oracle;
 mod plan;
 mod print;

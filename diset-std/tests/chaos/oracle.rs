@@ -8,7 +8,7 @@ use diset_std::{Code, Outcome, Resumption, SendError};
 use tokio::sync::watch;
 
 use super::handlers::ANSWER;
-use super::plan::{Act, End, Kind, Plan, Store};
+use super::plan::{Act, End, Plan, Store};
 
 /// What ends the process of the service.
 const PROCESS: [&str; 2] = ["restart", "kill"];
@@ -429,8 +429,8 @@ impl Judge<'_> {
             .seen
             .said
             .saturating_sub(self.seen.plain.len() + self.seen.answers.len());
-        // Nobody learns it from a process that was killed; nor, so far, of what waited behind a handler that hangs.
-        let is_known = (way == Way::Up || !self.killed) && self.plan.kind != Kind::Hangs;
+        // Nobody learns it from a process that was killed.
+        let is_known = way == Way::Up || !self.killed;
         if lost > self.seen.unconfirmed && is_known {
             let unconfirmed = self.seen.unconfirmed;
             wrong(format!(

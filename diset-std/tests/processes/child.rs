@@ -3,11 +3,12 @@
 use core::error::Error;
 use std::env;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use diset_std::tls::throwaway::to_pem;
 use diset_std::tls::{Authorities, Certificate};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -19,6 +20,52 @@ const CHAIN: &str = "KILLED_CHAIN";
 const KEY: &str = "KILLED_KEY";
 const AUTHORITIES: &str = "KILLED_AUTHORITIES";
 const ADDRESS: &str = "KILLED_ADDRESS";
+const FILE: &str = "KILLED_FILE";
+
+/// A service that keeps its sessions in a file, in one process after the other, each killed but perhaps the last.
+pub(crate) struct Lives<'w> {
+    name: &'static str,
+    world: &'w World,
+    certificate: Certificate,
+    port: u16,
+    folder: TempDir,
+}
+
+impl<'w> Lives<'w> {
+    /// Lives of the test of this name, which is ignored else.
+    pub(crate) fn new(name: &'static str, world: &'w World) -> Result<Self, Box<dyn Error>> {
+        // Free, and the same in each life.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        Ok(Self {
+            name,
+            world,
+            certificate: world.ca.server(&["localhost"])?,
+            port,
+            folder: tempfile::tempdir()?,
+        })
+    }
+
+    /// Where clients find it.
+    pub(crate) fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// Where it keeps its sessions.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("sessions.redb")
+    }
+
+    /// The next life: it says that it is ready.
+    pub(crate) async fn begin(&self) -> Result<Process, Box<dyn Error>> {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut process = Process::spawn(&[], self.name, self.world, &self.certificate, &address, &self.file())?;
+        assert_eq!(process.line().await?.as_deref(), Some(READY));
+        Ok(process)
+    }
+}
+
+/// What the child of [`Lives`] tells when it listens.
+pub(crate) const READY: &str = "ready";
 
 /// The parent's end.
 pub(crate) struct Process {
@@ -34,28 +81,27 @@ impl Process {
         certificate: &Certificate,
         address: &str,
     ) -> Result<Self, Box<dyn Error>> {
-        Self::start_with(name, world, certificate, address, ("KILLED_FILE", Path::new("")))
+        Self::start_by(&[], name, world, certificate, address)
     }
 
-    /// As [`start`](Self::start), and says where a file is.
-    pub(crate) fn start_with(
-        name: &str,
-        world: &World,
-        certificate: &Certificate,
-        address: &str,
-        file: (&str, &Path),
-    ) -> Result<Self, Box<dyn Error>> {
-        Self::start_by(&[], name, world, certificate, address, file)
-    }
-
-    /// As [`start_with`](Self::start_with), by a program that starts it.
+    /// As [`start`](Self::start), by a program that starts it.
     pub(crate) fn start_by(
         by: &[&str],
         name: &str,
         world: &World,
         certificate: &Certificate,
         address: &str,
-        file: (&str, &Path),
+    ) -> Result<Self, Box<dyn Error>> {
+        Self::spawn(by, name, world, certificate, address, Path::new(""))
+    }
+
+    fn spawn(
+        by: &[&str],
+        name: &str,
+        world: &World,
+        certificate: &Certificate,
+        address: &str,
+        file: &Path,
     ) -> Result<Self, Box<dyn Error>> {
         let (chain, key) = to_pem(certificate);
         let own = env::current_exe()?;
@@ -73,7 +119,7 @@ impl Process {
             .env(KEY, key)
             .env(AUTHORITIES, world.ca.pem())
             .env(ADDRESS, address)
-            .env(file.0, file.1)
+            .env(FILE, file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -95,9 +141,15 @@ impl Process {
         Ok(None)
     }
 
-    /// Kills it; what it has written by then can still be read.
-    pub(crate) fn kill(&mut self) -> Result<(), Box<dyn Error>> {
-        Ok(self.child.start_kill()?)
+    /// Kills it; the lines that it had written by then and that were not read.
+    pub(crate) async fn kill(mut self) -> Result<Vec<String>, Box<dyn Error>> {
+        self.child.start_kill()?;
+        let mut rest = Vec::new();
+        while let Some(line) = self.line().await? {
+            rest.push(line);
+        }
+        self.gone().await?;
+        Ok(rest)
     }
 
     /// What was started, for the system.
@@ -123,6 +175,8 @@ pub(crate) struct Place {
     pub(crate) certificate: Certificate,
     pub(crate) authorities: Authorities,
     pub(crate) address: String,
+    /// Where it may keep something; empty when nothing was said.
+    pub(crate) file: PathBuf,
 }
 
 /// What the parent has said; `None` when nobody started this as a child. It ends with its parent.
@@ -139,6 +193,7 @@ pub(crate) fn place() -> Result<Option<Place>, Box<dyn Error>> {
         certificate: Certificate::from_pem(env::var(CHAIN)?.as_bytes(), env::var(KEY)?.as_bytes())?,
         authorities: Authorities::from_pem(env::var(AUTHORITIES)?.as_bytes())?,
         address,
+        file: env::var_os(FILE).unwrap_or_default().into(),
     }))
 }
 

@@ -136,11 +136,9 @@ async fn a_client_is_killed_and_its_service_knows_what_can_be_known() -> TestRes
                 }
             }
         }
-        process.kill()?;
-        while let Some(line) = process.line().await? {
+        for line in process.kill().await? {
             handled.add(&line)?;
         }
-        process.gone().await?;
     }
     drop(sent);
     let (mut ok, mut unknown, mut wrong, mut doubled) = (0, 0, 0, 0);

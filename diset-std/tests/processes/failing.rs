@@ -3,7 +3,6 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -13,16 +12,14 @@ use diset_std::{
     Client, Code, Conn, Failure, HandlerResult, Identity, Outcome, Receipt, ReconnectPolicy, Service, SessionSettings,
 };
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::child::{Process, draw, place, tell};
+use super::child::{Lives, READY, draw, place, tell};
 use crate::common::*;
 
 const KILLS: usize = 30;
 const CLIENTS: u8 = 2;
-const FILE: &str = "KILLED_FILE";
 const ON_PURPOSE: &str = "a handler panics on purpose";
 /// How often the effect of each message is there: by client and number.
 const EFFECTS: TableDefinition<'_, (u8, i64), u64> = TableDefinition::new("effects");
@@ -124,9 +121,9 @@ async fn child() -> TestResult {
         }
     }));
     let tls = ServerTls::new(place.certificate, place.authorities)?;
-    let service = Service::new(PingPong).durable(env::var(FILE)?).on(handle);
+    let service = Service::new(PingPong).durable(place.file).on(handle);
     let bound = service.bind(place.address.as_str(), tls).await?;
-    tell("ready");
+    tell(READY);
     bound.run().await;
     Ok(())
 }
@@ -211,18 +208,12 @@ async fn talk(client: Client<PingPong>, number: u8, told: Told, enough: watch::R
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_whose_handlers_fail_is_killed_and_each_message_has_its_outcome() -> TestResult {
     let world = World::new()?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("sessions.redb");
-    let certificate = world.ca.server(&["localhost"])?;
-    let held = TcpListener::bind("127.0.0.1:0").await?;
-    let address = held.local_addr()?.to_string();
-    let port = held.local_addr()?.port();
-    drop(held);
+    let lives = Lives::new("processes::failing::child", &world)?;
     let (enough, is_enough) = watch::channel(false);
     let told = Told::default();
     let (mut talking, mut clients) = (JoinSet::new(), Vec::new());
     for number in 0..CLIENTS {
-        let client = Client::builder(PingPong, &format!("localhost:{port}"))
+        let client = Client::builder(PingPong, &lives.address())
             .tls(world.tls("client")?)
             .identity(Identity::from_bytes([number; 16]))
             .session(SessionSettings::default().store(64, 1 << 16))
@@ -237,34 +228,18 @@ async fn a_service_whose_handlers_fail_is_killed_and_each_message_has_its_outcom
     for _ in 0..KILLS {
         journal.last.clear();
         journal.known = told.lock().expect("what was told").keys().copied().collect();
-        let mut process = Process::start_with(
-            "processes::failing::child",
-            &world,
-            &certificate,
-            &address,
-            (FILE, &file),
-        )?;
-        assert_eq!(process.line().await?.as_deref(), Some("ready"));
+        let mut process = lives.begin().await?;
         for _ in 0..draw(&mut seed, 120) {
             journal.add(&process.line().await?.ok_or("a line")?)?;
         }
-        process.kill()?;
-        while let Some(line) = process.line().await? {
+        for line in process.kill().await? {
             journal.add(&line)?;
         }
-        process.gone().await?;
     }
     enough.send_replace(true);
     // The last life deals with all that is left.
     journal.last.clear();
-    let mut process = Process::start_with(
-        "processes::failing::child",
-        &world,
-        &certificate,
-        &address,
-        (FILE, &file),
-    )?;
-    assert_eq!(process.line().await?.as_deref(), Some("ready"));
+    let mut process = lives.begin().await?;
     let mut sent = BTreeMap::new();
     while sent.len() < usize::from(CLIENTS) {
         tokio::select! {
@@ -278,13 +253,11 @@ async fn a_service_whose_handlers_fail_is_killed_and_each_message_has_its_outcom
     for client in &clients {
         client.close().await;
     }
-    process.kill()?;
-    while let Some(line) = process.line().await? {
+    for line in process.kill().await? {
         journal.add(&line)?;
     }
-    process.gone().await?;
     let told = told.lock().expect("what was told").clone();
-    compare(&sent, journal, &told, &file)
+    compare(&sent, journal, &told, &lives.file())
 }
 
 /// What was written, against what was told.

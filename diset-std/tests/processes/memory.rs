@@ -128,6 +128,5 @@ async fn absent() -> TestResult {
         each(full),
     );
     assert!(each(full) <= MOST, "{} bytes each", each(full));
-    service.kill()?;
-    service.gone().await.map(drop)
+    service.kill().await.map(drop)
 }

@@ -1,7 +1,6 @@
 //! A service that keeps its sessions in a file and is killed fifty times under load (PROTOCOL ).
 
 use std::collections::BTreeMap;
-use std::env;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -9,16 +8,14 @@ use diset_std::store::Transaction;
 use diset_std::tls::ServerTls;
 use diset_std::{Client, Conn, Failure, Identity, NewReason, Outcome, Resumption, Service, SessionSettings};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::child::{Process, draw, place, tell};
+use super::child::{Lives, Process, READY, draw, place, tell};
 use crate::common::*;
 
 const KILLS: usize = 50;
 const CLIENTS: u8 = 4;
-const FILE: &str = "KILLED_FILE";
 /// How often the effect of each message is there: by client and number.
 const EFFECTS: TableDefinition<'_, (u8, u64), u64> = TableDefinition::new("effects");
 
@@ -46,7 +43,7 @@ async fn child() -> TestResult {
     let Some(place) = place()? else { return Ok(()) };
     let tls = ServerTls::new(place.certificate, place.authorities)?;
     let service = Service::new(PingPong)
-        .durable(env::var(FILE)?)
+        .durable(place.file)
         .on(|conn: Conn<PingPong>, ping: Ping| async move {
             let repeated = conn.received().is_some_and(|received| received.maybe_repeated);
             tell(&format!("{} {} {repeated}", number_of(&conn), ping.id));
@@ -55,7 +52,7 @@ async fn child() -> TestResult {
         })
         .on(once);
     let bound = service.bind(place.address.as_str(), tls).await?;
-    tell("ready");
+    tell(READY);
     bound.run().await;
     Ok(())
 }
@@ -111,20 +108,14 @@ async fn talk(client: Client<PingPong>, enough: watch::Receiver<bool>) -> (i64, 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_killed_fifty_times_loses_nothing() -> TestResult {
     let world = World::new()?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("sessions.redb");
-    let certificate = world.ca.server(&["localhost"])?;
-    let held = TcpListener::bind("127.0.0.1:0").await?;
-    let address = held.local_addr()?.to_string();
-    let port = held.local_addr()?.port();
-    drop(held);
+    let lives = Lives::new("processes::service::child", &world)?;
     let (enough, is_enough) = watch::channel(false);
     let (pongs, stood) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(Mutex::new(Vec::new())));
     let mut talking = JoinSet::new();
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         let (log, stands) = (Arc::clone(&pongs), Arc::clone(&stood));
-        let client = Client::builder(PingPong, &format!("localhost:{port}"))
+        let client = Client::builder(PingPong, &lives.address())
             .tls(world.tls("client")?)
             .identity(Identity::from_bytes([number; 16]))
             .session(SessionSettings::default().store(64, 1 << 16))
@@ -145,24 +136,15 @@ async fn a_service_that_is_killed_fifty_times_loses_nothing() -> TestResult {
     let (mut seed, mut seen) = (0x5eed_u64, Seen::default());
     println!("seed {seed}");
     for kill in 0..=KILLS {
-        let mut process = Process::start_with(
-            "processes::service::child",
-            &world,
-            &certificate,
-            &address,
-            (FILE, &file),
-        )?;
-        assert_eq!(process.line().await?.as_deref(), Some("ready"));
+        let mut process = lives.begin().await?;
         seen.here.clear();
         for _ in 0..draw(&mut seed, 100) {
             seen.add(&process.line().await?.ok_or("a line")?)?;
         }
         if kill < KILLS {
-            process.kill()?;
-            while let Some(line) = process.line().await? {
+            for line in process.kill().await? {
                 seen.add(&line)?;
             }
-            process.gone().await?;
             continue;
         }
         enough.send_replace(true);
@@ -177,10 +159,9 @@ async fn a_service_that_is_killed_fifty_times_loses_nothing() -> TestResult {
         for client in &clients {
             client.close().await;
         }
-        process.kill()?;
-        process.gone().await?;
+        process.kill().await?;
         let pongs = pongs.lock().expect("a log");
-        compare(&sent, &seen, &pongs, &stood.lock().expect("a log"), &file)?;
+        compare(&sent, &seen, &pongs, &stood.lock().expect("a log"), &lives.file())?;
     }
     Ok(())
 }

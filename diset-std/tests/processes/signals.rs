@@ -2,7 +2,6 @@
 //! way is answered, and it ends as one that has done its work.
 
 use core::time::Duration;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use diset_std::tls::ServerTls;
@@ -47,15 +46,7 @@ struct Served {
 async fn serve(by: &[&str], first: i64) -> Result<Served, Box<dyn core::error::Error>> {
     let world = World::new()?;
     let certificate = world.ca.server(&["localhost"])?;
-    let file = ("KILLED_FILE", Path::new(""));
-    let mut service = Process::start_by(
-        by,
-        "processes::signals::child",
-        &world,
-        &certificate,
-        "127.0.0.1:0",
-        file,
-    )?;
+    let mut service = Process::start_by(by, "processes::signals::child", &world, &certificate, "127.0.0.1:0")?;
     let ready = service.line().await?.ok_or("it listens")?;
     let (own_id, port) = ready.split_once(' ').ok_or("number and port")?;
     let (log, pongs) = log();
