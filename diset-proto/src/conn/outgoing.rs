@@ -83,7 +83,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                 self.out.undo(waiting);
                 Err(SendError::Full(Bound::Credit))
             }
-            Err(PutError::Full) if takes(&self.core, &self.out, size.saturating_sub(1)) => {
+            Err(PutError::Full) if takes(&self.core, &self.out, size.saturating_sub(1), 0) => {
                 Err(SendError::Full(Bound::Output))
             }
             Err(PutError::Full | PutError::TooLong) => Err(SendError::TooLong),
@@ -116,7 +116,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         if open && !session.is_sending()? {
             return Err(SendError::NotTaken);
         }
-        if open && message::size(message).is_none_or(|size| !takes(&self.core, &self.out, size)) {
+        if open && message::size(message).is_none_or(|size| !takes(&self.core, &self.out, size, MARK)) {
             return Err(SendError::TooLong);
         }
         let stored = session.store_by_key(key, message, unsure);
@@ -154,7 +154,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         // What can never leave is taken out, when there is room for its outcome.
         session.front().is_some_and(|(stored, _)| {
             let length = stored.payload.len();
-            let never = self.core.wire_of(stored.key).is_err() || !takes(&self.core, &self.out, length);
+            let never = self.core.wire_of(stored.key).is_err() || !takes(&self.core, &self.out, length, MARK);
             if never {
                 session.has_room()
             } else {
@@ -195,10 +195,10 @@ fn length_of(payload: usize) -> u32 {
     u32::try_from(payload).map_or(u32::MAX, |payload| payload.saturating_add(2))
 }
 
-/// Whether the peer, and an empty outbox, take so much payload.
-fn takes<B: Storage>(core: &Core, out: &Outbox<B>, payload: usize) -> bool {
+/// Whether the peer, and an empty outbox, take so much payload, with so many bytes before it.
+fn takes<B: Storage>(core: &Core, out: &Outbox<B>, payload: usize, before: usize) -> bool {
     let length = payload.saturating_add(2);
-    length_of(payload) <= core.theirs.max_frame && out.could_take(length + MARK, CONTROL_RESERVE)
+    length_of(payload) <= core.theirs.max_frame && out.could_take(length + before, CONTROL_RESERVE)
 }
 
 /// The longest frame that says what the next message is, with a length that may be padded.
@@ -215,7 +215,7 @@ fn put_stored<B: Storage>(
     let wire = core
         .wire_of(key)
         .map_err(|verdict| Stuck::Never(Outcome::NotAgreed(verdict)))?;
-    if !takes(core, out, payload.len()) {
+    if !takes(core, out, payload.len(), MARK) {
         return Err(Stuck::Never(Outcome::TooLong));
     }
     if !core.flow.could_send(length_of(payload.len())) {

@@ -367,6 +367,24 @@ fn a_message_that_is_not_taken_changes_nothing() {
     assert!(matches!(&pair.client.log[1], Happened::Message { bytes, .. } if bytes == b"\x05first"));
 }
 
+/// Also the longest that the output takes, behind another one, is not too long: it waits for room.
+#[test]
+fn the_longest_message_waits_for_room() {
+    let output = 2000;
+    let mut pair = connected_with(&|setup| setup, |setup| setup.output(output));
+    // What is kept for control frames, two bytes of each length, head and number.
+    let longest = output - 256 - 2 - 2 - 2;
+    let text = "x".repeat(longest + 1);
+    let send = |pair: &mut Pair, length: usize| pair.client.conn.send(NOTE, &Note { text: &text[..length] });
+    assert_eq!(send(&mut pair, longest), Ok(()));
+    pair.settle();
+    assert_eq!(send(&mut pair, 100), Ok(()));
+    for length in longest - 30..=longest {
+        assert_eq!(send(&mut pair, length), Err(SendError::Full(Bound::Output)), "{length}");
+    }
+    assert_eq!(send(&mut pair, longest + 1), Err(SendError::TooLong));
+}
+
 #[test]
 fn answers_do_not_pile_up_while_nothing_leaves() {
     let mut pair = connected(&|setup| setup);
