@@ -2,8 +2,11 @@
 
 use core::time::Duration;
 
-use diset_proto::sim::{Happened, Pair, Setup};
-use diset_proto::{Cause, Code, Limits, MessageOf, Schema, define_service};
+use diset_proto::sim::{Happened, Pair, Peer, Setup};
+use diset_proto::{
+    Admission, Cause, Code, Connection, Deframer, Event, GrowBuf, Instant, Limits, MessageOf, Schema, ServiceDef, Trid,
+    define_service,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
@@ -138,6 +141,33 @@ pub(crate) fn message(number: u8, payload: &[u8]) -> Vec<u8> {
     frame(0, &[&[number], payload].concat())
 }
 
+/// Handlers of this peer take what comes, and are never done with it.
+pub(crate) fn never_done(peer: &mut Peer) {
+    let later = peer.later();
+    peer.on_message(move |_, message| {
+        let structure = Demo::STRUCTURES[usize::from(message.number())];
+        if let Some((_, handling)) = message.decode_raw(structure) {
+            later.wait(handling);
+        }
+    });
+}
+
+pub(crate) const NOW: Instant = Instant::from_millis(1000);
+
+/// A service that is open and is to be driven by hand: for what only shows there.
+pub(crate) fn by_hand() -> (Connection<GrowBuf>, Deframer<GrowBuf>) {
+    let mut conn = Connection::service(NOW, Demo::CATALOG, Limits::SERVER, GrowBuf::new(4096)).unwrap();
+    let mut rx = Deframer::new(GrowBuf::new(4096));
+    let proposal = Pair::of::<Demo, Demo>().start().client.conn.take();
+    let mut input = proposal.as_slice();
+    let proposed = rx.next(&mut input, conn.max_frame()).unwrap();
+    assert!(matches!(conn.handle_frame(NOW, proposed), Some(Event::Proposed(_))));
+    conn.accept(NOW, Admission::new(Trid::new(1))).unwrap();
+    let count = conn.transmit().len();
+    conn.transmitted(count);
+    (conn, rx)
+}
+
 /// Puts bytes on their way to the service, as if the client had sent them.
 pub(crate) fn to_service(pair: &mut Pair, bytes: &[u8]) {
     let now = pair.now;
@@ -179,6 +209,6 @@ fn assert_found(finder: Option<&Cause>, told: Option<&Cause>, code: Code, messag
 }
 
 /// The names of the messages in a log.
-pub(crate) fn names(peer: &diset_proto::sim::Peer) -> Vec<&'static str> {
+pub(crate) fn names(peer: &Peer) -> Vec<&'static str> {
     peer.messages().map(|(name, _)| name).collect()
 }
