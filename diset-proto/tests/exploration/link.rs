@@ -44,6 +44,15 @@ impl Link {
         self.to[to as usize].pop_front()
     }
 
+    /// Whether an acked message comes next to this side (PROTOCOL F-3).
+    pub(crate) fn is_message(&self, to: Side) -> bool {
+        let head = self.to[to as usize].front().and_then(|frame| {
+            let prefix = frame.iter().position(|byte| byte & 0x80 == 0)?;
+            frame.get(prefix + 1)
+        });
+        head == Some(&0x40)
+    }
+
     pub(crate) fn is_carrying(&self, to: Side) -> bool {
         !self.to[to as usize].is_empty()
     }

@@ -61,6 +61,11 @@ impl Told {
         self.fates[usize::try_from(value).unwrap() - 1].handled = Some(outcome);
     }
 
+    /// Its handler has asked for it again: so it has not begun.
+    pub(crate) fn again(&mut self, value: u32) {
+        self.fates[usize::try_from(value).unwrap() - 1].begun -= 1;
+    }
+
     /// The sender is told an outcome. `unknown`: it may be that nobody knows.
     pub(crate) fn tell(&mut self, number: u64, outcome: Outcome, unknown: bool) -> Result<(), String> {
         let place = usize::try_from(number).unwrap() - 1;
@@ -70,7 +75,9 @@ impl Told {
         }
         fate.outcome = Some(outcome);
         match outcome {
-            Outcome::Ok | Outcome::Failed(Code::HandlerFailed) if fate.handled == Some(outcome) => Ok(()),
+            Outcome::Ok | Outcome::Failed(Code::HandlerFailed | Code::NoHandler) if fate.handled == Some(outcome) => {
+                Ok(())
+            }
             Outcome::Unknown if unknown => Ok(()),
             _ => Err(format!("{number} is told to be '{outcome}', it is {:?}", fate.handled)),
         }
