@@ -91,6 +91,7 @@ pub(crate) fn again() -> Instant {
 #[derive(Debug, Clone, Copy, Hash)]
 pub(crate) struct Task {
     pub(crate) value: u32,
+    pub(crate) acked: bool,
     pub(crate) marked: bool,
     /// How often it was asked for again.
     pub(crate) attempts: u32,
@@ -102,7 +103,8 @@ pub(crate) enum Seen {
     Proposed,
     Connected,
     Message(Task),
-    Ended(Cause),
+    /// Why, and how many plain messages were not handled.
+    Ended(Cause, usize),
     Other,
 }
 
@@ -117,6 +119,10 @@ pub(crate) struct End {
     pub(crate) over: bool,
     /// The message whose handler waits.
     pub(crate) running: Option<Task>,
+    /// A handler was given up since the connection began: then plain messages behind it are not handled once it is over.
+    pub(crate) expired: bool,
+    /// How many plain messages have come on this connection and were given to no handler.
+    pub(crate) plain: usize,
     /// The message that a handler has asked for again; none has begun since.
     pub(crate) deferred: Option<u32>,
     /// Whether it is to be asked what comes next, with no input.
@@ -135,6 +141,8 @@ impl End {
             link: None,
             over: true,
             running: None,
+            expired: false,
+            plain: 0,
             deferred: None,
             ready: false,
             due: false,
@@ -180,9 +188,10 @@ impl End {
         Some(match self.rx.next(now, &mut self.tx, input)? {
             Event::Proposed(_) => Seen::Proposed,
             Event::Connected(_) => Seen::Connected,
-            Event::Ended(ended) => Seen::Ended(ended.cause().clone()),
+            Event::Ended(ended) => Seen::Ended(ended.cause().clone(), ended.unhandled()),
             Event::Message(lent) => {
                 let (marked, attempts) = (lent.meta().maybe_repeated(), lent.attempts());
+                let acked = lent.meta().number_in_session().is_some();
                 let (Reading { value }, handling) = lent.decode().expect("it fits");
                 match handler.result() {
                     Some(result) => handling.done(result),
@@ -191,6 +200,7 @@ impl End {
                 }
                 Seen::Message(Task {
                     value,
+                    acked,
                     marked,
                     attempts,
                 })

@@ -59,6 +59,8 @@ impl fmt::Display for Handler {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Send(Side),
+    /// A plain message, when it can go.
+    SendPlain(Side),
     Connect,
     /// What waits at this end of this connection leaves.
     Transmit(usize, Side),
@@ -93,6 +95,7 @@ impl Action {
             Self::Connect => Side::Client,
             Self::Forget => Side::Service,
             Self::Send(side)
+            | Self::SendPlain(side)
             | Self::Begin(side, _)
             | Self::Again(side)
             | Self::Finish(side, _)
@@ -112,6 +115,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(side) => write!(f, "{side} sends"),
+            Self::SendPlain(side) => write!(f, "{side} sends a plain message"),
             Self::Connect => f.write_str("client connects"),
             Self::Transmit(link, side) => write!(f, "connection {link}: {side} transmits"),
             Self::Deliver(link, side, Handler::Waits) => write!(f, "connection {link}: {side} gets a frame"),
@@ -150,6 +154,8 @@ pub(crate) enum Broken {
 pub(crate) struct Bounds {
     /// Acked messages of each side.
     pub(crate) messages: [usize; 2],
+    /// Plain messages of each side.
+    pub(crate) plain: [u8; 2],
     pub(crate) cuts: u8,
     /// How often a side hears nothing for too long, or waits in vain for the handshake.
     pub(crate) time_outs: u8,
@@ -201,6 +207,7 @@ impl fmt::Display for Bounds {
         let [client, service] = self.messages;
         write!(f, "{client}+{service} messages, {} cuts", self.cuts)?;
         let more = [
+            ("plain", self.plain != [0, 0]),
             ("time-out", self.time_outs == 1),
             ("two time-outs", self.time_outs > 1),
             ("failures", self.failures != [0, 0]),

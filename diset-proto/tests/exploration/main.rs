@@ -25,6 +25,7 @@ use self::world::World;
 /// Nothing happens; each run says what does. All interleavings, unless it says otherwise.
 const FREE: Bounds = Bounds {
     messages: [0, 0],
+    plain: [0, 0],
     cuts: 0,
     time_outs: 0,
     failures: [0, 0],
@@ -165,6 +166,37 @@ fn a_message_that_is_asked_for_again_comes_again_and_nothing_before_it() {
 fn a_handler_that_says_nothing_has_failed() {
     handlers(|drops, bounds| Bounds { drops, ..bounds });
     handlers(|expiries, bounds| Bounds { expiries, ..bounds });
+}
+
+/// And others are not, in the order in which they were sent.
+#[test]
+fn plain_messages_of_a_peer_that_goes_are_handled() {
+    for durable in [[false, false], [true, true]] {
+        let bounds = Bounds {
+            durable,
+            plain: [1, 0],
+            ..FREE
+        };
+        visit(with([2, 0], 1, bounds));
+        let go_aways = [1, 0];
+        visit(with([1, 0], 0, Bounds { go_aways, ..bounds }));
+        let (plain, failures) = ([2, 0], [0, 1]);
+        let bounds = Bounds {
+            plain,
+            failures,
+            ..bounds
+        };
+        visit(with([1, 0], 1, bounds));
+        let (failures, expiries) = ([0, 0], [0, 1]);
+        let bounds = Bounds {
+            failures,
+            expiries,
+            ..bounds
+        };
+        visit(with([1, 0], 1, bounds));
+    }
+    let plain = [0, 2];
+    visit(with([0, 1], 1, Bounds { plain, ..FREE }));
 }
 
 /// Runs are left out because they end as others do: so with them nothing else can be the end.

@@ -4,12 +4,13 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use diset_proto::{
-    Admission, ClientConfig, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Resumption, SendError,
+    Admission, Cause, ClientConfig, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Resumption, SendError,
     ServiceDef, Session, Token, Trid,
 };
 
-use super::end::{End, Meter, NOW, READING, Reading, Seen, again, fresh};
+use super::end::{End, Meter, NOW, READING, Reading, Seen, Task, again, fresh};
 use super::given::{Broken, Handler, Side};
+use super::link::{PLAIN, head};
 use super::shared::Shared;
 use super::world::{Greeting, World};
 
@@ -58,11 +59,24 @@ impl World {
         }
     }
 
+    /// When it cannot go now nothing has happened.
+    pub(crate) fn send_plain(&mut self, side: Side) {
+        let value = self.told[side as usize].next_plain();
+        let tx = &mut self.ends[side as usize].tx;
+        if tx.send(READING, &Reading { value }).is_ok() {
+            self.bounds.plain[side as usize] -= 1;
+            self.told[side as usize].send_plain();
+        }
+    }
+
     // ── what comes ──────────────────────────────────────────────────────────────────
 
     pub(crate) fn deliver(&mut self, link: usize, side: Side, handler: Handler) -> Result<(), String> {
         let bytes = self.links[link].deliver(side).ok_or("nothing is under way")?;
         if self.ends[side as usize].link == Some(link) {
+            if head(&bytes) == Some(PLAIN) && !self.is_ending(side) {
+                self.ends[side as usize].plain += 1;
+            }
             self.feed(side, &bytes, handler)
         } else {
             self.proposed(link, bytes)
@@ -108,16 +122,27 @@ impl World {
                 let told = end.conn().resumption().map(|_| ());
                 told.ok_or("a message before it was told how the session stands")?;
                 end.running = Some(*task);
-                let lost = self.lost;
-                self.told[side.other() as usize].begin(task.value, task.marked, lost)?;
+                let told = &mut self.told[side.other() as usize];
+                if task.acked {
+                    told.begin(task.value, task.marked, self.lost)?;
+                } else {
+                    end.plain -= 1;
+                    told.begin_plain(task.value)?;
+                }
                 if handler != Handler::Waits {
                     self.handled(side, handler);
                 }
             }
             Some(Seen::Proposed) => self.admit()?,
             Some(Seen::Connected) if side == Side::Client => self.connected()?,
-            Some(Seen::Ended(cause)) => {
+            Some(Seen::Ended(cause, unhandled)) => {
                 end.over = true;
+                let lost = core::mem::take(&mut end.plain);
+                let may_lose = end.expired || matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
+                if lost != *unhandled || (lost > 0 && !may_lose) {
+                    return Err(format!("{lost} plain messages were lost, it says {unhandled}: {cause}"));
+                }
+                end.expired = false;
                 Self::check_cause(side, cause)?;
             }
             _ => {}
@@ -307,7 +332,7 @@ impl World {
         self.links[link].carry(side.other(), greeter.tx.output());
         self.leave_greeting(link);
         match greeter.next(NOW, &mut &[][..], Handler::Waits) {
-            Some(Seen::Ended(cause)) => Self::check_cause(side, &cause),
+            Some(Seen::Ended(cause, 0)) => Self::check_cause(side, &cause),
             other => Err(format!("the {side} hears nothing, and is told {other:?}")),
         }
     }
@@ -342,8 +367,11 @@ impl World {
             *left -= 1;
         }
         let end = &mut self.ends[side as usize];
-        let value = end.running.take().expect("one runs").value;
+        let Task { value, acked, .. } = end.running.take().expect("one runs");
         let told = &mut self.told[side.other() as usize];
+        if !acked {
+            return;
+        }
         let outcome = match handler {
             Handler::Retries => {
                 end.deferred = Some(value);
@@ -362,8 +390,11 @@ impl World {
         let well = self.bounds.broken == Some(Broken::ExpiresWell);
         let end = &mut self.ends[side as usize];
         end.expire(well);
-        let value = end.running.take().expect("one runs").value;
-        self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
+        end.expired = !end.over;
+        let Task { value, acked, .. } = end.running.take().expect("one runs");
+        if acked {
+            self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
+        }
     }
 
     /// Takes the outcomes that this side knows now; whether there were some. `anew`: its session has just begun anew.

@@ -56,6 +56,7 @@ impl Hash for World {
         } = self;
         let Bounds {
             messages: _,
+            plain,
             cuts,
             time_outs,
             failures,
@@ -73,7 +74,10 @@ impl Hash for World {
             reduced: _,
             broken: _,
         } = bounds;
-        (cuts, time_outs, failures, retries, drops, expiries, go_aways, forgets).hash(state);
+        (
+            plain, cuts, time_outs, failures, retries, drops, expiries, go_aways, forgets,
+        )
+            .hash(state);
         (ends, greetings, links).hash(state);
         (told, has_token, lost, admitted).hash(state);
     }
@@ -107,6 +111,9 @@ impl World {
             let end = &self.ends[side as usize];
             if self.told[side as usize].sent() < bounds.messages[side as usize] && self.session(side).is_some() {
                 actions.push(Action::Send(side));
+            }
+            if bounds.plain[side as usize] > 0 && end.is_open() {
+                actions.push(Action::SendPlain(side));
             }
             if end.running.is_some() {
                 let ways = [Handler::Returns, Handler::Fails, Handler::Retries];
@@ -279,6 +286,7 @@ impl World {
         self.note(|| action.to_string());
         match action {
             Action::Send(side) => self.send(side)?,
+            Action::SendPlain(side) => self.send_plain(side),
             Action::Connect => self.connect(),
             Action::Transmit(_, side) => {
                 self.transmit(side, NOW);
@@ -423,6 +431,9 @@ impl World {
                 return Err(format!("the {side} is not connected"));
             }
             let session = end.session().ok_or("there is no session")?;
+            if end.plain > 0 {
+                return Err(format!("{} plain messages wait at the {side}", end.plain));
+            }
             let kept = session.replay().len();
             if kept > 0 {
                 return Err(format!("the {side} still keeps {kept} messages"));
