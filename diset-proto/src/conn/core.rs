@@ -37,7 +37,7 @@ const ADMISSION_RETRY: RetryAfter = RetryAfter {
 
 /// Everything a connection knows but its output buffer.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) struct Core {
     pub(super) role: Role,
     pub(super) catalog: &'static Catalog,

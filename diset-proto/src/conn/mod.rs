@@ -8,7 +8,7 @@
 //! outlives the connection.
 
 mod adopt;
-#[cfg(feature = "sim")]
+#[cfg(feature = "snapshot")]
 mod copy;
 mod core;
 #[cfg(feature = "alloc")]

@@ -28,7 +28,7 @@ type Written = Result<(), PutError<Infallible>>;
 
 /// What is to be sent, in the order in which it is.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) struct Pending {
     preamble: bool,
     describe: bool,

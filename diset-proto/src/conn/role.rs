@@ -28,7 +28,7 @@ impl fmt::Debug for Role {
     }
 }
 
-#[cfg(feature = "sim")]
+#[cfg(feature = "snapshot")]
 impl core::hash::Hash for Role {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.is_client().hash(state);

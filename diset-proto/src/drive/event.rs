@@ -61,7 +61,7 @@ impl Opened {
 }
 
 /// The link is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ended {
     pub(super) cause: Cause,
     pub(super) unhandled: usize,

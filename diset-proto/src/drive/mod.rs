@@ -6,6 +6,8 @@
 //!
 //! Both stay from one transport to the next. The engine in them is a [`Connection`](crate::Connection).
 
+#[cfg(feature = "snapshot")]
+mod copy;
 mod event;
 mod rx;
 mod tx;

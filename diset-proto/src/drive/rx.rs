@@ -38,15 +38,15 @@ const MEMORY_RETRY: Duration = Duration::from_millis(100);
 /// [`Event::Ended`]; acked ones behind them come again, or are kept for the next link if the inbox of the session is
 /// durable.
 pub struct Rx<P: Parts> {
-    deframer: Deframer<P::Buffer>,
-    work: Work<P::Queue, P::Running>,
+    pub(super) deframer: Deframer<P::Buffer>,
+    pub(super) work: Work<P::Queue, P::Running>,
     /// When bytes have come that the other half does not know of.
-    heard: Option<Instant>,
+    pub(super) heard: Option<Instant>,
     /// What is still to be told: the link has opened, or is over.
-    opened: Option<Trid>,
-    ended: Option<Ended>,
+    pub(super) opened: Option<Trid>,
+    pub(super) ended: Option<Ended>,
     /// How many bytes have come since the link is over.
-    discarded: usize,
+    pub(super) discarded: usize,
 }
 
 /// What comes next, without what it borrows.

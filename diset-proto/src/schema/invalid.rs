@@ -7,7 +7,7 @@ use serde::de;
 use crate::status::Code;
 
 /// Why bytes do not fit a structure, or the type that reads them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Invalid {

@@ -8,7 +8,7 @@ pub(crate) use super::log::Acked;
 use super::log::{Entry, Log, Place};
 
 /// A message that was accepted, without its payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Meta {
     /// Its number in the catalog of this side.
     pub(crate) number: u8,
@@ -95,13 +95,22 @@ impl Queue for NoQueue {
 }
 
 /// A queue in a buffer of the caller's. A message takes 6 bytes and its payload, some acked ones 16 more.
-#[cfg_attr(test, derive(Clone))]
+#[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
 pub struct FixedQueue<B> {
     log: Log<B>,
     /// The acked message before the first that waits, and the last one.
     acked: Option<(Acked, Acked)>,
     messages: usize,
     plain: usize,
+}
+
+/// How many messages there are follows from what there is.
+#[cfg(feature = "snapshot")]
+impl<B: Storage> core::hash::Hash for FixedQueue<B> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.log.hash(state);
+        self.acked.hash(state);
+    }
 }
 
 /// A queue on the heap, up to the bound of the buffer; nothing is taken while nothing waits.

@@ -89,7 +89,8 @@ impl Running for () {
 }
 
 /// Messages that were accepted and have no outcome yet.
-#[cfg_attr(test, derive(Clone))]
+#[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
+#[cfg_attr(feature = "snapshot", derive(Hash))]
 pub(crate) struct Work<Q, R> {
     queue: Q,
     job: Option<Job>,
@@ -102,7 +103,7 @@ pub(crate) struct Work<Q, R> {
 }
 
 /// The message that is with a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Job {
     meta: Meta,
     /// It is the front of the queue, too, until it has its outcome.
@@ -112,7 +113,7 @@ struct Job {
     state: State,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// It says nothing yet; and if it is gone, it never will.
     Lent,
@@ -121,7 +122,7 @@ enum State {
 }
 
 /// What became of a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Ok,
     Failed(Code),
@@ -133,7 +134,7 @@ pub(crate) enum End {
     Retry(Duration),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Retry {
     at: Instant,
     attempts: u32,

@@ -15,10 +15,20 @@ const MAX_LENGTH_BYTES: usize = 4;
 /// Any split of the bytes gives the same frames. `B` keeps a frame that came in pieces,
 /// header included; it must hold four bytes more than the frame limit, and may be empty
 /// the rest of the time (see [`Storage`]).
+#[cfg_attr(feature = "snapshot", derive(Clone))]
 pub struct Deframer<B> {
     storage: B,
     kept: usize,
     state: State,
+}
+
+/// What is kept of a frame, and nothing else.
+#[cfg(feature = "snapshot")]
+impl<B: Storage> core::hash::Hash for Deframer<B> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.state.hash(state);
+        self.storage.bytes().get(..self.kept).hash(state);
+    }
 }
 
 /// How much it keeps; the bytes are those of messages, and do not show.
@@ -31,7 +41,7 @@ impl<B> core::fmt::Debug for Deframer<B> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// So many bytes of the preamble have come.
     Preamble(usize),

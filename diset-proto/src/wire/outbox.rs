@@ -28,7 +28,7 @@ const FIRST_ROOM: usize = 1024;
 
 /// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
 /// `sent..end` of the storage.
-#[cfg_attr(feature = "sim", derive(Clone))]
+#[cfg_attr(feature = "snapshot", derive(Clone))]
 pub(crate) struct Outbox<B> {
     storage: B,
     sent: usize,
@@ -46,7 +46,7 @@ impl<B> core::fmt::Debug for Outbox<B> {
 
 /// What waits, and nothing else: where in the storage it lies, and the guess for the next length, do
 /// not show while there is room.
-#[cfg(feature = "sim")]
+#[cfg(feature = "snapshot")]
 impl<B: Storage> core::hash::Hash for Outbox<B> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.bytes().hash(state);

@@ -4,14 +4,15 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use diset_proto::{
-    Admission, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Limits, NewReason, Notice, Outcome,
-    Resumption, ServiceDef, Session, Token, Trid,
+    Admission, Cause, ClientConfig, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Resumption, SendError,
+    ServiceDef, Session, Token, Trid,
 };
 
-use super::given::{Broken, Side};
-use super::link::PREAMBLE;
+use super::end::{End, Meter, NOW, READING, Reading, Seen, Task, again, fresh};
+use super::given::{Broken, Handler, Side};
+use super::link::{PLAIN, head};
 use super::shared::Shared;
-use super::world::{End, Meter, NOW, READING, Reading, State, Task, World};
+use super::world::{Greeting, World};
 
 /// More connections than this are only made by two sides that never come to an end.
 const MAX_CONNECTIONS: usize = 12;
@@ -21,95 +22,139 @@ const LONG: Duration = Duration::from_secs(10_000);
 impl World {
     pub(crate) fn connect(&mut self) {
         assert!(self.links.len() < MAX_CONNECTIONS, "connections without end");
-        let link = self.links.len();
-        self.links.push(Shared::default());
         let config = ClientConfig {
             catalog: Meter::CATALOG,
             identity: Identity::from_bytes([1; 16]),
             limits: Limits::SERVER,
             args: &[],
         };
-        let session = self.away[0].take().map(Shared::take);
-        let conn = Connection::client_in_session(NOW, &config, GrowBuf::new(10_000), session).unwrap();
-        self.ends.push(Shared::new(End {
-            link,
-            side: Side::Client,
-            conn,
-        }));
-        let conn = Connection::service(NOW, Meter::CATALOG, Limits::SERVER, GrowBuf::new(10_000)).unwrap();
-        self.ends.push(Shared::new(End {
-            link,
-            side: Side::Service,
-            conn: conn.with_sessions(None),
-        }));
-        if !self.bounds.lazy {
-            self.transmit(link, Side::Service);
-        }
+        let link = self.links.len();
+        let end = &mut *self.ends[0];
+        end.rx.connect(NOW, &mut end.tx, &config).expect("it is free");
+        end.begins(link);
+        self.links.push(Shared::default());
+        self.greetings.push(Greeting { link, proposal: None });
     }
 
     pub(crate) fn send(&mut self, side: Side) -> Result<(), String> {
         let value = self.told[side as usize].send();
         let (reading, unsure) = (Reading { value }, self.bounds.unsure);
-        let number = match self.holder(side) {
-            Some(place) => self.ends[place].conn.send_acked(READING, &reading, unsure),
-            None => {
-                let away = self.session_mut(side).ok_or("there is no session")?;
-                away.store(Meter::CATALOG, READING, &reading, unsure)
-            }
+        let never_connected = side == Side::Client && self.links.is_empty();
+        let end = &mut *self.ends[side as usize];
+        let number = if never_connected {
+            let mut session = end.tx.take_session().ok_or("there is no session")?;
+            let number = session.store(Meter::CATALOG, READING, &reading, unsure);
+            *end = End::new(Some(session));
+            number
+        } else {
+            end.tx.send_acked(READING, &reading, unsure)
         };
+        Self::check_number(side, value, number)
+    }
+
+    fn check_number(side: Side, value: u32, number: Result<u64, SendError>) -> Result<(), String> {
         match number {
             Ok(number) if number == u64::from(value) => Ok(()),
             other => Err(format!("message {value} of the {side} got {other:?}")),
         }
     }
 
-    pub(crate) fn transmit(&mut self, link: usize, side: Side) {
-        let place = self.end(link, side);
-        let conn = &mut self.ends[place].conn;
-        // Until nothing is left: only then the connection can tell that all has left.
-        loop {
-            let bytes = conn.transmit();
-            let count = bytes.len();
-            if count == 0 {
-                break;
-            }
-            self.links[link].carry(side.other(), bytes);
-            conn.transmitted(count);
+    /// When it cannot go now nothing has happened.
+    pub(crate) fn send_plain(&mut self, side: Side) {
+        let value = self.told[side as usize].next_plain();
+        let tx = &mut self.ends[side as usize].tx;
+        if tx.send(READING, &Reading { value }).is_ok() {
+            self.bounds.plain[side as usize] -= 1;
+            self.told[side as usize].send_plain();
         }
     }
 
-    pub(crate) fn deliver(&mut self, link: usize, side: Side) -> Result<(), String> {
-        let place = self.end(link, side);
+    // ── what comes ──────────────────────────────────────────────────────────────────
+
+    pub(crate) fn deliver(&mut self, link: usize, side: Side, handler: Handler) -> Result<(), String> {
         let bytes = self.links[link].deliver(side).ok_or("nothing is under way")?;
-        // The frames were cut where they were written; the preamble is only the first one's.
-        let mut rx = Deframer::new(GrowBuf::new(0));
-        let conn = &mut self.ends[place].conn;
-        assert!(rx.next(&mut &PREAMBLE[..], conn.max_frame()).is_none());
-        let mut input = &bytes[..];
-        let frame = rx.next(&mut input, conn.max_frame()).ok_or("no whole frame")?;
-        let event = conn.handle_frame(NOW, frame);
-        if let Some(log) = &mut self.log {
-            log.push(format!("    frame {bytes:02x?}: {event:?}"));
-        }
-        match event {
-            Some(Event::Message(message)) => {
-                let session = conn.resumption().map(|_| ());
-                session.ok_or("a message before it was told how the session stands")?;
-                let kept = Rc::new(conn.keep(message));
-                let began = conn.session().map_or(0, |session| session.began().number());
-                self.apps[side as usize].waiting.push_back(Task { link, began, kept });
+        if self.ends[side as usize].link == Some(link) {
+            if head(&bytes) == Some(PLAIN) && !self.is_ending(side) {
+                self.ends[side as usize].plain += 1;
             }
-            Some(Event::Proposed(_)) => self.admit(place)?,
-            Some(Event::Connected(_)) => self.connected(place)?,
-            Some(Event::Dropped(cause)) => Self::check_cause(side, &cause)?,
+            self.feed(side, &bytes, handler)
+        } else {
+            self.proposed(link, bytes)
+        }
+    }
+
+    /// A frame has come.
+    fn feed(&mut self, side: Side, bytes: &[u8], handler: Handler) -> Result<(), String> {
+        let mut input = bytes;
+        let mut handler = handler;
+        loop {
+            let seen = self.next(side, NOW, &mut input, handler)?;
+            if let Some(log) = &mut self.log {
+                log.push(format!("    frame {bytes:02x?}: {seen:?}"));
+            }
+            match seen {
+                Some(Seen::Message(_)) => handler = Handler::Waits,
+                Some(_) => {}
+                None => return Ok(()),
+            }
+            if input.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The message that waits is given to its handler.
+    pub(crate) fn begin(&mut self, side: Side, now: Instant, handler: Handler) -> Result<(), String> {
+        self.next(side, now, &mut &[][..], handler).map(drop)
+    }
+
+    /// What comes next, and what is done with it.
+    fn next(&mut self, side: Side, now: Instant, input: &mut &[u8], handler: Handler) -> Result<Option<Seen>, String> {
+        let early = self.bounds.broken == Some(Broken::SettlesTooEarly);
+        let end = &mut self.ends[side as usize];
+        let seen = end.next(now, input, if early { Handler::Returns } else { handler });
+        match &seen {
+            Some(Seen::Message(task)) => {
+                let deferred = end.deferred.take() == Some(task.value);
+                if (task.attempts > 0) != (now == again() && deferred) {
+                    return Err(format!("{} begins for the time {}", task.value, task.attempts));
+                }
+                let told = end.conn().resumption().map(|_| ());
+                told.ok_or("a message before it was told how the session stands")?;
+                end.running = Some(*task);
+                let told = &mut self.told[side.other() as usize];
+                if task.acked {
+                    told.begin(task.value, task.marked, self.lost)?;
+                } else {
+                    end.plain -= 1;
+                    told.begin_plain(task.value)?;
+                }
+                if handler != Handler::Waits {
+                    self.handled(side, handler);
+                }
+            }
+            Some(Seen::Proposed) => self.admit()?,
+            Some(Seen::Connected) if side == Side::Client => self.connected()?,
+            Some(Seen::Ended(cause, unhandled)) => {
+                end.over = true;
+                let lost = core::mem::take(&mut end.plain);
+                let may_lose = end.expired || matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
+                if lost != *unhandled || (lost > 0 && !may_lose) {
+                    return Err(format!("{lost} plain messages were lost, it says {unhandled}: {cause}"));
+                }
+                end.expired = false;
+                Self::check_cause(side, cause)?;
+            }
             _ => {}
         }
-        Ok(())
+        Ok(seen)
     }
 
+    // ── a connection begins ─────────────────────────────────────────────────────────
+
     /// The client has read the acceptance: before any message it knows how the session stands.
-    fn connected(&mut self, place: usize) -> Result<(), String> {
-        let resumption = self.ends[place].conn.resumption();
+    fn connected(&mut self) -> Result<(), String> {
+        let resumption = self.ends[0].conn().resumption();
         let expected = match resumption {
             Some(Resumption::Resumed { .. }) => self.has_token,
             Some(Resumption::New { why: NewReason::First }) => !self.has_token,
@@ -121,31 +166,97 @@ impl World {
         }
         self.has_token = true;
         let anew = matches!(resumption, Some(Resumption::New { .. }));
-        self.collect(Side::Client, anew)
+        self.collect(Side::Client, anew).map(drop)
     }
 
-    /// A client asks to be admitted. Whoever had its session gives it away (PROTOCOL D-2).
-    fn admit(&mut self, place: usize) -> Result<(), String> {
-        self.admitted += 1;
-        let trid = Trid::new(self.ends[place].link as u64 + 1);
-        let token = Token::from_bytes([self.admitted; 16]);
-        let request = self.ends[place].conn.resume_request().ok_or("no request")?.clone();
-        let holder = self.holder(Side::Service);
-        let known = holder.is_some() || self.away[1].is_some();
-        let session = if known {
-            let session = self.session(Side::Service).ok_or("no session")?;
-            if session.may_welcome(&request, trid, true).is_err() {
-                return self.in_conflict(place);
+    /// A client asks to be admitted, on a connection of which nobody knew whose it is. Whoever had its session is
+    /// displaced (PROTOCOL D-2).
+    fn proposed(&mut self, link: usize, proposal: Rc<[u8]>) -> Result<(), String> {
+        let greeter = Self::greeter(link, Some(&proposal))?;
+        let request = greeter.conn().resume_request().ok_or("no request")?;
+        let session = self.session(Side::Service);
+        let late = session.is_some_and(|session| session.may_welcome(request, trid(link), true).is_err());
+        let waits = |greeting: &Greeting| greeting.proposal.is_some();
+        if late || self.greetings.iter().any(|other| waits(other) && other.link > link) {
+            return self.in_conflict(link);
+        }
+        if let Some(older) = self.greetings.iter().position(waits) {
+            let older = self.greetings.remove(older);
+            self.links[older.link].leave(Side::Service);
+        }
+        self.displace()?;
+        let greeting = self.greetings.iter_mut().find(|greeting| greeting.link == link);
+        greeting.ok_or("no such connection")?.proposal = Some(proposal);
+        Ok(())
+    }
+
+    /// Halves that wait for a client on this connection, or have its proposal.
+    fn greeter(link: usize, proposal: Option<&[u8]>) -> Result<End, String> {
+        let mut greeter = End::new(None);
+        assert!(greeter.listen(link));
+        if let Some(mut bytes) = proposal {
+            let seen = greeter.next(NOW, &mut bytes, Handler::Waits);
+            match seen {
+                Some(Seen::Proposed) => {}
+                other => return Err(format!("no proposal: {other:?}")),
             }
-            let mut session = match holder {
-                Some(older) => self.displace(older),
-                None => self.away[1].take().ok_or("no session")?.take(),
-            };
+        }
+        Ok(greeter)
+    }
+
+    /// An attempt that came late, when the client had gone on. Nothing else may look like a copy.
+    fn in_conflict(&mut self, link: usize) -> Result<(), String> {
+        if !self.links[link].has_left(Side::Client) {
+            return Err("the client is taken for a copy of itself".to_owned());
+        }
+        self.leave_greeting(link);
+        Ok(())
+    }
+
+    fn leave_greeting(&mut self, link: usize) {
+        self.greetings.retain(|greeting| greeting.link != link);
+        self.links[link].leave(Side::Service);
+    }
+
+    /// The service ends its connection for another one of the same client.
+    fn displace(&mut self) -> Result<(), String> {
+        let end = &mut self.ends[1];
+        if end.link.is_none() {
+            return Ok(());
+        }
+        end.tx.disconnect(Notice::new(Code::Displaced));
+        self.transmit(Side::Service, NOW);
+        self.lost(Side::Service)
+    }
+
+    /// The one whose proposal waits is given the halves with its session, when they are free.
+    pub(crate) fn admit_the_one_that_waits(&mut self) -> Result<(), String> {
+        let waits = |greeting: &Greeting| greeting.proposal.is_some();
+        let Some(place) = self.greetings.iter().position(waits) else {
+            return Ok(());
+        };
+        let link = self.greetings[place].link;
+        if self.ends[1].running.is_some() || !self.ends[1].listen(link) {
+            return Ok(());
+        }
+        let proposal = self.greetings.remove(place).proposal.ok_or("no proposal")?;
+        self.feed(Side::Service, &proposal, Handler::Waits)?;
+        self.drive(Side::Service)
+    }
+
+    fn admit(&mut self) -> Result<(), String> {
+        self.admitted += 1;
+        let token = Token::from_bytes([self.admitted; 16]);
+        let [_, durable] = self.bounds.durable;
+        let end = &mut *self.ends[1];
+        let trid = trid(end.link.ok_or("no connection")?);
+        let request = end.conn().resume_request().ok_or("no request")?.clone();
+        let session = if let Some(mut session) = end.tx.take_session() {
             let welcome = session.welcome(&request, trid, true, token);
             welcome.map_err(|why| format!("it was expected, and is not welcome: {why}"))?;
             session
         } else {
-            let mut session = self.fresh(Side::Service);
+            let mut session = fresh(durable);
             let why = if request.is_return() {
                 NewReason::Forgotten
             } else {
@@ -155,145 +266,156 @@ impl World {
             session
         };
         let anew = matches!(session.resumption(), Some(Resumption::New { .. }));
-        let conn = &mut self.ends[place].conn;
-        let accepted = conn.accept_in_session(NOW, Admission::new(trid), Some(session));
-        assert!(accepted.is_ok_and(|event| matches!(event, Some(Event::Connected(_)))));
-        self.collect(Side::Service, anew)
-    }
-
-    /// An attempt that came late, when the client had gone on. Nothing else may look like a copy.
-    fn in_conflict(&mut self, place: usize) -> Result<(), String> {
-        let link = self.ends[place].link;
-        if !self.links[link].has_left(Side::Client) {
-            return Err("the client is taken for a copy of itself".to_owned());
+        let admission = Admission::new(trid);
+        let admitted = end.rx.admit_in_session(NOW, &mut end.tx, admission, Some(session));
+        assert!(admitted.is_ok());
+        match end.next(NOW, &mut &[][..], Handler::Waits) {
+            Some(Seen::Connected) => self.collect(Side::Service, anew).map(drop),
+            other => Err(format!("it was admitted, and the service is told {other:?}")),
         }
-        self.ends.remove(place);
-        self.links[link].leave(Side::Service);
-        Ok(())
     }
 
-    fn displace(&mut self, older: usize) -> Box<State> {
-        let End {
-            link,
-            side,
-            ref mut conn,
-        } = *self.ends[older];
-        let session = conn.take_session().expect("it has the session");
-        conn.disconnect(Notice::new(Code::Displaced));
-        self.detached(link, side);
-        session
-    }
+    // ── and comes to its end ────────────────────────────────────────────────────────
 
     /// This side sees that the connection has ended.
     pub(crate) fn ended(&mut self, link: usize, side: Side) -> Result<(), String> {
-        let place = self.end(link, side);
-        if let Some(Event::Dropped(cause)) = self.ends[place].conn.handle_eof() {
-            Self::check_cause(side, &cause)?;
+        if self.ends[side as usize].link == Some(link) {
+            self.lost(side)
+        } else {
+            self.leave_greeting(link);
+            Ok(())
         }
-        self.leave(place);
+    }
+
+    fn lost(&mut self, side: Side) -> Result<(), String> {
+        let end = &mut *self.ends[side as usize];
+        end.rx.ended(NOW, &mut end.tx);
+        self.leave(side);
+        self.learn_of_end(side)
+    }
+
+    /// What is told of the end, as soon as it is.
+    pub(crate) fn learn_of_end(&mut self, side: Side) -> Result<(), String> {
+        while !self.ends[side as usize].over && self.is_ending(side) {
+            if self.next(side, NOW, &mut &[][..], Handler::Waits)?.is_none() {
+                break;
+            }
+        }
+        if side == Side::Service && self.ends[1].over && self.ends[1].link.is_none() {
+            self.break_rules();
+        }
         Ok(())
+    }
+
+    fn break_rules(&mut self) {
+        let broken = self.bounds.broken;
+        if !matches!(broken, Some(Broken::ForgetsTheSession | Broken::LeavesWorkBehind)) {
+            return;
+        }
+        let session = self.ends[1].tx.take_session();
+        let session = session.filter(|_| broken == Some(Broken::LeavesWorkBehind));
+        self.ends[1] = Shared::new(End::new(session));
     }
 
     /// This side has heard nothing for too long, or waits in vain for the handshake. It tells the other, and does
     /// not wait for what that says: the line is as good as dead.
     pub(crate) fn time_out(&mut self, link: usize, side: Side) -> Result<(), String> {
         self.bounds.time_outs -= 1;
-        let place = self.end(link, side);
-        match self.ends[place].conn.handle_time(NOW.after(LONG)) {
-            Some(Event::Dropped(cause)) => Self::check_cause(side, &cause)?,
-            // It was over before.
-            None => {}
-            Some(other) => return Err(format!("the {side} hears nothing, and is told {other:?}")),
+        let now = NOW.after(LONG);
+        if self.ends[side as usize].link == Some(link) {
+            self.transmit(side, now);
+            return self.lost(side);
         }
-        self.transmit(link, side);
-        self.leave(place);
-        Ok(())
+        let waits = self.greetings.iter().find(|greeting| greeting.link == link);
+        let mut greeter = Self::greeter(link, waits.and_then(|greeting| greeting.proposal.as_deref()))?;
+        greeter.rx.turn(now, &mut greeter.tx);
+        self.links[link].carry(side.other(), greeter.tx.output());
+        self.leave_greeting(link);
+        match greeter.next(NOW, &mut &[][..], Handler::Waits) {
+            Some(Seen::Ended(cause, 0)) => Self::check_cause(side, &cause),
+            other => Err(format!("the {side} hears nothing, and is told {other:?}")),
+        }
     }
 
     pub(crate) fn go_away(&mut self, side: Side) {
         self.bounds.go_aways[side as usize] -= 1;
-        let open = |end: &&mut Shared<End>| end.side == side && end.conn.phase() == diset_proto::Phase::Open;
-        let end = self.ends.iter_mut().find(open).expect("it is open");
+        let tx = &mut self.ends[side as usize].tx;
         let notice = Notice::new(Code::Shutdown);
-        end.conn.go_away(NOW, notice, Duration::from_secs(5)).unwrap();
+        tx.go_away(NOW, notice, Duration::from_secs(5)).expect("it is open");
     }
 
-    /// The connection on which this message came, if it still has the session.
-    fn is_held(&self, side: Side, task: &Task) -> Option<usize> {
-        let place = self.holder(side)?;
-        (self.ends[place].link == task.link).then_some(place)
+    /// The service is begun anew, and remembers nothing.
+    pub(crate) fn forget(&mut self) {
+        self.bounds.forgets -= 1;
+        self.ends[1] = Shared::new(End::new(None));
+        self.lost = true;
     }
 
-    /// The next message that waits is given to its handler.
-    pub(crate) fn begin(&mut self, side: Side) -> Result<(), String> {
-        let task = self.apps[side as usize].waiting.pop_front().ok_or("none waits")?;
-        let message = task.kept.message();
-        let (value, marked) = (task.value(), message.maybe_repeated());
-        match self.is_held(side, &task) {
-            Some(place) => {
-                let conn = &mut self.ends[place].conn;
-                let _held = conn
-                    .decode_held::<Reading>(message)
-                    .map_err(|error| error.to_string())?;
-            }
-            None => {
-                let session = self.session_mut(side).ok_or("no session")?;
-                if !session.begin(task.number()) && self.bounds.broken.is_none() {
-                    return Err(format!("message {value} to the {side} must not begin"));
-                }
-            }
+    // ── handlers ────────────────────────────────────────────────────────────────────
+
+    /// The handler that waits does this, on whatever connection the session is now (PROTOCOL Q-8).
+    pub(crate) fn finish(&mut self, side: Side, handler: Handler) {
+        if self.bounds.broken != Some(Broken::SettlesTooEarly) {
+            self.ends[side as usize].finish(handler.result().expect("it says something"));
         }
-        if self.bounds.broken == Some(Broken::SettlesTooEarly) {
-            self.settle(side, &task, Outcome::Ok);
+        self.handled(side, handler);
+    }
+
+    /// The handler that has the message does this.
+    fn handled(&mut self, side: Side, handler: Handler) {
+        if let Some(left) = self.bounds.left(side, handler) {
+            *left -= 1;
         }
-        let lost = self.lost;
-        self.told[side.other() as usize].begin(value, marked, lost)?;
-        self.apps[side as usize].running = Some(task);
-        Ok(())
-    }
-
-    /// The handler comes to this end, on whatever connection the session is now (PROTOCOL Q-8).
-    pub(crate) fn finish(&mut self, side: Side, outcome: Outcome) {
-        let task = self.apps[side as usize].running.take().expect("one runs");
-        self.told[side.other() as usize].finish(task.value(), outcome);
-        self.settle(side, &task, outcome);
-    }
-
-    fn settle(&mut self, side: Side, task: &Task, outcome: Outcome) {
-        match self.is_held(side, task) {
-            Some(place) => {
-                let conn = &mut self.ends[place].conn;
-                let message = task.kept.message();
-                match outcome {
-                    Outcome::Failed(code) => conn.fail(message.tag(), code, ""),
-                    _ => conn.release(message.held()),
-                }
-            }
-            None if self.bounds.broken == Some(Broken::SettlesTheOldConnection) => {}
-            None => {
-                let is_same = |session: &&mut State| session.began().number() == task.began;
-                if let Some(session) = self.session_mut(side).filter(is_same) {
-                    session.settle(task.number(), outcome);
-                }
-            }
+        let end = &mut self.ends[side as usize];
+        let Task { value, acked, .. } = end.running.take().expect("one runs");
+        let told = &mut self.told[side.other() as usize];
+        if !acked {
+            return;
         }
-    }
-
-    /// Takes the outcomes that this side knows now. `anew`: its session has just begun anew.
-    pub(crate) fn collect(&mut self, side: Side, anew: bool) -> Result<(), String> {
-        let Some(session) = self.session_mut(side) else {
-            return Ok(());
+        let outcome = match handler {
+            Handler::Retries => {
+                end.deferred = Some(value);
+                return told.again(value);
+            }
+            Handler::Fails => Outcome::Failed(Code::HandlerFailed),
+            Handler::Drops => Outcome::Failed(Code::NoHandler),
+            Handler::Waits | Handler::Returns => Outcome::Ok,
         };
-        let mut outcomes = Vec::new();
-        while let Some(outcome) = session.take_outcome() {
-            outcomes.push(outcome);
+        told.finish(value, outcome);
+    }
+
+    /// The handler that waits is given up.
+    pub(crate) fn expire(&mut self, side: Side) {
+        self.bounds.expiries[side as usize] -= 1;
+        let well = self.bounds.broken == Some(Broken::ExpiresWell);
+        let end = &mut self.ends[side as usize];
+        end.expire(well);
+        end.expired = !end.over;
+        let Task { value, acked, .. } = end.running.take().expect("one runs");
+        if acked {
+            self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
         }
+    }
+
+    /// Takes the outcomes that this side knows now; whether there were some. `anew`: its session has just begun anew.
+    pub(crate) fn collect(&mut self, side: Side, anew: bool) -> Result<bool, String> {
+        let tx = &mut self.ends[side as usize].tx;
+        let outcomes: Vec<_> = core::iter::from_fn(|| tx.take_outcome()).collect();
+        let Some(session) = self.session(side) else {
+            return Ok(false);
+        };
         let processed = Session::delivered(session).processed;
         let told = &mut self.told[side as usize];
-        for (number, outcome) in outcomes {
-            told.tell(number, outcome, anew)?;
+        for (number, outcome) in &outcomes {
+            told.tell(*number, *outcome, anew)?;
         }
         // A service that lost its memory counts from 1 again.
-        told.tell_processed(processed)
+        told.tell_processed(processed)?;
+        Ok(!outcomes.is_empty())
     }
+}
+
+/// The number of a connection.
+const fn trid(link: usize) -> Trid {
+    Trid::new(link as u64 + 1)
 }

@@ -1,0 +1,67 @@
+//! Copies of the halves, and what makes two of them the same: for tools that visit each state once.
+//!
+//! By hand, since what is derived asks that of [`Parts`] itself.
+
+use core::hash::{Hash, Hasher};
+
+use super::{Parts, Rx, Tx};
+
+impl<P: Parts> Clone for Rx<P>
+where
+    P::Buffer: Clone,
+    P::Queue: Clone,
+    P::Running: Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            deframer: self.deframer.clone(),
+            work: self.work.clone(),
+            heard: self.heard,
+            opened: self.opened,
+            ended: self.ended.clone(),
+            discarded: self.discarded,
+        }
+    }
+}
+
+/// All that can make a difference to what it does.
+impl<P: Parts> Hash for Rx<P>
+where
+    P::Queue: Hash,
+    P::Running: Hash,
+{
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            deframer,
+            work,
+            heard,
+            opened,
+            ended,
+            discarded,
+        } = self;
+        (deframer, work, heard, opened, ended, discarded).hash(state);
+    }
+}
+
+/// Of the copy no log is kept.
+impl<P: Parts> Clone for Tx<P>
+where
+    P::Buffer: Clone,
+    P::Session: Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            conn: self.conn.clone(),
+        }
+    }
+}
+
+/// As [`Rx`].
+impl<P: Parts> Hash for Tx<P>
+where
+    P::Session: Hash,
+{
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.conn.hash(state);
+    }
+}
