@@ -4,7 +4,9 @@
 use super::Connection;
 use super::core::Core;
 use super::fault::Fault;
-use super::handshake::{self, ClientConfig};
+#[cfg(feature = "alloc")]
+use super::handshake::AdoptConfig;
+use super::handshake::{self, ClientConfig, Wish};
 use super::role::Role;
 use super::service::SERVICE;
 use super::slot::SessionSlot;
@@ -21,6 +23,7 @@ use crate::status::Code;
 use crate::store::Inbox as _;
 use crate::time::Instant;
 use crate::wire::outbox::Outbox;
+use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
 
 impl<B: Storage, S: SessionSlot> Connection<B, S> {
@@ -33,8 +36,18 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     pub(crate) fn connect(&mut self, now: Instant, config: &ClientConfig<'_>) -> Result<(), Misuse> {
         self.begin_with(Core::new(now, Role::Client, config.catalog, config.limits)?)?;
         let request = self.slot.session_mut().and_then(Session::request);
-        let proposed = handshake::propose(&config.into(), request.as_ref(), &mut self.out);
-        proposed.inspect_err(|_| self.core = Core::idle())
+        self.propose(&config.into(), request.as_ref())
+    }
+
+    /// Client: proposes on a new transport, and takes the catalog of the service.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn adopt(&mut self, now: Instant, config: &AdoptConfig<'_>) -> Result<(), Misuse> {
+        self.begin_with(Core::adopting(now, config)?)?;
+        self.propose(&config.into(), None)
+    }
+
+    fn propose(&mut self, wish: &Wish<'_>, request: Option<&Resume>) -> Result<(), Misuse> {
+        handshake::propose(wish, request, &mut self.out).inspect_err(|_| self.core = Core::idle())
     }
 
     /// Service: waits for a proposal on a new transport.

@@ -4,6 +4,8 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
+#[cfg(feature = "alloc")]
+use crate::conn::AdoptConfig;
 use crate::conn::event::{Event as Told, Progress};
 use crate::conn::state::Phase;
 use crate::conn::{Admission, ClientConfig};
@@ -87,6 +89,16 @@ impl<P: Parts> Rx<P> {
     /// else as for [`Connection::client`](crate::Connection::client). There is no link then.
     pub fn connect(&mut self, now: Instant, tx: &mut impl Access<P>, config: &ClientConfig<'_>) -> Result<(), Misuse> {
         self.begin(now, tx, |tx| tx.conn.connect(now, config))
+    }
+
+    /// Client: as [`connect`](Self::connect), without a catalog and without a session. It takes the catalog of the
+    /// service (PROTOCOL H-10): [`Connection::learned`](crate::Connection::learned), once the link is open.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "alloc")]
+    pub fn adopt(&mut self, now: Instant, tx: &mut impl Access<P>, config: &AdoptConfig<'_>) -> Result<(), Misuse> {
+        self.begin(now, tx, |tx| tx.conn.adopt(now, config))
     }
 
     /// Service: waits for the proposal of a client on a new transport.

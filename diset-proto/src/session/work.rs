@@ -19,6 +19,8 @@ use super::parts::Parts;
 use super::queue::{Meta, Queue};
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
+#[cfg(feature = "alloc")]
+use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
@@ -388,6 +390,19 @@ impl<'p, P: Parts> Lent<'p, P> {
         let payload = self.handling.payload;
         self.handling
             .checked(check_structure(structure, payload).map(|()| payload))
+    }
+
+    /// Checks it against the definition with its number in `catalog`, which was
+    /// [learned](crate::Connection::learned) on this link, and lends its bytes. Otherwise as [`decode`](Self::decode).
+    #[cfg(feature = "alloc")]
+    pub fn decode_learned(self, catalog: &LearnedCatalog) -> Option<(&'p [u8], Handling<'p, P>)> {
+        let Some(message) = catalog.by_number(self.number()) else {
+            self.refuse(Code::NoHandler);
+            return None;
+        };
+        let payload = self.handling.payload;
+        self.handling
+            .checked(message.structure().check(payload).map(|()| payload))
     }
 
     /// Decodes it, and handles it at once.
