@@ -6,6 +6,7 @@
 
 #![allow(unreachable_pub, reason = "a library here, a module of a test there")]
 
+mod call;
 mod check;
 mod engine;
 mod halves;
@@ -14,6 +15,7 @@ mod learned;
 mod model;
 mod pair;
 mod peer;
+mod player;
 mod replay;
 mod serial;
 mod sessions;
