@@ -128,6 +128,19 @@ pub trait Inbox {
         None
     }
 
+    /// Gives what was received and is not handled to `each`, the oldest first, with the connection that its session
+    /// began with, until that says false. Of a durable inbox it is what handlers get before anything that comes, when a
+    /// process begins with it.
+    fn unhandled(&self, each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {
+        let _ = each;
+    }
+
+    /// The messages up to this number of a session that began so were handled, which has [begun
+    /// anew](Self::begin_anew) since.
+    fn handled_before(&mut self, began: Trid, number: u64) {
+        let _ = (began, number);
+    }
+
     /// Up to which numbers it is kept what was received, and what was handled. Only so much is told
     /// to the peer.
     fn kept(&self) -> (u64, u64) {

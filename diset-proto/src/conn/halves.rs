@@ -14,10 +14,10 @@ use crate::id::Trid;
 use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
 use crate::message::{DecodeError, Held, Tag};
 use crate::schema::{Catalog, MessageDef};
-use crate::session::queue::Meta;
-use crate::session::work::{Completed, End};
+use crate::session::queue::{Acked, Meta};
+use crate::session::work::{Completed, End, Of};
 use crate::session::{Outcome, Session};
-use crate::status::Code;
+use crate::status::{Code, Notice};
 use crate::store::Inbox as _;
 use crate::time::Instant;
 use crate::wire::outbox::Outbox;
@@ -74,66 +74,139 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         self.slot.session().map_or(Trid::new(0), Session::began)
     }
 
-    /// When the connection is over, all that was received above this number comes again; `None` when it is kept.
-    pub(crate) fn comes_again_above(&self) -> Option<u64> {
-        match self.slot.session() {
-            Some(session) if session.inbox().is_durable() => None,
-            session => Some(session.map_or(0, Session::processed)),
-        }
+    /// The connection is over, and what waits has its turn up to this acked message. All behind it comes again, above the
+    /// number that is given; `None` when it is kept.
+    pub(crate) fn waits_through(&mut self, last: Option<Acked>) -> Option<Acked> {
+        let session = self.slot.session_mut()?;
+        let began = session.began();
+        let last = last.filter(|last| last.began == began).map_or(0, |last| last.number);
+        let number = session.waits_through(last)?;
+        Some(Acked { began, number })
     }
 
-    /// Whether the handler of a message may begin now. `None`: it is not to at all, as it has its outcome, comes again, or
-    /// is of a session that has begun anew since.
+    /// What waits of earlier connections does not have its turn any more, as [`waits_through`](Self::waits_through).
+    pub(crate) fn stop_waiting(&mut self) -> Option<Acked> {
+        let session = self.slot.session_mut()?;
+        let (began, number) = (session.began(), session.stop_waiting()?);
+        Some(Acked { began, number })
+    }
+
+    /// Whether this acked message has no outcome, and does not come again.
+    pub(crate) fn is_unhandled(&self, acked: Acked) -> bool {
+        self.slot
+            .session()
+            .is_some_and(|session| session.is_unhandled(acked.began, acked.number))
+    }
+
+    /// What the inbox has that is not handled, until `each` says false. One that is defined no more has a number that no
+    /// message has.
+    pub(crate) fn unhandled(&self, mut each: impl FnMut(&Meta, &[u8]) -> bool) {
+        let Some(session) = self.slot.session() else { return };
+        let messages = self.core.catalog.messages();
+        session.inbox().unhandled(&mut |began, stored| {
+            let number = (0..).zip(messages).find(|(_, def)| def.key() == stored.key);
+            let meta = Meta {
+                number: number.map_or(u8::MAX, |(number, _)| number),
+                cost: 0,
+                acked: Some(Acked {
+                    began,
+                    number: stored.number,
+                }),
+                repeated: stored.repeated || session.may_have_begun(began, stored.number),
+            };
+            each(&meta, stored.payload)
+        });
+    }
+
+    /// Whether the handler of a message may begin now. `None`: it is not to at all, as it has its outcome, or comes again.
     pub(crate) fn may_begin(&self, meta: &Meta) -> Option<bool> {
-        match (meta.acked, self.slot.session()) {
-            (None, _) => Some(true),
-            (Some(acked), Some(session)) if acked.began == session.began() => session.may_begin(acked.number),
-            (Some(_), _) => None,
+        let Some(acked) = meta.acked else { return Some(true) };
+        let session = self.slot.session()?;
+        if acked.began == session.began() {
+            session.may_begin(acked.number)
+        } else {
+            // Of a session that has begun anew since (PROTOCOL Q-8).
+            session.is_unhandled(acked.began, acked.number).then_some(true)
         }
     }
 
     /// The handler of a message, which [may](Self::may_begin), begins; its definition.
     pub(crate) fn begin_handler(&mut self, meta: &Meta) -> Option<&'static MessageDef> {
-        if let Some(acked) = meta.acked {
+        if let Some(acked) = meta.acked
+            && acked.began == self.session_began()
+        {
             self.begin(acked.number);
         }
         self.core.def(meta.number).map(|(def, _)| def)
     }
 
-    /// A message that began has come to this end.
+    /// A message that began, or a callback, has come to this end.
     pub(crate) fn complete(&mut self, completed: &Completed) {
-        let Completed { meta, old, end } = completed;
+        let Completed { meta, of, end } = completed;
+        let Some(meta) = meta else {
+            return self.called_back(*of, *end);
+        };
         let began = self.session_began();
-        // One of a session that has begun anew since has no outcome.
+        if let Some(acked) = meta.acked
+            && acked.began != began
+            && let Some(session) = self.slot.session_mut()
+        {
+            // Whatever its outcome is: nobody waits for it.
+            if !matches!(end, End::Retry(_)) {
+                session.inbox_mut().handled_before(acked.began, acked.number);
+            }
+        }
         let acked = meta.acked.filter(|acked| acked.began == began);
         let acked = acked.map_or(0, |acked| acked.number);
+        let code = match *end {
+            End::Retry(_) => {
+                if let Some(session) = self.slot.session_mut() {
+                    session.not_begun(acked);
+                }
+                return;
+            }
+            End::Ok if *of == Of::Link => {
+                return self.release(Held {
+                    bytes: meta.cost,
+                    messages: 1,
+                    acked,
+                });
+            }
+            // It has cost this link nothing.
+            End::Ok => return self.settle_former(acked, Outcome::Ok),
+            End::Failed(code) => code,
+            // PROTOCOL M-4
+            End::Abandoned => Code::NoHandler,
+            End::Invalid(invalid) => invalid.code(),
+        };
         let tag = Tag {
             wire: self.core.agreement.wire(meta.number).unwrap_or(0),
             acked,
         };
         match *end {
-            End::Retry(_) => {
-                if let Some(session) = self.slot.session_mut() {
-                    session.not_begun(acked);
-                }
-            }
-            End::Ok if *old => {
-                // It has cost this link nothing.
-                let session = self.slot.session_mut();
-                if session.is_some_and(|session| !session.settle(acked, Outcome::Ok)) {
-                    self.core
-                        .fault(Fault::text(Code::Internal, "an acked message was passed over"));
-                }
-            }
-            End::Ok => self.release(Held {
-                bytes: meta.cost,
-                messages: 1,
-                acked,
-            }),
-            End::Failed(code) => self.fail(tag, code, ""),
-            // PROTOCOL M-4
-            End::Abandoned => self.fail(tag, Code::NoHandler, ""),
+            // Its link is over, and the next one none the worse for it.
+            _ if *of == Of::Over => self.settle_former(acked, Outcome::Failed(code)),
             End::Invalid(invalid) => self.fail_decode(tag, DecodeError::Invalid(invalid)),
+            _ => self.fail(tag, code, ""),
         }
+    }
+
+    /// An acked message of an earlier link has this outcome.
+    fn settle_former(&mut self, acked: u64, outcome: Outcome) {
+        let session = self.slot.session_mut();
+        if session.is_some_and(|session| !session.settle(acked, outcome)) {
+            self.core
+                .fault(Fault::text(Code::Internal, "an acked message was passed over"));
+        }
+    }
+
+    /// A callback has come to this end.
+    fn called_back(&mut self, of: Of, end: End) {
+        let code = match end {
+            End::Failed(code) if of == Of::Link => code,
+            End::Abandoned if of == Of::Link => Code::HandlerFailed,
+            _ => return,
+        };
+        self.disconnect(Notice::new(code));
     }
 }

@@ -16,9 +16,10 @@ where
         Self {
             deframer: self.deframer.clone(),
             work: self.work.clone(),
+            schedule: self.schedule.clone(),
             heard: self.heard,
-            opened: self.opened,
-            ended: self.ended.clone(),
+            unloaded: self.unloaded,
+            expired: self.expired,
             discarded: self.discarded,
         }
     }
@@ -34,12 +35,13 @@ where
         let Self {
             deframer,
             work,
+            schedule,
             heard,
-            opened,
-            ended,
+            unloaded,
+            expired,
             discarded,
         } = self;
-        (deframer, work, heard, opened, ended, discarded).hash(state);
+        (deframer, work, schedule, heard, unloaded, expired, discarded).hash(state);
     }
 }
 

@@ -15,7 +15,8 @@ pub enum Event<'p, P: Parts> {
     /// Service: a client asks to connect. Answer with [`Rx::admit`](super::Rx::admit) or
     /// [`Rx::refuse`](super::Rx::refuse), now or later; the engine limits the time.
     Proposed(Proposal<'p>),
-    /// The link is open; messages may be sent.
+    /// The link is open, and its messages come next: nothing of an earlier link of these halves has its turn any more.
+    /// Messages may be sent, as before, since it opened.
     Connected(Opened),
     /// A message: handle it.
     Message(Lent<'p, P>),
@@ -27,7 +28,9 @@ pub enum Event<'p, P: Parts> {
     NextKey([u8; 32], Duration),
     /// The peer is about to end the link in order: what came before may still be answered. [`Event::Ended`] follows.
     GoingAway(Notice),
-    /// The link is over, and no message of it has a handler any more. Comes once for each link.
+    /// The link is over, and no message of it has a handler any more. Comes once for each link, but for one that comes and
+    /// goes while an earlier one has its turn: of that there is neither `Connected` nor `Ended`. That a link is over shows
+    /// at once in [`Tx::connection`](super::Tx::connection).
     Ended(Ended),
 }
 
@@ -47,11 +50,17 @@ impl Opened {
 /// The link is over.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ended {
+    pub(super) trid: Option<Trid>,
     pub(super) cause: Cause,
     pub(super) unhandled: usize,
 }
 
 impl Ended {
+    /// The transport id of the link, when [`Event::Connected`] has come for it.
+    pub const fn trid(&self) -> Option<Trid> {
+        self.trid
+    }
+
     /// Why; a client asks [`Reconnect::dropped`](crate::Reconnect::dropped) when to come again.
     pub const fn cause(&self) -> &Cause {
         &self.cause

@@ -10,10 +10,11 @@
 mod copy;
 mod event;
 mod rx;
+mod schedule;
 mod tx;
 
 pub use self::event::{Ended, Event, Io, Opened, Turn};
-pub use self::rx::Rx;
+pub use self::rx::{Carried, Rx};
 pub use self::tx::{Access, Tx};
 pub use crate::session::parts::Parts;
 #[cfg(feature = "alloc")]

@@ -3,6 +3,7 @@
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+use super::schedule::{Next, Schedule};
 use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
 use crate::conn::event::{Event as Told, Progress};
 use crate::conn::state::Phase;
@@ -12,7 +13,7 @@ use crate::id::Trid;
 use crate::limits::{LINGER_BYTES, Limits};
 use crate::schema::{Catalog, MessageDef};
 use crate::session::queue::{Acked, Meta, Queue};
-use crate::session::work::{Running, Work};
+use crate::session::work::Work;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
@@ -31,17 +32,30 @@ const ROUNDS: usize = 4;
 /// in which they came. Nothing but the result of a handler is a success. When the link ends otherwise than by this side's
 /// error or [`disconnect`](Tx::disconnect), plain messages that came before are still handled, then comes
 /// [`Event::Ended`]; acked ones behind them come again, or are kept for the next link if the inbox of the session is
-/// durable.
+/// durable. The handler that runs then, and these messages, have 30 s.
+///
+/// The next link may begin meanwhile: [`Event::Connected`] comes when the one before has had its turn. What a durable inbox
+/// has from an earlier process is handled first on it.
 pub struct Rx<P: Parts> {
     pub(super) deframer: Deframer<P::Buffer>,
     pub(super) work: Work<P::Queue, P::Running>,
+    pub(super) schedule: Schedule,
     /// When bytes have come that the other half does not know of.
     pub(super) heard: Option<Instant>,
-    /// What is still to be told: the link has opened, or is over.
-    pub(super) opened: Option<Trid>,
-    pub(super) ended: Option<Ended>,
+    /// The inbox has messages of an earlier process for which there was no room.
+    pub(super) unloaded: bool,
+    /// The time was over of what came on a link that is over.
+    pub(super) expired: bool,
     /// How many bytes have come since the link is over.
     pub(super) discarded: usize,
+}
+
+/// What a session has at its receiver besides what it remembers: messages that wait, the handler that runs, and ends that
+/// are to be told. It goes with the session from one link to another, if that has halves of its own:
+/// [`Rx::hand_over`] and [`Rx::take_over`].
+pub struct Carried<P: Parts> {
+    pub(super) work: Work<P::Queue, P::Running>,
+    pub(super) schedule: Schedule,
 }
 
 /// What comes next, without what it borrows.
@@ -71,22 +85,25 @@ impl<P: Parts> Rx<P> {
         Self {
             deframer: Deframer::new(frame),
             work: Work::new(queue),
+            schedule: Schedule::NEW,
             heard: None,
-            opened: None,
-            ended: None,
+            unloaded: false,
+            expired: false,
             discarded: 0,
         }
     }
 
     // ── a link begins ───────────────────────────────────────────────────────────────
 
-    /// Client: begins a link on a new transport. The proposal is ready to be written. A session in `tx` goes on.
+    /// Client: begins a link on a new transport. The proposal is ready to be written. A session in `tx` goes on, and so does
+    /// what is left of the link before.
     ///
     /// # Errors
-    /// [`Misuse::WrongPhase`] when there is a link whose [`Event::Ended`] has not come, or whose transport is not over;
-    /// else as for [`Connection::client`](crate::Connection::client). There is no link then.
+    /// [`Misuse::WrongPhase`] when there is a link whose transport is not over; else as for [`Connection::client`](crate::Connection::client). There is no link then.
     pub fn connect(&mut self, now: Instant, tx: &mut impl Access<P>, config: &ClientConfig<'_>) -> Result<(), Misuse> {
-        self.begin(now, tx, |tx| tx.conn.connect(now, config))
+        self.begin(now, tx, |tx| tx.conn.connect(now, config))?;
+        tx.with(|tx| self.meet(tx));
+        Ok(())
     }
 
     /// Service: waits for the proposal of a client on a new transport.
@@ -111,12 +128,8 @@ impl<P: Parts> Rx<P> {
     ) -> Result<(), Misuse> {
         tx.with(|tx| {
             self.complete(now, tx);
-            if self.work.has_job() || self.opened.is_some() || self.ended.is_some() {
-                return Err(Misuse::WrongPhase);
-            }
             begin(tx)?;
             self.deframer.restart();
-            self.work.begin_link();
             self.discarded = 0;
             Ok(())
         })
@@ -128,9 +141,11 @@ impl<P: Parts> Rx<P> {
     /// # Errors
     /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
     pub fn admit(&mut self, now: Instant, tx: &mut impl Access<P>, admission: Admission) -> Result<(), Misuse> {
-        let event = tx.with(|tx| tx.conn.accept(now, admission))?;
-        self.admitted(event);
-        Ok(())
+        tx.with(|tx| {
+            let event = tx.conn.accept(now, admission)?;
+            self.admitted(event, tx);
+            Ok(())
+        })
     }
 
     /// As [`admit`](Self::admit), with the session that has welcomed the client.
@@ -145,15 +160,18 @@ impl<P: Parts> Rx<P> {
         admission: Admission,
         session: P::Session,
     ) -> Result<(), (Misuse, P::Session)> {
-        let event = tx.with(|tx| tx.conn.accept_in_session(now, admission, session))?;
-        self.admitted(event);
-        Ok(())
+        tx.with(|tx| {
+            let event = tx.conn.accept_in_session(now, admission, session)?;
+            self.admitted(event, tx);
+            Ok(())
+        })
     }
 
-    fn admitted(&mut self, event: Option<Told<'_>>) {
+    fn admitted(&mut self, event: Option<Told<'_>>, tx: &mut Tx<P>) {
         if let Some(Told::Connected(trid)) = event {
-            self.opened = Some(trid);
+            self.schedule.opened(trid);
         }
+        self.meet(tx);
     }
 
     /// Service: refuses the client whose proposal waits.
@@ -162,6 +180,55 @@ impl<P: Parts> Rx<P> {
     /// [`Misuse::WrongPhase`] when no proposal waits for an answer.
     pub fn refuse(&mut self, tx: &mut impl Access<P>, notice: Notice) -> Result<(), Misuse> {
         tx.with(|tx| tx.conn.refuse(notice))
+    }
+
+    /// The session goes to another link: it comes out, with all that is not done with. If this link is not over, it is for
+    /// these halves; they only write what is left, and discard what comes. `queue` is an empty one.
+    pub fn hand_over(&mut self, now: Instant, tx: &mut impl Access<P>, queue: P::Queue) -> (P::Session, Carried<P>)
+    where
+        P::Session: Default,
+    {
+        tx.with(|tx| {
+            self.complete(now, tx);
+            if self.schedule.has_link() {
+                let displaced = || Cause::OurError(Notice::new(Code::Displaced));
+                let cause = tx.conn.cause().cloned().unwrap_or_else(displaced);
+                self.over(now, cause, tx);
+            }
+            let work = core::mem::replace(&mut self.work, Work::new(queue));
+            let schedule = core::mem::replace(&mut self.schedule, Schedule::NEW);
+            self.schedule.hold();
+            (tx.conn.take_session(), Carried { work, schedule })
+        })
+    }
+
+    /// The session that comes to this link has this: it has its turn before what comes here. To be called before
+    /// [`connect`](Self::connect) or [`admit_in_session`](Self::admit_in_session), or after [`hold`](Self::hold).
+    pub fn take_over(&mut self, tx: &mut impl Access<P>, carried: Carried<P>) {
+        let Carried { mut work, schedule } = carried;
+        let fits = work.append(&mut self.work);
+        self.work = work;
+        self.schedule.take_over(schedule);
+        tx.with(|tx| {
+            if !fits {
+                no_room(&self.work, tx);
+            }
+            if tx.conn.session().is_some() {
+                self.meet(tx);
+            }
+        });
+    }
+
+    /// Until [`take_over`](Self::take_over) nothing is told but what the peer does, and no message is lent: what an earlier
+    /// link of the session has still comes from elsewhere.
+    pub const fn hold(&mut self) {
+        self.schedule.hold();
+    }
+
+    /// Whether there is no link, no handler, and nothing to be told: what waits is in the inbox of the session as well, and
+    /// will be handled if only that is kept.
+    pub fn is_cold(&self) -> bool {
+        self.schedule.is_idle() && !self.work.has_job()
     }
 
     // ── what comes ──────────────────────────────────────────────────────────────────
@@ -180,7 +247,7 @@ impl<P: Parts> Rx<P> {
         let length = input.len();
         let (found, at) = tx.with(|tx| {
             let found = self.find(now, tx, input);
-            self.discard(length - input.len(), tx);
+            self.discard(now, length - input.len(), tx);
             found
         })?;
         // Only now something is lent: what passes over frames cannot borrow the one that it ends with.
@@ -211,7 +278,7 @@ impl<P: Parts> Rx<P> {
     pub fn ended(&mut self, now: Instant, tx: &mut impl Access<P>) {
         tx.with(|tx| {
             self.complete(now, tx);
-            self.lost(tx);
+            self.lost(now, tx);
         });
     }
 
@@ -222,12 +289,19 @@ impl<P: Parts> Rx<P> {
         self.work.poll(cx)
     }
 
-    /// The time is over of the handler that waits, and of messages of a link that has ended. `Pending` as long as the
-    /// handler cannot be dropped.
+    /// A callback for what [`next`](Self::next) has just told, [`Event::Connected`] or [`Event::Ended`], runs in the place of
+    /// a handler: no message is lent before it has come to its end. When the one for a link that is open fails, that ends,
+    /// with its code. The one for a link that is over has 30 s.
+    pub fn callback(&mut self, cx: &mut Context<'_>, make: impl FnOnce(&mut P::Running)) {
+        self.work.call(!self.schedule.is_open(), cx, make);
+    }
+
+    /// The time is over of the handler that waits, and of messages of a link that has ended; [`turn`](Self::turn) does so
+    /// 30 s after the end. `Pending` as long as the handler cannot be dropped: [`poll`](Self::poll) goes on with it.
     pub fn expire(&mut self) -> Poll<()> {
-        if let Some(ended) = &mut self.ended {
-            ended.unhandled += self.work.drop_plain();
-        }
+        let unhandled = self.work.drop_rest();
+        self.schedule.expired(unhandled);
+        self.expired = true;
         self.work.expire()
     }
 
@@ -238,10 +312,15 @@ impl<P: Parts> Rx<P> {
     pub fn turn(&mut self, now: Instant, tx: &mut impl Access<P>) -> Turn {
         tx.with(|tx| {
             self.complete(now, tx);
+            if self.schedule.until(&self.work).is_some_and(|until| until <= now) {
+                // What takes longer goes on by `poll`.
+                let _ = self.expire();
+                self.complete(now, tx);
+            }
             let mut wake = None;
             for _ in 0..ROUNDS {
                 if let Some(Told::Dropped(cause)) = tx.conn.handle_time(now) {
-                    self.ended = Some(cut(&mut self.work, cause));
+                    self.over(now, cause, tx);
                 }
                 tx.conn.transmit();
                 wake = tx.conn.wake();
@@ -255,10 +334,13 @@ impl<P: Parts> Rx<P> {
                 Progress::Over => Io::Over,
             };
             // What waits is lent by `next`, and needs no bytes for that.
-            let ready = self.opened.is_some() || self.is_done() || self.turn_of(now, tx).is_some();
+            let ready = self.schedule.has_news(&self.work) || self.turn_of(now, tx).is_some();
             // One whose time has come, and that may not begin, waits for something else.
-            let retry = self.work.wake().filter(|at| *at > now);
-            let at = [wake, retry, ready.then_some(now)];
+            let retry = self
+                .work
+                .wake()
+                .filter(|at| *at > now && self.schedule.lends(&self.work));
+            let at = [wake, retry, self.schedule.until(&self.work), ready.then_some(now)];
             Turn {
                 io,
                 wake: at.into_iter().flatten().min(),
@@ -276,39 +358,64 @@ impl<P: Parts> Rx<P> {
         if let Some(completed) = self.work.complete(now) {
             tx.conn.complete(&completed);
         }
-    }
-
-    fn lost(&mut self, tx: &mut Tx<P>) {
-        if let Some(Told::Dropped(cause)) = tx.conn.handle_eof() {
-            self.ended = Some(cut(&mut self.work, cause));
+        if core::mem::take(&mut self.expired)
+            && let Some(above) = tx.conn.stop_waiting()
+        {
+            self.work.forget(above);
         }
     }
 
+    fn lost(&mut self, now: Instant, tx: &mut Tx<P>) {
+        if let Some(Told::Dropped(cause)) = tx.conn.handle_eof() {
+            self.over(now, cause, tx);
+        }
+    }
+
+    /// The link is over for this reason. Acked messages that are not to have their turn come again, unless they are kept.
+    fn over(&mut self, now: Instant, cause: Cause, tx: &mut Tx<P>) {
+        let waits = self.schedule.over(now, cause, &mut self.work);
+        if let Some(above) = tx.conn.waits_through(waits) {
+            self.work.forget(above);
+        }
+    }
+
+    /// The session is here: nothing waits that it does not know of, and what its inbox has does.
+    fn meet(&mut self, tx: &Tx<P>) {
+        self.work
+            .retain(|_, meta| meta.acked.is_none_or(|acked| tx.conn.is_unhandled(acked)));
+        self.load(tx);
+    }
+
+    /// What a durable inbox has from an earlier process waits before anything that comes, as far as there is room.
+    fn load(&mut self, tx: &Tx<P>) {
+        self.unloaded = false;
+        if !P::Queue::WAITS || self.schedule.is_held() || self.work.has_acked() {
+            return;
+        }
+        let (work, unloaded) = (&mut self.work, &mut self.unloaded);
+        tx.conn.unhandled(|meta, payload| {
+            *unloaded = !work.carry(meta, payload);
+            !*unloaded
+        });
+    }
+
     /// What comes after the end is read so that the last word gets there, but not without end (PROTOCOL E-4).
-    fn discard(&mut self, count: usize, tx: &mut Tx<P>) {
+    fn discard(&mut self, now: Instant, count: usize, tx: &mut Tx<P>) {
         if tx.conn.phase() == Phase::Closing {
             self.discarded = self.discarded.saturating_add(count);
             if self.discarded > LINGER_BYTES {
-                self.lost(tx);
+                self.lost(now, tx);
             }
         }
     }
 
-    /// Whether the link is over, and its messages are: no more than plain ones that have had their time counts.
-    fn is_done(&self) -> bool {
-        self.ended.is_some() && !self.work.has_job() && self.work.plain() == 0
-    }
-
-    /// The message whose turn it is on a link, or on one that has ended up to its last plain message. `Some(None)`: it is
-    /// not to be handled at all.
+    /// The message whose turn it is. `Some(None)`: it is not to be handled at all.
     fn turn_of(&self, now: Instant, tx: &Tx<P>) -> Option<Option<Meta>> {
-        let may_begin = if tx.conn.phase().is_over() {
-            // Not when this side has ended it: then no plain one waits, and so it is done.
-            self.ended.is_some()
-        } else {
-            tx.conn.trid().is_some()
-        };
-        let meta = self.work.waiting(now).filter(|_| may_begin)?;
+        let meta = self.work.waiting(now).filter(|_| self.schedule.lends(&self.work))?;
+        // Not when this side has ended it, and has not said so yet.
+        if tx.conn.phase().is_over() && !self.work.has_rest() {
+            return None;
+        }
         match tx.conn.may_begin(&meta) {
             Some(true) => Some(Some(meta)),
             Some(false) => None,
@@ -318,22 +425,31 @@ impl<P: Parts> Rx<P> {
 
     fn find<'i>(&mut self, now: Instant, tx: &mut Tx<P>, input: &mut &'i [u8]) -> Option<(Found, At<'i>)> {
         self.complete(now, tx);
-        if let Some(trid) = self.opened.take() {
-            return Some((Found::Opened(trid), At::Own));
-        }
         loop {
-            if self.is_done() {
-                // What was not begun comes again, unless it is kept.
-                if let Some(processed) = tx.conn.comes_again_above() {
-                    self.work.forget(processed);
-                }
-                return self.ended.take().map(|ended| (Found::Ended(ended), At::Own));
+            match self.schedule.next(now, &self.work) {
+                Next::Ended(ended) => return Some((Found::Ended(ended), At::Own)),
+                Next::Connected(trid) => return Some((Found::Opened(trid), At::Own)),
+                Next::Messages | Next::Nothing => {}
             }
             while let Some(turn) = self.turn_of(now, tx) {
-                match turn.and_then(|meta| tx.conn.begin_handler(&meta)) {
-                    Some(def) => return Some((Found::Waiting(def), At::Own)),
-                    None => self.work.pop(),
+                let Some(meta) = turn else {
+                    self.work.pop();
+                    continue;
+                };
+                if let Some(def) = tx.conn.begin_handler(&meta) {
+                    return Some((Found::Waiting(def), At::Own));
                 }
+                // What an inbox has may be defined no more.
+                if let Some(completed) = self.work.refuse_front(Code::UnknownMessage) {
+                    tx.conn.complete(&completed);
+                }
+            }
+            if self.unloaded && tx.conn.trid().is_some() {
+                if self.work.has_acked() {
+                    return None;
+                }
+                self.load(tx);
+                continue;
             }
             if !P::Queue::WAITS && self.work.has_job() {
                 return None;
@@ -341,10 +457,16 @@ impl<P: Parts> Rx<P> {
             let whole = *input;
             let frame = self.deframer.next(input, tx.conn.max_frame())?;
             let length = frame.0.as_ref().map_or(0, |raw| raw.body.len());
-            let found = match deal(&mut self.work, now, tx, frame) {
+            let lends = self.schedule.lends(&self.work);
+            let found = match deal(&mut self.work, lends, now, tx, frame) {
+                Ok(Some(Found::Opened(trid))) => {
+                    self.schedule.opened(trid);
+                    // It may be told later; outcomes that wait keep stored messages from leaving.
+                    tx.conn.has_outcomes().then_some(Found::Acknowledged)
+                }
                 Ok(found) => found,
                 Err(cause) => {
-                    self.ended = Some(cut(&mut self.work, cause));
+                    self.over(now, cause, tx);
                     None
                 }
             };
@@ -360,17 +482,11 @@ impl<P: Parts> Rx<P> {
     }
 }
 
-/// The link is over for this reason. When this side has ended it, what waits is not handled.
-fn cut<Q: Queue, R: Running>(work: &mut Work<Q, R>, cause: Cause) -> Ended {
-    let ours = matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
-    let unhandled = if ours { work.drop_plain() } else { 0 };
-    Ended { cause, unhandled }
-}
-
 /// Deals with a frame: what is to be told, or why the link is over. A message is told when nothing stands before it, and
 /// has begun; else it waits.
 fn deal<P: Parts>(
     work: &mut Work<P::Queue, P::Running>,
+    lends: bool,
     now: Instant,
     tx: &mut Tx<P>,
     frame: Frame<'_>,
@@ -401,15 +517,22 @@ fn deal<P: Parts>(
         }),
         repeated: message.repeated,
     };
-    if work.is_empty()
+    if lends
+        && work.is_empty()
         && tx.conn.may_begin(&meta) == Some(true)
         && let Some(def) = tx.conn.begin_handler(&meta)
     {
         return Ok(Some(Found::Message(meta, def)));
     }
     if !work.accept(&meta, message.payload.0) {
-        let text = "the queue has no room for what was credited";
-        tx.conn.disconnect(Notice::new(Code::Internal).with_text(text));
+        no_room(work, tx);
     }
     Ok(None)
+}
+
+/// What came does not fit. What waits of earlier links is no fault: it is handled, and there is room again.
+fn no_room<P: Parts>(work: &Work<P::Queue, P::Running>, tx: &mut Tx<P>) {
+    let code = if work.has_old() { Code::Busy } else { Code::Internal };
+    let text = "the queue has no room for what was credited";
+    tx.conn.disconnect(Notice::new(code).with_text(text));
 }

@@ -161,7 +161,9 @@ impl<B: Storage> Log<B> {
         let (mut from, mut to) = (self.start, self.start);
         while let Some((entry, next)) = self.at(from) {
             if stays(&entry) {
-                shift(self.buffer.bytes_mut(), from..next, to);
+                if to < from {
+                    shift(self.buffer.bytes_mut(), from..next, to);
+                }
                 to += next - from;
             }
             from = next;

@@ -6,6 +6,7 @@ use crate::wire::storage::Storage;
 
 pub(crate) use super::log::Acked;
 use super::log::{Entry, Log, Place};
+use crate::id::Trid;
 
 /// A message that was accepted, without its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +35,15 @@ impl Meta {
         }
     }
 
+    /// The connection that its session began with, when it is an acked one: with the
+    /// [number](Self::number_in_session) a name that no other message in its direction has.
+    pub const fn session_began(&self) -> Option<Trid> {
+        match self.acked {
+            Some(acked) => Some(acked.began),
+            None => None,
+        }
+    }
+
     /// It may have been handled before: a side was killed, or has lost the session, before it could say so (PROTOCOL
     ///
     pub const fn maybe_repeated(&self) -> bool {
@@ -58,11 +68,9 @@ pub trait Queue {
     /// Takes out the oldest message.
     fn pop(&mut self);
 
-    /// Takes out the acked messages whose number is higher: their sender will send them again.
-    fn forget(&mut self, above: u64);
-
-    /// Takes out the plain messages.
-    fn drop_plain(&mut self);
+    /// Takes out what is not to stay: asked for each message, from the oldest on, with how many stand before it. Of the
+    /// acked ones of a session that is the first so many, or the last.
+    fn retain(&mut self, stays: impl FnMut(usize, &Meta) -> bool);
 
     /// How many messages there are, and how many of them are plain.
     fn waiting(&self) -> (usize, usize);
@@ -85,9 +93,7 @@ impl Queue for NoQueue {
 
     fn pop(&mut self) {}
 
-    fn forget(&mut self, _: u64) {}
-
-    fn drop_plain(&mut self) {}
+    fn retain(&mut self, _: impl FnMut(usize, &Meta) -> bool) {}
 
     fn waiting(&self) -> (usize, usize) {
         (0, 0)
@@ -127,29 +133,16 @@ impl<B: Storage> FixedQueue<B> {
             plain: 0,
         }
     }
+}
 
-    /// Takes out all that is not to stay, and counts again. `stays` is told which acked message it is.
-    fn retain(&mut self, mut stays: impl FnMut(Option<Acked>) -> bool) {
-        let mut at = self.acked.map(|(before, _)| before);
-        (self.acked, self.messages, self.plain) = (None, 0, 0);
-        let (acked, messages, plain) = (&mut self.acked, &mut self.messages, &mut self.plain);
-        self.log.retain(|entry| {
-            let before = at;
-            let this = resolve(entry.place, at);
-            at = this.or(at);
-            if !stays(this) {
-                return false;
-            }
-            *messages += 1;
-            match (this, before) {
-                (Some(this), before) => {
-                    let first = acked.map_or(before.unwrap_or(this), |(first, _)| first);
-                    *acked = Some((first, this));
-                }
-                (None, _) => *plain += 1,
-            }
-            true
-        });
+/// The message that this entry is, when this acked one stands before it.
+fn meta(entry: &Entry<'_>, before: Option<Acked>) -> Meta {
+    Meta {
+        number: entry.number,
+        // Head and number stand before a payload.
+        cost: u32::try_from(entry.payload.len()).map_or(u32::MAX, |length| length.saturating_add(2)),
+        acked: resolve(entry.place, before),
+        repeated: entry.repeated,
     }
 }
 
@@ -191,14 +184,7 @@ impl<B: Storage> Queue for FixedQueue<B> {
 
     fn front(&self) -> Option<(Meta, &[u8])> {
         let entry = self.log.first()?;
-        let meta = Meta {
-            number: entry.number,
-            // Head and number stand before a payload.
-            cost: u32::try_from(entry.payload.len()).map_or(u32::MAX, |length| length.saturating_add(2)),
-            acked: resolve(entry.place, self.acked.map(|(before, _)| before)),
-            repeated: entry.repeated,
-        };
-        Some((meta, entry.payload))
+        Some((meta(&entry, self.acked.map(|(before, _)| before)), entry.payload))
     }
 
     fn pop(&mut self) {
@@ -215,12 +201,29 @@ impl<B: Storage> Queue for FixedQueue<B> {
         }
     }
 
-    fn forget(&mut self, above: u64) {
-        self.retain(|acked| acked.is_none_or(|acked| acked.number <= above));
-    }
-
-    fn drop_plain(&mut self) {
-        self.retain(|acked| acked.is_some());
+    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) {
+        let mut before = self.acked.map(|(before, _)| before);
+        (self.acked, self.messages, self.plain) = (None, 0, 0);
+        let (acked, messages, plain) = (&mut self.acked, &mut self.messages, &mut self.plain);
+        let mut at = 0;
+        self.log.retain(|entry| {
+            let meta = meta(entry, before);
+            let follows = before;
+            before = meta.acked.or(before);
+            at += 1;
+            if !stays(at - 1, &meta) {
+                return false;
+            }
+            *messages += 1;
+            match meta.acked {
+                Some(this) => {
+                    let first = acked.map_or(follows.unwrap_or(this), |(first, _)| first);
+                    *acked = Some((first, this));
+                }
+                None => *plain += 1,
+            }
+            true
+        });
     }
 
     fn waiting(&self) -> (usize, usize) {

@@ -39,6 +39,10 @@ pub(crate) struct Receiving<I> {
     pub(super) repeated_through: u64,
     pub(super) told_received: u64,
     pub(super) told_processed: u64,
+    /// The last that waits in front of a plain message of a connection that is over: it stays as well.
+    pub(super) waits: u64,
+    /// The process began with what a former one had kept.
+    pub(super) restored: bool,
     /// From here on the peer counts the outcomes that it keeps (PROTOCOL Q-9).
     pub(super) read_through: u64,
     /// Those up to there were told in the handshake, and are not confirmed.
@@ -72,6 +76,8 @@ impl<I: Inbox> Receiving<I> {
             repeated_through: 0,
             told_received: 0,
             told_processed: 0,
+            waits: 0,
+            restored: false,
             read_through: 0,
             to_confirm: false,
         }
@@ -87,6 +93,7 @@ impl<I: Inbox> Receiving<I> {
         };
         Self {
             killed: true,
+            restored: true,
             received,
             last: received,
             begun: processed,
@@ -166,7 +173,7 @@ impl<I: Inbox> Receiving<I> {
     }
 
     /// Whether it has come, and has no outcome.
-    const fn is_unhandled(&self, number: u64) -> bool {
+    pub(super) const fn is_unhandled(&self, number: u64) -> bool {
         number > self.processed && number <= self.received
     }
 
@@ -271,7 +278,11 @@ impl<I: Inbox> Receiving<I> {
 
     /// What is claimed in the handshake, and counts as told from now on; `None` when this side takes none.
     pub(super) fn claim(&mut self) -> Option<TakerClaim> {
-        let (received, processed) = self.tellable();
+        let (mut received, processed) = self.tellable();
+        if !self.inbox.is_durable() {
+            // What waits may still be forgotten (PROTOCOL Q-4).
+            received = received.min(self.processed.max(self.begun));
+        }
         (self.told_received, self.told_processed) = (received, processed);
         (self.arriving, self.read_through) = (received, processed);
         self.repeated = false;
@@ -318,12 +329,32 @@ impl<I: Inbox> Receiving<I> {
         claim.settled <= self.processed && claim.sent >= self.received
     }
 
-    /// The connection is over: what was not begun comes again, unless it is kept.
+    /// The connection is over: what was not begun comes again, unless it is kept, or waits where its turn still comes.
     pub(super) fn detach(&mut self) {
+        self.forget_above(self.processed.max(self.begun).max(self.waits));
+    }
+
+    /// The connection is over, and what waits has its turn up to this one. The last that does not come again; `None` when
+    /// all is kept.
+    pub(super) fn waits_through(&mut self, number: u64) -> Option<u64> {
+        self.waits = number;
+        let stays = self.processed.max(self.begun).max(number);
+        (!self.inbox.is_durable()).then_some(stays)
+    }
+
+    /// What waits of earlier connections has no turn any more. What has come again on this one, and was dropped for that,
+    /// waits on. As [`waits_through`](Self::waits_through).
+    pub(super) fn stop_waiting(&mut self) -> Option<u64> {
+        self.waits = 0;
+        self.forget_above(self.processed.max(self.begun).max(self.arriving));
+        (!self.inbox.is_durable()).then_some(self.received)
+    }
+
+    fn forget_above(&mut self, above: u64) {
         if !self.inbox.is_durable() {
-            let stays = self.processed.max(self.begun);
-            (self.received, self.last) = (stays, stays);
-            self.skipped = self.skipped.min((stays - self.processed).saturating_sub(1));
+            let above = above.min(self.received);
+            (self.received, self.last) = (above, above);
+            self.skipped = self.skipped.min((above - self.processed).saturating_sub(1));
         }
     }
 
@@ -333,7 +364,7 @@ impl<I: Inbox> Receiving<I> {
         (self.received, self.last, self.begun, self.processed, self.skipped) = (0, 0, 0, 0, 0);
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
         (self.to_confirm, self.read_through) = (false, 0);
-        (self.repeated, self.killed, self.repeated_through) = (false, false, 0);
+        (self.repeated, self.killed, self.repeated_through, self.waits) = (false, false, 0, 0);
         self.failed.clear();
     }
 }

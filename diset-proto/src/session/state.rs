@@ -247,6 +247,8 @@ impl<I> Receiving<I> {
             repeated_through,
             told_received,
             told_processed,
+            waits: _,
+            restored: _,
             to_confirm,
             read_through,
         } = self;
@@ -284,6 +286,9 @@ impl<I> Receiving<I> {
             repeated_through: state.repeated_through,
             told_received: state.told_received,
             told_processed: state.told_processed,
+            // No log is kept of halves, where messages wait.
+            waits: 0,
+            restored: false,
             to_confirm: state.to_confirm,
             read_through: state.read_through,
         };

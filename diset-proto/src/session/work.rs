@@ -16,7 +16,8 @@ use serde::Deserialize;
 
 use super::Session;
 use super::parts::Parts;
-use super::queue::{Meta, Queue};
+use super::queue::{Acked, Meta, Queue};
+use crate::id::Trid;
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
 use crate::schema::walk::check_structure;
@@ -98,17 +99,30 @@ pub(crate) struct Work<Q, R> {
     retry: Option<Retry>,
     /// How many messages at the front of the queue came on a link that is over: they have cost this one nothing.
     old: usize,
+    /// How many of those have their turn as messages of that link: up to its last plain one.
+    rest: usize,
 }
 
-/// The message that is with a handler.
+/// The message that is with a handler, or the callback that runs in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Job {
-    meta: Meta,
+    /// `None`: a callback.
+    meta: Option<Meta>,
     /// It is the front of the queue, too, until it has its outcome.
     queued: bool,
-    /// It came on a link that is over.
-    old: bool,
+    of: Of,
     state: State,
+}
+
+/// Of which link a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Of {
+    /// Of the one there is.
+    Link,
+    /// It came on an earlier one and is handled on this one, which it has cost nothing.
+    Carried,
+    /// Of one that is over.
+    Over,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,9 +155,9 @@ struct Retry {
 /// A completion, to be counted once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Completed {
-    pub(crate) meta: Meta,
-    /// It came on a link that is over.
-    pub(crate) old: bool,
+    /// `None`: of a callback.
+    pub(crate) meta: Option<Meta>,
+    pub(crate) of: Of,
     pub(crate) end: End,
 }
 
@@ -155,6 +169,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             running: R::default(),
             retry: None,
             old: 0,
+            rest: 0,
         }
     }
 
@@ -167,9 +182,19 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.job.is_some()
     }
 
-    /// How many plain messages wait.
-    pub(crate) fn plain(&self) -> usize {
-        self.queue.waiting().1
+    /// Whether what runs is of a link that is over.
+    pub(crate) fn has_job_of_over(&self) -> bool {
+        self.job.is_some_and(|job| job.of == Of::Over)
+    }
+
+    /// Whether messages wait that came on earlier links.
+    pub(crate) const fn has_old(&self) -> bool {
+        self.old > 0
+    }
+
+    /// Whether messages of a link that is over have their turn.
+    pub(crate) const fn has_rest(&self) -> bool {
+        self.rest > 0
     }
 
     /// A message has come that must wait; false when there is no room.
@@ -197,13 +222,14 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     {
         let (meta, payload) = self.queue.front()?;
         let job = Job {
-            meta,
+            meta: Some(meta),
             queued: true,
-            old: self.old > 0,
+            of: self.front_of(),
             state: State::Lent,
         };
         let handling = Handling {
             job: self.job.insert(job),
+            meta,
             running: &mut self.running,
             queue: None,
             payload,
@@ -222,13 +248,14 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         P: Parts<Queue = Q, Running = R>,
     {
         let job = Job {
-            meta,
+            meta: Some(meta),
             queued: false,
-            old: false,
+            of: Of::Link,
             state: State::Lent,
         };
         let handling = Handling {
             job: self.job.insert(job),
+            meta,
             running: &mut self.running,
             queue: Some(&mut self.queue),
             payload,
@@ -237,6 +264,38 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             handling,
             def,
             attempts: 0,
+        }
+    }
+
+    /// A callback runs in the place of a handler; `over`: of a link that is over.
+    pub(crate) fn call(&mut self, over: bool, cx: &mut Context<'_>, make: impl FnOnce(&mut R)) {
+        make(&mut self.running);
+        self.job = Some(Job {
+            meta: None,
+            queued: false,
+            of: if over { Of::Over } else { Of::Link },
+            state: State::Waits,
+        });
+        let _ = self.poll(cx);
+    }
+
+    /// The message whose turn it is has this outcome, and no handler.
+    pub(crate) fn refuse_front(&mut self, code: Code) -> Option<Completed> {
+        let (meta, _) = self.queue.front()?;
+        let of = self.front_of();
+        self.pop();
+        Some(Completed {
+            meta: Some(meta),
+            of,
+            end: End::Failed(code),
+        })
+    }
+
+    const fn front_of(&self) -> Of {
+        match (self.rest, self.old) {
+            (0, 0) => Of::Link,
+            (0, _) => Of::Carried,
+            _ => Of::Over,
         }
     }
 
@@ -279,7 +338,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         }
         Some(Completed {
             meta: job.meta,
-            old: job.old,
+            of: job.of,
             end,
         })
     }
@@ -288,36 +347,113 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     pub(crate) fn pop(&mut self) {
         self.queue.pop();
         self.old = self.old.saturating_sub(1);
+        self.rest = self.rest.saturating_sub(1);
         self.retry = None;
     }
 
-    /// The plain messages that wait are not handled any more; how many. The one that is with a handler is.
-    pub(crate) fn drop_plain(&mut self) -> usize {
-        if let Some(job) = self.job.as_mut().filter(|job| job.queued && job.meta.acked.is_none()) {
-            // It is the job alone from now on.
-            job.queued = false;
-            self.pop();
+    /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
+    /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
+    pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
+        if goes_on {
+            let (mut at, mut rest) = (0, 0);
+            self.queue.retain(|_, meta| {
+                at += 1;
+                rest = if meta.acked.is_none() { at } else { rest };
+                true
+            });
+            self.rest = rest;
         }
-        let (_, plain) = self.queue.waiting();
-        self.queue.drop_plain();
-        plain
+        if let Some(job) = &mut self.job {
+            job.of = Of::Over;
+        }
+        let unhandled = self.drop_plain();
+        (self.old, _) = self.queue.waiting();
+        let (rest, mut last) = (self.rest, None);
+        self.queue.retain(|at, meta| {
+            last = meta.acked.filter(|_| at < rest).or(last);
+            true
+        });
+        (unhandled, last)
+    }
+
+    /// The time is over of messages of a link that is over: how many plain ones are not handled.
+    pub(crate) fn drop_rest(&mut self) -> usize {
+        self.rest = 0;
+        let old = self.old;
+        self.retain(|at, meta| at >= old || meta.acked.is_some())
+    }
+
+    /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
+    /// one that is with a handler is.
+    fn drop_plain(&mut self) -> usize {
+        let rest = self.rest;
+        self.retain(|at, meta| at < rest || meta.acked.is_some())
     }
 
     /// The acked messages above this one come again. None of them has begun.
-    pub(crate) fn forget(&mut self, above: u64) {
-        self.queue.forget(above);
-        let (messages, plain) = self.queue.waiting();
-        // Those of former links stand in front, and are acked.
-        self.old = self.old.min(messages - plain);
-        if messages == 0 {
-            self.retry = None;
-        }
+    pub(crate) fn forget(&mut self, above: Acked) {
+        self.retain(|_, meta| {
+            let above = |acked: Acked| acked.began == above.began && acked.number > above.number;
+            !meta.acked.is_some_and(above)
+        });
     }
 
-    /// A link begins: what waits came on another one, where plain messages had their time.
-    pub(crate) fn begin_link(&mut self) {
-        self.drop_plain();
-        (self.old, _) = self.queue.waiting();
+    /// Takes out what is not to stay; how many.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
+        let mut gone = 0;
+        if let Some(job) = self.job.as_mut().filter(|job| job.queued)
+            && let Some((meta, _)) = self.queue.front()
+            && !stays(0, &meta)
+        {
+            // It is the job alone from now on.
+            job.queued = false;
+            self.pop();
+            gone = 1;
+        }
+        let (before, _) = self.queue.waiting();
+        let (mut old, mut rest, mut first) = (0, 0, true);
+        let (all_old, all_rest) = (self.old, self.rest);
+        self.queue.retain(|at, meta| {
+            let stays = stays(at + gone, meta);
+            old += usize::from(stays && at < all_old);
+            rest += usize::from(stays && at < all_rest);
+            first &= stays || at > 0;
+            stays
+        });
+        (self.old, self.rest) = (old, rest);
+        if !first {
+            self.retry = None;
+        }
+        before - self.queue.waiting().0
+    }
+
+    /// Whether acked messages wait, or one is with its handler.
+    pub(crate) fn has_acked(&self) -> bool {
+        let (messages, plain) = self.queue.waiting();
+        messages > plain
+            || self
+                .job
+                .and_then(|job| job.meta)
+                .is_some_and(|meta| meta.acked.is_some())
+    }
+
+    /// A message that an earlier process has received is to be handled before anything that comes; false when there is no
+    /// room.
+    pub(crate) fn carry(&mut self, meta: &Meta, payload: &[u8]) -> bool {
+        let taken = self.queue.push(meta, payload);
+        self.old += usize::from(taken);
+        taken
+    }
+
+    /// What waits in `newer` waits behind all that is here; false when there is no room.
+    pub(crate) fn append(&mut self, newer: &mut Self) -> bool {
+        while let Some((meta, payload)) = newer.queue.front() {
+            if !self.queue.push(&meta, payload) {
+                return false;
+            }
+            newer.queue.pop();
+        }
+        true
     }
 }
 
@@ -328,7 +464,7 @@ impl Job {
             Ok(()) => End::Ok,
             Err(Failure(Why::Code(code))) => End::Failed(code),
             Err(Failure(Why::Abandoned)) => End::Abandoned,
-            Err(Failure(Why::Retry(span))) if self.meta.acked.is_some() && stay(&self.meta) => {
+            Err(Failure(Why::Retry(span))) if self.meta.is_some_and(|meta| meta.acked.is_some() && stay(&meta)) => {
                 self.queued = true;
                 End::Retry(span)
             }
@@ -351,17 +487,23 @@ pub struct Lent<'p, P: Parts> {
 impl<'p, P: Parts> Lent<'p, P> {
     /// Its number in the catalog of this side: [`MessageOf::NUMBER`](crate::MessageOf::NUMBER).
     pub const fn number(&self) -> u8 {
-        self.handling.job.meta.number
+        self.handling.meta.number
     }
 
     /// What else is known of it.
     pub const fn meta(&self) -> &Meta {
-        &self.handling.job.meta
+        &self.handling.meta
     }
 
     /// The definition it claims to follow.
     pub const fn def(&self) -> &'static MessageDef {
         self.def
+    }
+
+    /// It came on an earlier link of its session, or to an earlier process, and is handled on this one: what its sender
+    /// may do can have changed since.
+    pub fn is_carried(&self) -> bool {
+        self.handling.job.of == Of::Carried
     }
 
     /// How often a handler has asked for it again.
@@ -411,6 +553,7 @@ impl<'p, P: Parts> Lent<'p, P> {
 #[must_use = "say what has become of it; a message that nobody handles ends the connection"]
 pub struct Handling<'p, P: Parts> {
     job: &'p mut Job,
+    meta: Meta,
     running: &'p mut P::Running,
     /// When the message does not lie in it.
     queue: Option<&'p mut P::Queue>,
@@ -430,7 +573,7 @@ impl<'p, P: Parts> Handling<'p, P> {
         match self.running.poll(cx) {
             Poll::Ready(result) => self.finish(result),
             Poll::Pending => {
-                if self.job.meta.acked.is_some() && !self.job.queued {
+                if self.meta.acked.is_some() && !self.job.queued {
                     self.job.queued = self.stay();
                 }
                 self.job.state = State::Waits;
@@ -446,7 +589,7 @@ impl<'p, P: Parts> Handling<'p, P> {
 
     /// Puts the message at the front of the queue, which is empty when it does not lie there.
     fn stay(&mut self) -> bool {
-        push(&mut self.queue, &self.job.meta, self.payload)
+        push(&mut self.queue, &self.meta, self.payload)
     }
 
     fn checked<T>(self, checked: Result<T, Invalid>) -> Option<(T, Self)> {
@@ -469,6 +612,35 @@ impl<R: Replay, I: Inbox> Session<R, I> {
     /// Whether a handler may [begin](Self::begin) now. `None`: never, as the message has its outcome, or comes again.
     pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
         self.receiving.may_begin(number)
+    }
+
+    /// Whether it has no outcome, and does not come again.
+    pub(crate) fn is_unhandled(&self, began: Trid, number: u64) -> bool {
+        if began == self.began() {
+            return self.receiving.is_unhandled(number);
+        }
+        let mut found = false;
+        self.inbox().unhandled(&mut |session, stored| {
+            found = (session, stored.number) == (began, number);
+            !found
+        });
+        found
+    }
+
+    /// Whether its handler may have begun in an earlier process, or was dropped.
+    pub(crate) fn may_have_begun(&self, began: Trid, number: u64) -> bool {
+        self.receiving.restored || (began == self.began() && self.has_begun(number))
+    }
+
+    /// The connection is over, and what waits has its turn up to this one. The last that does not come again; `None` when
+    /// what waits is kept.
+    pub(crate) fn waits_through(&mut self, number: u64) -> Option<u64> {
+        self.receiving.waits_through(number)
+    }
+
+    /// What waits of earlier connections has no turn any more. As [`waits_through`](Self::waits_through).
+    pub(crate) fn stop_waiting(&mut self) -> Option<u64> {
+        self.receiving.stop_waiting()
     }
 
     /// A handler that has begun asks for its message again.

@@ -61,18 +61,6 @@ impl<R: Replay> StoredInbox<R> {
         let all = core::iter::successors(self.store.after(0), |stored| self.store.after(stored.number));
         all.filter_map(read)
     }
-
-    /// The messages up to this number of a session that began so were handled, if it is a former one.
-    pub fn handled_before(&mut self, began: Trid, number: u64) {
-        let handled = |waiting: Waiting<'_>| waiting.began == began && waiting.message.number <= number;
-        let mut at = 0;
-        while let Some(stored) = self.store.after(at).filter(|stored| stored.number <= self.base) {
-            at = stored.number;
-            if read(stored).is_some_and(handled) {
-                self.store.remove(at);
-            }
-        }
-    }
 }
 
 /// A message as it stands in the store.
@@ -131,6 +119,21 @@ impl<R: Replay> Inbox for StoredInbox<R> {
     fn first(&self) -> Option<u64> {
         let first = self.store.after(self.base)?;
         Some(first.number.saturating_sub(self.base))
+    }
+
+    fn unhandled(&self, each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {
+        let _ = self.waiting().all(|waiting| each(waiting.began, waiting.message));
+    }
+
+    fn handled_before(&mut self, began: Trid, number: u64) {
+        let handled = |waiting: Waiting<'_>| waiting.began == began && waiting.message.number <= number;
+        let mut at = 0;
+        while let Some(stored) = self.store.after(at).filter(|stored| stored.number <= self.base) {
+            at = stored.number;
+            if read(stored).is_some_and(handled) {
+                self.store.remove(at);
+            }
+        }
     }
 
     fn is_durable(&self) -> bool {

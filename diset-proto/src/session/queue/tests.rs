@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::Trid;
 
 /// What may be asked of a queue.
 #[derive(Debug, Clone)]
@@ -19,6 +18,10 @@ enum Ask {
     /// All above the one so many behind the first.
     Forget(u64),
     DropPlain,
+    /// The plain ones behind the first so many.
+    Keep(usize),
+    /// The acked ones of the session that has the first one, up to so many behind that.
+    Handled(u64),
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -29,6 +32,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         4 => Just(Ask::Pop),
         1 => (0..6u64).prop_map(Ask::Forget),
         1 => Just(Ask::DropPlain),
+        1 => (0..6usize).prop_map(Ask::Keep),
+        1 => (0..4u64).prop_map(Ask::Handled),
     ]
 }
 
@@ -71,16 +76,42 @@ fn holds_as_a_list(asks: &[Ask], mut queue: impl Queue) {
             Ask::Forget(behind) => {
                 let first = list.iter().find_map(|(meta, _)| meta.acked);
                 let above = first.map_or(0, |first| first.number + behind);
-                queue.forget(above);
-                list.retain(|(meta, _)| meta.acked.is_none_or(|acked| acked.number <= above));
+                let stays = |meta: &Meta| meta.acked.is_none_or(|acked| acked.number <= above);
+                queue.retain(|_, meta| stays(meta));
+                list.retain(|(meta, _)| stays(meta));
                 if last.number > above {
                     last.number = above;
                 }
                 None
             }
             Ask::DropPlain => {
-                queue.drop_plain();
+                queue.retain(|_, meta| meta.acked.is_some());
                 list.retain(|(meta, _)| meta.acked.is_some());
+                None
+            }
+            Ask::Keep(first) => {
+                let mut at = 0;
+                queue.retain(|place, meta| {
+                    assert_eq!(list[place].0, *meta);
+                    place < first || meta.acked.is_some()
+                });
+                list.retain(|(meta, _)| {
+                    at += 1;
+                    at <= first || meta.acked.is_some()
+                });
+                None
+            }
+            Ask::Handled(behind) => {
+                let first = list.iter().find_map(|(meta, _)| meta.acked);
+                let gone = |meta: &Meta| {
+                    let same = meta
+                        .acked
+                        .zip(first)
+                        .filter(|(acked, first)| acked.began == first.began);
+                    same.is_some_and(|(acked, first)| acked.number <= first.number + behind)
+                };
+                queue.retain(|_, meta| !gone(meta));
+                list.retain(|(meta, _)| !gone(meta));
                 None
             }
         };
