@@ -259,7 +259,7 @@ fn what_is_broken_is_found() {
     for (broken, expected) in [
         (Broken::LeavesWorkBehind, "never gets an outcome"),
         (Broken::ExpiresWell, "is told to be 'dealt with', it is Some(Failed"),
-        (Broken::ForgetsTheSession, "the client is told Some(New"),
+        (Broken::ForgetsTheSession, "the client is told New"),
         (Broken::SettlesTooEarly, "is told to be 'dealt with', it is "),
     ] {
         let broken = Bounds {
