@@ -10,7 +10,7 @@
 mod copy;
 mod event;
 mod rx;
-mod schedule;
+pub(crate) mod schedule;
 mod tx;
 
 pub use self::event::{Ended, Event, Io, Opened, Turn};

@@ -13,7 +13,7 @@ use crate::time::Instant;
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What is to happen next, apart from what is read.
-pub(super) enum Next {
+pub(crate) enum Next {
     /// A link is over, and its messages have had their turn: to be told.
     Ended(Ended),
     /// A link is open, and nothing of an earlier one has its turn any more: to be told.
@@ -29,7 +29,7 @@ pub(super) enum Next {
 /// Handler that runs → messages up to the last plain one → end → next link opens → its messages. A link that ends before
 /// it was told to be open, while another one has its turn, leaves no mark: two are enough, however many come and go.
 #[derive(Debug, Clone, Hash)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// The link whose messages have their turn: it was told to be open, and is not over.
     link: Option<Trid>,
     /// One that is open, and not told.
@@ -43,7 +43,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) const NEW: Self = Self {
+    pub(crate) const NEW: Self = Self {
         link: None,
         opened: None,
         ended: None,
@@ -52,17 +52,17 @@ impl Schedule {
     };
 
     /// A link is open.
-    pub(super) const fn opened(&mut self, trid: Trid) {
+    pub(crate) const fn opened(&mut self, trid: Trid) {
         self.opened = Some(trid);
     }
 
     /// Nothing has its turn until [`take_over`](Self::take_over).
-    pub(super) const fn hold(&mut self) {
+    pub(crate) const fn hold(&mut self) {
         self.held = true;
     }
 
     /// It goes on with what another one had.
-    pub(super) fn take_over(&mut self, older: Self) {
+    pub(crate) fn take_over(&mut self, older: Self) {
         *self = Self {
             opened: self.opened,
             held: false,
@@ -71,22 +71,22 @@ impl Schedule {
     }
 
     /// See [`hold`](Self::hold).
-    pub(super) const fn is_held(&self) -> bool {
+    pub(crate) const fn is_held(&self) -> bool {
         self.held
     }
 
     /// Whether there is a link, told to be open or not.
-    pub(super) const fn has_link(&self) -> bool {
+    pub(crate) const fn has_link(&self) -> bool {
         self.link.is_some() || self.opened.is_some()
     }
 
     /// Whether there is a link that was told to be open, and not to be over.
-    pub(super) const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         self.link.is_some()
     }
 
     /// The link is over, for this reason. The last acked message of it, or of an earlier one, that has its turn yet.
-    pub(super) fn over<Q: Queue, R: Running>(
+    pub(crate) fn over<Q: Queue, R: Running>(
         &mut self,
         now: Instant,
         cause: Cause,
@@ -106,7 +106,7 @@ impl Schedule {
     }
 
     /// What is to happen next.
-    pub(super) fn next<Q: Queue, R: Running>(&mut self, now: Instant, work: &Work<Q, R>) -> Next {
+    pub(crate) fn next<Q: Queue, R: Running>(&mut self, now: Instant, work: &Work<Q, R>) -> Next {
         if self.held || work.has_job() {
             return Next::Nothing;
         }
@@ -129,7 +129,7 @@ impl Schedule {
     }
 
     /// Whether something is to be [told](Self::next) now.
-    pub(super) fn has_news<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
+    pub(crate) fn has_news<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
         (self.ended.is_some() || self.opened.is_some()) && self.may_lend(work) && !work.has_rest()
     }
 
@@ -139,18 +139,18 @@ impl Schedule {
     }
 
     /// Whether messages may be lent now: see [`Next::Messages`].
-    pub(super) fn lends<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
+    pub(crate) fn lends<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
         self.may_lend(work)
             && (work.has_rest() || (self.ended.is_none() && self.opened.is_none() && self.link.is_some()))
     }
 
     /// When the time of what is of a link that is over ends.
-    pub(super) fn until<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> Option<Instant> {
+    pub(crate) fn until<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> Option<Instant> {
         self.until.filter(|_| self.ended.is_some() || work.has_job_of_over())
     }
 
     /// The time is over: so many messages are not handled, of the link that is over.
-    pub(super) fn expired(&mut self, unhandled: usize) {
+    pub(crate) fn expired(&mut self, unhandled: usize) {
         self.until = None;
         if let Some(ended) = &mut self.ended {
             ended.unhandled += unhandled;
@@ -158,7 +158,7 @@ impl Schedule {
     }
 
     /// Whether there is no link, and nothing is to be told.
-    pub(super) const fn is_idle(&self) -> bool {
+    pub(crate) const fn is_idle(&self) -> bool {
         !self.has_link() && self.ended.is_none() && !self.held
     }
 }
