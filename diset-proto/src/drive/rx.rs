@@ -59,8 +59,8 @@ pub struct Rx<P: Parts> {
 /// are to be told. It goes with the session from one link to another, if that has halves of its own:
 /// [`Rx::hand_over`] and [`Rx::take_over`].
 pub struct Carried<P: Parts> {
-    work: Work<P::Queue, P::Running>,
-    schedule: Schedule,
+    pub(super) work: Work<P::Queue, P::Running>,
+    pub(super) schedule: Schedule,
 }
 
 /// What comes next, without what it borrows.

@@ -28,8 +28,7 @@ pub(crate) enum Next {
 ///
 /// Handler that runs → messages up to the last plain one → end → next link opens → its messages. A link that ends before
 /// it was told to be open, while another one has its turn, leaves no mark: two are enough, however many come and go.
-#[derive(Debug, Clone)]
-#[cfg_attr(feature = "snapshot", derive(Hash))]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct Schedule {
     /// The link whose messages have their turn: it was told to be open, and is not over.
     link: Option<Trid>,

@@ -4,15 +4,15 @@ use core::cell::Cell;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use diset_proto::drive::{Event, Failure, HandlerResult, HeapQueue, Parts, Running, Rx, Turn, Tx};
+use diset_proto::drive::{Ended, Event, Failure, HandlerResult, HeapQueue, Parts, Running, Rx, Turn, Tx};
 use diset_proto::limits::ACK_DELAY;
 use diset_proto::store::{HeapReplay, Inbox};
 use diset_proto::{
-    Cause, Code, Connection, GrowBuf, Instant, Limits, MessageOf, Phase, Schema, ServiceDef, Session, define_service,
+    Code, Connection, GrowBuf, Instant, Limits, MessageOf, Phase, Schema, ServiceDef, Session, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
-use super::given::Handler;
+use super::given::{Broken, Handler};
 use super::link::PREAMBLE;
 
 #[derive(Serialize, Deserialize, Schema)]
@@ -87,6 +87,19 @@ pub(crate) fn again() -> Instant {
     NOW.after(RETRY)
 }
 
+/// The number of a connection for the engine.
+pub(crate) const fn trid(link: usize) -> Trid {
+    Trid::new(link as u64 + 1)
+}
+
+fn link_of(trid: Trid) -> usize {
+    usize::try_from(trid.number()).unwrap() - 1
+}
+
+const fn queue() -> HeapQueue {
+    HeapQueue::new(GrowBuf::new(1000))
+}
+
 /// What has come to a handler.
 #[derive(Debug, Clone, Copy, Hash)]
 pub(crate) struct Task {
@@ -101,10 +114,10 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) enum Seen {
     Proposed,
-    Connected,
+    /// On which connection.
+    Connected(usize),
     Message(Task),
-    /// Why, and how many plain messages were not handled.
-    Ended(Cause, usize),
+    Ended(Ended),
     Other,
 }
 
@@ -115,14 +128,18 @@ pub(crate) struct End {
     pub(crate) tx: Tx<Made>,
     /// The connection it has.
     pub(crate) link: Option<usize>,
-    /// Whether it was told that the last one is over.
-    pub(crate) over: bool,
+    /// Whether nothing has come on it.
+    pub(crate) fresh: bool,
+    /// The one that it was told to be open, and not yet to be over.
+    pub(crate) opened: Option<usize>,
+    /// The one on which it has learned how its session stands.
+    pub(crate) met: Option<usize>,
     /// The message whose handler waits.
     pub(crate) running: Option<Task>,
-    /// A handler was given up since the connection began: then plain messages behind it are not handled once it is over.
+    /// A handler of a connection that is over was given up: then plain messages behind it are not handled.
     pub(crate) expired: bool,
-    /// How many plain messages have come on this connection and were given to no handler.
-    pub(crate) plain: usize,
+    /// On which connections plain messages have come that were given to no handler, and how many.
+    pub(crate) plain: Vec<(usize, usize)>,
     /// The message that a handler has asked for again; none has begun since.
     pub(crate) deferred: Option<u32>,
     /// Whether it is to be asked what comes next, with no input.
@@ -136,13 +153,15 @@ pub(crate) struct End {
 impl End {
     pub(crate) fn new(session: Option<Box<State>>) -> Self {
         Self {
-            rx: Rx::new(GrowBuf::new(0), HeapQueue::new(GrowBuf::new(1000))),
+            rx: Rx::new(GrowBuf::new(0), queue()),
             tx: Tx::new(GrowBuf::new(10_000), session),
             link: None,
-            over: true,
+            fresh: false,
+            opened: None,
+            met: None,
             running: None,
             expired: false,
-            plain: 0,
+            plain: Vec::new(),
             deferred: None,
             ready: false,
             due: false,
@@ -168,27 +187,47 @@ impl End {
         self.timer = conn_wake.is_some_and(|wake| wake <= later());
     }
 
-    /// Waits for a proposal on this connection; false when it cannot yet.
-    pub(crate) fn listen(&mut self, link: usize) -> bool {
-        let listens = self.rx.listen(NOW, &mut self.tx, Meter::CATALOG, Limits::SERVER);
-        if listens.is_ok() {
-            self.begins(link);
-        }
-        listens.is_ok()
+    /// One that waits for a client on this connection.
+    pub(crate) fn listening(link: usize) -> Self {
+        let mut end = Self::new(None);
+        let listening = end.rx.listen(NOW, &mut end.tx, Meter::CATALOG, Limits::SERVER);
+        listening.expect("nothing is wrong with that");
+        (end.link, end.fresh) = (Some(link), true);
+        end.greeted();
+        end
     }
 
-    /// It has a new connection, and the first bytes have come: they are the same on all.
-    pub(crate) fn begins(&mut self, link: usize) {
-        (self.link, self.over) = (Some(link), false);
-        assert!(self.next(NOW, &mut &PREAMBLE[..], Handler::Waits).is_none());
+    /// The session of another one, and what it has at work, goes to this one.
+    pub(crate) fn take_over(&mut self, older: &mut Self, broken: Option<Broken>) -> Option<Box<State>> {
+        let (session, carried) = older.rx.hand_over(NOW, &mut older.tx, queue());
+        let session = session.filter(|_| broken != Some(Broken::ForgetsTheSession));
+        if broken != Some(Broken::LeavesWorkBehind) {
+            self.rx.take_over(&mut self.tx, carried);
+        }
+        (self.running, self.deferred) = (older.running, older.deferred);
+        (self.opened, self.expired) = (older.opened, older.expired);
+        self.plain = core::mem::take(&mut older.plain);
+        session
+    }
+
+    /// Whether the handler that runs is of a connection that is over: that has its turn.
+    pub(crate) fn runs_for_another(&self) -> bool {
+        self.running.is_some() && self.opened != self.link
+    }
+
+    /// The first bytes have come on its connection: they are the same on all.
+    pub(crate) fn greeted(&mut self) {
+        if core::mem::take(&mut self.fresh) {
+            assert!(self.next(NOW, &mut &PREAMBLE[..], Handler::Waits).is_none());
+        }
     }
 
     /// What comes next. A message goes to its handler, which does this with it.
     pub(crate) fn next(&mut self, now: Instant, input: &mut &[u8], handler: Handler) -> Option<Seen> {
         Some(match self.rx.next(now, &mut self.tx, input)? {
             Event::Proposed(_) => Seen::Proposed,
-            Event::Connected(_) => Seen::Connected,
-            Event::Ended(ended) => Seen::Ended(ended.cause().clone(), ended.unhandled()),
+            Event::Connected(opened) => Seen::Connected(link_of(opened.trid())),
+            Event::Ended(ended) => Seen::Ended(ended),
             Event::Message(lent) => {
                 let (marked, attempts) = (lent.meta().maybe_repeated(), lent.attempts());
                 let acked = lent.meta().number_in_session().is_some();
@@ -219,6 +258,21 @@ impl End {
     pub(crate) fn expire(&mut self, well: bool) {
         SAID.set(well.then_some(Ok(())));
         assert!(self.rx.expire().is_ready());
+    }
+
+    /// What is to be told besides messages, if that is next; it is told then.
+    pub(crate) fn news(&mut self) -> Option<Option<Seen>> {
+        if !self.ready {
+            return None;
+        }
+        let mut end = self.clone();
+        match end.next(NOW, &mut &[][..], Handler::Waits) {
+            Some(Seen::Message(_)) => None,
+            seen => {
+                *self = end;
+                Some(seen)
+            }
+        }
     }
 
     /// Whether the time comes of a message that is to be tried again.

@@ -26,8 +26,8 @@ pub(crate) struct Told {
     fates: Vec<Fate>,
     /// The last one whose handler began.
     last: usize,
-    /// For each plain message that was sent: how many acked ones were before it.
-    plain: Vec<usize>,
+    /// For each plain message that was sent: how many acked ones were before it, and on which connection.
+    plain: Vec<(usize, usize)>,
     /// How many plain messages were handled, or never can be.
     plain_begun: usize,
 }
@@ -44,14 +44,15 @@ impl Told {
         u32::try_from(PLAIN + self.plain.len()).unwrap()
     }
 
-    pub(crate) fn send_plain(&mut self) {
-        self.plain.push(self.fates.len());
+    pub(crate) fn send_plain(&mut self, link: usize) {
+        self.plain.push((self.fates.len(), link));
     }
 
-    /// The handler of a plain message begins: none behind it has begun, and all acked ones before it have.
-    pub(crate) fn begin_plain(&mut self, value: u32) -> Result<(), String> {
+    /// The handler of a plain message begins: none behind it has begun, and all acked ones before it have. On which
+    /// connection it has come.
+    pub(crate) fn begin_plain(&mut self, value: u32) -> Result<usize, String> {
         let place = usize::try_from(value).unwrap() - PLAIN;
-        let before = *self.plain.get(place).ok_or("a plain message that was never sent")?;
+        let (before, link) = *self.plain.get(place).ok_or("a plain message that was never sent")?;
         if place < self.plain_begun {
             return Err(format!("{value} is handled twice, or behind another"));
         }
@@ -60,7 +61,7 @@ impl Told {
         if acked.any(|fate| fate.begun == 0 && fate.outcome.is_none()) {
             return Err(format!("{value} is handled before what was sent before it"));
         }
-        Ok(())
+        Ok(link)
     }
 
     pub(crate) fn sent(&self) -> usize {

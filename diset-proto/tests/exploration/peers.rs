@@ -1,18 +1,17 @@
 //! What the two applications do with their connections, as a driver and an author would.
 
 use core::time::Duration;
-use std::rc::Rc;
 
 use diset_proto::{
-    Admission, Cause, ClientConfig, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Resumption, SendError,
-    ServiceDef, Session, Token, Trid,
+    Admission, Cause, ClientConfig, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Resume, Resumption,
+    SendError, ServiceDef, Session, Token,
 };
 
-use super::end::{End, Meter, NOW, READING, Reading, Seen, Task, again, fresh};
+use super::end::{End, Meter, NOW, READING, Reading, Seen, State, Task, again, fresh, trid};
 use super::given::{Broken, Handler, Side};
 use super::link::{PLAIN, head};
 use super::shared::Shared;
-use super::world::{Greeting, World};
+use super::world::World;
 
 /// More connections than this are only made by two sides that never come to an end.
 const MAX_CONNECTIONS: usize = 12;
@@ -20,22 +19,6 @@ const MAX_CONNECTIONS: usize = 12;
 const LONG: Duration = Duration::from_secs(10_000);
 
 impl World {
-    pub(crate) fn connect(&mut self) {
-        assert!(self.links.len() < MAX_CONNECTIONS, "connections without end");
-        let config = ClientConfig {
-            catalog: Meter::CATALOG,
-            identity: Identity::from_bytes([1; 16]),
-            limits: Limits::SERVER,
-            args: &[],
-        };
-        let link = self.links.len();
-        let end = &mut *self.ends[0];
-        end.rx.connect(NOW, &mut end.tx, &config).expect("it is free");
-        end.begins(link);
-        self.links.push(Shared::default());
-        self.greetings.push(Greeting { link, proposal: None });
-    }
-
     pub(crate) fn send(&mut self, side: Side) -> Result<(), String> {
         let value = self.told[side as usize].send();
         let (reading, unsure) = (Reading { value }, self.bounds.unsure);
@@ -62,10 +45,12 @@ impl World {
     /// When it cannot go now nothing has happened.
     pub(crate) fn send_plain(&mut self, side: Side) {
         let value = self.told[side as usize].next_plain();
-        let tx = &mut self.ends[side as usize].tx;
-        if tx.send(READING, &Reading { value }).is_ok() {
+        let end = &mut *self.ends[side as usize];
+        if let Some(link) = end.link
+            && end.tx.send(READING, &Reading { value }).is_ok()
+        {
             self.bounds.plain[side as usize] -= 1;
-            self.told[side as usize].send_plain();
+            self.told[side as usize].send_plain(link);
         }
     }
 
@@ -73,14 +58,18 @@ impl World {
 
     pub(crate) fn deliver(&mut self, link: usize, side: Side, handler: Handler) -> Result<(), String> {
         let bytes = self.links[link].deliver(side).ok_or("nothing is under way")?;
-        if self.ends[side as usize].link == Some(link) {
-            if head(&bytes) == Some(PLAIN) && !self.is_ending(side) {
-                self.ends[side as usize].plain += 1;
-            }
-            self.feed(side, &bytes, handler)
-        } else {
-            self.proposed(link, bytes)
+        if self.ends[side as usize].link != Some(link) {
+            return self.proposed(link, &bytes);
         }
+        self.ends[side as usize].greeted();
+        if head(&bytes) == Some(PLAIN) && !self.is_ending(side) {
+            let plain = &mut self.ends[side as usize].plain;
+            match plain.iter_mut().find(|(on, _)| *on == link) {
+                Some((_, waiting)) => *waiting += 1,
+                None => plain.push((link, 1)),
+            }
+        }
+        self.feed(side, &bytes, handler)
     }
 
     /// A frame has come.
@@ -113,95 +102,120 @@ impl World {
         let early = self.bounds.broken == Some(Broken::SettlesTooEarly);
         let end = &mut self.ends[side as usize];
         let seen = end.next(now, input, if early { Handler::Returns } else { handler });
-        match &seen {
-            Some(Seen::Message(task)) => {
-                let deferred = end.deferred.take() == Some(task.value);
-                if (task.attempts > 0) != (now == again() && deferred) {
-                    return Err(format!("{} begins for the time {}", task.value, task.attempts));
-                }
-                let told = end.conn().resumption().map(|_| ());
-                told.ok_or("a message before it was told how the session stands")?;
-                end.running = Some(*task);
-                let told = &mut self.told[side.other() as usize];
-                if task.acked {
-                    told.begin(task.value, task.marked, self.lost)?;
-                } else {
-                    end.plain -= 1;
-                    told.begin_plain(task.value)?;
-                }
-                if handler != Handler::Waits {
-                    self.handled(side, handler);
-                }
+        if let Some(Seen::Message(task)) = &seen {
+            self.began(side, now, task)?;
+            if handler != Handler::Waits {
+                self.handled(side, handler);
             }
-            Some(Seen::Proposed) => self.admit()?,
-            Some(Seen::Connected) if side == Side::Client => self.connected()?,
-            Some(Seen::Ended(cause, unhandled)) => {
-                end.over = true;
-                let lost = core::mem::take(&mut end.plain);
-                let may_lose = end.expired || matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
-                if lost != *unhandled || (lost > 0 && !may_lose) {
-                    return Err(format!("{lost} plain messages were lost, it says {unhandled}: {cause}"));
+        } else {
+            self.learn(side, seen.as_ref())?;
+        }
+        Ok(seen)
+    }
+
+    /// A message has come to its handler.
+    fn began(&mut self, side: Side, now: Instant, task: &Task) -> Result<(), String> {
+        let end = &mut *self.ends[side as usize];
+        let deferred = end.deferred.take() == Some(task.value);
+        if (task.attempts > 0) != (now == again() && deferred) {
+            return Err(format!("{} begins for the time {}", task.value, task.attempts));
+        }
+        if let Some(other) = end.running.replace(*task) {
+            return Err(format!("{} begins beside {}", task.value, other.value));
+        }
+        if end.is_open() && end.conn().resumption().is_none() {
+            return Err("a message before it was told how the session stands".to_owned());
+        }
+        let told = &mut self.told[side.other() as usize];
+        if task.acked {
+            return told.begin(task.value, task.marked, self.lost);
+        }
+        let link = told.begin_plain(task.value)?;
+        let waiting = end.plain.iter_mut().find(|(on, waiting)| *on == link && *waiting > 0);
+        waiting.ok_or("a plain message that is gone")?.1 -= 1;
+        if end.opened != Some(link) {
+            return Err(format!(
+                "{} of connection {link} begins, {:?} has its turn",
+                task.value, end.opened
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a side is told, besides messages.
+    pub(crate) fn learn(&mut self, side: Side, seen: Option<&Seen>) -> Result<(), String> {
+        let end = &mut *self.ends[side as usize];
+        match seen {
+            Some(Seen::Connected(link)) => {
+                if let Some(other) = end.opened.replace(*link) {
+                    return Err(format!("connection {link} opens before {other} has ended"));
+                }
+                // Others have come and gone meanwhile.
+                end.plain.retain(|(on, _)| on >= link);
+            }
+            Some(Seen::Ended(ended)) => {
+                let opened = end.opened.take();
+                if opened.map(trid) != ended.trid() {
+                    return Err(format!("{:?} has ended, {opened:?} had its turn", ended.trid()));
+                }
+                let (cause, unhandled) = (ended.cause(), ended.unhandled());
+                if let Some(link) = opened {
+                    let waiting = end.plain.iter().find(|(on, _)| *on == link);
+                    let lost = waiting.map_or(0, |(_, waiting)| *waiting);
+                    let may_lose = end.expired || matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
+                    if lost != unhandled || (lost > 0 && !may_lose) {
+                        return Err(format!("{lost} plain messages were lost, it says {unhandled}: {cause}"));
+                    }
+                    end.plain.retain(|(on, _)| *on > link);
                 }
                 end.expired = false;
                 Self::check_cause(side, cause)?;
             }
             _ => {}
         }
-        Ok(seen)
+        Ok(())
     }
 
     // ── a connection begins ─────────────────────────────────────────────────────────
 
-    /// The client has read the acceptance: before any message it knows how the session stands.
-    fn connected(&mut self) -> Result<(), String> {
-        let resumption = self.ends[0].conn().resumption();
-        let expected = match resumption {
-            Some(Resumption::Resumed { .. }) => self.has_token,
-            Some(Resumption::New { why: NewReason::First }) => !self.has_token,
-            Some(Resumption::New { why }) => why == NewReason::Forgotten && self.lost,
-            _ => false,
+    pub(crate) fn connect(&mut self) {
+        assert!(self.links.len() < MAX_CONNECTIONS, "connections without end");
+        let config = ClientConfig {
+            catalog: Meter::CATALOG,
+            identity: Identity::from_bytes([1; 16]),
+            limits: Limits::SERVER,
+            args: &[],
         };
-        if !expected {
-            return Err(format!("the client is told {resumption:?}"));
-        }
-        self.has_token = true;
-        let anew = matches!(resumption, Some(Resumption::New { .. }));
-        self.collect(Side::Client, anew).map(drop)
+        let link = self.links.len();
+        let end = &mut *self.ends[0];
+        end.rx.connect(NOW, &mut end.tx, &config).expect("it is free");
+        (end.link, end.fresh) = (Some(link), true);
+        self.links.push(Shared::default());
+        self.greetings.push(link);
     }
 
-    /// A client asks to be admitted, on a connection of which nobody knew whose it is. Whoever had its session is
-    /// displaced (PROTOCOL D-2).
-    fn proposed(&mut self, link: usize, proposal: Rc<[u8]>) -> Result<(), String> {
-        let greeter = Self::greeter(link, Some(&proposal))?;
-        let request = greeter.conn().resume_request().ok_or("no request")?;
+    /// A client asks to be admitted, on a connection of which nobody knew whose it is. It gets its session with all that
+    /// is at work, and whoever had it is displaced (PROTOCOL D-2).
+    fn proposed(&mut self, link: usize, mut proposal: &[u8]) -> Result<(), String> {
+        let mut end = End::listening(link);
+        match end.next(NOW, &mut proposal, Handler::Waits) {
+            Some(Seen::Proposed) => {}
+            other => return Err(format!("no proposal: {other:?}")),
+        }
+        let request = end.conn().resume_request().ok_or("no request")?.clone();
         let session = self.session(Side::Service);
-        let late = session.is_some_and(|session| session.may_welcome(request, trid(link), true).is_err());
-        let waits = |greeting: &Greeting| greeting.proposal.is_some();
-        if late || self.greetings.iter().any(|other| waits(other) && other.link > link) {
+        if session.is_some_and(|session| session.may_welcome(&request, trid(link), true).is_err()) {
             return self.in_conflict(link);
         }
-        if let Some(older) = self.greetings.iter().position(waits) {
-            let older = self.greetings.remove(older);
-            self.links[older.link].leave(Side::Service);
-        }
-        self.displace()?;
-        let greeting = self.greetings.iter_mut().find(|greeting| greeting.link == link);
-        greeting.ok_or("no such connection")?.proposal = Some(proposal);
+        self.greetings.retain(|other| *other != link);
+        let session = end.take_over(&mut self.ends[1], self.bounds.broken);
+        self.displace();
+        let session = self.welcome(link, &request, session)?;
+        let admission = Admission::new(trid(link));
+        let admitted = end.rx.admit_in_session(NOW, &mut end.tx, admission, Some(session));
+        assert!(admitted.is_ok());
+        self.ends[1] = Shared::new(end);
         Ok(())
-    }
-
-    /// Halves that wait for a client on this connection, or have its proposal.
-    fn greeter(link: usize, proposal: Option<&[u8]>) -> Result<End, String> {
-        let mut greeter = End::new(None);
-        assert!(greeter.listen(link));
-        if let Some(mut bytes) = proposal {
-            let seen = greeter.next(NOW, &mut bytes, Handler::Waits);
-            match seen {
-                Some(Seen::Proposed) => {}
-                other => return Err(format!("no proposal: {other:?}")),
-            }
-        }
-        Ok(greeter)
     }
 
     /// An attempt that came late, when the client had gone on. Nothing else may look like a copy.
@@ -213,108 +227,56 @@ impl World {
         Ok(())
     }
 
-    fn leave_greeting(&mut self, link: usize) {
-        self.greetings.retain(|greeting| greeting.link != link);
-        self.links[link].leave(Side::Service);
-    }
-
     /// The service ends its connection for another one of the same client.
-    fn displace(&mut self) -> Result<(), String> {
+    fn displace(&mut self) {
         let end = &mut self.ends[1];
-        if end.link.is_none() {
-            return Ok(());
+        if end.link.is_some() {
+            end.tx.disconnect(Notice::new(Code::Displaced));
+            self.transmit(Side::Service, NOW);
+            self.leave(Side::Service);
         }
-        end.tx.disconnect(Notice::new(Code::Displaced));
-        self.transmit(Side::Service, NOW);
-        self.lost(Side::Service)
     }
 
-    /// The one whose proposal waits is given the halves with its session, when they are free.
-    pub(crate) fn admit_the_one_that_waits(&mut self) -> Result<(), String> {
-        let waits = |greeting: &Greeting| greeting.proposal.is_some();
-        let Some(place) = self.greetings.iter().position(waits) else {
-            return Ok(());
-        };
-        let link = self.greetings[place].link;
-        if self.ends[1].running.is_some() || !self.ends[1].listen(link) {
-            return Ok(());
-        }
-        let proposal = self.greetings.remove(place).proposal.ok_or("no proposal")?;
-        self.feed(Side::Service, &proposal, Handler::Waits)?;
-        self.drive(Side::Service)
-    }
-
-    fn admit(&mut self) -> Result<(), String> {
+    /// The session of the client goes on, or begins.
+    fn welcome(&mut self, link: usize, request: &Resume, session: Option<Box<State>>) -> Result<Box<State>, String> {
         self.admitted += 1;
         let token = Token::from_bytes([self.admitted; 16]);
-        let [_, durable] = self.bounds.durable;
-        let end = &mut *self.ends[1];
-        let trid = trid(end.link.ok_or("no connection")?);
-        let request = end.conn().resume_request().ok_or("no request")?.clone();
-        let session = if let Some(mut session) = end.tx.take_session() {
-            let welcome = session.welcome(&request, trid, true, token);
+        if let Some(mut session) = session {
+            let welcome = session.welcome(request, trid(link), true, token);
             welcome.map_err(|why| format!("it was expected, and is not welcome: {why}"))?;
-            session
-        } else {
-            let mut session = fresh(durable);
-            let why = if request.is_return() {
-                NewReason::Forgotten
-            } else {
-                NewReason::First
-            };
-            session.begin_with(&request, trid, why, Some(token));
-            session
-        };
-        let anew = matches!(session.resumption(), Some(Resumption::New { .. }));
-        let admission = Admission::new(trid);
-        let admitted = end.rx.admit_in_session(NOW, &mut end.tx, admission, Some(session));
-        assert!(admitted.is_ok());
-        match end.next(NOW, &mut &[][..], Handler::Waits) {
-            Some(Seen::Connected) => self.collect(Side::Service, anew).map(drop),
-            other => Err(format!("it was admitted, and the service is told {other:?}")),
+            return Ok(session);
         }
+        let [_, durable] = self.bounds.durable;
+        let mut session = fresh(durable);
+        let why = if request.is_return() {
+            NewReason::Forgotten
+        } else {
+            NewReason::First
+        };
+        session.begin_with(request, trid(link), why, Some(token));
+        Ok(session)
     }
 
     // ── and comes to its end ────────────────────────────────────────────────────────
 
     /// This side sees that the connection has ended.
-    pub(crate) fn ended(&mut self, link: usize, side: Side) -> Result<(), String> {
+    pub(crate) fn ended(&mut self, link: usize, side: Side) {
         if self.ends[side as usize].link == Some(link) {
-            self.lost(side)
+            self.lost(side);
         } else {
             self.leave_greeting(link);
-            Ok(())
         }
     }
 
-    fn lost(&mut self, side: Side) -> Result<(), String> {
+    fn lost(&mut self, side: Side) {
         let end = &mut *self.ends[side as usize];
         end.rx.ended(NOW, &mut end.tx);
         self.leave(side);
-        self.learn_of_end(side)
     }
 
-    /// What is told of the end, as soon as it is.
-    pub(crate) fn learn_of_end(&mut self, side: Side) -> Result<(), String> {
-        while !self.ends[side as usize].over && self.is_ending(side) {
-            if self.next(side, NOW, &mut &[][..], Handler::Waits)?.is_none() {
-                break;
-            }
-        }
-        if side == Side::Service && self.ends[1].over && self.ends[1].link.is_none() {
-            self.break_rules();
-        }
-        Ok(())
-    }
-
-    fn break_rules(&mut self) {
-        let broken = self.bounds.broken;
-        if !matches!(broken, Some(Broken::ForgetsTheSession | Broken::LeavesWorkBehind)) {
-            return;
-        }
-        let session = self.ends[1].tx.take_session();
-        let session = session.filter(|_| broken == Some(Broken::LeavesWorkBehind));
-        self.ends[1] = Shared::new(End::new(session));
+    fn leave_greeting(&mut self, link: usize) {
+        self.greetings.retain(|other| *other != link);
+        self.links[link].leave(Side::Service);
     }
 
     /// This side has heard nothing for too long, or waits in vain for the handshake. It tells the other, and does
@@ -322,17 +284,22 @@ impl World {
     pub(crate) fn time_out(&mut self, link: usize, side: Side) -> Result<(), String> {
         self.bounds.time_outs -= 1;
         let now = NOW.after(LONG);
-        if self.ends[side as usize].link == Some(link) {
+        let end = &mut *self.ends[side as usize];
+        if end.link == Some(link) {
+            if end.runs_for_another() {
+                // By then its time is over, too.
+                self.given_up(side);
+            }
             self.transmit(side, now);
-            return self.lost(side);
+            self.lost(side);
+            return Ok(());
         }
-        let waits = self.greetings.iter().find(|greeting| greeting.link == link);
-        let mut greeter = Self::greeter(link, waits.and_then(|greeting| greeting.proposal.as_deref()))?;
+        let mut greeter = End::listening(link);
         greeter.rx.turn(now, &mut greeter.tx);
         self.links[link].carry(side.other(), greeter.tx.output());
         self.leave_greeting(link);
         match greeter.next(NOW, &mut &[][..], Handler::Waits) {
-            Some(Seen::Ended(cause, 0)) => Self::check_cause(side, &cause),
+            Some(Seen::Ended(ended)) => Self::check_cause(side, ended.cause()),
             other => Err(format!("the {side} hears nothing, and is told {other:?}")),
         }
     }
@@ -384,21 +351,29 @@ impl World {
         told.finish(value, outcome);
     }
 
-    /// The handler that waits is given up.
+    /// The time of the handler that waits is over.
     pub(crate) fn expire(&mut self, side: Side) {
         self.bounds.expiries[side as usize] -= 1;
         let well = self.bounds.broken == Some(Broken::ExpiresWell);
+        self.ends[side as usize].expire(well);
+        self.given_up(side);
+    }
+
+    /// The handler that waits is not asked any more.
+    fn given_up(&mut self, side: Side) {
         let end = &mut self.ends[side as usize];
-        end.expire(well);
-        end.expired = !end.over;
+        end.expired |= end.runs_for_another();
         let Task { value, acked, .. } = end.running.take().expect("one runs");
         if acked {
             self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
         }
     }
 
-    /// Takes the outcomes that this side knows now; whether there were some. `anew`: its session has just begun anew.
-    pub(crate) fn collect(&mut self, side: Side, anew: bool) -> Result<bool, String> {
+    // ── outcomes ────────────────────────────────────────────────────────────────────
+
+    /// Takes the outcomes that this side knows now; whether there were some.
+    pub(crate) fn collect(&mut self, side: Side) -> Result<bool, String> {
+        let anew = self.meet(side)?;
         let tx = &mut self.ends[side as usize].tx;
         let outcomes: Vec<_> = core::iter::from_fn(|| tx.take_outcome()).collect();
         let Some(session) = self.session(side) else {
@@ -413,9 +388,30 @@ impl World {
         told.tell_processed(processed)?;
         Ok(!outcomes.is_empty())
     }
-}
 
-/// The number of a connection.
-const fn trid(link: usize) -> Trid {
-    Trid::new(link as u64 + 1)
+    /// Whether the session of this side has just begun anew: then outcomes may be unknown.
+    fn meet(&mut self, side: Side) -> Result<bool, String> {
+        let end = &mut *self.ends[side as usize];
+        let Some(resumption) = end
+            .conn()
+            .resumption()
+            .filter(|_| end.link.is_some() && end.met != end.link)
+        else {
+            return Ok(false);
+        };
+        end.met = end.link;
+        let anew = matches!(resumption, Resumption::New { .. });
+        // The client has read the acceptance.
+        let expected = side == Side::Service
+            || match resumption {
+                Resumption::Resumed { .. } => self.has_token,
+                Resumption::New { why: NewReason::First } => !self.has_token,
+                Resumption::New { why } => why == NewReason::Forgotten && self.lost,
+            };
+        if !expected {
+            return Err(format!("the client is told {resumption:?}"));
+        }
+        self.has_token |= side == Side::Client;
+        Ok(anew)
+    }
 }

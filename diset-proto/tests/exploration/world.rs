@@ -1,8 +1,6 @@
 //! A client, a service, the connections between them, and what can happen next.
 
 use core::hash::{Hash, Hasher};
-use std::rc::Rc;
-
 use diset_proto::drive::Io;
 use diset_proto::store::Replay as _;
 use diset_proto::{Cause, Code, Instant, Phase};
@@ -13,20 +11,13 @@ use super::link::Link;
 use super::oracle::Told;
 use super::shared::Shared;
 
-/// A connection at the service that is not one of its client yet.
-#[derive(Clone, Hash)]
-pub(crate) struct Greeting {
-    pub(crate) link: usize,
-    /// What has come, and waits until the halves with the session of the client are free for it.
-    pub(crate) proposal: Option<Rc<[u8]>>,
-}
-
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) bounds: Bounds,
-    /// The halves of each side, with its session.
+    /// The halves of each side that have its session.
     pub(crate) ends: [Shared<End>; 2],
-    pub(crate) greetings: Vec<Greeting>,
+    /// Connections on which the service waits for a proposal.
+    pub(crate) greetings: Vec<usize>,
     pub(crate) links: Vec<Shared<Link>>,
     /// What became of the messages that each side sends.
     pub(crate) told: [Shared<Told>; 2],
@@ -127,7 +118,7 @@ impl World {
                 actions.push(Action::Again(side));
             }
         }
-        if self.ends[0].link.is_none() && self.ends[0].running.is_none() {
+        if self.ends[0].link.is_none() {
             actions.push(Action::Connect);
         }
         for side in Side::BOTH {
@@ -138,12 +129,11 @@ impl World {
                 self.actions_of_end(link, side, &mut actions);
             }
         }
-        for greeting in &self.greetings {
-            let Greeting { link, ref proposal } = *greeting;
+        for &link in &self.greetings {
             if !bounds.overtaking && self.waits_for_an_older(link, Side::Service) {
                 continue;
             }
-            if proposal.is_none() && self.links[link].is_carrying(Side::Service) {
+            if self.links[link].is_carrying(Side::Service) {
                 actions.push(Action::Deliver(link, Side::Service, Handler::Waits));
             }
             self.ways_to_end(link, Side::Service, &mut actions);
@@ -259,8 +249,7 @@ impl World {
 
     /// The oldest connection that is there for the service.
     fn oldest(&self) -> Option<usize> {
-        let greetings = self.greetings.iter().map(|greeting| greeting.link);
-        greetings.chain(self.ends[1].link).min()
+        self.greetings.iter().copied().chain(self.ends[1].link).min()
     }
 
     /// Whether the service has not seen yet that the connection before this one has ended.
@@ -302,9 +291,9 @@ impl World {
             Action::Cut(link, side) => {
                 self.bounds.cuts -= 1;
                 self.links[link].cut();
-                self.ended(link, side)?;
+                self.ended(link, side);
             }
-            Action::End(link, side) => self.ended(link, side)?,
+            Action::End(link, side) => self.ended(link, side),
             Action::TimeOut(link, side) => self.time_out(link, side)?,
             Action::Begin(side, handler) => self.begin(side, NOW, handler)?,
             Action::Again(side) => self.begin(side, super::end::again(), Handler::Waits)?,
@@ -323,7 +312,7 @@ impl World {
                 }
             }
         }
-        if self.collect(action.side(), false)? {
+        if self.collect(action.side())? {
             self.drive(action.side())?;
         }
         Ok(())
@@ -331,22 +320,26 @@ impl World {
 
     /// What a side does by itself, at once.
     pub(crate) fn drive(&mut self, side: Side) -> Result<(), String> {
-        if self.bounds.lazy && !self.is_ending(side) {
-            let end = &mut self.ends[side as usize];
-            let mut copy = (**end).clone();
-            let turn = copy.rx.turn(NOW, &mut copy.tx);
-            let finished = copy.link.is_none_or(|link| self.links[link].has_finished(side));
-            let ends = turn.io == Io::Over || turn.io == Io::Finish && !finished;
-            end.turned(&turn, copy.conn().wake());
-            end.due = copy.link.is_some() && (ends || !copy.tx.output().is_empty());
-        } else {
-            self.transmit(side, NOW);
-        }
-        self.learn_of_end(side)?;
-        if side == Side::Service {
-            self.admit_the_one_that_waits()?;
+        self.turn(side);
+        while let Some(seen) = self.ends[side as usize].news() {
+            self.learn(side, seen.as_ref())?;
+            self.turn(side);
         }
         Ok(())
+    }
+
+    /// A turn, which shows what is next; nothing leaves by that if it is to leave as late as it can.
+    fn turn(&mut self, side: Side) {
+        if !self.bounds.lazy || self.is_ending(side) {
+            return self.transmit(side, NOW);
+        }
+        let end = &mut self.ends[side as usize];
+        let mut copy = (**end).clone();
+        let turn = copy.rx.turn(NOW, &mut copy.tx);
+        let finished = copy.link.is_none_or(|link| self.links[link].has_finished(side));
+        let ends = turn.io == Io::Over || turn.io == Io::Finish && !finished;
+        end.turned(&turn, copy.conn().wake());
+        end.due = copy.link.is_some() && (ends || !copy.tx.output().is_empty());
     }
 
     /// Whether the connection of this side is over, or this side has said that it is.
@@ -384,9 +377,8 @@ impl World {
     /// Greetings to which nothing comes any more, and nobody listens, can do nothing.
     fn clear_up(&mut self) {
         for place in (0..self.greetings.len()).rev() {
-            let Greeting { link, ref proposal } = self.greetings[place];
-            let way = &mut self.links[link];
-            if proposal.is_none() && !way.is_carrying(Side::Service) && way.has_left(Side::Client) {
+            let way = &mut self.links[self.greetings[place]];
+            if !way.is_carrying(Side::Service) && way.has_left(Side::Client) {
                 way.leave(Side::Service);
                 self.greetings.remove(place);
             }
@@ -413,10 +405,6 @@ impl World {
             Cause::PeerError(notice) if matches!(notice.code(), Code::Silent | Code::HandshakeTimeout) => {
                 return Ok(());
             }
-            // A handler kept the service from deciding.
-            Cause::Refused(notice) | Cause::WeRefused(notice) if notice.code() == Code::AdmissionTimeout => {
-                return Ok(());
-            }
             _ => {}
         }
         Err(format!("the connection ends at the {side}: {cause}"))
@@ -431,8 +419,8 @@ impl World {
                 return Err(format!("the {side} is not connected"));
             }
             let session = end.session().ok_or("there is no session")?;
-            if end.plain > 0 {
-                return Err(format!("{} plain messages wait at the {side}", end.plain));
+            if end.plain.iter().any(|(_, waiting)| *waiting > 0) || end.running.is_some() {
+                return Err(format!("messages wait at the {side}: {:?}", end.plain));
             }
             let kept = session.replay().len();
             if kept > 0 {
