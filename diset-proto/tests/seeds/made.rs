@@ -539,4 +539,39 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "acked-request-in-a-session",
         "0f 41 00 00 0e 03 d0 0f 80 02 0e",
     ),
+    (
+        "service_ops",
+        "a-handler-that-asks-for-its-message-again",
+        "0f f7 02 0d 03 0e 01 02 0f 0f f9 00 32 03 05 00 32 0d 03",
+    ),
+    (
+        "client_ops",
+        "a-handler-whose-time-is-over",
+        "03 03 02 10 0e 01 02 12 0f f8 0f fb 03",
+    ),
+    (
+        "halves",
+        "a-client-that-takes-the-catalog",
+        "01 02 0e 05 02 0e 03 02 06 0d 0f fe 00 01 07 03 0e 00 02 07 03",
+    ),
+    (
+        "sessions",
+        "handler-asks-again",
+        "00 13 95 01 03 13 a4 1e 14 28 13 96 00 13",
+    ),
+    (
+        "sessions",
+        "handler-asks-again-and-the-end",
+        "00 13 95 01 03 13 a4 1e 17 13",
+    ),
+    (
+        "sessions",
+        "handler-is-given-up-behind-the-end",
+        "00 13 95 01 02 13 17 02 a3 13",
+    ),
+    (
+        "service_ops",
+        "an-outcome-before-its-turn",
+        "0f f7 02 0d 03 0e 01 02 0f 02 10 0f f4 02 00 0d 03",
+    ),
 ];

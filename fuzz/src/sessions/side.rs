@@ -96,7 +96,7 @@ impl Host<Lagging> for At<'_> {
                 let conflict = Resumption::New {
                     why: NewReason::StateConflict,
                 };
-                let resumption = tx.connection().resumption();
+                let resumption = tx.connection().session().and_then(Session::resumption);
                 assert!(resumption.is_some_and(|resumption| resumption != conflict));
             }
             Event::Ended(ended) => {
