@@ -13,4 +13,5 @@ mod session_traffic;
 mod sessions;
 mod simulation;
 mod sizes;
+mod stores;
 mod validity;

@@ -1,11 +1,13 @@
 //! Two ends that are driven by hand, and stores that say what they keep.
 
-use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure};
+use diset_proto::store::Unsure;
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Kept, Limits,
     MessageOf, NewReason, Resumption, Schema, SendError, ServiceDef, Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use crate::stores::{DESK, DURABLE, Desk, Shelf};
 
 #[derive(Serialize, Deserialize, Schema)]
 pub(crate) struct Reading {
@@ -20,81 +22,10 @@ pub(crate) const fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-/// An inbox that keeps what it is said to keep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Desk {
-    pub(crate) durable: bool,
-    pub(crate) kept: (u64, u64),
-}
-
-pub(crate) const DESK: Desk = Desk {
-    durable: false,
-    kept: (u64::MAX, u64::MAX),
-};
-
-pub(crate) const DURABLE: Desk = Desk { durable: true, ..DESK };
-
-impl Inbox for Desk {
-    fn kept(&self) -> (u64, u64) {
-        self.kept
-    }
-
-    fn is_durable(&self) -> bool {
-        self.durable
-    }
-}
-
-/// A replay store that has kept up to a number.
-#[derive(Debug, Clone)]
-pub(crate) struct Shelf {
-    pub(crate) messages: HeapReplay,
-    pub(crate) kept: u64,
-}
-
-impl Replay for Shelf {
-    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
-        self.messages.reserve(head, len)
-    }
-
-    fn commit(&mut self) {
-        self.messages.commit();
-    }
-
-    fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.messages.after(number)
-    }
-
-    fn remove(&mut self, number: u64) {
-        self.messages.remove(number);
-    }
-
-    fn remove_through(&mut self, number: u64) {
-        self.messages.remove_through(number);
-    }
-
-    fn mark_repeated(&mut self, number: u64) {
-        self.messages.mark_repeated(number);
-    }
-
-    fn kept(&self) -> u64 {
-        self.kept
-    }
-
-    fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.messages.bytes()
-    }
-}
-
 pub(crate) type State = Session<Shelf, Desk>;
 
 pub(crate) fn session(desk: Desk) -> Box<State> {
-    let messages = HeapReplay::new(200, 10_000);
-    let kept = u64::MAX;
-    Box::new(Session::new(Shelf { messages, kept }, desk))
+    Box::new(Session::new(Shelf::new(200, 10_000), desk))
 }
 
 /// What an end saw.
