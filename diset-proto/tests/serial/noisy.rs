@@ -188,7 +188,8 @@ impl End {
         let mut over = false;
         if let Some(conn) = &mut self.engine {
             conn.now = now;
-            over = conn.turn().io != Io::Run;
+            let turn = conn.turn();
+            over = turn.io != Io::Run;
             // What the line has not taken yet waits in the engine.
             if self.out.len() < 300 {
                 let done = self.line.transmit(conn.tx.output(), &mut out);
@@ -198,7 +199,9 @@ impl End {
             if over {
                 conn.lose();
             }
-            self.cause = end(conn).or(self.cause.take());
+            if over || turn.wake.is_some_and(|wake| wake <= now) {
+                self.cause = end(conn).or(self.cause.take());
+            }
         }
         if over {
             self.engine = None;
