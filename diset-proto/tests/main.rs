@@ -14,4 +14,5 @@ mod session_traffic;
 mod sessions;
 mod simulation;
 mod sizes;
+mod stores;
 mod validity;

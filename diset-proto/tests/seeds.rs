@@ -228,11 +228,6 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
         ("pair", "a-catalog-that-is-told", &[9, 9, 1, 1, 3, 0, 3, 7, 1, 2, 3, 3]),
         ("pair", "garbage", &[2, 0, 0, 200, 3, 10, 4, 0, 9, 9, 9, 3]),
     ];
-    let hex = |text: &str| -> Vec<u8> {
-        text.split_whitespace()
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-            .collect()
-    };
     let made = made::SEEDS
         .iter()
         .map(|(target, name, text)| (*target, *name, hex(text)));
@@ -252,6 +247,15 @@ fn seeds_made_by_a_rule_are_in_the_tree() {
         }
         assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());
     }
+}
+
+/// Bytes in hex, and pieces that have a name.
+fn hex(text: &str) -> Vec<u8> {
+    let bytes = |word: &str| match made::PIECES.iter().find(|(name, _)| *name == word) {
+        Some((_, piece)) => hex(piece),
+        None => vec![u8::from_str_radix(word, 16).unwrap()],
+    };
+    text.split_whitespace().flat_map(bytes).collect()
 }
 
 /// Logs of two connections.

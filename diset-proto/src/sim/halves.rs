@@ -39,7 +39,7 @@ pub struct Later(Rc<Cell<Option<HandlerResult>>>);
 
 impl Later {
     /// What was decoded is with this handler from now on.
-    pub fn wait<S: SessionSlot>(&self, handling: Handling<'_, Simulated<S>>) {
+    pub fn wait<P: Parts<Running = Self>>(&self, handling: Handling<'_, P>) {
         let mut cx = Context::from_waker(Waker::noop());
         handling.start(&mut cx, |place| *place = self.clone());
     }

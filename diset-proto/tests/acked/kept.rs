@@ -1,6 +1,7 @@
 //! A chip whose memory outlives it: session, replay store and inbox are in buffers that a battery keeps.
 
 use diset_proto::drive::{Event, FixedQueue, Parts, Rx, Tx};
+use diset_proto::sim::Later;
 use diset_proto::store::{FixedReplay, Replay, StoredInbox};
 use diset_proto::{Limits, Outcome, Resumption, Session};
 
@@ -25,6 +26,7 @@ impl Parts for Made {
 struct Chip {
     rx: Rx<Made>,
     tx: Tx<Made>,
+    later: Later,
 }
 
 impl Chip {
@@ -33,6 +35,7 @@ impl Chip {
         let mut chip = Self {
             rx: Rx::new([0; 2048], FixedQueue::new([0; 2048])),
             tx: Tx::new([0; 2048], memory),
+            later: Later::default(),
         };
         let connecting = chip.rx.connect(at(0), &mut chip.tx, &config(Limits::CHIP));
         connecting.unwrap();
@@ -55,7 +58,7 @@ impl Chip {
         let mut came = 0;
         while let Some(event) = self.rx.next(at(0), &mut self.tx, &mut bytes) {
             if let Event::Message(lent) = event {
-                handle(lent, Handler::Waits).unwrap();
+                handle(lent, Handler::Waits, &self.later).unwrap();
                 came += 1;
             }
         }

@@ -1,15 +1,17 @@
 //! Two ends, each a pair of halves, with nothing between them, and stores that say what they keep.
 
-use core::cell::Cell;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Waker};
 
-use diset_proto::drive::{Event, Failure, HandlerResult, HeapQueue, Lent, Parts, Running, Rx, Tx};
-use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure};
+use diset_proto::drive::{Event, Failure, HandlerResult, HeapQueue, Lent, Parts, Rx, Tx};
+use diset_proto::sim::{Later, Simulated};
+use diset_proto::store::Unsure;
 use diset_proto::{
     Admission, Cause, ClientConfig, Code, Connection, GrowBuf, Identity, Instant, Limits, MessageOf, NewReason,
     Resumption, Schema, SendError, ServiceDef, Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use crate::stores::{DESK, DURABLE, Desk, Shelf};
 
 #[derive(Serialize, Deserialize, Schema)]
 pub(crate) struct Reading {
@@ -24,114 +26,15 @@ pub(crate) const fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-/// An inbox that keeps what it is said to keep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Desk {
-    pub(crate) durable: bool,
-    pub(crate) kept: (u64, u64),
-}
-
-pub(crate) const DESK: Desk = Desk {
-    durable: false,
-    kept: (u64::MAX, u64::MAX),
-};
-
-pub(crate) const DURABLE: Desk = Desk { durable: true, ..DESK };
-
-impl Inbox for Desk {
-    fn kept(&self) -> (u64, u64) {
-        self.kept
-    }
-
-    fn is_durable(&self) -> bool {
-        self.durable
-    }
-}
-
-/// A replay store that has kept up to a number.
-#[derive(Debug, Clone)]
-pub(crate) struct Shelf {
-    pub(crate) messages: HeapReplay,
-    pub(crate) kept: u64,
-}
-
-impl Replay for Shelf {
-    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
-        self.messages.reserve(head, len)
-    }
-
-    fn commit(&mut self) {
-        self.messages.commit();
-    }
-
-    fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.messages.after(number)
-    }
-
-    fn remove(&mut self, number: u64) {
-        self.messages.remove(number);
-    }
-
-    fn remove_through(&mut self, number: u64) {
-        self.messages.remove_through(number);
-    }
-
-    fn mark_repeated(&mut self, number: u64) {
-        self.messages.mark_repeated(number);
-    }
-
-    fn kept(&self) -> u64 {
-        self.kept
-    }
-
-    fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.messages.bytes()
-    }
-}
-
 pub(crate) type State = Session<Shelf, Desk>;
 
 pub(crate) fn session(desk: Desk) -> Box<State> {
-    let messages = HeapReplay::new(200, 10_000);
-    let kept = u64::MAX;
-    Box::new(Session::new(Shelf { messages, kept }, desk))
-}
-
-/// What the halves are made of.
-pub(crate) struct Made;
-
-impl Parts for Made {
-    type Buffer = GrowBuf;
-    type Session = Option<Box<State>>;
-    type Queue = HeapQueue;
-    type Running = Later;
-}
-
-/// A handler that waits until it is told what it comes to.
-#[derive(Default)]
-pub(crate) struct Later;
-
-thread_local! {
-    static SAID: Cell<Option<HandlerResult>> = const { Cell::new(None) };
-}
-
-impl Running for Later {
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<HandlerResult> {
-        SAID.take().map_or(Poll::Pending, Poll::Ready)
-    }
-
-    fn abandon(&mut self) -> Poll<HandlerResult> {
-        Poll::Ready(Err(Failure::ABANDONED))
-    }
+    Box::new(Session::new(Shelf::new(200, 10_000), desk))
 }
 
 /// The handler that waits comes to this.
-pub(crate) fn say<P: Parts<Running = Later>>(rx: &mut Rx<P>, result: HandlerResult) {
-    SAID.set(Some(result));
+pub(crate) fn say<P: Parts<Running = Later>>(rx: &mut Rx<P>, later: &Later, result: HandlerResult) {
+    later.comes_to(result);
     assert!(rx.poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
@@ -146,12 +49,12 @@ pub(crate) enum Handler {
 pub(crate) const FAILED: Failure = Failure::new(Code::HandlerFailed);
 
 /// A message goes to a handler that does this: its value, if it has one.
-pub(crate) fn handle<P: Parts>(lent: Lent<'_, P>, handler: Handler) -> Option<u32> {
+pub(crate) fn handle<P: Parts<Running = Later>>(lent: Lent<'_, P>, handler: Handler, later: &Later) -> Option<u32> {
     let (Reading { value }, handling) = lent.decode()?;
     match handler {
         Handler::Returns => handling.done(Ok(())),
         Handler::Fails => handling.done(Err(FAILED)),
-        Handler::Waits => handling.start(&mut Context::from_waker(Waker::noop()), |_| {}),
+        Handler::Waits => later.wait(handling),
     }
     Some(value)
 }
@@ -174,8 +77,9 @@ pub(crate) enum Seen {
 }
 
 pub(crate) struct End {
-    rx: Rx<Made>,
-    pub(crate) tx: Tx<Made>,
+    rx: Rx<Simulated<Option<Box<State>>>>,
+    pub(crate) tx: Tx<Simulated<Option<Box<State>>>>,
+    later: Later,
     /// What its handlers do.
     pub(crate) handler: Handler,
 }
@@ -207,6 +111,7 @@ impl End {
         Self {
             rx: Rx::new(GrowBuf::new(70_000), HeapQueue::new(GrowBuf::new(10_000))),
             tx: Tx::new(GrowBuf::new(10_000), session),
+            later: Later::default(),
             handler: Handler::Returns,
         }
     }
@@ -243,7 +148,7 @@ impl End {
                 Event::Connected(_) => Seen::Connected,
                 Event::Message(lent) => {
                     let marked = lent.meta().maybe_repeated();
-                    match handle(lent, self.handler) {
+                    match handle(lent, self.handler, &self.later) {
                         Some(value) => Seen::Message { value, marked },
                         None => Seen::Invalid,
                     }
@@ -258,7 +163,7 @@ impl End {
 
     /// The handler that waits returns; what comes next.
     pub(crate) fn returns(&mut self) -> Vec<Seen> {
-        say(&mut self.rx, Ok(()));
+        say(&mut self.rx, &self.later, Ok(()));
         self.take(&[])
     }
 
