@@ -1,8 +1,6 @@
 //! Messages that leave: the plain ones straight into the output, the acked ones from the store of
 //! the session (PROTOCOL, parts L and Q).
 
-use core::convert::Infallible;
-
 use serde::Serialize;
 
 use super::recording::when_recorded;
@@ -48,9 +46,9 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             Kind::Message.head(),
             CONTROL_RESERVE,
             self.core.theirs.max_frame,
-            |place| {
-                size = message::encode(wire, message, place).ok_or(())?;
-                Ok(size)
+            &mut |place| {
+                size = message::encode(wire, message, place)?;
+                Some(size)
             },
         );
         self.sent(put, size, waiting)
@@ -76,7 +74,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// A message of this size, its number included, was put in behind so many bytes that wait, or was not.
-    fn sent(&mut self, put: Result<u32, PutError<()>>, size: usize, waiting: usize) -> Result<(), SendError> {
+    fn sent(&mut self, put: Result<u32, PutError>, size: usize, waiting: usize) -> Result<(), SendError> {
         match put {
             Ok(cost) if self.core.flow.sent(cost) => Ok(()),
             Ok(_) => {
@@ -87,7 +85,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
                 Err(SendError::Full(Bound::Output))
             }
             Err(PutError::Full | PutError::TooLong) => Err(SendError::TooLong),
-            Err(PutError::Body(())) => Err(SendError::Encode),
+            Err(PutError::Body) => Err(SendError::Encode),
         }
     }
 
@@ -224,18 +222,18 @@ fn put_stored<B: Storage>(
     let max = core.theirs.max_frame;
     let waiting = out.waiting();
     if next.skipped > 0 || next.repeated {
-        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, |place| {
+        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, &mut |place| {
             let mut writer = Writer::new(place);
             next.write(&mut writer);
-            Ok::<_, Infallible>(writer.len())
+            Some(writer.len())
         });
         put.map_err(|_| Stuck::NoRoom)?;
     }
-    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
+    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, &mut |place| {
         let mut writer = Writer::new(place);
         writer.byte(wire);
         writer.raw(payload);
-        Ok::<_, Infallible>(writer.len())
+        Some(writer.len())
     });
     if put.is_ok_and(|cost| core.flow.sent(cost)) {
         return Ok(());
