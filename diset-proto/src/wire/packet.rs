@@ -122,7 +122,7 @@ impl<'f> Proposal<'f> {
     /// What it says of its session; `None` from a client that keeps none.
     #[cfg(feature = "alloc")]
     pub(crate) fn resume(&self) -> Option<Resume> {
-        self.session.and_then(|mut value| Resume::read(&mut value).ok())
+        self.session.map(|mut value| Resume::read(&mut value))
     }
 
     /// The service it wants to talk to.
@@ -163,9 +163,7 @@ impl<'f> Proposal<'f> {
         let digest = fields.may(0x83).map(|value| Digest(value.array()));
         let limits = PeerLimits::read(fields.must(0x84));
         let records = fields.may(0x05).map(Cursor::u32);
-        let session = fields
-            .may(0x06)
-            .map(|value| value.checked(|value| Resume::read(value).is_ok()));
+        let session = fields.may(0x06).map(|value| value.checked(Resume::read));
         #[cfg(not(feature = "alloc"))]
         let _ = session;
         let args = fields.may(0x07).map(Args::parse).unwrap_or_default();
@@ -253,10 +251,8 @@ impl<'f> Acceptance<'f> {
     }
 
     /// What the service says of the session, when it keeps one.
-    pub(crate) fn answer(&self) -> Result<Option<Answer>, BadPacket> {
-        let Some(mut value) = self.session else { return Ok(None) };
-        let answer = Answer::read(&mut value)?;
-        value.end().map(|()| Some(answer))
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        self.session.map(|mut value| Answer::read(&mut value))
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
@@ -264,9 +260,7 @@ impl<'f> Acceptance<'f> {
         let trid = Trid::new(fields.must(0x81).varint());
         let limits = PeerLimits::read(fields.must(0x82));
         let verdicts = fields.may(0x83).map(read_verdicts).unwrap_or_default();
-        let session = fields
-            .may(0x04)
-            .map(|value| value.checked(|value| Answer::read(value).is_ok()));
+        let session = fields.may(0x04).map(|value| value.checked(Answer::read));
         let token = fields.may(0x05).map(|value| Token::from_bytes(value.array()));
         let digest = fields.may(0x87).map(|value| Digest(value.array()));
         let first = limits.first_credit(fields.may(0x8a));

@@ -150,12 +150,10 @@ impl<'f> Cursor<'f> {
         }
     }
 
-    /// All that is left, to be read later: it can be.
-    pub(crate) fn checked(&mut self, can_be_read: impl FnOnce(&mut Self) -> bool) -> Self {
+    /// All that is left, to be read later as it is now.
+    pub(crate) fn checked<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Self {
         let whole = *self;
-        if !can_be_read(self) {
-            self.refuse();
-        }
+        read(self);
         whole
     }
 
@@ -175,8 +173,8 @@ impl<'f> Cursor<'f> {
         T::default()
     }
 
-    /// Does not fit what it is for.
-    fn wanted<T: Default>(&mut self, value: Option<T>) -> T {
+    /// `None` does not fit what it is for.
+    pub(crate) fn wanted<T: Default>(&mut self, value: Option<T>) -> T {
         value.unwrap_or_else(|| self.fail())
     }
 
