@@ -152,6 +152,8 @@ impl<B: Storage> Outbox<B> {
     }
 
     /// Appends a control frame of at most this length. They need not leave anything free.
+    // Called and not copied to each kind.
+    #[inline(never)]
     pub(crate) fn control(
         &mut self,
         kind: Kind,

@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_first_thing_that_is_wrong_shows_at_the_end() {
-        let body = [0x81, 1, 7, 0x03, 2, 8, 9];
+        let body = [0x01, 1, 7, 0x03, 2, 8, 9];
         let end = |read: fn(&mut Fields<'_>)| {
             let mut fields = Fields::new(&body);
             read(&mut fields);
