@@ -361,7 +361,10 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
     /// [`step`](Self::step) takes, for which looking again does nothing.
     pub(crate) fn due(&self) -> Option<Instant> {
         let link = self.link.as_ref()?;
-        [link.conn.wake(), link.broken].into_iter().flatten().min()
+        match (link.conn.wake(), link.broken) {
+            (Some(wake), Some(broken)) => Some(wake.min(broken)),
+            (wake, broken) => wake.or(broken),
+        }
     }
 
     /// The next event. It may borrow the input, so nothing can be looked at after it in the same call: one frame is

@@ -23,7 +23,7 @@ use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
 use crate::status::{Code, Notice, RetryAfter};
-use crate::time::{Instant, Millis};
+use crate::time::{Instant, Millis, earlier};
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
 use crate::wire::packet::{Grant, PeerLimits};
 #[cfg(feature = "alloc")]
@@ -492,6 +492,6 @@ impl Core {
             .as_ref()
             .filter(|_| !self.phase.is_over())
             .map(Liveness::wake);
-        [self.deadline, silence, ack_at.flatten()].into_iter().flatten().min()
+        earlier(earlier(self.deadline, silence), ack_at.flatten())
     }
 }

@@ -268,7 +268,10 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// A message was looked into.
     fn settle<T>(&mut self, message: MessageRef<'_>, checked: Result<T, Invalid>) -> Result<(T, Held), DecodeError> {
         note!(self, = recording::decoded(&message, &checked));
-        self.core.settle(message, checked, &mut self.slot)
+        let held = self
+            .core
+            .settle(message, checked.as_ref().err().copied(), &mut self.slot);
+        checked.map(|value| (value, held)).map_err(DecodeError::Invalid)
     }
 
     /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode

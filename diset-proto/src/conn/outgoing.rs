@@ -1,8 +1,6 @@
 //! Messages that leave: the plain ones straight into the output, the acked ones from the store of
 //! the session (PROTOCOL, parts L and Q).
 
-use core::convert::Infallible;
-
 use serde::Serialize;
 
 use super::pending::is_held;
@@ -46,9 +44,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         let wire = self.way_for_message(number)?;
         let waiting = self.out.waiting();
         let max = self.core.theirs.max_frame;
-        let put = self.out.frame(Kind::Message.head(), CONTROL_RESERVE, max, |place| {
-            message::encode(wire, message, place).ok_or(())
-        });
+        let put = self
+            .out
+            .frame(Kind::Message.head(), CONTROL_RESERVE, max, &mut |place| {
+                message::encode(wire, message, place)
+            });
         self.sent(put, waiting)
     }
 
@@ -73,7 +73,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// A message was put in behind so many bytes that wait, or was not.
-    fn sent(&mut self, put: Result<u32, PutError<()>>, waiting: usize) -> Result<(), SendError> {
+    fn sent(&mut self, put: Result<u32, PutError>, waiting: usize) -> Result<(), SendError> {
         match put {
             Ok(cost) if self.core.flow.sent(cost) => Ok(()),
             Ok(_) => {
@@ -82,7 +82,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             }
             Err(PutError::Full) => Err(SendError::Full(room(&self.out))),
             Err(PutError::TooLong) => Err(SendError::TooLong),
-            Err(PutError::Body(())) => Err(SendError::Encode),
+            Err(PutError::Body) => Err(SendError::Encode),
         }
     }
 
@@ -218,18 +218,18 @@ fn put_stored<B: Storage>(
     let max = core.theirs.max_frame;
     let waiting = out.waiting();
     if next.skipped > 0 || next.repeated {
-        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, |place| {
+        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, &mut |place| {
             let mut writer = Writer::new(place);
             next.write(&mut writer);
-            Ok::<_, Infallible>(writer.len())
+            Some(writer.len())
         });
         put.map_err(|_| Stuck::Full(room(out)))?;
     }
-    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
+    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, &mut |place| {
         let mut writer = Writer::new(place);
         writer.byte(wire);
         writer.raw(payload);
-        Ok::<_, Infallible>(writer.len())
+        Some(writer.len())
     });
     let bound = match put {
         Ok(cost) if core.flow.sent(cost) => return Ok(()),

@@ -2,7 +2,7 @@
 
 use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue};
 
-use super::cursor;
+use super::cursor::{self, Rest};
 use super::invalid::Invalid;
 use crate::limits::MAX_DEPTH;
 
@@ -44,23 +44,20 @@ pub(super) fn check<D: Described>(
     bytes: &[u8],
     mut pay: impl FnMut(usize) -> Result<(), Invalid>,
 ) -> Result<(), Invalid> {
-    let mut rest = bytes;
+    let mut rest = bytes.iter();
     value(structure, &mut rest, 0, &mut pay)?;
-    match rest.len() {
-        0 => Ok(()),
-        left => Err(Invalid::LeftOver(left)),
-    }
+    cursor::end(&rest)
 }
 
 /// Takes one value off the front of bytes that were checked.
 #[cfg(feature = "alloc")]
-pub(super) fn skip<D: Described>(structure: D, rest: &mut &[u8]) -> Result<(), Invalid> {
+pub(super) fn skip<D: Described>(structure: D, rest: &mut Rest<'_>) -> Result<(), Invalid> {
     value(structure, rest, 0, &mut |_| Ok(()))
 }
 
 fn value<D: Described, P: FnMut(usize) -> Result<(), Invalid>>(
     structure: D,
-    rest: &mut &[u8],
+    rest: &mut Rest<'_>,
     depth: usize,
     pay: &mut P,
 ) -> Result<(), Invalid> {

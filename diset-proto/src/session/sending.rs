@@ -223,13 +223,13 @@ impl<R: Replay> Sending<R> {
             return Err(Objection::Contradiction);
         }
         let from = self.processed;
-        self.note(ack.failed.iter().map(|failure| (from + failure.number, failure.code)))?;
+        self.note(&mut ack.failed.iter().map(|failure| (from + failure.number, failure.code)))?;
         self.progress(received, processed);
         Ok(())
     }
 
     /// Remembers outcomes that are not Ok, for the user: all of them or none.
-    fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
+    fn note(&mut self, failed: &mut dyn Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
         let before = self.failed.len();
         for (number, code) in failed {
             // It may have been given up before, when the peer seemed not to have it.
@@ -284,7 +284,7 @@ impl<R: Replay> Sending<R> {
         };
         let (base, before) = (self.base, self.processed);
         let told = claim.failed.iter().map(|failure| (base + failure.number, failure.code));
-        self.note(told.filter(|(number, _)| *number > before))?;
+        self.note(&mut told.filter(|(number, _)| *number > before))?;
         self.peer_durable = peer_durable;
         let (received, processed) = (self.base + claim.received, self.base + claim.processed);
         self.progress(received, processed);

@@ -4,8 +4,6 @@
 //! the last frame took: a length that is shorter is padded, for one that is longer the body moves (PROTOCOL F-2).
 //! Nothing is encoded again but what found too little room.
 
-use core::convert::Infallible;
-
 use super::bytes::{copy, shift};
 use super::frame::Kind;
 use super::storage::Storage;
@@ -14,13 +12,13 @@ use super::varint;
 
 /// Why a frame was not put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PutError<E> {
+pub(crate) enum PutError {
     /// No room now; there will be when bytes have left, or the storage can grow.
     Full,
     /// No room even when all is empty, or longer than the peer takes.
     TooLong,
     /// What writes the body failed.
-    Body(E),
+    Body,
 }
 
 /// A storage that grows has room for this much at first, when it can.
@@ -119,15 +117,15 @@ impl<B: Storage> Outbox<B> {
     /// Appends a frame whose body `write` encodes in place, and whose length is at most `max`; `reserve` bytes stay free
     /// behind it. Gives the frame's length, head and body.
     ///
-    /// `write` answers how long the body is. When that is more than the place it was given, nothing of it counts, and
-    /// `write` is asked again when there can be one that is long enough.
-    pub(crate) fn frame<E>(
+    /// `write` answers how long the body is, or that it failed. When that is more than the place it was given, nothing of
+    /// it counts, and `write` is asked again when there can be one that is long enough.
+    pub(crate) fn frame(
         &mut self,
         head: u8,
         reserve: usize,
         max: u32,
-        mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<u32, PutError<E>> {
+        write: &mut dyn FnMut(&mut [u8]) -> Option<usize>,
+    ) -> Result<u32, PutError> {
         if self.storage.bytes().is_empty() {
             let first = FIRST_ROOM.min(self.storage.bound());
             self.storage.grow(first);
@@ -135,12 +133,9 @@ impl<B: Storage> Outbox<B> {
         loop {
             let (width, place) = self.place(head, reserve);
             let room = place.len();
-            let size = match write(place) {
-                Ok(size) => size,
-                Err(error) => {
-                    self.give_back();
-                    return Err(PutError::Body(error));
-                }
+            let Some(size) = write(place) else {
+                self.give_back();
+                return Err(PutError::Body);
             };
             let length = u32::try_from(size.saturating_add(1)).unwrap_or(u32::MAX);
             if length > max {
@@ -159,18 +154,20 @@ impl<B: Storage> Outbox<B> {
     }
 
     /// Appends a control frame of at most this length. They need not leave anything free.
+    // Called and not copied to each kind.
+    #[inline(never)]
     pub(crate) fn control(
         &mut self,
         kind: Kind,
         max: u32,
         write: &mut dyn FnMut(&mut Writer<'_>),
-    ) -> Result<(), PutError<Infallible>> {
-        let put = self.frame(kind.head(), 0, max, |place| {
+    ) -> Result<(), PutError> {
+        let put = self.frame(kind.head(), 0, max, &mut |place| {
             // A body is at most a frame less its head.
             let size = place.len().min(max as usize - 1);
             let mut writer = Writer::new(place.get_mut(..size).unwrap_or_default());
             write(&mut writer);
-            Ok(writer.len())
+            Some(writer.len())
         });
         put.map(|_| ())
     }
@@ -247,12 +244,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// Appends a frame whose body is `size` bytes of `fill`.
-    fn put<B: Storage>(out: &mut Outbox<B>, size: usize, fill: u8, reserve: usize) -> Result<u32, PutError<()>> {
-        out.frame(0x00, reserve, 1 << 20, |place| {
+    fn put<B: Storage>(out: &mut Outbox<B>, size: usize, fill: u8, reserve: usize) -> Result<u32, PutError> {
+        out.frame(0x00, reserve, 1 << 20, &mut |place| {
             if let Some(place) = place.get_mut(..size) {
                 place.fill(fill);
             }
-            Ok(size)
+            Some(size)
         })
     }
 
@@ -283,10 +280,10 @@ mod tests {
             (0, 8, 1),
         ] {
             let mut written = 0;
-            out.frame(0x00, 0, 1 << 20, |place| {
+            out.frame(0x00, 0, 1 << 20, &mut |place| {
                 written += 1;
                 place[..size].fill(fill);
-                Ok::<_, ()>(size)
+                Some(size)
             })
             .unwrap();
             assert_eq!(written, 1, "PROTOCOL F-2: nothing is encoded again");
@@ -382,9 +379,9 @@ mod tests {
         let mut out = Outbox::new(GrowBuf::new(200_000));
         for size in [1000, 20_000, 100_000] {
             let mut written = 0;
-            out.frame(0x00, 256, 1 << 20, |_| {
+            out.frame(0x00, 256, 1 << 20, &mut |_| {
                 written += 1;
-                Ok::<_, ()>(size)
+                Some(size)
             })
             .unwrap();
             assert!(written <= 2, "{written} times for {size} bytes");

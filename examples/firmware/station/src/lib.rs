@@ -209,7 +209,7 @@ impl Station {
             Stay::Until(limit) => Some(limit),
             Stay::Leaving => None,
         };
-        [next, self.blinker.wake()].into_iter().flatten().min()
+        earlier(next, self.blinker.wake())
     }
 
     /// Raises an alarm when the supply begins to be low.
@@ -268,5 +268,15 @@ fn sent<M: FromClient<Service>, C, T, K: Keep>(client: &mut Client<'_, Service, 
             defmt::warn!("not sent: {}", error);
             false
         }
+    }
+}
+
+/// The earlier of two times that may be there.
+// Called and not copied to where times are compared.
+#[inline(never)]
+pub fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
