@@ -106,9 +106,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     #[cfg(feature = "alloc")]
     #[must_use]
     pub fn telling(mut self, descriptions: Descriptions) -> Self {
+        self.tell(descriptions);
+        self
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) fn tell(&mut self, descriptions: Descriptions) {
         note!(self, Telling);
         self.core.told = Some(descriptions);
-        self
     }
 
     /// Service: admits the client. Gives [`Event::Connected`] unless its definitions must be

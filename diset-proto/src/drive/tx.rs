@@ -1,13 +1,22 @@
 //! The sending half: what leaves, and the end.
 
+#[cfg(feature = "record")]
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use serde::Serialize;
 
 use super::Parts;
 use crate::conn::Connection;
+use crate::conn::slot::SessionSlot;
 use crate::error::{Misuse, SendError};
-use crate::session::Outcome;
+#[cfg(feature = "record")]
+use crate::recording::Record;
+#[cfg(feature = "alloc")]
+use crate::schema::learned::LearnedMessage;
+#[cfg(feature = "alloc")]
+use crate::schema::told::Descriptions;
+use crate::session::{Outcome, Session};
 use crate::status::Notice;
 use crate::store::Unsure;
 use crate::time::Instant;
@@ -18,6 +27,9 @@ use crate::time::Instant;
 pub struct Tx<P: Parts> {
     pub(super) conn: Connection<P::Buffer, P::Session>,
 }
+
+/// What is in the slot of a session.
+type SessionIn<S> = Session<<S as SessionSlot>::Replay, <S as SessionSlot>::Inbox>;
 
 /// How the receiving half gets at the sending half: `&mut Tx`, or a lock around it.
 ///
@@ -50,6 +62,17 @@ impl<P: Parts> Tx<P> {
     /// The message was not taken, nothing changed: see [`SendError`].
     pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
         self.conn.send(number, message)
+    }
+
+    /// Queues a plain message of the catalog that was [learned](crate::Connection::learned), by its definition and the
+    /// payload that [`LearnedMessage::encode`] made.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::NotAgreed`] also when the service defines the message otherwise than
+    /// `message`, and [`SendError::Encode`] when the payload is not one of `message`.
+    #[cfg(feature = "alloc")]
+    pub fn send_learned(&mut self, message: &LearnedMessage, payload: &[u8]) -> Result<(), SendError> {
+        self.conn.send_learned(message, payload)
     }
 
     /// Stores an acked message, and sends it as soon as it can be; its number in the session. It gets exactly one
@@ -111,6 +134,32 @@ impl<P: Parts> Tx<P> {
     /// The connection in it, for its getters: phase, trid, verdicts, what is unconfirmed, the session.
     pub const fn connection(&self) -> &Connection<P::Buffer, P::Session> {
         &self.conn
+    }
+
+    /// Service: on this link, which [listens](super::Rx::listen), the whole catalog can be told to a client that was built
+    /// without one. Without this such a client is refused.
+    #[cfg(feature = "alloc")]
+    pub fn telling(&mut self, descriptions: Descriptions) {
+        self.conn.tell(descriptions);
+    }
+
+    /// Keeps a log of this link, which has just begun: see [`Connection::record`](crate::Connection::record).
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "record")]
+    pub fn record(&mut self, sink: Box<dyn Record>) -> Result<(), Misuse> {
+        self.conn.record(sink)
+    }
+
+    /// The session, for its bookkeeping and its stores; `None` when it is not here.
+    pub fn session_mut(&mut self) -> Option<&mut SessionIn<P::Session>> {
+        self.conn.session_mut()
+    }
+
+    /// Drops the oldest message that never left: [`Session::skip_oldest`].
+    pub fn skip_oldest(&mut self) -> Option<u64> {
+        self.conn.skip_oldest()
     }
 
     /// Takes the session out, and leaves an empty place: the link is over, or another one of the same client takes
