@@ -78,6 +78,11 @@ impl<P: Parts> Rx<P> {
         }
     }
 
+    /// What it was made of.
+    pub fn into_parts(self) -> (P::Buffer, P::Queue) {
+        (self.deframer.into_storage(), self.work.into_queue())
+    }
+
     // ── a link begins ───────────────────────────────────────────────────────────────
 
     /// Client: begins a link on a new transport. The proposal is ready to be written. A session in `tx` goes on.

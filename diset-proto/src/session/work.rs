@@ -157,6 +157,10 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         }
     }
 
+    pub(crate) fn into_queue(self) -> Q {
+        self.queue
+    }
+
     /// Whether a message that comes now may be lent at once: nothing stands before it.
     pub(crate) fn is_empty(&self) -> bool {
         self.job.is_none() && self.queue.front().is_none()
@@ -417,6 +421,11 @@ pub struct Handling<'p, P: Parts> {
 }
 
 impl<'p, P: Parts> Handling<'p, P> {
+    /// What is known of the message besides its content.
+    pub const fn meta(&self) -> &Meta {
+        &self.job.meta
+    }
+
     /// Its handler has come to this result.
     pub fn done(mut self, result: HandlerResult) {
         self.finish(result);

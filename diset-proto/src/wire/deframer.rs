@@ -124,6 +124,11 @@ impl<B: Storage> Deframer<B> {
         self.state = State::Preamble(0);
     }
 
+    /// Its storage.
+    pub(crate) fn into_storage(self) -> B {
+        self.storage
+    }
+
     /// Whether a frame, or the preamble, has come in part.
     pub const fn is_partial(&self) -> bool {
         match self.state {

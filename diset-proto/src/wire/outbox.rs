@@ -63,6 +63,10 @@ impl<B: Storage> Outbox<B> {
         }
     }
 
+    pub(crate) fn into_storage(self) -> B {
+        self.storage
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.sent == self.end
     }
