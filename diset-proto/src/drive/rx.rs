@@ -12,7 +12,7 @@ use crate::id::Trid;
 use crate::limits::{LINGER_BYTES, Limits};
 use crate::schema::{Catalog, MessageDef};
 use crate::session::queue::{Acked, Meta, Queue};
-use crate::session::work::{Running, Work};
+use crate::session::work::Work;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
@@ -38,8 +38,9 @@ pub struct Rx<P: Parts> {
     /// When bytes have come that the other half does not know of.
     heard: Option<Instant>,
     /// What is still to be told: the link has opened, or is over.
-    opened: Option<Trid>,
-    ended: Option<Ended>,
+    opened: bool,
+    /// How many plain messages were not handled, see [`Ended`].
+    ended: Option<u32>,
     /// How many bytes have come since the link is over.
     discarded: usize,
 }
@@ -55,6 +56,8 @@ enum Found {
     Acknowledged,
     NextKey([u8; 32], Duration),
     GoingAway(Notice),
+    /// The link is over; what waits is still to be handled, perhaps.
+    Over,
     Ended(Ended),
 }
 
@@ -72,7 +75,7 @@ impl<P: Parts> Rx<P> {
             deframer: Deframer::new(frame),
             work: Work::new(queue),
             heard: None,
-            opened: None,
+            opened: false,
             ended: None,
             discarded: 0,
         }
@@ -116,7 +119,7 @@ impl<P: Parts> Rx<P> {
     ) -> Result<(), Misuse> {
         tx.with(|tx| {
             self.complete(now, tx);
-            if self.work.has_job() || self.opened.is_some() || self.ended.is_some() {
+            if self.work.has_job() || self.opened || self.ended.is_some() {
                 return Err(Misuse::WrongPhase);
             }
             begin(tx)?;
@@ -156,9 +159,7 @@ impl<P: Parts> Rx<P> {
     }
 
     fn admitted(&mut self, event: Option<Told<'_>>) {
-        if let Some(Told::Connected(trid)) = event {
-            self.opened = Some(trid);
-        }
+        self.opened |= matches!(event, Some(Told::Connected(_)));
     }
 
     /// Service: refuses the client whose proposal waits.
@@ -203,6 +204,7 @@ impl<P: Parts> Rx<P> {
             Found::Acknowledged => Event::Acknowledged,
             Found::NextKey(hash, lasts) => Event::NextKey(hash, lasts),
             Found::GoingAway(notice) => Event::GoingAway(notice),
+            Found::Over => return None,
             Found::Ended(ended) => Event::Ended(ended),
         })
     }
@@ -230,8 +232,8 @@ impl<P: Parts> Rx<P> {
     /// The time is over of the handler that waits, and of messages of a link that has ended. `Pending` as long as the
     /// handler cannot be dropped.
     pub fn expire(&mut self) -> Poll<()> {
-        if let Some(ended) = &mut self.ended {
-            ended.unhandled += self.work.drop_plain();
+        if let Some(unhandled) = &mut self.ended {
+            *unhandled = unhandled.saturating_add(self.work.drop_plain());
         }
         self.work.expire()
     }
@@ -245,8 +247,8 @@ impl<P: Parts> Rx<P> {
             self.complete(now, tx);
             let mut wake = None;
             for _ in 0..ROUNDS {
-                if let Some(Told::Dropped(cause)) = tx.conn.handle_time(now) {
-                    self.ended = Some(cut(&mut self.work, cause));
+                if tx.conn.handle_time(now).is_some() {
+                    self.cut(tx);
                 }
                 tx.conn.transmit();
                 wake = tx.conn.wake();
@@ -260,7 +262,7 @@ impl<P: Parts> Rx<P> {
                 Progress::Over => Io::Over,
             };
             // What waits is lent by `next`, and needs no bytes for that.
-            let ready = self.opened.is_some() || self.is_done() || self.turn_of(now, tx).is_some();
+            let ready = self.opened || self.is_done() || self.turn_of(now, tx).is_some();
             // One whose time has come, and that may not begin, waits for something else.
             let retry = self.work.wake().filter(|at| *at > now);
             let at = [wake, retry, ready.then_some(now)];
@@ -284,9 +286,14 @@ impl<P: Parts> Rx<P> {
     }
 
     fn lost(&mut self, tx: &mut Tx<P>) {
-        if let Some(Told::Dropped(cause)) = tx.conn.handle_eof() {
-            self.ended = Some(cut(&mut self.work, cause));
+        if tx.conn.handle_eof().is_some() {
+            self.cut(tx);
         }
+    }
+
+    /// The link is over, and so it was told. When this side has ended it, what waits is not handled.
+    fn cut(&mut self, tx: &Tx<P>) {
+        self.ended = Some(if tx.is_stopped() { self.work.drop_plain() } else { 0 });
     }
 
     /// What comes after the end is read so that the last word gets there, but not without end (PROTOCOL E-4).
@@ -323,8 +330,8 @@ impl<P: Parts> Rx<P> {
 
     fn find<'i>(&mut self, now: Instant, tx: &mut Tx<P>, input: &mut &'i [u8]) -> Option<(Found, At<'i>)> {
         self.complete(now, tx);
-        if let Some(trid) = self.opened.take() {
-            return Some((Found::Opened(trid), At::Own));
+        if core::mem::take(&mut self.opened) {
+            return tx.conn.trid().map(|trid| (Found::Opened(trid), At::Own));
         }
         loop {
             if self.is_done() {
@@ -332,7 +339,10 @@ impl<P: Parts> Rx<P> {
                 if let Some(processed) = tx.conn.comes_again_above() {
                     self.work.forget(processed);
                 }
-                return self.ended.take().map(|ended| (Found::Ended(ended), At::Own));
+                return self.ended.take().map(|unhandled| {
+                    let cause = tx.conn.cause().cloned().unwrap_or(Cause::Lost);
+                    (Found::Ended(Ended { cause, unhandled }), At::Own)
+                });
             }
             while let Some(turn) = self.turn_of(now, tx) {
                 match turn.and_then(|meta| tx.conn.begin_handler(&meta)) {
@@ -346,13 +356,11 @@ impl<P: Parts> Rx<P> {
             let whole = *input;
             let frame = self.deframer.next(input, tx.conn.max_frame())?;
             let length = frame.0.as_ref().map_or(0, |raw| raw.body.len());
-            let found = match deal(&mut self.work, now, tx, frame) {
-                Ok(found) => found,
-                Err(cause) => {
-                    self.ended = Some(cut(&mut self.work, cause));
-                    None
-                }
-            };
+            let found = deal(&mut self.work, now, tx, frame);
+            if matches!(found, Some(Found::Over)) {
+                self.cut(tx);
+                continue;
+            }
             if let Some(found) = found {
                 let end = whole.len() - input.len();
                 let at = match self.deframer.lent() {
@@ -365,25 +373,18 @@ impl<P: Parts> Rx<P> {
     }
 }
 
-/// The link is over for this reason. When this side has ended it, what waits is not handled.
-fn cut<Q: Queue, R: Running>(work: &mut Work<Q, R>, cause: Cause) -> Ended {
-    let ours = matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
-    let unhandled = if ours { work.drop_plain() } else { 0 };
-    Ended { cause, unhandled }
-}
-
-/// Deals with a frame: what is to be told, or why the link is over. A message is told when nothing stands before it, and
+/// Deals with a frame: what is to be told, or that the link is over. A message is told when nothing stands before it, and
 /// has begun; else it waits.
 fn deal<P: Parts>(
     work: &mut Work<P::Queue, P::Running>,
     now: Instant,
     tx: &mut Tx<P>,
     frame: Frame<'_>,
-) -> Result<Option<Found>, Cause> {
+) -> Option<Found> {
     let message = match tx.conn.take_message(frame) {
         Ok(message) => message,
         Err(frame) => {
-            return Ok(match tx.conn.handle_frame(now, frame) {
+            return match tx.conn.handle_frame(now, frame) {
                 Some(Told::Proposed(_)) => Some(Found::Proposed),
                 Some(Told::Connected(trid)) => Some(Found::Opened(trid)),
                 Some(Told::Acknowledged) => Some(Found::Acknowledged),
@@ -391,10 +392,10 @@ fn deal<P: Parts>(
                     Some(Found::NextKey(hash, lasts))
                 }
                 Some(Told::GoingAway(notice)) => Some(Found::GoingAway(notice)),
-                Some(Told::Dropped(cause)) => return Err(cause),
+                Some(Told::Dropped(_)) => Some(Found::Over),
                 // A message would have been taken.
                 Some(Told::Message(_)) | None => None,
-            });
+            };
         }
     };
     let meta = Meta {
@@ -410,11 +411,11 @@ fn deal<P: Parts>(
         && tx.conn.may_begin(&meta) == Some(true)
         && let Some(def) = tx.conn.begin_handler(&meta)
     {
-        return Ok(Some(Found::Message(meta, def)));
+        return Some(Found::Message(meta, def));
     }
     if !work.accept(&meta, message.payload.0) {
         let text = "the queue has no room for what was credited";
         tx.conn.disconnect(Notice::new(Code::Internal).with_text(text));
     }
-    Ok(None)
+    None
 }
