@@ -45,6 +45,9 @@ impl Meta {
 ///
 /// Nothing here decides: what a queue is given it gives back in order, until it is told to take it out.
 pub trait Queue {
+    /// Where something is kept that has to do with messages that wait. Without such messages it takes no memory.
+    type Aside<T: Copy>: Aside<T>;
+
     /// Whether it takes messages at all. Without, nothing is read while a handler waits.
     const WAITS: bool;
 
@@ -68,11 +71,41 @@ pub trait Queue {
     fn waiting(&self) -> (usize, usize);
 }
 
+/// See [`Queue::Aside`].
+pub trait Aside<T: Copy>: Default + Copy {
+    /// What is there.
+    fn get(&self) -> Option<T>;
+
+    /// Puts this there.
+    fn set(&mut self, value: Option<T>);
+}
+
+impl<T: Copy> Aside<T> for Option<T> {
+    fn get(&self) -> Self {
+        *self
+    }
+
+    fn set(&mut self, value: Self) {
+        *self = value;
+    }
+}
+
+/// Nothing is kept.
+impl<T: Copy> Aside<T> for () {
+    fn get(&self) -> Option<T> {
+        None
+    }
+
+    fn set(&mut self, _: Option<T>) {}
+}
+
 /// No message waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct NoQueue;
 
 impl Queue for NoQueue {
+    type Aside<T: Copy> = ();
+
     const WAITS: bool = false;
 
     fn push(&mut self, _: &Meta, _: &[u8]) -> bool {
@@ -154,6 +187,8 @@ fn resolve(place: Place, before: Option<Acked>) -> Option<Acked> {
 }
 
 impl<B: Storage> Queue for FixedQueue<B> {
+    type Aside<T: Copy> = Option<T>;
+
     const WAITS: bool = true;
 
     fn push(&mut self, meta: &Meta, payload: &[u8]) -> bool {

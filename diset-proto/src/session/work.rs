@@ -16,14 +16,14 @@ use serde::Deserialize;
 
 use super::Session;
 use super::parts::Parts;
-use super::queue::{Meta, Queue};
+use super::queue::{Aside as _, Meta, Queue};
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
 use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
 use crate::store::{Inbox, Replay};
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 
 /// What a handler comes to.
 pub type HandlerResult = Result<(), Failure>;
@@ -88,15 +88,15 @@ impl Running for () {
 
 /// Messages that were accepted and have no outcome yet.
 #[cfg_attr(test, derive(Clone))]
-pub(crate) struct Work<Q, R> {
+pub(crate) struct Work<Q: Queue, R> {
     queue: Q,
     job: Option<Job>,
     /// Where the handler of the job is, when it waits.
     running: R,
     /// The front of the queue was handled, and is to be once more.
-    retry: Option<Retry>,
+    retry: Q::Aside<Retry>,
     /// How many messages at the front of the queue came on a link that is over: they have cost this one nothing.
-    old: usize,
+    old: Q::Aside<usize>,
 }
 
 /// The message that is with a handler.
@@ -128,7 +128,7 @@ pub(crate) enum End {
     /// Nobody has handled it.
     Abandoned,
     /// It waits at the front of the queue, and has not begun.
-    Retry(Duration),
+    Retry(Millis),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,13 +152,21 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             queue,
             job: None,
             running: R::default(),
-            retry: None,
-            old: 0,
+            retry: Q::Aside::default(),
+            old: Q::Aside::default(),
         }
     }
 
     pub(crate) fn into_queue(self) -> Q {
         self.queue
+    }
+
+    fn old(&self) -> usize {
+        self.old.get().unwrap_or(0)
+    }
+
+    fn set_old(&mut self, old: usize) {
+        self.old.set(Some(old));
     }
 
     /// Whether a message that comes now may be lent at once: nothing stands before it.
@@ -182,7 +190,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The message whose turn it is, if one waits, none is with a handler, and the time for another attempt has come.
     pub(crate) fn waiting(&self, now: Instant) -> Option<Meta> {
-        if self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now) {
+        if self.job.is_some() || self.retry.get().is_some_and(|retry| retry.at > now) {
             return None;
         }
         self.queue.front().map(|(meta, _)| meta)
@@ -190,7 +198,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// When a message must be tried again.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        self.retry.filter(|_| self.job.is_none()).map(|retry| retry.at)
+        self.retry.get().filter(|_| self.job.is_none()).map(|retry| retry.at)
     }
 
     /// Lends the message that [waits](Self::waiting).
@@ -202,7 +210,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         let job = Job {
             meta,
             queued: true,
-            old: self.old > 0,
+            old: self.old() > 0,
             state: State::Lent,
         };
         let handling = Handling {
@@ -211,7 +219,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             queue: None,
             payload,
         };
-        let attempts = self.retry.map_or(0, |retry| retry.attempts);
+        let attempts = self.retry.get().map_or(0, |retry| retry.attempts);
         Some(Lent {
             handling,
             def,
@@ -274,9 +282,9 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             State::Lent | State::Waits => End::Abandoned,
         };
         if let End::Retry(span) = end {
-            let attempts = self.retry.map_or(0, |retry| retry.attempts).saturating_add(1);
-            let at = now.after(span);
-            self.retry = Some(Retry { at, attempts });
+            let attempts = self.retry.get().map_or(0, |retry| retry.attempts).saturating_add(1);
+            let at = now.plus(span);
+            self.retry.set(Some(Retry { at, attempts }));
         } else if job.queued {
             self.pop();
         }
@@ -290,8 +298,8 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     /// The message whose turn it is has its outcome without a handler, or is somebody else's.
     pub(crate) fn pop(&mut self) {
         self.queue.pop();
-        self.old = self.old.saturating_sub(1);
-        self.retry = None;
+        self.set_old(self.old().saturating_sub(1));
+        self.retry.set(None);
     }
 
     /// The plain messages that wait are not handled any more; how many. The one that is with a handler is.
@@ -311,16 +319,17 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.queue.forget(above);
         let (messages, plain) = self.queue.waiting();
         // Those of former links stand in front, and are acked.
-        self.old = self.old.min(messages - plain);
+        self.set_old(self.old().min(messages - plain));
         if messages == 0 {
-            self.retry = None;
+            self.retry.set(None);
         }
     }
 
     /// A link begins: what waits came on another one, where plain messages had their time.
     pub(crate) fn begin_link(&mut self) {
         self.drop_plain();
-        (self.old, _) = self.queue.waiting();
+        let (messages, _) = self.queue.waiting();
+        self.set_old(messages);
     }
 }
 
@@ -333,7 +342,7 @@ impl Job {
             Err(Failure(Why::Abandoned)) => End::Abandoned,
             Err(Failure(Why::Retry(span))) if self.meta.acked.is_some() && stay(&self.meta) => {
                 self.queued = true;
-                End::Retry(span)
+                End::Retry(Millis::of(span))
             }
             Err(Failure(Why::Retry(_))) => End::Failed(Code::HandlerFailed),
         });

@@ -112,7 +112,7 @@ struct Known {
 
 /// Work, and what must be true of it.
 #[derive(Clone)]
-struct World<Q> {
+struct World<Q: Queue> {
     work: Work<Q, Script>,
     now: Instant,
     /// Messages without an outcome, in the order in which they came.
@@ -275,7 +275,7 @@ impl<Q: Queue + Clone> World<Q> {
         let stays = Q::WAITS && known.acked.is_some();
         match (completed.end, said) {
             (End::Retry(span), End::Retry(_)) => {
-                assert!(stays && span == SECOND);
+                assert!(stays && span == Millis::of(SECOND));
                 self.open[0].said = None;
                 return true;
             }
@@ -336,9 +336,9 @@ impl<Q: Queue + Clone> World<Q> {
             .iter()
             .map(|known| (known.acked.is_some(), known.said, *link == known.link))
             .collect();
-        let retry = work.retry.map(|retry| retry.at.since(self.now));
+        let retry = work.retry.get().map(|retry| retry.at.since(self.now));
         let job = work.job.map(|job| (job.queued, job.old, job.state));
-        format!("{open:?} {job:?} {retry:?} {} {:?}", work.old, self.queue_key())
+        format!("{open:?} {job:?} {retry:?} {} {:?}", work.old(), self.queue_key())
     }
 
     fn queue_key(&self) -> (usize, usize) {
@@ -352,7 +352,7 @@ fn end_of(result: HandlerResult) -> End {
     match result {
         Ok(()) => End::Ok,
         Err(Failure(Why::Code(code))) => End::Failed(code),
-        Err(Failure(Why::Retry(span))) => End::Retry(span),
+        Err(Failure(Why::Retry(span))) => End::Retry(Millis::of(span)),
         Err(Failure(Why::Abandoned)) => End::Abandoned,
     }
 }
