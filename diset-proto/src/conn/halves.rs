@@ -77,6 +77,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         Ok(())
     }
 
+    /// The output buffer and the session.
+    pub(crate) fn into_parts(mut self) -> (B, S) {
+        if let Some(session) = self.slot.session_mut() {
+            session.detach();
+        }
+        (self.out.into_storage(), self.slot)
+    }
+
     /// Whether this side has ended the connection by itself: then no handler begins.
     pub(crate) const fn is_stopped(&self) -> bool {
         matches!(self.cause(), Some(Cause::OurError(_) | Cause::WeRefused(_)))
@@ -158,6 +166,16 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         self.core.def(meta.number).map(|(def, _)| def)
     }
 
+    /// A message is not handled: tells the peer why, and ends the connection. Its outcome is still to come.
+    pub(crate) fn reject_by_meta(&mut self, meta: &Meta, code: Code, text: &str) {
+        let fault = Fault::text(code, text).about(self.wire_of_meta(meta));
+        self.core.fault(fault);
+    }
+
+    fn wire_of_meta(&self, meta: &Meta) -> u8 {
+        self.core.agreement.wire(meta.number).unwrap_or(0)
+    }
+
     /// A message that began, or a callback, has come to this end.
     pub(crate) fn complete(&mut self, completed: &Completed) {
         let Completed { meta, of, end } = completed;
@@ -198,7 +216,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             End::Invalid(invalid) => invalid.code(),
         };
         let tag = Tag {
-            wire: self.core.agreement.wire(meta.number).unwrap_or(0),
+            wire: self.wire_of_meta(meta),
             acked,
         };
         match *end {

@@ -425,6 +425,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
     }
 
+    /// What this side states that it can take; that of the connection before while there is none.
+    pub const fn limits(&self) -> &Limits {
+        &self.core.limits
+    }
+
     /// Where the connection stands.
     pub const fn phase(&self) -> Phase {
         self.core.phase

@@ -19,5 +19,5 @@ pub use self::tx::{Access, Tx};
 pub use crate::session::parts::Parts;
 #[cfg(feature = "alloc")]
 pub use crate::session::queue::HeapQueue;
-pub use crate::session::queue::{FixedQueue, Meta, NoQueue, Queue};
+pub use crate::session::queue::{Aside, FixedQueue, Here, Meta, NoQueue, Queue};
 pub use crate::session::work::{Failure, HandlerResult, Handling, Lent, Running};

@@ -3,7 +3,7 @@
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, Over, Schedule};
 use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
 #[cfg(feature = "alloc")]
 use crate::conn::AdoptConfig;
@@ -44,7 +44,7 @@ const MEMORY_RETRY: Duration = Duration::from_millis(100);
 pub struct Rx<P: Parts> {
     pub(super) deframer: Deframer<P::Buffer>,
     pub(super) work: Work<P::Queue, P::Running>,
-    pub(super) schedule: Schedule,
+    pub(super) schedule: Schedule<P::Queue>,
     /// When bytes have come that the other half does not know of.
     pub(super) heard: Option<Instant>,
     /// The inbox has messages of an earlier process for which there was no room.
@@ -60,7 +60,7 @@ pub struct Rx<P: Parts> {
 /// [`Rx::hand_over`] and [`Rx::take_over`].
 pub struct Carried<P: Parts> {
     pub(super) work: Work<P::Queue, P::Running>,
-    pub(super) schedule: Schedule,
+    pub(super) schedule: Schedule<P::Queue>,
 }
 
 /// What comes next, without what it borrows.
@@ -74,6 +74,8 @@ enum Found {
     Acknowledged,
     NextKey([u8; 32], Duration),
     GoingAway(Notice),
+    /// The link is over; what waits is still to be handled, perhaps.
+    Over,
     Ended(Ended),
 }
 
@@ -90,12 +92,17 @@ impl<P: Parts> Rx<P> {
         Self {
             deframer: Deframer::new(frame),
             work: Work::new(queue),
-            schedule: Schedule::NEW,
+            schedule: Schedule::new(),
             heard: None,
             unloaded: false,
             expired: false,
             discarded: 0,
         }
+    }
+
+    /// What it was made of.
+    pub fn into_parts(self) -> (P::Buffer, P::Queue) {
+        (self.deframer.into_storage(), self.work.into_queue())
     }
 
     // ── a link begins ───────────────────────────────────────────────────────────────
@@ -143,6 +150,10 @@ impl<P: Parts> Rx<P> {
     ) -> Result<(), Misuse> {
         tx.with(|tx| {
             self.complete(now, tx);
+            // Where nothing can wait there is one link at a time.
+            if !P::Queue::WAITS && (self.work.has_job() || self.schedule.has_ended()) {
+                return Err(Misuse::WrongPhase);
+            }
             begin(tx)?;
             self.deframer.restart();
             self.discarded = 0;
@@ -206,12 +217,10 @@ impl<P: Parts> Rx<P> {
         tx.with(|tx| {
             self.complete(now, tx);
             if self.schedule.has_link() {
-                let displaced = || Cause::OurError(Notice::new(Code::Displaced));
-                let cause = tx.conn.cause().cloned().unwrap_or_else(displaced);
-                self.over(now, cause, tx);
+                self.over(now, tx);
             }
             let work = core::mem::replace(&mut self.work, Work::new(queue));
-            let schedule = core::mem::replace(&mut self.schedule, Schedule::NEW);
+            let schedule = core::mem::replace(&mut self.schedule, Schedule::new());
             self.schedule.hold();
             (tx.conn.take_session(), Carried { work, schedule })
         })
@@ -280,6 +289,7 @@ impl<P: Parts> Rx<P> {
             Found::Acknowledged => Event::Acknowledged,
             Found::NextKey(hash, lasts) => Event::NextKey(hash, lasts),
             Found::GoingAway(notice) => Event::GoingAway(notice),
+            Found::Over => return None,
             Found::Ended(ended) => Event::Ended(ended),
         })
     }
@@ -334,8 +344,8 @@ impl<P: Parts> Rx<P> {
             }
             let mut wake = None;
             for _ in 0..ROUNDS {
-                if let Some(Told::Dropped(cause)) = tx.conn.handle_time(now) {
-                    self.over(now, cause, tx);
+                if tx.conn.handle_time(now).is_some() {
+                    self.over(now, tx);
                 }
                 tx.conn.transmit();
                 wake = tx.conn.wake();
@@ -383,14 +393,16 @@ impl<P: Parts> Rx<P> {
     }
 
     fn lost(&mut self, now: Instant, tx: &mut Tx<P>) {
-        if let Some(Told::Dropped(cause)) = tx.conn.handle_eof() {
-            self.over(now, cause, tx);
+        if tx.conn.handle_eof().is_some() {
+            self.over(now, tx);
         }
     }
 
-    /// The link is over for this reason. Acked messages that are not to have their turn come again, unless they are kept.
-    fn over(&mut self, now: Instant, cause: Cause, tx: &mut Tx<P>) {
-        let waits = self.schedule.over(now, cause, &mut self.work);
+    /// The link is over, or another one takes over. Acked messages that are not to have their turn come again, unless they
+    /// are kept.
+    fn over(&mut self, now: Instant, tx: &mut Tx<P>) {
+        let ours = tx.is_stopped() || tx.conn.cause().is_none();
+        let waits = self.schedule.over(now, ours, || cause(tx), &mut self.work);
         if let Some(above) = tx.conn.waits_through(waits) {
             self.work.forget(above);
         }
@@ -444,8 +456,18 @@ impl<P: Parts> Rx<P> {
         self.complete(now, tx);
         loop {
             match self.schedule.next(now, &self.work) {
-                Next::Ended(ended) => return Some((Found::Ended(ended), At::Own)),
-                Next::Connected(trid) => return Some((Found::Opened(trid), At::Own)),
+                Next::Ended(over, unhandled) => {
+                    let Over { trid, cause } = over.unwrap_or_else(|| Over {
+                        trid: tx.conn.trid(),
+                        cause: cause(tx),
+                    });
+                    let ended = Ended { trid, cause, unhandled };
+                    return Some((Found::Ended(ended), At::Own));
+                }
+                Next::Connected => {
+                    let trid = self.schedule.trid().or_else(|| tx.conn.trid())?;
+                    return Some((Found::Opened(trid), At::Own));
+                }
                 Next::Messages | Next::Nothing => {}
             }
             while let Some(turn) = self.turn_of(now, tx) {
@@ -476,16 +498,16 @@ impl<P: Parts> Rx<P> {
             let length = frame.0.as_ref().map_or(0, |raw| raw.body.len());
             let lends = self.schedule.lends(&self.work);
             let found = match deal(&mut self.work, lends, now, tx, frame) {
-                Ok(Some(Found::Opened(trid))) => {
+                Some(Found::Opened(trid)) => {
                     self.schedule.opened(trid);
                     // It may be told later; outcomes that wait keep stored messages from leaving.
                     tx.conn.has_outcomes().then_some(Found::Acknowledged)
                 }
-                Ok(found) => found,
-                Err(cause) => {
-                    self.over(now, cause, tx);
+                Some(Found::Over) => {
+                    self.over(now, tx);
                     None
                 }
+                found => found,
             };
             if let Some(found) = found {
                 let end = whole.len() - input.len();
@@ -499,7 +521,7 @@ impl<P: Parts> Rx<P> {
     }
 }
 
-/// Deals with a frame: what is to be told, or why the link is over. A message is told when nothing stands before it, and
+/// Deals with a frame: what is to be told, or that the link is over. A message is told when nothing stands before it, and
 /// has begun; else it waits.
 fn deal<P: Parts>(
     work: &mut Work<P::Queue, P::Running>,
@@ -507,11 +529,11 @@ fn deal<P: Parts>(
     now: Instant,
     tx: &mut Tx<P>,
     frame: Frame<'_>,
-) -> Result<Option<Found>, Cause> {
+) -> Option<Found> {
     let message = match tx.conn.take_message(frame) {
         Ok(message) => message,
         Err(frame) => {
-            return Ok(match tx.conn.handle_frame(now, frame) {
+            return match tx.conn.handle_frame(now, frame) {
                 Some(Told::Proposed(_)) => Some(Found::Proposed),
                 Some(Told::Connected(trid)) => Some(Found::Opened(trid)),
                 Some(Told::Acknowledged) => Some(Found::Acknowledged),
@@ -519,10 +541,10 @@ fn deal<P: Parts>(
                     Some(Found::NextKey(hash, lasts))
                 }
                 Some(Told::GoingAway(notice)) => Some(Found::GoingAway(notice)),
-                Some(Told::Dropped(cause)) => return Err(cause),
+                Some(Told::Dropped(_)) => Some(Found::Over),
                 // A message would have been taken.
                 Some(Told::Message(_)) | None => None,
-            });
+            };
         }
     };
     let meta = Meta {
@@ -539,12 +561,18 @@ fn deal<P: Parts>(
         && tx.conn.may_begin(&meta) == Some(true)
         && let Some(def) = tx.conn.begin_handler(&meta)
     {
-        return Ok(Some(Found::Message(meta, def)));
+        return Some(Found::Message(meta, def));
     }
     if !work.accept(&meta, message.payload.0) {
         no_room(work, tx);
     }
-    Ok(None)
+    None
+}
+
+/// Why the link is over.
+fn cause<P: Parts>(tx: &Tx<P>) -> Cause {
+    let displaced = || Cause::OurError(Notice::new(Code::Displaced));
+    tx.conn.cause().cloned().unwrap_or_else(displaced)
 }
 
 /// What came does not fit. What waits of earlier links is no fault: it is handled, and there is room again.

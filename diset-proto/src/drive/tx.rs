@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use serde::Serialize;
 
-use super::Parts;
+use super::{Meta, Parts};
 use crate::conn::Connection;
 use crate::conn::slot::SessionSlot;
 use crate::error::{Misuse, SendError};
@@ -17,7 +17,7 @@ use crate::schema::learned::LearnedMessage;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
 use crate::session::{Outcome, Session};
-use crate::status::Notice;
+use crate::status::{Code, Notice};
 use crate::store::Unsure;
 use crate::time::Instant;
 
@@ -52,6 +52,11 @@ impl<P: Parts> Tx<P> {
         Self {
             conn: Connection::idle(output, session),
         }
+    }
+
+    /// What it was made of; a link that is not over ends without a word.
+    pub fn into_parts(self) -> (P::Buffer, P::Session) {
+        self.conn.into_parts()
     }
 
     // ── messages ────────────────────────────────────────────────────────────────────
@@ -110,6 +115,13 @@ impl<P: Parts> Tx<P> {
     /// Ends the link now: what was sent still leaves, then the notice. No handler begins any more.
     pub fn disconnect(&mut self, notice: Notice) {
         self.conn.disconnect(notice);
+    }
+
+    /// As [`disconnect`](Self::disconnect), because a message is not handled: the peer is told which one, and this text, of
+    /// which 64 bytes are sent. Say so to the message itself, too, by [`Lent::refuse`](super::Lent::refuse) or
+    /// [`Handling::done`](super::Handling::done): they have no text of their own.
+    pub fn reject(&mut self, meta: &Meta, code: Code, text: &str) {
+        self.conn.reject_by_meta(meta, code, text);
     }
 
     /// Whether this side has ended the link, by [`disconnect`](Self::disconnect), a refusal, or an error that it found.

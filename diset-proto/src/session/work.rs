@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::Session;
 use super::parts::Parts;
-use super::queue::{Acked, Meta, Queue};
+use super::queue::{Acked, Aside as _, Meta, Queue};
 use crate::id::Trid;
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
@@ -26,7 +26,7 @@ use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
 use crate::store::{Inbox, Replay};
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 
 /// What a handler comes to.
 pub type HandlerResult = Result<(), Failure>;
@@ -92,14 +92,20 @@ impl Running for () {
 /// Messages that were accepted and have no outcome yet.
 #[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
 #[cfg_attr(feature = "snapshot", derive(Hash))]
-pub(crate) struct Work<Q, R> {
+pub(crate) struct Work<Q: Queue, R> {
     queue: Q,
     job: Option<Job>,
     /// Where the handler of the job is, when it waits.
     running: R,
-    /// The front of the queue was handled, and is to be once more.
+    front: Q::Aside<Front>,
+}
+
+/// What is known of messages at the front of the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Front {
+    /// The first was handled, and is to be once more.
     retry: Option<Retry>,
-    /// How many messages at the front of the queue came on a link that is over: they have cost this one nothing.
+    /// How many came on a link that is over: they have cost this one nothing.
     old: usize,
     /// How many of those have their turn as messages of that link: up to its last plain one.
     rest: usize,
@@ -145,7 +151,7 @@ pub(crate) enum End {
     /// Nobody has handled it.
     Abandoned,
     /// It waits at the front of the queue, and has not begun.
-    Retry(Duration),
+    Retry(Millis),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,10 +175,16 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             queue,
             job: None,
             running: R::default(),
-            retry: None,
-            old: 0,
-            rest: 0,
+            front: Q::Aside::default(),
         }
+    }
+
+    pub(crate) fn into_queue(self) -> Q {
+        self.queue
+    }
+
+    fn front(&self) -> Front {
+        self.front.look(|front| *front)
     }
 
     /// Whether a message that comes now may be lent at once: nothing stands before it.
@@ -190,13 +202,13 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     }
 
     /// Whether messages wait that came on earlier links.
-    pub(crate) const fn has_old(&self) -> bool {
-        self.old > 0
+    pub(crate) fn has_old(&self) -> bool {
+        self.front().old > 0
     }
 
     /// Whether messages of a link that is over have their turn.
-    pub(crate) const fn has_rest(&self) -> bool {
-        self.rest > 0
+    pub(crate) fn has_rest(&self) -> bool {
+        self.front().rest > 0
     }
 
     /// A message has come that must wait; false when there is no room.
@@ -206,7 +218,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The message whose turn it is, if one waits, none is with a handler, and the time for another attempt has come.
     pub(crate) fn waiting(&self, now: Instant) -> Option<Meta> {
-        if self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now) {
+        if self.job.is_some() || self.front().retry.is_some_and(|retry| retry.at > now) {
             return None;
         }
         self.queue.front().map(|(meta, _)| meta)
@@ -214,7 +226,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// When a message must be tried again.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        self.retry.filter(|_| self.job.is_none()).map(|retry| retry.at)
+        self.front().retry.filter(|_| self.job.is_none()).map(|retry| retry.at)
     }
 
     /// Lends the message that [waits](Self::waiting).
@@ -222,11 +234,13 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     where
         P: Parts<Queue = Q, Running = R>,
     {
+        let attempts = self.front().retry.map_or(0, |retry| retry.attempts);
+        let of = self.front_of();
         let (meta, payload) = self.queue.front()?;
         let job = Job {
             meta: Some(meta),
             queued: true,
-            of: self.front_of(),
+            of,
             state: State::Lent,
         };
         let handling = Handling {
@@ -236,7 +250,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             queue: None,
             payload,
         };
-        let attempts = self.retry.map_or(0, |retry| retry.attempts);
         Some(Lent {
             handling,
             def,
@@ -293,8 +306,9 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         })
     }
 
-    const fn front_of(&self) -> Of {
-        match (self.rest, self.old) {
+    fn front_of(&self) -> Of {
+        let front = self.front();
+        match (front.rest, front.old) {
             (0, 0) => Of::Link,
             (0, _) => Of::Carried,
             _ => Of::Over,
@@ -332,9 +346,11 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             State::Lent | State::Waits => End::Abandoned,
         };
         if let End::Retry(span) = end {
-            let attempts = self.retry.map_or(0, |retry| retry.attempts).saturating_add(1);
-            let at = now.after(span);
-            self.retry = Some(Retry { at, attempts });
+            let at = now.plus(span);
+            self.front.edit(|front| {
+                let attempts = front.retry.map_or(0, |retry| retry.attempts).saturating_add(1);
+                front.retry = Some(Retry { at, attempts });
+            });
         } else if job.queued {
             self.pop();
         }
@@ -348,14 +364,18 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     /// The message whose turn it is has its outcome without a handler, or is somebody else's.
     pub(crate) fn pop(&mut self) {
         self.queue.pop();
-        self.old = self.old.saturating_sub(1);
-        self.rest = self.rest.saturating_sub(1);
-        self.retry = None;
+        self.front.edit(|front| {
+            *front = Front {
+                retry: None,
+                old: front.old.saturating_sub(1),
+                rest: front.rest.saturating_sub(1),
+            };
+        });
     }
 
     /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
     /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
-    pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
+    pub(crate) fn end_link(&mut self, goes_on: bool) -> (u32, Option<Acked>) {
         if goes_on {
             let (mut at, mut rest) = (0, 0);
             self.queue.retain(|_, meta| {
@@ -363,14 +383,15 @@ impl<Q: Queue, R: Running> Work<Q, R> {
                 rest = if meta.acked.is_none() { at } else { rest };
                 true
             });
-            self.rest = rest;
+            self.front.edit(|front| front.rest = rest);
         }
         if let Some(job) = &mut self.job {
             job.of = Of::Over;
         }
         let unhandled = self.drop_plain();
-        (self.old, _) = self.queue.waiting();
-        let (rest, mut last) = (self.rest, None);
+        let (old, _) = self.queue.waiting();
+        self.front.edit(|front| front.old = old);
+        let (rest, mut last) = (self.front().rest, None);
         self.queue.retain(|at, meta| {
             last = meta.acked.filter(|_| at < rest).or(last);
             true
@@ -379,16 +400,18 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     }
 
     /// The time is over of messages of a link that is over: how many plain ones are not handled.
-    pub(crate) fn drop_rest(&mut self) -> usize {
-        self.rest = 0;
-        let old = self.old;
+    pub(crate) fn drop_rest(&mut self) -> u32 {
+        let old = self.front.edit(|front| {
+            front.rest = 0;
+            front.old
+        });
         self.retain(|at, meta| at >= old || meta.acked.is_some())
     }
 
     /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
     /// one that is with a handler is.
-    fn drop_plain(&mut self) -> usize {
-        let rest = self.rest;
+    fn drop_plain(&mut self) -> u32 {
+        let rest = self.front().rest;
         self.retain(|at, meta| at < rest || meta.acked.is_some())
     }
 
@@ -401,7 +424,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     }
 
     /// Takes out what is not to stay; how many.
-    pub(crate) fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> u32 {
         let mut gone = 0;
         if let Some(job) = self.job.as_mut().filter(|job| job.queued)
             && let Some((meta, _)) = self.queue.front()
@@ -414,19 +437,17 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         }
         let (before, _) = self.queue.waiting();
         let (mut old, mut rest, mut first) = (0, 0, true);
-        let (all_old, all_rest) = (self.old, self.rest);
+        let all = self.front();
         self.queue.retain(|at, meta| {
             let stays = stays(at + gone, meta);
-            old += usize::from(stays && at < all_old);
-            rest += usize::from(stays && at < all_rest);
+            old += usize::from(stays && at < all.old);
+            rest += usize::from(stays && at < all.rest);
             first &= stays || at > 0;
             stays
         });
-        (self.old, self.rest) = (old, rest);
-        if !first {
-            self.retry = None;
-        }
-        before - self.queue.waiting().0
+        let retry = all.retry.filter(|_| first);
+        self.front.edit(|front| *front = Front { retry, old, rest });
+        u32::try_from(before - self.queue.waiting().0).unwrap_or(u32::MAX)
     }
 
     /// Whether acked messages wait, or one is with its handler.
@@ -443,7 +464,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     /// room.
     pub(crate) fn carry(&mut self, meta: &Meta, payload: &[u8]) -> bool {
         let taken = self.queue.push(meta, payload);
-        self.old += usize::from(taken);
+        self.front.edit(|front| front.old += usize::from(taken));
         taken
     }
 
@@ -468,7 +489,7 @@ impl Job {
             Err(Failure(Why::Abandoned)) => End::Abandoned,
             Err(Failure(Why::Retry(span))) if self.meta.is_some_and(|meta| meta.acked.is_some() && stay(&meta)) => {
                 self.queued = true;
-                End::Retry(span)
+                End::Retry(Millis::of(span))
             }
             Err(Failure(Why::Retry(_))) => End::Failed(Code::HandlerFailed),
         });
@@ -576,6 +597,11 @@ pub struct Handling<'p, P: Parts> {
 }
 
 impl<'p, P: Parts> Handling<'p, P> {
+    /// What is known of the message besides its content.
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
     /// Its handler has come to this result.
     pub fn done(mut self, result: HandlerResult) {
         self.finish(result);

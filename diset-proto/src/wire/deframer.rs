@@ -44,7 +44,7 @@ impl<B> core::fmt::Debug for Deframer<B> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// So many bytes of the preamble have come.
-    Preamble(usize),
+    Preamble(u8),
     /// Between frames, or inside one of which `kept` bytes are stored.
     Frames,
     /// The stored frame has been lent and goes at the next call.
@@ -134,6 +134,11 @@ impl<B: Storage> Deframer<B> {
         self.state = State::Preamble(0);
     }
 
+    /// Its storage.
+    pub(crate) fn into_storage(self) -> B {
+        self.storage
+    }
+
     /// Whether a frame, or the preamble, has come in part.
     pub const fn is_partial(&self) -> bool {
         match self.state {
@@ -144,14 +149,14 @@ impl<B: Storage> Deframer<B> {
     }
 
     /// PROTOCOL P-2: the first byte that differs is enough to know.
-    fn take_preamble(&mut self, seen: usize, input: &mut &[u8]) -> Result<(), Malformed> {
+    fn take_preamble(&mut self, seen: u8, input: &mut &[u8]) -> Result<(), Malformed> {
         let mut seen = seen;
-        for &expected in PREAMBLE.iter().skip(seen) {
+        for &expected in PREAMBLE.iter().skip(usize::from(seen)) {
             let Some((&byte, rest)) = input.split_first() else {
                 break;
             };
             if byte != expected {
-                let version = seen == MAGIC.len();
+                let version = usize::from(seen) == MAGIC.len();
                 return Err(if version {
                     Malformed::Version(byte)
                 } else {
@@ -161,7 +166,7 @@ impl<B: Storage> Deframer<B> {
             *input = rest;
             seen += 1;
         }
-        self.state = if seen == PREAMBLE.len() {
+        self.state = if usize::from(seen) == PREAMBLE.len() {
             State::Frames
         } else {
             State::Preamble(seen)

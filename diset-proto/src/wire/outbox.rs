@@ -61,6 +61,10 @@ impl<B> Outbox<B> {
         }
     }
 
+    pub(crate) fn into_storage(self) -> B {
+        self.storage
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.sent == self.end
     }

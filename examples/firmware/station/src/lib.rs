@@ -130,26 +130,23 @@ impl Station {
     pub fn told<K: Keep>(&mut self, message: Message<'_, '_, Service, K>, now: u64) {
         // A message that does not fit its definition has ended the connection by itself: there is nothing to be done.
         match message.number() {
-            SetInterval::NUMBER => {
-                if let Ok(set) = message.decode::<SetInterval>() {
-                    defmt::info!("a reading each {=u32} ms", set.milliseconds);
-                    self.interval = set.milliseconds.into();
-                    self.next_reading = now;
-                }
-            }
-            Blink::NUMBER => {
-                if let Ok(blink) = message.decode::<Blink>() {
-                    defmt::info!("blinks {=u8} times", blink.times);
-                    self.blinker.begin(blink.times, now);
-                }
-            }
-            Reboot::NUMBER => {
-                if message.decode::<Reboot>().is_ok() {
-                    defmt::info!("is to reboot");
-                    let limit = u64::try_from(GOODBYE.as_millis()).unwrap_or_default();
-                    self.stay = Stay::Until(now.saturating_add(limit));
-                }
-            }
+            SetInterval::NUMBER => message.run(|set: SetInterval| {
+                defmt::info!("a reading each {=u32} ms", set.milliseconds);
+                self.interval = set.milliseconds.into();
+                self.next_reading = now;
+                Ok(())
+            }),
+            Blink::NUMBER => message.run(|blink: Blink| {
+                defmt::info!("blinks {=u8} times", blink.times);
+                self.blinker.begin(blink.times, now);
+                Ok(())
+            }),
+            Reboot::NUMBER => message.run(|_: Reboot| {
+                defmt::info!("is to reboot");
+                let limit = u64::try_from(GOODBYE.as_millis()).unwrap_or_default();
+                self.stay = Stay::Until(now.saturating_add(limit));
+                Ok(())
+            }),
             _ => message.reject("not in this firmware"),
         }
     }
