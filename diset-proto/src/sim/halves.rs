@@ -1,6 +1,7 @@
 //! Both halves of a link in one place, with the time: what an adapter has, for tests of it and of what it does.
 
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
@@ -178,7 +179,7 @@ impl<S: SessionSlot> Halves<S> {
     }
 
     /// All that leaves now: it has been written.
-    pub fn take(&mut self) -> alloc::vec::Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         let bytes = self.transmit().to_vec();
         self.transmitted(bytes.len());
         bytes
