@@ -2,6 +2,7 @@
 //! of `scenarios`. The exploration is a program of its own, as it is run with another profile.
 
 mod acked;
+mod bytes;
 mod golden;
 mod halves;
 mod learned;

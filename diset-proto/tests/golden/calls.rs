@@ -13,6 +13,8 @@ use super::{
     service, told,
 };
 
+use crate::bytes::{frame, varint};
+
 #[derive(Serialize, Deserialize, Schema)]
 struct Sum {
     a: i64,
@@ -98,22 +100,6 @@ fn a_call_in_a_catalog_that_is_told() {
     );
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7f {
-        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
-        value >>= 7;
-    }
-    bytes.push(u8::try_from(value).unwrap());
-    bytes
-}
-
-/// A frame: its head, and the parts of its body.
-fn frame(head: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let body = parts.concat();
-    [&varint(body.len() as u64 + 1)[..], &[head], &body].concat()
-}
-
 /// PROTOCOL F-3, part C: the examples are what the layout says, and end the connection of a side that offers no slots.
 #[test]
 fn frames_of_calls() {
@@ -121,6 +107,7 @@ fn frames_of_calls() {
     let (kept, ok, failed, more) = (&varint(2 * 7), &[0], &[1], &varint(4096));
     // A notice: HandlerFailed.
     let notice = &[0x81, 1, 35];
+    let frame = |head, parts: &[&[u8]]| frame(head, &parts.concat());
     let frames = [
         (
             "request",

@@ -283,7 +283,7 @@ fn a_catalog_that_is_told() {
 fn refuses(notice: &Notice, name: &str) {
     let mut service = service(PingPong::CATALOG);
     service.feed(&example("proposal"), |_, event| {
-        assert!(matches!(event, Event::Proposed(_)))
+        assert!(matches!(event, Event::Proposed(_)));
     });
     service.refuse(notice.clone()).unwrap();
     assert_written(name, &service.take()[5..]);

@@ -9,6 +9,8 @@ use diset_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::bytes::frame;
+
 #[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
 pub(crate) struct Ping {
     pub(crate) id: i64,
@@ -120,20 +122,6 @@ pub(crate) fn connected_with(change: Change<'_>, own: impl FnOnce(Setup) -> Setu
 /// Small limits for the service; a client's may be smaller still.
 pub(crate) fn tight() -> Limits {
     Limits::CHIP.with_max_frame(1024)
-}
-
-/// A frame by hand: head and body, with its length in front.
-pub(crate) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
-    let mut length = body.len() + 1;
-    let mut bytes = Vec::new();
-    while length > 0x7f {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-    bytes.push(head);
-    bytes.extend_from_slice(body);
-    bytes
 }
 
 /// A message by hand.

@@ -150,7 +150,7 @@ impl End {
                     self.breaks += u32::from(event == LineEvent::Broken);
                     if let Some(mut conn) = self.engine.take() {
                         conn.lose();
-                        self.cause = end(&mut conn).or(self.cause.take());
+                        self.cause = end(&mut conn).or_else(|| self.cause.take());
                     }
                 }
                 LineEvent::Data(mut bytes) => {
@@ -200,7 +200,7 @@ impl End {
                 conn.lose();
             }
             if over || turn.wake.is_some_and(|wake| wake <= now) {
-                self.cause = end(conn).or(self.cause.take());
+                self.cause = end(conn).or_else(|| self.cause.take());
             }
         }
         if over {

@@ -235,7 +235,7 @@ fn nothing_is_told_before_it_is_kept() {
 fn waiting() -> Conn<Shelf, Desk> {
     let mut conn = listening();
     conn.feed(&proposal(Some(FIRST)), |_, event| {
-        assert!(matches!(event, Event::Proposed(_)))
+        assert!(matches!(event, Event::Proposed(_)));
     });
     let opening = Desk { opens: false, ..DESK };
     let mut session = Box::new(Session::new(Shelf::new(10, 100), opening));

@@ -11,6 +11,9 @@ use diset_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::varint;
+pub(crate) use crate::bytes::{frame, varints};
+
 #[derive(Debug, Serialize, Deserialize, Schema)]
 pub(crate) struct Reading {
     pub(crate) value: u8,
@@ -83,32 +86,9 @@ pub(crate) fn token(number: u64) -> [u8; 16] {
     [number as u8; 16]
 }
 
-/// A frame by hand: head and body, with its length in front.
-pub(crate) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    varint(body.len() as u64 + 1, &mut bytes);
-    bytes.push(head);
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-pub(crate) fn varint(mut value: u64, bytes: &mut Vec<u8>) {
-    while value > 0x7f {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-pub(crate) fn varints(values: &[u64]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    values.iter().for_each(|value| varint(*value, &mut bytes));
-    bytes
-}
-
 fn field(tag: u8, value: &[u8], body: &mut Vec<u8>) {
     body.push(tag);
-    varint(value.len() as u64, body);
+    body.extend(varint(value.len() as u64));
     body.extend_from_slice(value);
 }
 
