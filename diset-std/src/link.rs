@@ -7,15 +7,18 @@ use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use diset_proto::store::{Inbox, Replay};
 use diset_proto::{Bound, Cause, Code, Notice, SendError};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock;
-use crate::session::Engine;
+use crate::session::{Engine, StdSession};
 
 /// Most messages that are sent under one lock.
 const AT_A_TIME: usize = 64;
+/// How long a message waits for the file of this side.
+const FILE: Duration = Duration::from_secs(30);
 
 /// What a sender does when the peer, or the transport, is slower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +27,11 @@ pub enum SlowPolicy {
     /// `send` waits for room, at most so long; then it fails with
     /// [`SendError::Full`].
     Wait(Duration),
-    /// `send` fails with [`SendError::Full`] at once.
+    /// `send` fails with [`SendError::Full`] at once, unless it is the file of a durable service that is slower: for that
+    /// it waits, at most 30 s.
     Fail,
     /// The connection is ended with [`Code::Busy`](diset_proto::Code::Busy): who is too
-    /// slow shall not hold memory.
+    /// slow shall not hold memory. For the file of a durable service `send` waits, as under [`Fail`](Self::Fail).
     Disconnect,
 }
 
@@ -199,17 +203,20 @@ impl Link {
     ///
     /// Cancel-safe: the message was queued when this returns `Ok`, and not before.
     pub(crate) async fn send(&self, message: &impl Outgoing) -> Result<(), SendError> {
-        match (self.try_send(message), self.policy) {
-            (Err(full @ SendError::Full(_)), SlowPolicy::Wait(limit)) => {
-                let waiting = tokio::time::timeout(limit, self.wait_to_send(message));
-                waiting.await.unwrap_or(Err(full))
-            }
-            (Err(full @ SendError::Full(_)), SlowPolicy::Disconnect) => {
-                self.too_slow();
-                Err(full)
-            }
-            (result, _) => result,
+        let full = match self.try_send(message) {
+            Err(full @ SendError::Full(_)) => full,
+            result => return result,
+        };
+        let (limit, waits): (_, fn(&Engine) -> bool) = match self.policy {
+            SlowPolicy::Wait(limit) => (limit, |_| true),
+            SlowPolicy::Fail | SlowPolicy::Disconnect => (FILE, waits_for_file),
+        };
+        let waiting = tokio::time::timeout(limit, self.wait_to_send(message, waits));
+        let result = waiting.await.unwrap_or(Err(full));
+        if self.policy == SlowPolicy::Disconnect && matches!(result, Err(SendError::Full(_))) {
+            self.too_slow();
         }
+        result
     }
 
     /// Sends from the front of `messages` and takes off what was sent, many under one lock.
@@ -248,15 +255,17 @@ impl Link {
         result
     }
 
-    async fn wait_to_send(&self, message: &impl Outgoing) -> Result<(), SendError> {
+    /// As long as `waits`.
+    async fn wait_to_send(&self, message: &impl Outgoing, waits: impl Fn(&Engine) -> bool) -> Result<(), SendError> {
         let _waiting = Waiting::new(self);
         loop {
             let space = self.space.notified();
             tokio::pin!(space);
             // Listen before trying, or room that is freed in between would be missed.
             space.as_mut().enable();
+            let may_wait = self.lock().conn.as_ref().is_some_and(&waits);
             match self.try_send(message) {
-                Err(SendError::Full(bound)) if bound != Bound::Session => space.await,
+                Err(SendError::Full(bound)) if may_wait && bound != Bound::Session => space.await,
                 result => return result,
             }
         }
@@ -315,9 +324,14 @@ impl Link {
         self.room_is_free(state);
     }
 
-    /// Ends the connection of a peer that is too slow.
+    /// Ends the connection of a peer that is too slow; not when it is the file of this side that is.
     pub(crate) fn too_slow(&self) {
-        self.disconnect(Notice::new(Code::Busy).with_text("too slow"));
+        let notice = Notice::new(Code::Busy).with_text("too slow");
+        self.with_conn(|conn| {
+            if !waits_for_file(conn) {
+                conn.disconnect(notice);
+            }
+        });
     }
 
     /// Says go-away, and drains until the deadline (PROTOCOL G-1). A connection that is not
@@ -390,6 +404,16 @@ impl Link {
             driver.wake();
         }
     }
+}
+
+/// Whether the acceptance of a client, or a message that was stored, waits until it is in the file, and messages behind it
+/// (PROTOCOL ): it is this side that is slow, then.
+fn waits_for_file(conn: &Engine) -> bool {
+    let waits = |session: &StdSession| {
+        let replay = session.replay();
+        !session.inbox().may_open() || replay.after(replay.kept()).is_some()
+    };
+    conn.session().is_some_and(waits)
 }
 
 /// Counts one who waits, as long as it does.
