@@ -229,6 +229,8 @@ impl<R: Replay> Sending<R> {
     }
 
     /// Remembers outcomes that are not Ok, for the user: all of them or none.
+    // Called and not copied to its two callers.
+    #[inline(never)]
     fn note(&mut self, failed: &mut dyn Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
         let before = self.failed.len();
         for (number, code) in failed {

@@ -111,6 +111,8 @@ impl Kind {
 
 impl Kind {
     /// Its name, for people.
+    // Called and not copied: it is of use to errors only.
+    #[inline(never)]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
