@@ -56,6 +56,8 @@ pub struct Rx<P: Parts> {
 pub struct Carried<P: Parts> {
     work: Work<P::Queue, P::Running>,
     schedule: Schedule,
+    /// Which messages wait.
+    catalog: &'static Catalog,
 }
 
 /// What comes next, without what it borrows.
@@ -183,7 +185,8 @@ impl<P: Parts> Rx<P> {
     }
 
     /// The session goes to another link: it comes out, with all that is not done with. If this link is not over, it is for
-    /// these halves; they only write what is left, and discard what comes. `queue` is an empty one.
+    /// these halves; they only write what is left, and discard what comes. `queue` is an empty one. Let the session
+    /// [welcome](crate::Session::welcome) its client after this, which detaches it.
     pub fn hand_over(&mut self, now: Instant, tx: &mut impl Access<P>, queue: P::Queue) -> (P::Session, Carried<P>)
     where
         P::Session: Default,
@@ -198,22 +201,29 @@ impl<P: Parts> Rx<P> {
             let work = core::mem::replace(&mut self.work, Work::new(queue));
             let schedule = core::mem::replace(&mut self.schedule, Schedule::NEW);
             self.schedule.hold();
-            (tx.conn.take_session(), Carried { work, schedule })
+            let catalog = tx.conn.catalog();
+            (tx.conn.take_session(), Carried { work, schedule, catalog })
         })
     }
 
     /// The session that comes to this link has this: it has its turn before what comes here. To be called before
     /// [`connect`](Self::connect) or [`admit_in_session`](Self::admit_in_session), or after [`hold`](Self::hold).
     pub fn take_over(&mut self, tx: &mut impl Access<P>, carried: Carried<P>) {
-        let Carried { mut work, schedule } = carried;
+        let Carried {
+            mut work,
+            schedule,
+            catalog,
+        } = carried;
         let fits = work.append(&mut self.work);
         self.work = work;
         self.schedule.take_over(schedule);
         tx.with(|tx| {
+            tx.conn.knows(catalog);
             if !fits {
                 no_room(&self.work, tx);
             }
-            if tx.conn.session().is_some() {
+            // Else it meets its session as the link begins.
+            if !tx.conn.phase().is_over() && tx.conn.session().is_some() {
                 self.meet(tx);
             }
         });

@@ -505,6 +505,12 @@ impl<'p, P: Parts> Lent<'p, P> {
         self.handling.job.of == Of::Carried
     }
 
+    /// Its payload, not checked yet: for the simulator, which looks into all that comes.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn payload(&self) -> &'p [u8] {
+        self.handling.payload
+    }
+
     /// How often a handler has asked for it again.
     pub const fn attempts(&self) -> u32 {
         self.attempts

@@ -89,6 +89,7 @@ impl Story {
                 ..ReconnectPolicy::DEFAULT
             },
             forbidden: MessageSet::EMPTY,
+            callback: Duration::ZERO,
         }
     }
 
