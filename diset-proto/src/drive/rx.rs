@@ -202,7 +202,14 @@ impl<P: Parts> Rx<P> {
             let schedule = core::mem::replace(&mut self.schedule, Schedule::NEW);
             self.schedule.hold();
             let catalog = tx.conn.catalog();
-            (tx.conn.take_session(), Carried { work, schedule, catalog })
+            (
+                tx.conn.take_session(),
+                Carried {
+                    work,
+                    schedule,
+                    catalog,
+                },
+            )
         })
     }
 
@@ -222,17 +229,20 @@ impl<P: Parts> Rx<P> {
             if !fits {
                 no_room(&self.work, tx);
             }
-            // Else it meets its session as the link begins.
-            if !tx.conn.phase().is_over() && tx.conn.session().is_some() {
-                self.meet(tx);
-            }
+            self.meet_again(tx);
         });
     }
 
-    /// Until [`take_over`](Self::take_over) nothing is told but what the peer does, and no message is lent: what an earlier
-    /// link of the session has still comes from elsewhere.
+    /// Until [`take_over`](Self::take_over) or [`release`](Self::release) nothing is told but what the peer does, and no
+    /// message is lent: what is left of an earlier link of the client is elsewhere.
     pub const fn hold(&mut self) {
         self.schedule.hold();
+    }
+
+    /// Nothing is left elsewhere: goes on after [`hold`](Self::hold).
+    pub fn release(&mut self, tx: &mut impl Access<P>) {
+        self.schedule.release();
+        tx.with(|tx| self.meet_again(tx));
     }
 
     /// Whether there is no link, no handler, and nothing to be told: what waits is in the inbox of the session as well, and
@@ -310,7 +320,8 @@ impl<P: Parts> Rx<P> {
     /// 30 s after the end. `Pending` as long as the handler cannot be dropped: [`poll`](Self::poll) goes on with it.
     pub fn expire(&mut self) -> Poll<()> {
         let unhandled = self.work.drop_rest();
-        self.schedule.expired(unhandled);
+        self.schedule.leaves(unhandled);
+        self.schedule.expired();
         self.expired = true;
         self.work.expire()
     }
@@ -391,9 +402,15 @@ impl<P: Parts> Rx<P> {
 
     /// The session is here: nothing waits that it does not know of, and what its inbox has does.
     fn meet(&mut self, tx: &Tx<P>) {
-        self.work
-            .retain(|_, meta| meta.acked.is_none_or(|acked| tx.conn.is_unhandled(acked)));
+        self.work.retain_carried(|acked| tx.conn.is_unhandled(acked));
         self.load(tx);
+    }
+
+    /// As [`meet`](Self::meet), on a link that has begun.
+    fn meet_again(&mut self, tx: &Tx<P>) {
+        if !tx.conn.phase().is_over() && tx.conn.session().is_some() {
+            self.meet(tx);
+        }
     }
 
     /// What a durable inbox has from an earlier process waits before anything that comes, as far as there is room.
@@ -443,6 +460,9 @@ impl<P: Parts> Rx<P> {
             }
             while let Some(turn) = self.turn_of(now, tx) {
                 let Some(meta) = turn else {
+                    // Nothing that came behind it passes it (PROTOCOL Q-7).
+                    let unhandled = self.work.drop_rest();
+                    self.schedule.leaves(unhandled);
                     self.work.pop();
                     continue;
                 };

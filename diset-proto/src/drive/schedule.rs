@@ -56,9 +56,13 @@ impl Schedule {
         self.opened = Some(trid);
     }
 
-    /// Nothing has its turn until [`take_over`](Self::take_over).
+    /// Nothing has its turn until [`take_over`](Self::take_over) or [`release`](Self::release).
     pub(crate) const fn hold(&mut self) {
         self.held = true;
+    }
+
+    pub(crate) const fn release(&mut self) {
+        self.held = false;
     }
 
     /// It goes on with what another one had.
@@ -149,9 +153,13 @@ impl Schedule {
         self.until.filter(|_| self.ended.is_some() || work.has_job_of_over())
     }
 
-    /// The time is over: so many messages are not handled, of the link that is over.
-    pub(crate) fn expired(&mut self, unhandled: usize) {
+    /// The time is over, once.
+    pub(crate) const fn expired(&mut self) {
         self.until = None;
+    }
+
+    /// So many messages of the link that is over are not handled.
+    pub(crate) fn leaves(&mut self, unhandled: usize) {
         if let Some(ended) = &mut self.ended {
             ended.unhandled += unhandled;
         }

@@ -397,8 +397,14 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         });
     }
 
+    /// Takes out the acked messages that are not to stay, but for those of a link that is over, whose turn is to come.
+    pub(crate) fn retain_carried(&mut self, stays: impl Fn(Acked) -> bool) {
+        let rest = self.rest;
+        self.retain(|at, meta| at < rest || meta.acked.is_none_or(&stays));
+    }
+
     /// Takes out what is not to stay; how many.
-    pub(crate) fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
+    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
         let mut gone = 0;
         if let Some(job) = self.job.as_mut().filter(|job| job.queued)
             && let Some((meta, _)) = self.queue.front()

@@ -15,6 +15,10 @@ impl<A: App> World<A> {
         };
         let who = end.who;
         self.hear(who, link, &mut end);
+        if end.held && self.parties.get(&who).is_none_or(|party| party.strays.is_empty()) {
+            end.held = false;
+            end.rx.release(&mut end.tx);
+        }
         let mut busy = self.hear_events(link, side, &mut end, &[]);
         busy |= self.write(link, side, &mut end);
         busy |= self.read(link, side, &mut end);
@@ -167,13 +171,13 @@ impl<A: App> World<A> {
     pub(super) fn detach(&mut self, who: Who, link: u64, end: &mut End) {
         self.hear(who, link, end);
         let (session, moved) = end.hand_over(self.now);
-        let is_kept = end.is_kept && session.is_some();
-        if session.is_some() && !end.is_kept {
+        let Some(session) = session else { return };
+        let is_kept = end.is_kept;
+        if !is_kept {
             self.tell(who, &What::Gone { session: end.session });
         }
-        let kept = session.filter(|_| is_kept).map(|session| (end.session, session));
-        let mut absent = End::new(&self.setup, who, kept);
-        absent.session = end.session;
+        let mut absent = End::new(&self.setup, who, Some((end.session, session)));
+        absent.gone = !is_kept;
         absent.take_over(moved);
         let now = self.now;
         let party = self.parties.entry(who).or_default();

@@ -124,7 +124,7 @@ impl<A: App> World<A> {
         assert!(polled.is_ready(), "a handler that is done goes on");
         if let Running::Handler(handler) = running {
             let session = end.tx.connection().session();
-            let counted = session.is_some_and(|session| session.began() == handler.began);
+            let counted = !end.gone && session.is_some_and(|session| session.began() == handler.began);
             let Handler {
                 session,
                 number,

@@ -65,6 +65,10 @@ pub(super) struct End {
     pub(super) opened: bool,
     /// That it is over was told.
     pub(super) dropped: bool,
+    /// Something of an earlier session of its client has its turn.
+    pub(super) held: bool,
+    /// Its session has come to its end, with its connection or after its time.
+    pub(super) gone: bool,
 }
 
 /// What goes from one end of a session to the next.
@@ -95,6 +99,8 @@ impl End {
             finished: false,
             opened: false,
             dropped: false,
+            held: false,
+            gone: false,
         }
     }
 

@@ -20,7 +20,10 @@ impl<A: App> World<A> {
         // They ascend as transports open.
         let trid = Trid::new(link);
         let party = self.parties.entry(who).or_default();
-        let absent = party.absent.as_ref().and_then(|absent| absent.tx.connection().session());
+        let absent = party
+            .absent
+            .as_ref()
+            .and_then(|absent| absent.tx.connection().session());
         if party.link > Some(link) || absent.is_some_and(|session| session.is_late(trid)) {
             self.tell(who, &What::Fault(Fault::Overtaken));
             // Its client has given it up (PROTOCOL N-9), or it is a copy.
@@ -63,6 +66,11 @@ impl<A: App> World<A> {
             }
         };
         (end.session, end.is_kept) = (id, is_kept);
+        // One lane of handlers for each client (PROTOCOL D-2).
+        end.held = self.parties.get(&who).is_some_and(|party| !party.strays.is_empty());
+        if end.held {
+            end.rx.hold();
+        }
         let admission = Admission::new(trid).with_forbidden(self.setup.forbidden);
         if let Err((misuse, _)) = end.rx.admit_in_session(now, &mut end.tx, admission, session) {
             panic!("a client is not accepted: {misuse}")
@@ -129,7 +137,7 @@ impl<A: App> World<A> {
             && let Some(mut absent) = party.absent.take()
         {
             let session = absent.session;
-            drop(absent.tx.take_session());
+            absent.gone = true;
             party.strays.push(absent);
             party.disk = None;
             self.tell(who, &What::Fault(Fault::Forgotten));
