@@ -58,6 +58,18 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         self.begin_with(Core::new(now, SERVICE, catalog, limits)?)
     }
 
+    /// The messages of this side.
+    pub(crate) const fn catalog(&self) -> &'static Catalog {
+        self.core.catalog
+    }
+
+    /// Before there is a transport: those whose turn comes all the same are of this catalog.
+    pub(crate) fn knows(&mut self, catalog: &'static Catalog) {
+        if self.core.catalog.count() == 0 {
+            self.core.catalog = catalog;
+        }
+    }
+
     fn begin_with(&mut self, core: Core) -> Result<(), Misuse> {
         if self.core.phase != Phase::Closed {
             return Err(Misuse::WrongPhase);

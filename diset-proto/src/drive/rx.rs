@@ -61,6 +61,8 @@ pub struct Rx<P: Parts> {
 pub struct Carried<P: Parts> {
     pub(super) work: Work<P::Queue, P::Running>,
     pub(super) schedule: Schedule<P::Queue>,
+    /// Which messages wait.
+    catalog: &'static Catalog,
 }
 
 /// What comes next, without what it borrows.
@@ -209,7 +211,8 @@ impl<P: Parts> Rx<P> {
     }
 
     /// The session goes to another link: it comes out, with all that is not done with. If this link is not over, it is for
-    /// these halves; they only write what is left, and discard what comes. `queue` is an empty one.
+    /// these halves; they only write what is left, and discard what comes. `queue` is an empty one. Let the session
+    /// [welcome](crate::Session::welcome) its client after this, which detaches it.
     pub fn hand_over(&mut self, now: Instant, tx: &mut impl Access<P>, queue: P::Queue) -> (P::Session, Carried<P>)
     where
         P::Session: Default,
@@ -222,31 +225,48 @@ impl<P: Parts> Rx<P> {
             let work = core::mem::replace(&mut self.work, Work::new(queue));
             let schedule = core::mem::replace(&mut self.schedule, Schedule::new());
             self.schedule.hold();
-            (tx.conn.take_session(), Carried { work, schedule })
+            let catalog = tx.conn.catalog();
+            (
+                tx.conn.take_session(),
+                Carried {
+                    work,
+                    schedule,
+                    catalog,
+                },
+            )
         })
     }
 
     /// The session that comes to this link has this: it has its turn before what comes here. To be called before
     /// [`connect`](Self::connect) or [`admit_in_session`](Self::admit_in_session), or after [`hold`](Self::hold).
     pub fn take_over(&mut self, tx: &mut impl Access<P>, carried: Carried<P>) {
-        let Carried { mut work, schedule } = carried;
+        let Carried {
+            mut work,
+            schedule,
+            catalog,
+        } = carried;
         let fits = work.append(&mut self.work);
         self.work = work;
         self.schedule.take_over(schedule);
         tx.with(|tx| {
+            tx.conn.knows(catalog);
             if !fits {
                 no_room(&self.work, tx);
             }
-            if tx.conn.session().is_some() {
-                self.meet(tx);
-            }
+            self.meet_again(tx);
         });
     }
 
-    /// Until [`take_over`](Self::take_over) nothing is told but what the peer does, and no message is lent: what an earlier
-    /// link of the session has still comes from elsewhere.
+    /// Until [`take_over`](Self::take_over) or [`release`](Self::release) nothing is told but what the peer does, and no
+    /// message is lent: what is left of an earlier link of the client is elsewhere.
     pub const fn hold(&mut self) {
         self.schedule.hold();
+    }
+
+    /// Nothing is left elsewhere: goes on after [`hold`](Self::hold).
+    pub fn release(&mut self, tx: &mut impl Access<P>) {
+        self.schedule.release();
+        tx.with(|tx| self.meet_again(tx));
     }
 
     /// Whether there is no link, no handler, and nothing to be told: what waits is in the inbox of the session as well, and
@@ -325,7 +345,8 @@ impl<P: Parts> Rx<P> {
     /// 30 s after the end. `Pending` as long as the handler cannot be dropped: [`poll`](Self::poll) goes on with it.
     pub fn expire(&mut self) -> Poll<()> {
         let unhandled = self.work.drop_rest();
-        self.schedule.expired(unhandled);
+        self.schedule.leaves(unhandled);
+        self.schedule.expired();
         self.expired = true;
         self.work.expire()
     }
@@ -410,9 +431,15 @@ impl<P: Parts> Rx<P> {
 
     /// The session is here: nothing waits that it does not know of, and what its inbox has does.
     fn meet(&mut self, tx: &Tx<P>) {
-        self.work
-            .retain(|_, meta| meta.acked.is_none_or(|acked| tx.conn.is_unhandled(acked)));
+        self.work.retain_carried(|acked| tx.conn.is_unhandled(acked));
         self.load(tx);
+    }
+
+    /// As [`meet`](Self::meet), on a link that has begun.
+    fn meet_again(&mut self, tx: &Tx<P>) {
+        if !tx.conn.phase().is_over() && tx.conn.session().is_some() {
+            self.meet(tx);
+        }
     }
 
     /// What a durable inbox has from an earlier process waits before anything that comes, as far as there is room.
@@ -472,6 +499,9 @@ impl<P: Parts> Rx<P> {
             }
             while let Some(turn) = self.turn_of(now, tx) {
                 let Some(meta) = turn else {
+                    // Nothing that came behind it passes it (PROTOCOL Q-7).
+                    let unhandled = self.work.drop_rest();
+                    self.schedule.leaves(unhandled);
                     self.work.pop();
                     continue;
                 };

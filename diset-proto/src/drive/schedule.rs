@@ -77,9 +77,13 @@ impl<Q: Queue> Schedule<Q> {
         self.links.edit(|links| links.opened = Some(trid));
     }
 
-    /// Nothing has its turn until [`take_over`](Self::take_over).
+    /// Nothing has its turn until [`take_over`](Self::take_over) or [`release`](Self::release).
     pub(crate) const fn hold(&mut self) {
         self.held = true;
+    }
+
+    pub(crate) const fn release(&mut self) {
+        self.held = false;
     }
 
     /// It goes on with what another one had.
@@ -193,9 +197,13 @@ impl<Q: Queue> Schedule<Q> {
         until.filter(|_| self.ended.is_some() || work.has_job_of_over())
     }
 
-    /// The time is over: so many messages are not handled, of the link that is over.
-    pub(crate) fn expired(&mut self, more: u32) {
+    /// The time is over, once.
+    pub(crate) fn expired(&mut self) {
         self.links.edit(|links| links.until = None);
+    }
+
+    /// So many more messages of the link that is over are not handled.
+    pub(crate) fn leaves(&mut self, more: u32) {
         if let Some(unhandled) = &mut self.ended {
             *unhandled = unhandled.saturating_add(more);
         }

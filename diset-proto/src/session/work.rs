@@ -423,8 +423,14 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         });
     }
 
+    /// Takes out the acked messages that are not to stay, but for those of a link that is over, whose turn is to come.
+    pub(crate) fn retain_carried(&mut self, stays: impl Fn(Acked) -> bool) {
+        let rest = self.front().rest;
+        self.retain(|at, meta| at < rest || meta.acked.is_none_or(&stays));
+    }
+
     /// Takes out what is not to stay; how many.
-    pub(crate) fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> u32 {
+    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> u32 {
         let mut gone = 0;
         if let Some(job) = self.job.as_mut().filter(|job| job.queued)
             && let Some((meta, _)) = self.queue.front()
@@ -527,6 +533,12 @@ impl<'p, P: Parts> Lent<'p, P> {
     /// may do can have changed since.
     pub fn is_carried(&self) -> bool {
         self.handling.job.of == Of::Carried
+    }
+
+    /// Its payload, not checked yet: for the simulator, which looks into all that comes.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn payload(&self) -> &'p [u8] {
+        self.handling.payload
     }
 
     /// How often a handler has asked for it again.

@@ -346,7 +346,8 @@ impl<Q: Queue + Clone> World<Q> {
         let rest = self.open.iter().take(self.rest).skip(kept).filter(plain).count();
         let dropped = self.work.drop_rest();
         assert_eq!(dropped as usize, rest);
-        self.schedule.expired(dropped);
+        self.schedule.leaves(dropped);
+        self.schedule.expired();
         let mut at = 0;
         let before = self.rest;
         self.open.retain(|known| {
