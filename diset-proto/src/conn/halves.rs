@@ -5,7 +5,7 @@ use super::Connection;
 use super::core::Core;
 use super::fault::Fault;
 use super::handshake::{self, ClientConfig};
-use super::role::Role;
+use super::role::{ReadProposal, Role};
 use super::service::SERVICE;
 use super::slot::SessionSlot;
 use super::state::Phase;
@@ -87,6 +87,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         match self.slot.session() {
             Some(session) if session.inbox().is_durable() => None,
             session => Some(session.map_or(0, Session::processed)),
+        }
+    }
+
+    /// Service: what reads a proposal.
+    pub(crate) const fn proposal_reader(&self) -> Option<ReadProposal> {
+        match self.core.role {
+            Role::Client => None,
+            Role::Service(duties) => Some(duties.read),
         }
     }
 

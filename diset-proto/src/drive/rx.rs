@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
 use crate::conn::event::{Event as Told, Progress};
+use crate::conn::role::ReadProposal;
 use crate::conn::state::Phase;
 use crate::conn::{Admission, ClientConfig};
 use crate::error::{Cause, Misuse};
@@ -17,7 +18,6 @@ use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
 use crate::wire::frame::Frame;
-use crate::wire::packet::Proposal;
 
 /// So often a turn looks again at what time demands; twice is what a connection takes to come to rest.
 const ROUNDS: usize = 4;
@@ -52,7 +52,8 @@ enum Found {
     Waiting(&'static MessageDef),
     /// A message straight from the input.
     Message(Meta, &'static MessageDef),
-    Proposed,
+    /// With what reads it: a chip with a client carries none of that.
+    Proposed(ReadProposal),
     Acknowledged,
     NextKey([u8; 32], Duration),
     GoingAway(Notice),
@@ -200,7 +201,7 @@ impl<P: Parts> Rx<P> {
             Found::Waiting(def) => Event::Message(work.lend_front(def)?),
             // The number stands before the payload.
             Found::Message(meta, def) => Event::Message(work.lend(meta, body.get(1..)?, def)),
-            Found::Proposed => Event::Proposed(Proposal::read(body).ok()?),
+            Found::Proposed(read) => Event::Proposed(read(body)?),
             Found::Acknowledged => Event::Acknowledged,
             Found::NextKey(hash, lasts) => Event::NextKey(hash, lasts),
             Found::GoingAway(notice) => Event::GoingAway(notice),
@@ -385,7 +386,7 @@ fn deal<P: Parts>(
         Ok(message) => message,
         Err(frame) => {
             return match tx.conn.handle_frame(now, frame) {
-                Some(Told::Proposed(_)) => Some(Found::Proposed),
+                Some(Told::Proposed(_)) => tx.conn.proposal_reader().map(Found::Proposed),
                 Some(Told::Connected(trid)) => Some(Found::Opened(trid)),
                 Some(Told::Acknowledged) => Some(Found::Acknowledged),
                 Some(Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts)) => {
