@@ -5,6 +5,7 @@ use super::Connection;
 use super::core::Core;
 use super::fault::Fault;
 use super::handshake::{self, ClientConfig};
+use super::recording::note;
 use super::role::{ReadProposal, Role};
 use super::service::SERVICE;
 use super::slot::SessionSlot;
@@ -30,11 +31,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// Client: proposes on a new transport.
+    #[inline(never)]
     pub(crate) fn connect(&mut self, now: Instant, config: &ClientConfig<'_>) -> Result<(), Misuse> {
         self.begin_with(Core::new(now, Role::Client, config.catalog, config.limits)?)?;
         let request = self.slot.session_mut().and_then(Session::request);
         let proposed = handshake::propose(&config.into(), request.as_ref(), &mut self.out);
-        proposed.inspect_err(|_| self.core = Core::idle())
+        proposed.inspect_err(|_| self.abandon())
     }
 
     /// Service: waits for a proposal on a new transport.
@@ -88,6 +90,19 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             Some(session) if session.inbox().is_durable() => None,
             session => Some(session.map_or(0, Session::processed)),
         }
+    }
+
+    /// The message that has come is not for the connection to decode: what becomes of it is told by
+    /// [`complete`](Self::complete).
+    pub(crate) fn leave_to_work(&mut self) {
+        note!(self, Keep);
+        self.core.unsettled = None;
+    }
+
+    /// A link that was only tried ends without a word, and nothing is told of it.
+    pub(crate) fn abandon(&mut self) {
+        self.core.enter(Phase::Closed);
+        self.out.clear();
     }
 
     /// Service: what reads a proposal.

@@ -65,8 +65,8 @@ enum Found {
 /// Where the body of a frame lies.
 enum At<'i> {
     Input(&'i [u8]),
-    /// In the storage of the deframer.
-    Own,
+    /// In the storage of the deframer, at its end; so long.
+    Own(usize),
 }
 
 impl<P: Parts> Rx<P> {
@@ -194,7 +194,7 @@ impl<P: Parts> Rx<P> {
         let Self { deframer, work, .. } = self;
         let body = match at {
             At::Input(body) => body,
-            At::Own => deframer.lent().map(|frame| frame.body).unwrap_or_default(),
+            At::Own(length) => deframer.lent(length),
         };
         Some(match found {
             Found::Opened(trid) => Event::Connected(Opened { trid }),
@@ -332,7 +332,7 @@ impl<P: Parts> Rx<P> {
     fn find<'i>(&mut self, now: Instant, tx: &mut Tx<P>, input: &mut &'i [u8]) -> Option<(Found, At<'i>)> {
         self.complete(now, tx);
         if core::mem::take(&mut self.opened) {
-            return tx.conn.trid().map(|trid| (Found::Opened(trid), At::Own));
+            return tx.conn.trid().map(|trid| (Found::Opened(trid), At::Own(0)));
         }
         loop {
             if self.is_done() {
@@ -342,12 +342,12 @@ impl<P: Parts> Rx<P> {
                 }
                 return self.ended.take().map(|unhandled| {
                     let cause = tx.conn.cause().cloned().unwrap_or(Cause::Lost);
-                    (Found::Ended(Ended { cause, unhandled }), At::Own)
+                    (Found::Ended(Ended { cause, unhandled }), At::Own(0))
                 });
             }
             while let Some(turn) = self.turn_of(now, tx) {
                 match turn.and_then(|meta| tx.conn.begin_handler(&meta)) {
-                    Some(def) => return Some((Found::Waiting(def), At::Own)),
+                    Some(def) => return Some((Found::Waiting(def), At::Own(0))),
                     None => self.work.pop(),
                 }
             }
@@ -364,9 +364,10 @@ impl<P: Parts> Rx<P> {
             }
             if let Some(found) = found {
                 let end = whole.len() - input.len();
-                let at = match self.deframer.lent() {
-                    Some(_) => At::Own,
-                    None => At::Input(whole.get(end.saturating_sub(length)..end).unwrap_or_default()),
+                let at = if self.deframer.is_lent() {
+                    At::Own(length)
+                } else {
+                    At::Input(whole.get(end.saturating_sub(length)..end).unwrap_or_default())
                 };
                 return Some((found, at));
             }
@@ -382,23 +383,16 @@ fn deal<P: Parts>(
     tx: &mut Tx<P>,
     frame: Frame<'_>,
 ) -> Option<Found> {
-    let message = match tx.conn.take_message(frame) {
-        Ok(message) => message,
-        Err(frame) => {
-            return match tx.conn.handle_frame(now, frame) {
-                Some(Told::Proposed(_)) => tx.conn.proposal_reader().map(Found::Proposed),
-                Some(Told::Connected(trid)) => Some(Found::Opened(trid)),
-                Some(Told::Acknowledged) => Some(Found::Acknowledged),
-                Some(Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts)) => {
-                    Some(Found::NextKey(hash, lasts))
-                }
-                Some(Told::GoingAway(notice)) => Some(Found::GoingAway(notice)),
-                Some(Told::Dropped(_)) => Some(Found::Over),
-                // A message would have been taken.
-                Some(Told::Message(_)) | None => None,
-            };
-        }
+    let message = match tx.conn.handle_frame(now, frame)? {
+        Told::Message(message) => message,
+        Told::Proposed(_) => return tx.conn.proposal_reader().map(Found::Proposed),
+        Told::Connected(trid) => return Some(Found::Opened(trid)),
+        Told::Acknowledged => return Some(Found::Acknowledged),
+        Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts) => return Some(Found::NextKey(hash, lasts)),
+        Told::GoingAway(notice) => return Some(Found::GoingAway(notice)),
+        Told::Dropped(_) => return Some(Found::Over),
     };
+    tx.conn.leave_to_work();
     let meta = Meta {
         number: message.number,
         cost: message.cost,

@@ -278,6 +278,8 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         let job = self.job.take_if(|job| job.state != State::Waits)?;
         // A loan needs no destructor, which would keep the receiving half borrowed for as long as an event is in scope.
         let end = match job.state {
+            // Where nothing waits a compiler need not see to it.
+            State::Done(End::Retry(_)) if !Q::WAITS => End::Abandoned,
             State::Done(end) => end,
             State::Lent | State::Waits => End::Abandoned,
         };
@@ -285,12 +287,12 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             let attempts = self.retry.get().map_or(0, |retry| retry.attempts).saturating_add(1);
             let at = now.plus(span);
             self.retry.set(Some(Retry { at, attempts }));
-        } else if job.queued {
+        } else if Q::WAITS && job.queued {
             self.pop();
         }
         Some(Completed {
             meta: job.meta,
-            old: job.old,
+            old: Q::WAITS && job.old,
             end,
         })
     }
