@@ -93,8 +93,6 @@ impl Core {
         Self::of(Role::Client, &Catalog::LEARNED, Limits::CHIP, Phase::Closed)
     }
 
-    // Wherever a connection is made, once.
-    #[inline(never)]
     fn of(role: Role, catalog: &'static Catalog, limits: Limits, phase: Phase) -> Self {
         Self {
             role,

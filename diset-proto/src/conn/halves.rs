@@ -105,6 +105,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         self.out.clear();
     }
 
+    /// A message that was credited can neither be handled now nor wait.
+    pub(crate) fn lacks_room(&mut self) {
+        self.core.fault(Fault::text(
+            Code::Internal,
+            "the queue has no room for what was credited",
+        ));
+    }
+
     /// Service: what reads a proposal.
     pub(crate) const fn proposal_reader(&self) -> Option<ReadProposal> {
         match self.core.role {

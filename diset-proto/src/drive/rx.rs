@@ -14,7 +14,7 @@ use crate::limits::{LINGER_BYTES, Limits};
 use crate::schema::{Catalog, MessageDef};
 use crate::session::queue::{Acked, Meta, Queue};
 use crate::session::work::Work;
-use crate::status::{Code, Notice};
+use crate::status::Notice;
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
 use crate::wire::frame::Frame;
@@ -409,8 +409,7 @@ fn deal<P: Parts>(
         return Some(Found::Message(meta, def));
     }
     if !work.accept(&meta, message.payload.0) {
-        let text = "the queue has no room for what was credited";
-        tx.conn.disconnect(Notice::new(Code::Internal).with_text(text));
+        tx.conn.lacks_room();
     }
     None
 }
