@@ -95,6 +95,17 @@ struct Line {
     error: Option<ErrorKind>,
 }
 
+impl<'b> Base<'b> {
+    const fn config<S: ServiceDef>(&self, limits: Limits) -> ClientConfig<'b> {
+        ClientConfig {
+            catalog: S::CATALOG,
+            identity: self.identity,
+            limits,
+            args: self.args,
+        }
+    }
+}
+
 impl<'b, S: ServiceDef> Machine<'b, S> {
     pub(crate) fn new<const FRAME: usize, const OUTPUT: usize, const INPUT: usize>(
         config: Config<'b>,
@@ -136,7 +147,7 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
 }
 
 impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
-    /// A connection that is thrown away finds now what could not work later.
+    /// A proposal that is thrown away finds now what could not work later.
     fn tried(
         base: Base<'b>,
         limits: Limits,
@@ -152,12 +163,8 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
             line: Line::default(),
             service: PhantomData,
         };
-        machine
-            .propose(Instant::ZERO, limits.with_records(u32::MAX))
-            .map_err(SetupError::Misuse)?;
-        machine.rx.ended(Instant::ZERO, &mut machine.tx);
-        machine.discard(Instant::ZERO);
-        machine.line.is_there = false;
+        let config = machine.base.config::<S>(limits.with_records(u32::MAX));
+        machine.tx.try_proposal(&config).map_err(SetupError::Misuse)?;
         Ok(machine)
     }
 
@@ -178,23 +185,11 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
 
     /// The channel is open: the proposal is ready to leave.
     pub(crate) fn begin(&mut self, now: Instant, records: Option<u32>) -> Result<(), Misuse> {
-        let limits = self.limits();
-        self.propose(
-            now,
-            match records {
-                Some(records) => limits.with_records(records),
-                None => limits.without_records(),
-            },
-        )
-    }
-
-    fn propose(&mut self, now: Instant, limits: Limits) -> Result<(), Misuse> {
-        let config = ClientConfig {
-            catalog: S::CATALOG,
-            identity: self.base.identity,
-            limits,
-            args: self.base.args,
+        let limits = match records {
+            Some(records) => self.limits().with_records(records),
+            None => self.limits().without_records(),
         };
+        let config = self.base.config::<S>(limits);
         self.rx.connect(now, &mut self.tx, &config)?;
         self.news = News::since(self.tx.connection().delivered());
         (self.base.input.at, self.base.input.end) = (0, 0);
@@ -395,5 +390,8 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    [one, other].into_iter().flatten().min()
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }

@@ -7,7 +7,8 @@ use super::fault::Fault;
 #[cfg(feature = "alloc")]
 use super::handshake::AdoptConfig;
 use super::handshake::{self, ClientConfig, Wish};
-use super::role::Role;
+use super::recording::note;
+use super::role::{ReadProposal, Role};
 use super::service::SERVICE;
 use super::slot::SessionSlot;
 use super::state::Phase;
@@ -33,6 +34,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// Client: proposes on a new transport.
+    #[inline(never)]
     pub(crate) fn connect(&mut self, now: Instant, config: &ClientConfig<'_>) -> Result<(), Misuse> {
         self.begin_with(Core::new(now, Role::Client, config.catalog, config.limits)?)?;
         let request = self.slot.session_mut().and_then(Session::request);
@@ -47,7 +49,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     fn propose(&mut self, wish: &Wish<'_>, request: Option<&Resume>) -> Result<(), Misuse> {
-        handshake::propose(wish, request, &mut self.out).inspect_err(|_| self.core = Core::idle())
+        handshake::propose(wish, request, &mut self.out).inspect_err(|_| self.abandon())
     }
 
     /// Service: waits for a proposal on a new transport.
@@ -154,6 +156,35 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             };
             each(&meta, stored.payload)
         });
+    }
+
+    /// The message that has come is not for the connection to decode: what becomes of it is told by
+    /// [`complete`](Self::complete).
+    pub(crate) fn leave_to_work(&mut self) {
+        note!(self, Keep);
+        self.core.unsettled = None;
+    }
+
+    /// A link that was only tried ends without a word, and nothing is told of it.
+    pub(crate) fn abandon(&mut self) {
+        self.core.enter(Phase::Closed);
+        self.out.clear();
+    }
+
+    /// A message that was credited can neither be handled now nor wait; `crowded`: what waits of earlier links takes its
+    /// room, which is no fault of ours, and there will be room.
+    pub(crate) fn lacks_room(&mut self, crowded: bool) {
+        let code = if crowded { Code::Busy } else { Code::Internal };
+        self.core
+            .fault(Fault::text(code, "the queue has no room for what was credited"));
+    }
+
+    /// Service: what reads a proposal.
+    pub(crate) const fn proposal_reader(&self) -> Option<ReadProposal> {
+        match self.core.role {
+            Role::Client => None,
+            Role::Service(duties) => Some(duties.read),
+        }
     }
 
     /// Whether the handler of a message may begin now. `None`: it is not to at all, as it has its outcome, or comes again.

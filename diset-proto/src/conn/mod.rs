@@ -29,7 +29,7 @@ mod pending;
 mod recording;
 #[cfg(feature = "record")]
 pub(crate) mod replay;
-mod role;
+pub(crate) mod role;
 mod service;
 mod sessions;
 pub(crate) mod state;

@@ -8,6 +8,7 @@ use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
 #[cfg(feature = "alloc")]
 use crate::conn::AdoptConfig;
 use crate::conn::event::{Event as Told, Progress};
+use crate::conn::role::ReadProposal;
 use crate::conn::state::Phase;
 use crate::conn::{Admission, ClientConfig};
 use crate::error::{Cause, Misuse};
@@ -20,7 +21,6 @@ use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
 use crate::wire::frame::Frame;
-use crate::wire::packet::Proposal;
 
 /// So often a turn looks again at what time demands; twice is what a connection takes to come to rest.
 const ROUNDS: usize = 4;
@@ -72,7 +72,8 @@ enum Found {
     Waiting(&'static MessageDef),
     /// A message straight from the input.
     Message(Meta, &'static MessageDef),
-    Proposed,
+    /// With what reads it: a chip with a client carries none of that.
+    Proposed(ReadProposal),
     Acknowledged,
     NextKey([u8; 32], Duration),
     GoingAway(Notice),
@@ -84,8 +85,8 @@ enum Found {
 /// Where the body of a frame lies.
 enum At<'i> {
     Input(&'i [u8]),
-    /// In the storage of the deframer.
-    Own,
+    /// In the storage of the deframer, at its end; so long.
+    Own(usize),
 }
 
 impl<P: Parts> Rx<P> {
@@ -251,7 +252,7 @@ impl<P: Parts> Rx<P> {
         tx.with(|tx| {
             tx.conn.knows(catalog);
             if !fits {
-                no_room(&self.work, tx);
+                tx.conn.lacks_room(self.work.has_old());
             }
             self.meet_again(tx);
         });
@@ -298,14 +299,14 @@ impl<P: Parts> Rx<P> {
         let Self { deframer, work, .. } = self;
         let body = match at {
             At::Input(body) => body,
-            At::Own => deframer.lent().map(|frame| frame.body).unwrap_or_default(),
+            At::Own(length) => deframer.lent(length),
         };
         Some(match found {
             Found::Opened(trid) => Event::Connected(Opened { trid }),
             Found::Waiting(def) => Event::Message(work.lend_front(def)?),
             // The number stands before the payload.
             Found::Message(meta, def) => Event::Message(work.lend(meta, body.get(1..)?, def)),
-            Found::Proposed => Event::Proposed(Proposal::read(body).ok()?),
+            Found::Proposed(read) => Event::Proposed(read(body)?),
             Found::Acknowledged => Event::Acknowledged,
             Found::NextKey(hash, lasts) => Event::NextKey(hash, lasts),
             Found::GoingAway(notice) => Event::GoingAway(notice),
@@ -489,11 +490,11 @@ impl<P: Parts> Rx<P> {
                         cause: cause(tx),
                     });
                     let ended = Ended { trid, cause, unhandled };
-                    return Some((Found::Ended(ended), At::Own));
+                    return Some((Found::Ended(ended), At::Own(0)));
                 }
                 Next::Connected => {
                     let trid = self.schedule.trid().or_else(|| tx.conn.trid())?;
-                    return Some((Found::Opened(trid), At::Own));
+                    return Some((Found::Opened(trid), At::Own(0)));
                 }
                 Next::Messages | Next::Nothing => {}
             }
@@ -506,7 +507,7 @@ impl<P: Parts> Rx<P> {
                     continue;
                 };
                 if let Some(def) = tx.conn.begin_handler(&meta) {
-                    return Some((Found::Waiting(def), At::Own));
+                    return Some((Found::Waiting(def), At::Own(0)));
                 }
                 // What an inbox has may be defined no more.
                 if let Some(completed) = self.work.refuse_front(Code::UnknownMessage) {
@@ -541,9 +542,10 @@ impl<P: Parts> Rx<P> {
             };
             if let Some(found) = found {
                 let end = whole.len() - input.len();
-                let at = match self.deframer.lent() {
-                    Some(_) => At::Own,
-                    None => At::Input(whole.get(end.saturating_sub(length)..end).unwrap_or_default()),
+                let at = if self.deframer.is_lent() {
+                    At::Own(length)
+                } else {
+                    At::Input(whole.get(end.saturating_sub(length)..end).unwrap_or_default())
                 };
                 return Some((found, at));
             }
@@ -560,23 +562,16 @@ fn deal<P: Parts>(
     tx: &mut Tx<P>,
     frame: Frame<'_>,
 ) -> Option<Found> {
-    let message = match tx.conn.take_message(frame) {
-        Ok(message) => message,
-        Err(frame) => {
-            return match tx.conn.handle_frame(now, frame) {
-                Some(Told::Proposed(_)) => Some(Found::Proposed),
-                Some(Told::Connected(trid)) => Some(Found::Opened(trid)),
-                Some(Told::Acknowledged) => Some(Found::Acknowledged),
-                Some(Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts)) => {
-                    Some(Found::NextKey(hash, lasts))
-                }
-                Some(Told::GoingAway(notice)) => Some(Found::GoingAway(notice)),
-                Some(Told::Dropped(_)) => Some(Found::Over),
-                // A message would have been taken.
-                Some(Told::Message(_)) | None => None,
-            };
-        }
+    let message = match tx.conn.handle_frame(now, frame)? {
+        Told::Message(message) => message,
+        Told::Proposed(_) => return tx.conn.proposal_reader().map(Found::Proposed),
+        Told::Connected(trid) => return Some(Found::Opened(trid)),
+        Told::Acknowledged => return Some(Found::Acknowledged),
+        Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts) => return Some(Found::NextKey(hash, lasts)),
+        Told::GoingAway(notice) => return Some(Found::GoingAway(notice)),
+        Told::Dropped(_) => return Some(Found::Over),
     };
+    tx.conn.leave_to_work();
     let meta = Meta {
         number: message.number,
         cost: message.cost,
@@ -594,7 +589,7 @@ fn deal<P: Parts>(
         return Some(Found::Message(meta, def));
     }
     if !work.accept(&meta, message.payload.0) {
-        no_room(work, tx);
+        tx.conn.lacks_room(work.has_old());
     }
     None
 }
@@ -603,11 +598,4 @@ fn deal<P: Parts>(
 fn cause<P: Parts>(tx: &Tx<P>) -> Cause {
     let displaced = || Cause::OurError(Notice::new(Code::Displaced));
     tx.conn.cause().cloned().unwrap_or_else(displaced)
-}
-
-/// What came does not fit. What waits of earlier links is no fault: it is handled, and there is room again.
-fn no_room<P: Parts>(work: &Work<P::Queue, P::Running>, tx: &mut Tx<P>) {
-    let code = if work.has_old() { Code::Busy } else { Code::Internal };
-    let text = "the queue has no room for what was credited";
-    tx.conn.disconnect(Notice::new(code).with_text(text));
 }

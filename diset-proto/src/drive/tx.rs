@@ -7,8 +7,8 @@ use core::time::Duration;
 use serde::Serialize;
 
 use super::{Meta, Parts};
-use crate::conn::Connection;
 use crate::conn::slot::SessionSlot;
+use crate::conn::{ClientConfig, Connection};
 use crate::error::{Misuse, SendError};
 #[cfg(feature = "record")]
 use crate::recording::Record;
@@ -52,6 +52,17 @@ impl<P: Parts> Tx<P> {
         Self {
             conn: Connection::idle(output, session),
         }
+    }
+
+    /// Client: tries the proposal on and throws it away, so that what [`Rx::connect`](super::Rx::connect) would refuse is
+    /// found before there is a transport. From then on acked messages may be stored.
+    ///
+    /// # Errors
+    /// As for [`Rx::connect`](super::Rx::connect).
+    pub fn try_proposal(&mut self, config: &ClientConfig<'_>) -> Result<(), Misuse> {
+        self.conn.connect(Instant::ZERO, config)?;
+        self.conn.abandon();
+        Ok(())
     }
 
     /// What it was made of; a link that is not over ends without a word.

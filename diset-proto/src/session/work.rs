@@ -342,6 +342,8 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         let job = self.job.take_if(|job| job.state != State::Waits)?;
         // A loan needs no destructor, which would keep the receiving half borrowed for as long as an event is in scope.
         let end = match job.state {
+            // Where nothing waits a compiler need not see to it.
+            State::Done(End::Retry(_)) if !Q::WAITS => End::Abandoned,
             State::Done(end) => end,
             State::Lent | State::Waits => End::Abandoned,
         };
@@ -351,7 +353,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
                 let attempts = front.retry.map_or(0, |retry| retry.attempts).saturating_add(1);
                 front.retry = Some(Retry { at, attempts });
             });
-        } else if job.queued {
+        } else if Q::WAITS && job.queued {
             self.pop();
         }
         Some(Completed {

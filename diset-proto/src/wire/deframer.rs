@@ -114,17 +114,16 @@ impl<B: Storage> Deframer<B> {
         Some(lend(frame, prefix))
     }
 
-    /// The frame that [`next`](Self::next) lent last, when it is in the storage. So a loop can pass over frames, and
-    /// borrow the one that it ends with.
-    pub(crate) fn lent(&self) -> Option<RawFrame<'_>> {
-        if self.state != State::Lent {
-            return None;
-        }
-        let kept = self.storage.bytes().get(..self.kept)?;
-        let Header::Whole { prefix, .. } = header(kept, u32::MAX) else {
-            return None;
-        };
-        lend(kept, prefix).0.ok()
+    /// Whether the frame that [`next`](Self::next) lent last is in the storage. So a loop can pass over frames, and borrow
+    /// the one that it ends with.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.state == State::Lent
+    }
+
+    /// The body of that frame, which is so long and stands at its end.
+    pub(crate) fn lent(&self, length: usize) -> &[u8] {
+        let start = self.kept.saturating_sub(length);
+        self.storage.bytes().get(start..self.kept).unwrap_or_default()
     }
 
     /// Another transport: it waits for the preamble of the peer.
