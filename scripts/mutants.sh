@@ -127,7 +127,6 @@ mutant retry-takes-it-out $K '            self.retry = Some(Retry { at, attempts
 mutant retry-at-once $K 'self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now)' 'self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now && false)'
 mutant handled-stays $K '        } else if job.queued {' '        } else if job.queued && job.of != Of::Link {'
 mutant forgets-one-too-many $K 'acked.number > above.number' 'acked.number >= above.number'
-mutant forgets-nothing $K 'acked.began == above.began && acked.number > above.number' 'acked.began != above.began && acked.number > above.number'
 mutant expiry-keeps-plain $K 'self.retain(|at, meta| at >= old || meta.acked.is_some())' 'self.retain(|at, _| at >= old || true)'
 mutant waiting-handler-without-its-message $K 'self.job.queued = self.stay();' 'let _ = self.stay();'
 mutant plain-lost-at-every-end $K '        if goes_on {' '        if goes_on && false {'
@@ -140,15 +139,6 @@ mutant two-at-a-time $X '    if lends
         && work.is_empty()
 ' '    if (lends || work.has_job())
 '
-mutant begins-after-our-end $X 'if tx.conn.phase().is_over() && !self.work.has_rest() {' 'if false && tx.conn.phase().is_over() && !self.work.has_rest() {'
-mutant expired-comes-twice $X '            && let Some(above) = tx.conn.stop_waiting()
-        {
-            self.work.forget(above);' '            && let Some(above) = tx.conn.stop_waiting()
-        {
-            let _ = above;'
-mutant end-keeps-what-comes-again $X '        if let Some(above) = tx.conn.waits_through(waits) {
-            self.work.forget(above);' '        if let Some(above) = tx.conn.waits_through(waits) {
-            let _ = above;'
 mutant end-forgets-nothing-in-the-session $X '        if let Some(above) = tx.conn.waits_through(waits) {' '        let _ = waits;
         if let Some(above) = None::<Acked> {'
 mutant completes-nothing $X '            tx.conn.complete(&completed);
