@@ -146,7 +146,6 @@ mutant completes-nothing $X '            tx.conn.complete(&completed);
         if core' '            let _ = completed;
         }
         if core'
-mutant what-is-known-waits $X '            .retain(|_, meta| meta.acked.is_none_or(|acked| tx.conn.is_unhandled(acked)));' '            .retain(|_, _| true);'
 mutant end-before-its-messages $H '        if work.has_rest() {
             return Next::Messages;
         }' ''
