@@ -153,7 +153,6 @@ mutant link-before-the-end-of-another $H '        if let Some(ended) = self.ende
             self.until' '        if self.opened.is_none() && let Some(ended) = self.ended.take() {
             self.until'
 mutant link-beside-a-handler $H 'if self.held || work.has_job() {' 'if self.held {'
-mutant message-before-its-link $H '(work.has_rest() || (self.ended.is_none() && self.opened.is_none() && self.link.is_some()))' '(work.has_rest() || (self.ended.is_none() && (self.opened.is_some() || self.link.is_some())))'
 
 echo
 if [[ ${#survived[@]} -gt 0 ]]; then
