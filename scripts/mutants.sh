@@ -127,7 +127,6 @@ mutant retry-takes-it-out $K '            self.retry = Some(Retry { at, attempts
 mutant retry-at-once $K 'self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now)' 'self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now && false)'
 mutant handled-stays $K '        } else if job.queued {' '        } else if job.queued && job.of != Of::Link {'
 mutant forgets-one-too-many $K 'acked.number > above.number' 'acked.number >= above.number'
-mutant forgets-nothing $K 'acked.began == above.began && acked.number > above.number' 'acked.began != above.began && acked.number > above.number'
 mutant expiry-keeps-plain $K 'self.retain(|at, meta| at >= old || meta.acked.is_some())' 'self.retain(|at, _| at >= old || true)'
 mutant waiting-handler-without-its-message $K 'self.job.queued = self.stay();' 'let _ = self.stay();'
 mutant plain-lost-at-every-end $K '        if goes_on {' '        if goes_on && false {'
@@ -140,15 +139,6 @@ mutant two-at-a-time $X '    if lends
         && work.is_empty()
 ' '    if (lends || work.has_job())
 '
-mutant begins-after-our-end $X 'if tx.conn.phase().is_over() && !self.work.has_rest() {' 'if false && tx.conn.phase().is_over() && !self.work.has_rest() {'
-mutant expired-comes-twice $X '            && let Some(above) = tx.conn.stop_waiting()
-        {
-            self.work.forget(above);' '            && let Some(above) = tx.conn.stop_waiting()
-        {
-            let _ = above;'
-mutant end-keeps-what-comes-again $X '        if let Some(above) = tx.conn.waits_through(waits) {
-            self.work.forget(above);' '        if let Some(above) = tx.conn.waits_through(waits) {
-            let _ = above;'
 mutant end-forgets-nothing-in-the-session $X '        if let Some(above) = tx.conn.waits_through(waits) {' '        let _ = waits;
         if let Some(above) = None::<Acked> {'
 mutant completes-nothing $X '            tx.conn.complete(&completed);
@@ -156,7 +146,6 @@ mutant completes-nothing $X '            tx.conn.complete(&completed);
         if core' '            let _ = completed;
         }
         if core'
-mutant what-is-known-waits $X '            .retain(|_, meta| meta.acked.is_none_or(|acked| tx.conn.is_unhandled(acked)));' '            .retain(|_, _| true);'
 mutant end-before-its-messages $H '        if work.has_rest() {
             return Next::Messages;
         }' ''
@@ -164,7 +153,6 @@ mutant link-before-the-end-of-another $H '        if let Some(ended) = self.ende
             self.until' '        if self.opened.is_none() && let Some(ended) = self.ended.take() {
             self.until'
 mutant link-beside-a-handler $H 'if self.held || work.has_job() {' 'if self.held {'
-mutant message-before-its-link $H '(work.has_rest() || (self.ended.is_none() && self.opened.is_none() && self.link.is_some()))' '(work.has_rest() || (self.ended.is_none() && (self.opened.is_some() || self.link.is_some())))'
 
 echo
 if [[ ${#survived[@]} -gt 0 ]]; then

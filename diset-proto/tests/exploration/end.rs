@@ -211,8 +211,9 @@ impl End {
     }
 
     /// Whether the handler that runs is of a connection that is over: that has its turn.
-    pub(crate) fn runs_for_another(&self) -> bool {
-        self.running.is_some() && self.opened != self.link
+    pub(crate) fn runs_after_the_end(&self) -> bool {
+        let is_over = matches!(self.conn().phase(), Phase::Closing | Phase::Closed);
+        self.running.is_some() && (is_over || self.opened != self.link)
     }
 
     /// The first bytes have come on its connection: they are the same on all.

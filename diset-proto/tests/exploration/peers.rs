@@ -286,7 +286,7 @@ impl World {
         let now = NOW.after(LONG);
         let end = &mut *self.ends[side as usize];
         if end.link == Some(link) {
-            if end.runs_for_another() {
+            if end.runs_after_the_end() {
                 // By then its time is over, too.
                 self.given_up(side);
             }
@@ -362,7 +362,7 @@ impl World {
     /// The handler that waits is not asked any more.
     fn given_up(&mut self, side: Side) {
         let end = &mut self.ends[side as usize];
-        end.expired |= end.runs_for_another();
+        end.expired |= end.runs_after_the_end();
         let Task { value, acked, .. } = end.running.take().expect("one runs");
         if acked {
             self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
