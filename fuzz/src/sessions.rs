@@ -36,7 +36,7 @@ impl Item {
     }
 }
 
-/// Both, and whether there is to be another connection as soon as no handler waits any more.
+/// Both, and whether there is to be another connection as soon as all is done with that came on the one before.
 struct World {
     client: Side,
     service: Side,
@@ -84,7 +84,7 @@ impl World {
         side.take_outcomes(&mut other.user.truth);
     }
 
-    /// The connection is lost, with what is on its way. There is another one when no handler waits.
+    /// The connection is lost, with what is on its way. There is another one as soon as there can be.
     fn connect(&mut self) {
         for service in [false, true] {
             self.play(service, &Call::Ended);
@@ -95,8 +95,7 @@ impl World {
     }
 
     fn begin_when_possible(&mut self) {
-        let waits = self.client.user.running.is_some() || self.service.user.running.is_some();
-        if self.connects && !waits {
+        if self.connects && self.client.player.is_over() && self.service.player.is_over() {
             self.connects = false;
             self.begin();
         }
@@ -209,6 +208,8 @@ impl World {
             self.nothing_is_open();
         }
         self.connect();
+        self.both(&Call::Expire);
+        self.begin_when_possible();
         self.settle_all();
         assert_eq!([&self.client, &self.service].map(Side::phase), [Phase::Open; 2]);
         self.nothing_is_open();
