@@ -145,7 +145,7 @@ impl<K: Kind> Player<K> {
             said: Rc::default(),
             output: Output::default(),
             opened: 0,
-            ended: 0,
+            ended: 1,
         }
     }
 
@@ -233,6 +233,11 @@ impl<K: Kind> Player<K> {
         }
     }
 
+    /// Whether there is no link, or all that came on it is done with.
+    pub(super) const fn is_over(&self) -> bool {
+        self.ended > 0
+    }
+
     /// Whether a handler waits.
     pub(super) fn waits(&mut self) -> bool {
         self.rx.poll(&mut Context::from_waker(Waker::noop())).is_pending()
@@ -315,7 +320,7 @@ impl<K: Kind> Player<K> {
     /// The transport ends, and all that came with it: that is told once.
     pub(super) fn end(&mut self, host: &mut impl Host<K>) {
         self.play(&Call::Ended, host);
-        while self.waits() {
+        if !self.is_over() {
             self.play(&Call::Expire, host);
         }
         assert_eq!(self.ended, 1, "the end is told once");

@@ -36,7 +36,7 @@ impl Item {
     }
 }
 
-/// Both, and whether there is to be another connection as soon as no handler waits any more.
+/// Both, and whether there is to be another connection as soon as all is done with that came on the one before.
 struct World {
     client: Side,
     service: Side,
@@ -84,7 +84,7 @@ impl World {
         side.take_outcomes(&mut other.user.truth);
     }
 
-    /// The connection is lost, with what is on its way. There is another one when no handler waits.
+    /// The connection is lost, with what is on its way. There is another one as soon as there can be.
     fn connect(&mut self) {
         for service in [false, true] {
             self.play(service, &Call::Ended);
@@ -95,8 +95,7 @@ impl World {
     }
 
     fn begin_when_possible(&mut self) {
-        let waits = self.client.user.running.is_some() || self.service.user.running.is_some();
-        if self.connects && !waits {
+        if self.connects && self.client.player.is_over() && self.service.player.is_over() {
             self.connects = false;
             self.begin();
         }
@@ -203,17 +202,33 @@ impl World {
             side.finish(Ok(()), &mut other.user.truth);
             side.keep();
         }
+        // On the connection that there is, unless somebody has ended it; then on another one.
+        self.settle_all();
+        if [&self.client, &self.service].map(Side::phase) == [Phase::Open; 2] {
+            self.nothing_is_open();
+        }
         self.connect();
+        self.both(&Call::Expire);
+        self.begin_when_possible();
+        self.settle_all();
+        assert_eq!([&self.client, &self.service].map(Side::phase), [Phase::Open; 2]);
+        self.nothing_is_open();
+    }
+
+    fn settle_all(&mut self) {
         for _ in 0..40 {
             self.client.keep();
             self.service.keep();
             self.both(&Call::Later(Duration::from_millis(30)));
             self.settle();
         }
+    }
+
+    /// Every message has its outcome.
+    fn nothing_is_open(&mut self) {
         for service in [false, true] {
             self.take_outcomes(service);
             let (side, _) = self.sides(service);
-            assert_eq!(side.player.tx.connection().phase(), Phase::Open);
             let session = side.session().unwrap();
             assert!(session.replay().is_empty(), "{session:?}");
             let processed = session.delivered().processed;

@@ -476,4 +476,24 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "an-outcome-before-its-turn",
         "0f f7 02 0d 03 0e 01 02 0f 02 10 0f f4 02 00 0d 03",
     ),
+    (
+        "acceptance",
+        "unknown-critical-field",
+        "00 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 8c 01 00",
+    ),
+    (
+        "definitions",
+        "a-length-over-long",
+        "00 00 1a 00 01 01 85 00 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    (
+        "sessions",
+        "handler-asks-again-before-a-plain-message",
+        "00 13 95 01 03 1e 13 a4 ff 17 13",
+    ),
+    (
+        "service_ops",
+        "asked-for-again-before-a-plain-message-and-the-end",
+        "0f f7 02 0d 03 0e 01 02 0f 02 03 0f f9 10 00 0f f3 02 0d 03",
+    ),
 ];

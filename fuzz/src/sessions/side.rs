@@ -5,8 +5,8 @@ use core::time::Duration;
 use diset_proto::drive::{Event, Failure, HandlerResult, HeapQueue, Lent, Parts, Rx, Tx};
 use diset_proto::store::Unsure;
 use diset_proto::{
-    Admission, Cause, Code, GrowBuf, Instant, NewReason, Outcome, Proposal, Resumption, SendError, ServiceDef, Session,
-    Token, Trid, Unwelcome,
+    Admission, Cause, Code, GrowBuf, Instant, NewReason, Outcome, Phase, Proposal, Resumption, SendError, ServiceDef,
+    Session, Token, Trid, Unwelcome,
 };
 
 use super::super::call::{Admit, Call};
@@ -167,9 +167,13 @@ impl Side {
         self.player.play(call, &mut At { user, other });
     }
 
+    pub(super) const fn phase(&self) -> Phase {
+        self.player.tx.connection().phase()
+    }
+
     pub(super) fn session(&mut self) -> Option<&mut Memory<Lagging>> {
         let Player { tx, sessions, .. } = &mut self.player;
-        tx.session_mut().or_else(|| sessions.kept.as_deref_mut())
+        tx.session_mut().or(sessions.kept.as_deref_mut())
     }
 
     /// Stores a message, on whatever connection or on none.
