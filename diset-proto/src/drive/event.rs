@@ -48,7 +48,7 @@ impl Opened {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub(super) cause: Cause,
-    pub(super) unhandled: u32,
+    pub(super) unhandled: usize,
 }
 
 impl Ended {
@@ -58,7 +58,7 @@ impl Ended {
     }
 
     /// How many plain messages were received and not handled, because this side has ended the link.
-    pub const fn unhandled(&self) -> u32 {
+    pub const fn unhandled(&self) -> usize {
         self.unhandled
     }
 }

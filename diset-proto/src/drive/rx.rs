@@ -40,7 +40,7 @@ pub struct Rx<P: Parts> {
     /// What is still to be told: the link has opened, or is over.
     opened: bool,
     /// How many plain messages were not handled, see [`Ended`].
-    ended: Option<u32>,
+    ended: Option<usize>,
     /// How many bytes have come since the link is over.
     discarded: usize,
 }
@@ -234,7 +234,7 @@ impl<P: Parts> Rx<P> {
     /// handler cannot be dropped.
     pub fn expire(&mut self) -> Poll<()> {
         if let Some(unhandled) = &mut self.ended {
-            *unhandled = unhandled.saturating_add(self.work.drop_plain());
+            *unhandled += self.work.drop_plain();
         }
         self.work.expire()
     }

@@ -305,7 +305,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     }
 
     /// The plain messages that wait are not handled any more; how many. The one that is with a handler is.
-    pub(crate) fn drop_plain(&mut self) -> u32 {
+    pub(crate) fn drop_plain(&mut self) -> usize {
         if let Some(job) = self.job.as_mut().filter(|job| job.queued && job.meta.acked.is_none()) {
             // It is the job alone from now on.
             job.queued = false;
@@ -313,7 +313,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         }
         let (_, plain) = self.queue.waiting();
         self.queue.drop_plain();
-        u32::try_from(plain).unwrap_or(u32::MAX)
+        plain
     }
 
     /// The acked messages above this one come again. None of them has begun.
