@@ -68,7 +68,7 @@ impl Opened {
 pub struct Ended {
     pub(super) trid: Option<Trid>,
     pub(super) cause: Cause,
-    pub(super) unhandled: u32,
+    pub(super) unhandled: usize,
 }
 
 impl Ended {
@@ -83,7 +83,7 @@ impl Ended {
     }
 
     /// How many plain messages were received and not handled, because this side has ended the link.
-    pub const fn unhandled(&self) -> u32 {
+    pub const fn unhandled(&self) -> usize {
         self.unhandled
     }
 }

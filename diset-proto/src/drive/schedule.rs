@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(crate) enum Next {
     /// A link is over, and its messages have had their turn: to be told. Which link, and why, if that is kept here; how many
     /// plain messages were not handled.
-    Ended(Option<Over>, u32),
+    Ended(Option<Over>, usize),
     /// A link is open, and nothing of an earlier one has its turn any more: to be told.
     Connected,
     /// Messages may be lent.
@@ -44,7 +44,7 @@ pub(crate) struct Schedule<Q: Queue> {
     /// There is one that is open, and not told.
     opened: bool,
     /// There is one that is over, and not told: how many plain messages were not handled.
-    ended: Option<u32>,
+    ended: Option<usize>,
     /// What is of earlier links comes from elsewhere, or has gone there.
     held: bool,
     links: Q::Aside<Links>,
@@ -203,9 +203,9 @@ impl<Q: Queue> Schedule<Q> {
     }
 
     /// So many more messages of the link that is over are not handled.
-    pub(crate) fn leaves(&mut self, more: u32) {
+    pub(crate) fn leaves(&mut self, more: usize) {
         if let Some(unhandled) = &mut self.ended {
-            *unhandled = unhandled.saturating_add(more);
+            *unhandled += more;
         }
     }
 

@@ -377,7 +377,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
     /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
-    pub(crate) fn end_link(&mut self, goes_on: bool) -> (u32, Option<Acked>) {
+    pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
         if goes_on {
             let (mut at, mut rest) = (0, 0);
             self.queue.retain(|_, meta| {
@@ -402,7 +402,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     }
 
     /// The time is over of messages of a link that is over: how many plain ones are not handled.
-    pub(crate) fn drop_rest(&mut self) -> u32 {
+    pub(crate) fn drop_rest(&mut self) -> usize {
         let old = self.front.edit(|front| {
             front.rest = 0;
             front.old
@@ -412,7 +412,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
     /// one that is with a handler is.
-    fn drop_plain(&mut self) -> u32 {
+    fn drop_plain(&mut self) -> usize {
         let rest = self.front().rest;
         self.retain(|at, meta| at < rest || meta.acked.is_some())
     }
@@ -432,7 +432,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     }
 
     /// Takes out what is not to stay; how many.
-    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> u32 {
+    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
         let mut gone = 0;
         if let Some(job) = self.job.as_mut().filter(|job| job.queued)
             && let Some((meta, _)) = self.queue.front()
@@ -455,7 +455,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         });
         let retry = all.retry.filter(|_| first);
         self.front.edit(|front| *front = Front { retry, old, rest });
-        u32::try_from(before - self.queue.waiting().0).unwrap_or(u32::MAX)
+        before - self.queue.waiting().0
     }
 
     /// Whether acked messages wait, or one is with its handler.

@@ -158,7 +158,7 @@ impl World {
                 if opened.map(trid) != ended.trid() {
                     return Err(format!("{:?} has ended, {opened:?} had its turn", ended.trid()));
                 }
-                let (cause, unhandled) = (ended.cause(), ended.unhandled() as usize);
+                let (cause, unhandled) = (ended.cause(), ended.unhandled());
                 if let Some(link) = opened {
                     let waiting = end.plain.iter().find(|(on, _)| *on == link);
                     let lost = waiting.map_or(0, |(_, waiting)| *waiting);

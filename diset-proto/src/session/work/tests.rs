@@ -345,7 +345,7 @@ impl<Q: Queue + Clone> World<Q> {
         let kept = usize::from(self.out.is_some());
         let rest = self.open.iter().take(self.rest).skip(kept).filter(plain).count();
         let dropped = self.work.drop_rest();
-        assert_eq!(dropped as usize, rest);
+        assert_eq!(dropped, rest);
         self.schedule.leaves(dropped);
         self.schedule.expired();
         let mut at = 0;
