@@ -60,6 +60,8 @@ pub(crate) struct Later;
 thread_local! {
     /// What the handler comes to that waits.
     static SAID: Cell<Option<HandlerResult>> = const { Cell::new(None) };
+    /// Whether it was given up.
+    static GIVEN_UP: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Running for Later {
@@ -68,6 +70,7 @@ impl Running for Later {
     }
 
     fn abandon(&mut self) -> Poll<HandlerResult> {
+        GIVEN_UP.set(true);
         Poll::Ready(SAID.take().unwrap_or(Err(Failure::ABANDONED)))
     }
 }
@@ -85,6 +88,11 @@ pub(crate) fn later() -> Instant {
 /// When a message is tried again.
 pub(crate) fn again() -> Instant {
     NOW.after(RETRY)
+}
+
+/// Whether a handler was given up since this was asked last.
+pub(crate) fn was_given_up() -> bool {
+    GIVEN_UP.take()
 }
 
 /// The number of a connection for the engine.

@@ -7,7 +7,7 @@ use diset_proto::{
     SendError, ServiceDef, Session, Token,
 };
 
-use super::end::{End, Meter, NOW, READING, Reading, Seen, State, Task, again, fresh, trid};
+use super::end::{End, Meter, NOW, READING, Reading, Seen, State, Task, again, fresh, trid, was_given_up};
 use super::given::{Broken, Handler, Side};
 use super::link::{PLAIN, head};
 use super::shared::Shared;
@@ -284,13 +284,14 @@ impl World {
     pub(crate) fn time_out(&mut self, link: usize, side: Side) -> Result<(), String> {
         self.bounds.time_outs -= 1;
         let now = NOW.after(LONG);
-        let end = &mut *self.ends[side as usize];
-        if end.link == Some(link) {
-            if end.runs_after_the_end() {
-                // By then its time is over, too.
-                self.given_up(side);
-            }
+        if self.ends[side as usize].link == Some(link) {
+            let runs_after_the_end = self.ends[side as usize].runs_after_the_end();
+            was_given_up();
             self.transmit(side, now);
+            // The time of a handler of a connection that was over before may be over, too.
+            if was_given_up() {
+                self.given_up(side, runs_after_the_end);
+            }
             self.lost(side);
             return Ok(());
         }
@@ -355,14 +356,16 @@ impl World {
     pub(crate) fn expire(&mut self, side: Side) {
         self.bounds.expiries[side as usize] -= 1;
         let well = self.bounds.broken == Some(Broken::ExpiresWell);
-        self.ends[side as usize].expire(well);
-        self.given_up(side);
+        let end = &mut self.ends[side as usize];
+        let runs_after_the_end = end.runs_after_the_end();
+        end.expire(well);
+        self.given_up(side, runs_after_the_end);
     }
 
-    /// The handler that waits is not asked any more.
-    fn given_up(&mut self, side: Side) {
+    /// The handler that waits is not asked any more; if it `runs_after_the_end`, nor do others of its connection begin.
+    fn given_up(&mut self, side: Side, runs_after_the_end: bool) {
         let end = &mut self.ends[side as usize];
-        end.expired |= end.runs_after_the_end();
+        end.expired |= runs_after_the_end;
         let Task { value, acked, .. } = end.running.take().expect("one runs");
         if acked {
             self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
