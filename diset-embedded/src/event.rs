@@ -53,7 +53,7 @@ pub enum Event<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
 /// # struct SetInterval { milliseconds: u32 }
 /// # #[derive(Serialize, Deserialize, Schema)]
 /// # struct Note<'a> { text: &'a str }
-/// # define_service! { Demo = "Demo/Demo"; from_service: [SetInterval]; both: [Note<'a>] }
+/// # define_service! { Demo = "Demo/Demo"; from_service: [SetInterval], both: [Note<'a>] }
 /// fn told<K: Keep>(message: Message<'_, '_, Demo, K>, interval: &mut u32) {
 ///     match message.number() {
 ///         SetInterval::NUMBER => message.run(|set: SetInterval| {
