@@ -14,16 +14,13 @@ use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
 use serde::Deserialize;
 
-use super::Session;
 use super::parts::Parts;
-use super::queue::{Acked, Meta, Queue};
-use crate::id::Trid;
+use super::queue::{Meta, Queue};
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
 use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
-use crate::store::{Inbox, Replay};
 use crate::time::Instant;
 
 /// What a handler comes to.
@@ -181,21 +178,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.job.is_some()
     }
 
-    /// Whether what runs is of a link that is over.
-    pub(crate) fn has_job_of_over(&self) -> bool {
-        self.job.is_some_and(|job| job.of == Of::Over)
-    }
-
-    /// Whether messages wait that came on earlier links.
-    pub(crate) const fn has_old(&self) -> bool {
-        self.old > 0
-    }
-
-    /// Whether messages of a link that is over have their turn.
-    pub(crate) const fn has_rest(&self) -> bool {
-        self.rest > 0
-    }
-
     /// A message has come that must wait; false when there is no room.
     pub(crate) fn accept(&mut self, meta: &Meta, payload: &[u8]) -> bool {
         self.queue.push(meta, payload)
@@ -348,117 +330,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.old = self.old.saturating_sub(1);
         self.rest = self.rest.saturating_sub(1);
         self.retry = None;
-    }
-
-    /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
-    /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
-    pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
-        if goes_on {
-            let (mut at, mut rest) = (0, 0);
-            self.queue.retain(|_, meta| {
-                at += 1;
-                rest = if meta.acked.is_none() { at } else { rest };
-                true
-            });
-            self.rest = rest;
-        }
-        if let Some(job) = &mut self.job {
-            job.of = Of::Over;
-        }
-        let unhandled = self.drop_plain();
-        (self.old, _) = self.queue.waiting();
-        let (rest, mut last) = (self.rest, None);
-        self.queue.retain(|at, meta| {
-            last = meta.acked.filter(|_| at < rest).or(last);
-            true
-        });
-        (unhandled, last)
-    }
-
-    /// The time is over of messages of a link that is over: how many plain ones are not handled.
-    pub(crate) fn drop_rest(&mut self) -> usize {
-        self.rest = 0;
-        let old = self.old;
-        self.retain(|at, meta| at >= old || meta.acked.is_some())
-    }
-
-    /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
-    /// one that is with a handler is.
-    fn drop_plain(&mut self) -> usize {
-        let rest = self.rest;
-        self.retain(|at, meta| at < rest || meta.acked.is_some())
-    }
-
-    /// The acked messages above this one come again. None of them has begun.
-    pub(crate) fn forget(&mut self, above: Acked) {
-        self.retain(|_, meta| {
-            let above = |acked: Acked| acked.began == above.began && acked.number > above.number;
-            !meta.acked.is_some_and(above)
-        });
-    }
-
-    /// Takes out the acked messages that are not to stay, but for those of a link that is over, whose turn is to come.
-    pub(crate) fn retain_carried(&mut self, stays: impl Fn(Acked) -> bool) {
-        let rest = self.rest;
-        self.retain(|at, meta| at < rest || meta.acked.is_none_or(&stays));
-    }
-
-    /// Takes out what is not to stay; how many.
-    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
-        let mut gone = 0;
-        if let Some(job) = self.job.as_mut().filter(|job| job.queued)
-            && let Some((meta, _)) = self.queue.front()
-            && !stays(0, &meta)
-        {
-            // It is the job alone from now on.
-            job.queued = false;
-            self.pop();
-            gone = 1;
-        }
-        let (before, _) = self.queue.waiting();
-        let (mut old, mut rest, mut first) = (0, 0, true);
-        let (all_old, all_rest) = (self.old, self.rest);
-        self.queue.retain(|at, meta| {
-            let stays = stays(at + gone, meta);
-            old += usize::from(stays && at < all_old);
-            rest += usize::from(stays && at < all_rest);
-            first &= stays || at > 0;
-            stays
-        });
-        (self.old, self.rest) = (old, rest);
-        if !first {
-            self.retry = None;
-        }
-        before - self.queue.waiting().0
-    }
-
-    /// Whether acked messages wait, or one is with its handler.
-    pub(crate) fn has_acked(&self) -> bool {
-        let (messages, plain) = self.queue.waiting();
-        messages > plain
-            || self
-                .job
-                .and_then(|job| job.meta)
-                .is_some_and(|meta| meta.acked.is_some())
-    }
-
-    /// A message that an earlier process has received is to be handled before anything that comes; false when there is no
-    /// room.
-    pub(crate) fn carry(&mut self, meta: &Meta, payload: &[u8]) -> bool {
-        let taken = self.queue.push(meta, payload);
-        self.old += usize::from(taken);
-        taken
-    }
-
-    /// What waits in `newer` waits behind all that is here; false when there is no room.
-    pub(crate) fn append(&mut self, newer: &mut Self) -> bool {
-        while let Some((meta, payload)) = newer.queue.front() {
-            if !self.queue.push(&meta, payload) {
-                return false;
-            }
-            newer.queue.pop();
-        }
-        true
     }
 }
 
@@ -618,47 +489,7 @@ fn push<Q: Queue>(queue: &mut Option<&mut Q>, meta: &Meta, payload: &[u8]) -> bo
     queue.as_mut().is_some_and(|queue| queue.push(meta, payload))
 }
 
-/// What a session knows of the acked ones.
-impl<R: Replay, I: Inbox> Session<R, I> {
-    /// Whether a handler may [begin](Self::begin) now. `None`: never, as the message has its outcome, or comes again.
-    pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
-        self.receiving.may_begin(number)
-    }
-
-    /// Whether it has no outcome, and does not come again.
-    pub(crate) fn is_unhandled(&self, began: Trid, number: u64) -> bool {
-        if began == self.began() {
-            return self.receiving.is_unhandled(number);
-        }
-        let mut found = false;
-        self.inbox().unhandled(&mut |session, stored| {
-            found = (session, stored.number) == (began, number);
-            !found
-        });
-        found
-    }
-
-    /// Whether its handler may have begun in an earlier process, or was dropped.
-    pub(crate) fn may_have_begun(&self, began: Trid, number: u64) -> bool {
-        self.receiving.restored || (began == self.began() && self.has_begun(number))
-    }
-
-    /// The connection is over, and what waits has its turn up to this one. The last that does not come again; `None` when
-    /// what waits is kept.
-    pub(crate) fn waits_through(&mut self, number: u64) -> Option<u64> {
-        self.receiving.waits_through(number)
-    }
-
-    /// What waits of earlier connections has no turn any more. As [`waits_through`](Self::waits_through).
-    pub(crate) fn stop_waiting(&mut self) -> Option<u64> {
-        self.receiving.stop_waiting()
-    }
-
-    /// A handler that has begun asks for its message again.
-    pub(crate) const fn not_begun(&mut self, number: u64) {
-        self.receiving.not_begun(number);
-    }
-}
+mod links;
 
 #[cfg(test)]
 mod tests;
