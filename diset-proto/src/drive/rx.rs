@@ -375,6 +375,9 @@ impl<P: Parts> Rx<P> {
                     tx.conn.complete(&completed);
                 }
             }
+            if self.schedule.lends(&self.work) && self.work.waiting(now).is_some() {
+                tx.conn.cannot_begin();
+            }
             if self.unloaded && tx.conn.trid().is_some() {
                 if self.work.has_acked() {
                     return None;

@@ -10,6 +10,12 @@ impl<R: Replay, I: Inbox> Session<R, I> {
         self.receiving.may_begin(number)
     }
 
+    /// Whether so many messages have failed that none may begin, and nothing on this link will say that they are known: the
+    /// next handshake does (PROTOCOL Q-9).
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.has_too_many_failures() && !self.receiving.to_confirm
+    }
+
     /// Whether it has no outcome, and does not come again.
     pub(crate) fn is_unhandled(&self, began: Trid, number: u64) -> bool {
         if began == self.began() {

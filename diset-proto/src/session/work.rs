@@ -97,6 +97,8 @@ pub(crate) struct Work<Q, R> {
     old: usize,
     /// How many of those have their turn as messages of that link: up to its last plain one.
     rest: usize,
+    /// How many of these came on links before that.
+    earlier: usize,
 }
 
 /// The message that is with a handler, or the callback that runs in its place.
@@ -166,6 +168,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             retry: None,
             old: 0,
             rest: 0,
+            earlier: 0,
         }
     }
 
@@ -202,6 +205,8 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         P: Parts<Queue = Q, Running = R>,
     {
         let (meta, payload) = self.queue.front()?;
+        // Before the link whose messages have their turn, which may be over.
+        let carried = self.earlier > 0 || self.front_of() == Of::Carried;
         let job = Job {
             meta: Some(meta),
             queued: true,
@@ -219,6 +224,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         Some(Lent {
             handling,
             def,
+            carried,
             attempts,
         })
     }
@@ -244,6 +250,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         Lent {
             handling,
             def,
+            carried: false,
             attempts: 0,
         }
     }
@@ -270,14 +277,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             of,
             end: End::Failed(code),
         })
-    }
-
-    const fn front_of(&self) -> Of {
-        match (self.rest, self.old) {
-            (0, 0) => Of::Link,
-            (0, _) => Of::Carried,
-            _ => Of::Over,
-        }
     }
 
     /// Goes on with the handler that waits; ready when none does.
@@ -329,6 +328,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.queue.pop();
         self.old = self.old.saturating_sub(1);
         self.rest = self.rest.saturating_sub(1);
+        self.earlier = self.earlier.saturating_sub(1);
         self.retry = None;
     }
 }
@@ -357,6 +357,7 @@ impl Job {
 pub struct Lent<'p, P: Parts> {
     handling: Handling<'p, P>,
     def: &'static MessageDef,
+    carried: bool,
     attempts: u32,
 }
 
@@ -378,8 +379,8 @@ impl<'p, P: Parts> Lent<'p, P> {
 
     /// It came on an earlier link of its session, or to an earlier process, and is handled on this one: what its sender
     /// may do can have changed since.
-    pub fn is_carried(&self) -> bool {
-        self.handling.job.of == Of::Carried
+    pub const fn is_carried(&self) -> bool {
+        self.carried
     }
 
     /// Its payload, not checked yet: for the simulator, which looks into all that comes.

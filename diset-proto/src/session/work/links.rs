@@ -4,6 +4,15 @@ use super::{Of, Running, Work};
 use crate::session::queue::{Acked, Meta, Queue};
 
 impl<Q: Queue, R: Running> Work<Q, R> {
+    /// Of which link the oldest message is.
+    pub(super) const fn front_of(&self) -> Of {
+        match (self.rest, self.old) {
+            (0, 0) => Of::Link,
+            (0, _) => Of::Carried,
+            _ => Of::Over,
+        }
+    }
+
     /// Whether what runs is of a link that is over.
     pub(crate) fn has_job_of_over(&self) -> bool {
         self.job.is_some_and(|job| job.of == Of::Over)
@@ -29,7 +38,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
                 rest = if meta.acked.is_none() { at } else { rest };
                 true
             });
-            self.rest = rest;
+            (self.rest, self.earlier) = (rest, self.old.min(rest));
         }
         if let Some(job) = &mut self.job {
             job.of = Of::Over;
@@ -46,7 +55,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The time is over of messages of a link that is over: how many plain ones are not handled.
     pub(crate) fn drop_rest(&mut self) -> usize {
-        self.rest = 0;
+        (self.rest, self.earlier) = (0, 0);
         let old = self.old;
         self.retain(|at, meta| at >= old || meta.acked.is_some())
     }
@@ -85,16 +94,17 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             gone = 1;
         }
         let (before, _) = self.queue.waiting();
-        let (mut old, mut rest, mut first) = (0, 0, true);
-        let (all_old, all_rest) = (self.old, self.rest);
+        let (mut old, mut rest, mut earlier, mut first) = (0, 0, 0, true);
+        let (all_old, all_rest, all_earlier) = (self.old, self.rest, self.earlier);
         self.queue.retain(|at, meta| {
             let stays = stays(at + gone, meta);
             old += usize::from(stays && at < all_old);
             rest += usize::from(stays && at < all_rest);
+            earlier += usize::from(stays && at < all_earlier);
             first &= stays || at > 0;
             stays
         });
-        (self.old, self.rest) = (old, rest);
+        (self.old, self.rest, self.earlier) = (old, rest, earlier);
         if !first {
             self.retry = None;
         }
