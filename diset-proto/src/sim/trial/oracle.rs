@@ -186,8 +186,12 @@ impl Oracle {
 
     /// A copy of this client begins: what it has not been told of may come from either, and what
     /// comes for it may come to either.
-    pub(super) fn cloned(&mut self, origin: Who, service: Who) {
+    pub(super) fn cloned(&mut self, origin: Who, copy: Who, service: Who) {
         self.cloned.insert(service);
+        if self.is_thief(origin) {
+            // It has the loot, too.
+            self.thieves.insert(copy);
+        }
         for message in self.messages.iter_mut().filter(|message| message.who == origin) {
             message.lax = true;
         }

@@ -240,7 +240,7 @@ impl Story {
             self.clones.push(copy);
             let copy = Who::Client(copy);
             world.app.comes(copy, world.service_of(client));
-            world.app.cloned(Who::Client(client), world.service_of(client));
+            world.app.cloned(Who::Client(client), copy, world.service_of(client));
         }
     }
 
