@@ -199,6 +199,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
     }
 
+    /// A message waits that may not begin now: ends the connection when that would be so for ever.
+    pub(crate) fn cannot_begin(&mut self) {
+        if self.phase() == Phase::Open && self.slot.session().is_some_and(Session::is_stuck) {
+            let text = "too many messages have failed: they go on when you know";
+            self.disconnect(Notice::new(Code::Busy).with_text(text));
+        }
+    }
+
     /// The handler of a message, which [may](Self::may_begin), begins; its definition.
     pub(crate) fn begin_handler(&mut self, meta: &Meta) -> Option<&'static MessageDef> {
         if let Some(acked) = meta.acked

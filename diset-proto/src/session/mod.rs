@@ -20,6 +20,7 @@ pub(crate) mod slot;
 mod state;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
+mod unhandled;
 #[cfg(feature = "alloc")]
 mod welcome;
 pub(crate) mod work;

@@ -14,10 +14,8 @@ use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
 use serde::Deserialize;
 
-use super::Session;
 use super::parts::Parts;
-use super::queue::{Acked, Aside as _, Meta, Queue};
-use crate::id::Trid;
+use super::queue::{Aside as _, Meta, Queue};
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
 #[cfg(feature = "alloc")]
@@ -25,7 +23,6 @@ use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
-use crate::store::{Inbox, Replay};
 use crate::time::{Instant, Millis};
 
 /// What a handler comes to.
@@ -109,6 +106,8 @@ struct Front {
     old: usize,
     /// How many of those have their turn as messages of that link: up to its last plain one.
     rest: usize,
+    /// How many of these came on links before that.
+    earlier: usize,
 }
 
 /// The message that is with a handler, or the callback that runs in its place.
@@ -196,21 +195,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.job.is_some()
     }
 
-    /// Whether what runs is of a link that is over.
-    pub(crate) fn has_job_of_over(&self) -> bool {
-        self.job.is_some_and(|job| job.of == Of::Over)
-    }
-
-    /// Whether messages wait that came on earlier links.
-    pub(crate) fn has_old(&self) -> bool {
-        self.front().old > 0
-    }
-
-    /// Whether messages of a link that is over have their turn.
-    pub(crate) fn has_rest(&self) -> bool {
-        self.front().rest > 0
-    }
-
     /// A message has come that must wait; false when there is no room.
     pub(crate) fn accept(&mut self, meta: &Meta, payload: &[u8]) -> bool {
         self.queue.push(meta, payload)
@@ -237,6 +221,8 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         let attempts = self.front().retry.map_or(0, |retry| retry.attempts);
         let of = self.front_of();
         let (meta, payload) = self.queue.front()?;
+        // Before the link whose messages have their turn, which may be over.
+        let carried = self.front().earlier > 0 || of == Of::Carried;
         let job = Job {
             meta: Some(meta),
             queued: true,
@@ -253,6 +239,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         Some(Lent {
             handling,
             def,
+            carried,
             attempts,
         })
     }
@@ -278,6 +265,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         Lent {
             handling,
             def,
+            carried: false,
             attempts: 0,
         }
     }
@@ -304,15 +292,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             of,
             end: End::Failed(code),
         })
-    }
-
-    fn front_of(&self) -> Of {
-        let front = self.front();
-        match (front.rest, front.old) {
-            (0, 0) => Of::Link,
-            (0, _) => Of::Carried,
-            _ => Of::Over,
-        }
     }
 
     /// Goes on with the handler that waits; ready when none does.
@@ -371,120 +350,9 @@ impl<Q: Queue, R: Running> Work<Q, R> {
                 retry: None,
                 old: front.old.saturating_sub(1),
                 rest: front.rest.saturating_sub(1),
+                earlier: front.earlier.saturating_sub(1),
             };
         });
-    }
-
-    /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
-    /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
-    pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
-        if goes_on {
-            let (mut at, mut rest) = (0, 0);
-            self.queue.retain(|_, meta| {
-                at += 1;
-                rest = if meta.acked.is_none() { at } else { rest };
-                true
-            });
-            self.front.edit(|front| front.rest = rest);
-        }
-        if let Some(job) = &mut self.job {
-            job.of = Of::Over;
-        }
-        let unhandled = self.drop_plain();
-        let (old, _) = self.queue.waiting();
-        self.front.edit(|front| front.old = old);
-        let (rest, mut last) = (self.front().rest, None);
-        self.queue.retain(|at, meta| {
-            last = meta.acked.filter(|_| at < rest).or(last);
-            true
-        });
-        (unhandled, last)
-    }
-
-    /// The time is over of messages of a link that is over: how many plain ones are not handled.
-    pub(crate) fn drop_rest(&mut self) -> usize {
-        let old = self.front.edit(|front| {
-            front.rest = 0;
-            front.old
-        });
-        self.retain(|at, meta| at >= old || meta.acked.is_some())
-    }
-
-    /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
-    /// one that is with a handler is.
-    fn drop_plain(&mut self) -> usize {
-        let rest = self.front().rest;
-        self.retain(|at, meta| at < rest || meta.acked.is_some())
-    }
-
-    /// The acked messages above this one come again. None of them has begun.
-    pub(crate) fn forget(&mut self, above: Acked) {
-        self.retain(|_, meta| {
-            let above = |acked: Acked| acked.began == above.began && acked.number > above.number;
-            !meta.acked.is_some_and(above)
-        });
-    }
-
-    /// Takes out the acked messages that are not to stay, but for those of a link that is over, whose turn is to come.
-    pub(crate) fn retain_carried(&mut self, stays: impl Fn(Acked) -> bool) {
-        let rest = self.front().rest;
-        self.retain(|at, meta| at < rest || meta.acked.is_none_or(&stays));
-    }
-
-    /// Takes out what is not to stay; how many.
-    fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
-        let mut gone = 0;
-        if let Some(job) = self.job.as_mut().filter(|job| job.queued)
-            && let Some((meta, _)) = self.queue.front()
-            && !stays(0, &meta)
-        {
-            // It is the job alone from now on.
-            job.queued = false;
-            self.pop();
-            gone = 1;
-        }
-        let (before, _) = self.queue.waiting();
-        let (mut old, mut rest, mut first) = (0, 0, true);
-        let all = self.front();
-        self.queue.retain(|at, meta| {
-            let stays = stays(at + gone, meta);
-            old += usize::from(stays && at < all.old);
-            rest += usize::from(stays && at < all.rest);
-            first &= stays || at > 0;
-            stays
-        });
-        let retry = all.retry.filter(|_| first);
-        self.front.edit(|front| *front = Front { retry, old, rest });
-        before - self.queue.waiting().0
-    }
-
-    /// Whether acked messages wait, or one is with its handler.
-    pub(crate) fn has_acked(&self) -> bool {
-        let (messages, plain) = self.queue.waiting();
-        messages > plain
-            || self
-                .job
-                .and_then(|job| job.meta)
-                .is_some_and(|meta| meta.acked.is_some())
-    }
-
-    /// A message that an earlier process has received is to be handled before anything that comes; false when there is no
-    /// room.
-    pub(crate) fn carry(&mut self, meta: &Meta, payload: &[u8]) -> bool {
-        let taken = self.queue.push(meta, payload);
-        self.front.edit(|front| front.old += usize::from(taken));
-        taken
-    }
-
-    /// What waits in `newer` waits behind all that is here; false when there is no room.
-    pub(crate) fn append(&mut self, newer: &mut Self) -> bool {
-        while let Some((meta, payload)) = newer.queue.front() {
-            if !self.queue.push(&meta, payload) {
-                return false;
-            }
-            newer.queue.pop();
-        }
-        true
     }
 }
 
@@ -512,6 +380,7 @@ impl Job {
 pub struct Lent<'p, P: Parts> {
     handling: Handling<'p, P>,
     def: &'static MessageDef,
+    carried: bool,
     attempts: u32,
 }
 
@@ -533,8 +402,8 @@ impl<'p, P: Parts> Lent<'p, P> {
 
     /// It came on an earlier link of its session, or to an earlier process, and is handled on this one: what its sender
     /// may do can have changed since.
-    pub fn is_carried(&self) -> bool {
-        self.handling.job.of == Of::Carried
+    pub const fn is_carried(&self) -> bool {
+        self.carried
     }
 
     /// Its payload, not checked yet: for the simulator, which looks into all that comes.
@@ -662,47 +531,7 @@ fn push<Q: Queue>(queue: &mut Option<&mut Q>, meta: &Meta, payload: &[u8]) -> bo
     queue.as_mut().is_some_and(|queue| queue.push(meta, payload))
 }
 
-/// What a session knows of the acked ones.
-impl<R: Replay, I: Inbox> Session<R, I> {
-    /// Whether a handler may [begin](Self::begin) now. `None`: never, as the message has its outcome, or comes again.
-    pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
-        self.receiving.may_begin(number)
-    }
-
-    /// Whether it has no outcome, and does not come again.
-    pub(crate) fn is_unhandled(&self, began: Trid, number: u64) -> bool {
-        if began == self.began() {
-            return self.receiving.is_unhandled(number);
-        }
-        let mut found = false;
-        self.inbox().unhandled(&mut |session, stored| {
-            found = (session, stored.number) == (began, number);
-            !found
-        });
-        found
-    }
-
-    /// Whether its handler may have begun in an earlier process, or was dropped.
-    pub(crate) fn may_have_begun(&self, began: Trid, number: u64) -> bool {
-        self.receiving.restored || (began == self.began() && self.has_begun(number))
-    }
-
-    /// The connection is over, and what waits has its turn up to this one. The last that does not come again; `None` when
-    /// what waits is kept.
-    pub(crate) fn waits_through(&mut self, number: u64) -> Option<u64> {
-        self.receiving.waits_through(number)
-    }
-
-    /// What waits of earlier connections has no turn any more. As [`waits_through`](Self::waits_through).
-    pub(crate) fn stop_waiting(&mut self) -> Option<u64> {
-        self.receiving.stop_waiting()
-    }
-
-    /// A handler that has begun asks for its message again.
-    pub(crate) const fn not_begun(&mut self, number: u64) {
-        self.receiving.not_begun(number);
-    }
-}
+mod links;
 
 #[cfg(test)]
 mod tests;

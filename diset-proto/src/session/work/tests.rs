@@ -11,6 +11,7 @@ use super::*;
 use crate::definition::Direction;
 use crate::drive::schedule::{Next, Schedule};
 use crate::error::Cause;
+use crate::id::Trid;
 use crate::session::queue::Acked;
 use crate::session::slot::NoSession;
 use crate::status::Notice;

@@ -80,6 +80,7 @@ impl<A: App> World<A> {
     }
 
     /// The session that a client goes on with, or why it gets a new one.
+    #[expect(clippy::panic_in_result_fn, reason = "a world that breaks its own promises stops")]
     fn session_of(
         &mut self,
         who: Who,
