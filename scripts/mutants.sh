@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Breaks the bookkeeping of sessions on purpose, one small thing at a time, and says which tests notice.
+# Breaks the bookkeeping of sessions and of the halves on purpose, one small thing at a time, and says which tests notice.
 #
 #   scripts/mutants.sh             the mutants that are listed below
 #   scripts/mutants.sh NAME...     these only
@@ -18,8 +18,8 @@ TESTS=(--test exploration --test protocol)
 WITHOUT=(golden learned recording scenarios seeds serial simulation sizes)
 WITHOUT=("${WITHOUT[@]/#/--skip=}")
 WITHOUT=("${WITHOUT[@]/%/::}")
-MODULES=(session/mod.rs session/welcome.rs session/sending.rs session/receiving.rs session/record.rs store.rs conn/incoming.rs
-  conn/outgoing.rs conn/sessions.rs conn/pending.rs)
+MODULES=(session/mod.rs session/welcome.rs session/meeting.rs session/sending.rs session/receiving.rs session/record.rs session/work.rs
+  store.rs conn/incoming.rs conn/outgoing.rs conn/sessions.rs conn/pending.rs conn/halves.rs drive/rx.rs drive/schedule.rs)
 
 if [[ ${1:-} == --cargo ]]; then
   shift
@@ -60,7 +60,7 @@ mutant() { # NAME FILE OLD NEW
   cp "diset-proto/src/$file" "$copy/diset-proto/src/$file"
 }
 
-S=session/sending.rs R=session/receiving.rs M=session/mod.rs W=session/welcome.rs
+S=session/sending.rs R=session/receiving.rs M=session/meeting.rs W=session/welcome.rs
 
 mutant counter-off-by-one $R 'let number = self.arriving.saturating_add(1);' 'let number = self.arriving.saturating_add(2);'
 mutant dedupe-off-by-one $R 'if number <= self.received {
@@ -75,16 +75,20 @@ mutant ack-before-handling $R '(self.received, self.last) = (number, number);
         Arrival'
 mutant ack-off-by-one $R 'self.told_processed = through;' 'self.told_processed = through + 1;'
 mutant told-more-than-kept $R 'let (received, processed) = self.inbox.kept();' 'let (received, processed) = (u64::MAX, u64::MAX);'
-mutant received-not-rolled-back $R 'if !self.inbox.is_durable() {' 'if false {'
-mutant durable-rolled-back $R 'if !self.inbox.is_durable() {' 'if true {'
-mutant running-handler-rolled-back $R 'self.processed.max(self.begun)' 'self.processed'
-mutant outcome-not-in-claim $R '|failure| failure.number <= processed' '|failure| failure.number > processed'
+mutant received-not-rolled-back $R 'if !self.inbox.is_durable() {
+            let above' 'if false {
+            let above'
+mutant durable-rolled-back $R 'if !self.inbox.is_durable() {
+            let above' 'if true {
+            let above'
+mutant running-handler-rolled-back $R 'self.forget_above(self.processed.max(self.begun).max(self.waits))' 'self.forget_above(self.processed.max(self.waits))'
+mutant outcome-not-in-claim $R 'told_since(&self.failed, 0, processed)' 'told_since(&self.failed, 0, 0 * processed)'
 mutant outcomes-never-confirmed $R '|failure| failure.number > number' '|failure| failure.number > 0 * number'
-mutant outcome-of-another $S 'number: failure.number - told,' 'number: failure.number,'
+mutant outcome-of-another $S 'failure.number -= told;' 'failure.number -= 0 * told;'
 mutant skip-not-counted $R 'self.arriving.checked_add(count)?' 'self.arriving.checked_add(0 * count)?'
 mutant settled-twice $R 'if number <= self.processed || number > self.received {
-            return;' 'if number > self.received {
-            return;'
+            return true;' 'if number > self.received {
+            return true;'
 mutant refused-message-comes-again $R 'self.settle(number, Outcome::Failed(code));' 'let _ = (number, code);'
 mutant freed-at-received $S 'while self.peer_durable && self.freed' 'while self.freed'
 mutant never-freed-at-received $S 'while self.peer_durable && self.freed' 'while false && self.freed'
@@ -95,24 +99,60 @@ mutant unknown-not-reported $S 'self.unknown = self.unknown.max(self.sent);' ''
 mutant resent-without-mark $S 'self.replay.mark_repeated(last);' ''
 mutant leaves-before-it-is-kept $S 'stored.number > self.replay.kept() || ' ''
 mutant ack-of-what-was-not-sent $S 'if received > self.cursor || processed > received {' 'if processed > received {'
-mutant claim-not-checked $M 'self.sending.agrees(claim) && self.receiving.agrees(claim)' 'self.sending.agrees(claim) || self.receiving.agrees(claim) || true'
-mutant claim-of-sender-not-checked $M 'self.sending.agrees(claim) && self.receiving.agrees(claim)' 'self.receiving.agrees(claim)'
-mutant claim-of-receiver-not-checked $M 'self.sending.agrees(claim) && self.receiving.agrees(claim)' 'self.sending.agrees(claim)'
-mutant token-not-checked $W 'valid.any(|token| token == shown)' 'valid.any(|_| true)'
+mutant claim-of-sender-not-checked $M 'self.receiving.agrees(sender)' 'self.receiving.agrees(sender) || true'
+mutant claim-of-receiver-not-checked $M 'self.sending.agrees(taker)' 'self.sending.agrees(taker) || true'
+mutant token-not-checked $W 'current.any(|token| token == shown)' 'current.any(|_| true)'
 mutant token-not-rotated $W '        self.token = Some(token);' '        let _ = token;'
-mutant shown-token-not-kept $W 'self.former = Some(*shown);' 'self.former = None;'
-mutant old-token-valid-for-ever $M 'self.link.is_fresh = false;
-        self.former = None;' 'self.link.is_fresh = false;'
-mutant proof-not-asked $W 'None => proven ||' 'None => true ||'
-mutant late-attempt-taken $W 'trid < self.newest' 'trid < self.newest && false'
-mutant lost-beginning-not-repeated $W 'self.replaced.as_ref() == Some(shown)' 'false && self.replaced.as_ref() == Some(shown)'
-mutant late-beginning-not-repeated $W 'proven && self.is_unread' 'false && proven && self.is_unread'
+mutant shown-token-not-kept $W 'self.shown.former = Some(*shown);' 'self.shown.former = None;'
+mutant old-token-valid-for-ever $M '        self.shown.forget();
+        self.receiving.confirm' '        self.receiving.confirm'
+mutant proof-not-asked $W 'let begins = proven ||' 'let begins = true ||'
+mutant late-attempt-taken $W 'trid < self.shown.newest' 'trid < self.shown.newest && false'
+mutant lost-beginning-not-repeated $W 'if is_unread && self.has_replaced' 'if false && self.has_replaced'
+mutant late-beginning-not-repeated $W 'if is_unread && proven {' 'if false && is_unread && proven {'
 mutant copy-takes-the-token $M 'if *why == NewReason::StateConflict {' 'if false {'
 mutant plain-passes-acked conn/outgoing.rs 'is_some_and(crate::session::Session::is_waiting)' 'is_some_and(|_| false)'
-mutant begin-not-noted conn/incoming.rs 'session.begin(message.acked);' 'let _ = session;'
+mutant begin-not-noted conn/halves.rs 'self.begin(acked.number);' 'let _ = acked;'
 mutant duplicate-keeps-credit conn/incoming.rs 'self.give_credit_back(&message.held());
                 Ok(None)' 'Ok(None)'
-mutant invalid-comes-again conn/incoming.rs 'session.settle(tag.acked, Outcome::Failed(notice.code()));' 'let _ = session;'
+mutant invalid-comes-again conn/incoming.rs 'session.settle(tag.acked, Outcome::Failed(fault.code()));' 'let _ = session;'
+
+K=session/work.rs X=drive/rx.rs H=drive/schedule.rs
+
+mutant dropped-loan-is-ok $K '            State::Lent | State::Waits => End::Abandoned,' '            State::Lent | State::Waits => End::Ok,'
+mutant retry-takes-it-out $K '            self.retry = Some(Retry { at, attempts });
+        } else if job.queued {' '            self.retry = Some(Retry { at, attempts });
+        }
+        if job.queued {'
+mutant retry-at-once $K 'self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now)' 'self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now && false)'
+mutant handled-stays $K '        } else if job.queued {' '        } else if job.queued && job.of != Of::Link {'
+mutant forgets-one-too-many $K 'acked.number > above.number' 'acked.number >= above.number'
+mutant expiry-keeps-plain $K 'self.retain(|at, meta| at >= old || meta.acked.is_some())' 'self.retain(|at, _| at >= old || true)'
+mutant waiting-handler-without-its-message $K 'self.job.queued = self.stay();' 'let _ = self.stay();'
+mutant plain-lost-at-every-end $K '        if goes_on {' '        if goes_on && false {'
+mutant plain-kept-at-our-end $K 'self.retain(|at, meta| at < rest || meta.acked.is_some())' 'self.retain(|_, _| rest < usize::MAX)'
+mutant job-of-a-link-that-is-over-costs-the-next $K '            job.of = Of::Over;' '            job.of = Of::Link;'
+mutant passes-what-waits $X '        && work.is_empty()
+' '        && !work.has_job()
+'
+mutant two-at-a-time $X '    if lends
+        && work.is_empty()
+' '    if (lends || work.has_job())
+'
+mutant end-forgets-nothing-in-the-session $X '        if let Some(above) = tx.conn.waits_through(waits) {' '        let _ = waits;
+        if let Some(above) = None::<Acked> {'
+mutant completes-nothing $X '            tx.conn.complete(&completed);
+        }
+        if core' '            let _ = completed;
+        }
+        if core'
+mutant end-before-its-messages $H '        if work.has_rest() {
+            return Next::Messages;
+        }' ''
+mutant link-before-the-end-of-another $H '        if let Some(ended) = self.ended.take() {
+            self.until' '        if self.opened.is_none() && let Some(ended) = self.ended.take() {
+            self.until'
+mutant link-beside-a-handler $H 'if self.held || work.has_job() {' 'if self.held {'
 
 echo
 if [[ ${#survived[@]} -gt 0 ]]; then

@@ -1,12 +1,12 @@
 //! The client under an executor: futures that can be dropped at any time.
 
 use core::future::{Future, poll_fn};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::Poll;
 use core::time::Duration;
 
 use diset_proto::{Instant, Retry, ServiceDef};
-use embedded_io::{Error, ErrorType};
+use embedded_io::{Error, ErrorKind, ErrorType};
 
 use crate::buffers::Buffers;
 use crate::client::Client;
@@ -44,9 +44,11 @@ pub trait Open {
 /// safe**: a `read` or `write` that is dropped before it is ready has taken nothing from the transport and given
 /// nothing to it, or keeps what it has taken for the next call; `flush` and `close` go on when they are called again.
 ///
-/// The client writes before it reads and does not do both at a time: while the transport takes nothing, nothing is
-/// read. The transport should hold as many bytes for the client as its credit allows, or two that both only write
-/// would wait for each other until one of them counts as silent.
+/// The client writes before it reads, and does both at a time by turns: while a `write` waits, each time that the task is
+/// woken it is dropped, a `read` is polled once and dropped, and a `write` is polled again and kept. So a transport must
+/// wake the task when it has something to read though the `read` was dropped, as those do that keep their waker beside
+/// the data. With one that does not, what comes while nothing can be written is seen at the next wake: when bytes have
+/// left, or something is due.
 #[expect(
     async_fn_in_trait,
     reason = "as embedded-io-async: executors on chips need no `Send`"
@@ -139,8 +141,8 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         }
         self.channel = None;
         let begun = self.clock.now();
-        let limit = begun.after(self.machine.base.limits.handshake());
-        let opened = match before(&mut self.clock, Some(limit), line.open()).await {
+        let limit = begun.after(self.machine.limits().handshake());
+        let opened = match before(&mut self.clock, Some(limit), pin!(line.open())).await {
             Some(opened) => opened.map_err(ConnectError::Channel),
             None => Err(ConnectError::TimedOut),
         };
@@ -183,18 +185,11 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
     /// So a future that is dropped neither loses an acked message nor sends one twice, and an outcome that it would
     /// have told is told by the next.
     pub async fn next(&mut self) -> Option<Event<'_, 'b, S, K>> {
-        loop {
-            let now = self.clock.now();
-            self.look(now);
-            match self.machine.need(true) {
-                Need::Out(out) => self.put(out).await,
-                Need::Read => self.get().await,
-                Need::Step => break,
-                Need::Nothing => {
-                    self.channel = None;
-                    break;
-                }
-            }
+        while let Some(need) = self.machine.need(self.clock.now(), self.is_worn()) {
+            self.transfer(need, true).await;
+        }
+        if !self.is_busy() {
+            self.channel = None;
         }
         self.machine.step(self.clock.now())
     }
@@ -206,9 +201,11 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
     /// Cancel safe: nothing is lost or written twice, `next` goes on with what is left.
     pub async fn flush(&mut self) {
         loop {
-            self.look(self.clock.now());
-            let Some(out) = self.machine.out() else { return };
-            self.put(out).await;
+            let need = self.machine.turn(self.clock.now(), self.is_worn());
+            if need.out.is_none() {
+                return;
+            }
+            self.transfer(need, false).await;
         }
     }
 
@@ -218,53 +215,82 @@ impl<'b, S: ServiceDef, C: Channel, T: Clock, K: Keep> Client<'b, S, C, T, K> {
         self.go_away(self.clock.now(), within);
     }
 
-    fn look(&mut self, now: Instant) {
-        let worn = self.channel.as_ref().is_some_and(C::is_worn);
-        self.machine.look(now, worn);
+    fn is_worn(&self) -> bool {
+        self.channel.as_ref().is_some_and(C::is_worn)
     }
 
-    /// Reads, unless something is due before anything comes.
-    async fn get(&mut self) {
-        let wake = self.machine.wake();
-        let clock = &mut self.clock;
-        let Some(channel) = &mut self.channel else {
-            return self.machine.read(clock.now(), Ok(0));
+    /// Writes, or reads if it `reads`, whichever the channel does first; or neither, when something is due before. Input
+    /// may be unread: it is not due, or a flush would give up each write at once, for ever, and never let others run.
+    async fn transfer(&mut self, need: Need, reads: bool) {
+        let Self {
+            machine,
+            channel,
+            clock,
+        } = self;
+        let Some(channel) = channel else {
+            return machine.read(clock.now(), Ok(0));
         };
-        if let Some(read) = before(clock, wake, channel.read(self.machine.space())).await {
-            self.machine.read(clock.now(), read.map_err(|error| error.kind()));
-        }
-    }
-
-    /// Writes, unless something is due before anything was taken. Input may be unread: it is not due, or a flush would
-    /// give up each write at once, for ever, and never let others run.
-    async fn put(&mut self, out: Out) {
-        let due = self.machine.due();
-        let clock = &mut self.clock;
-        let Some(channel) = &mut self.channel else {
-            return self
-                .machine
-                .write_failed(clock.now(), embedded_io::ErrorKind::NotConnected);
-        };
-        let settled = match out {
-            Out::Write => {
-                if let Some(written) = before(clock, due, channel.write(self.machine.outgoing())).await {
-                    self.machine.wrote(clock.now(), written.map_err(|error| error.kind()));
-                }
-                return;
-            }
-            Out::Flush => before(clock, due, channel.flush()).await,
-            Out::Close => before(clock, due, channel.close()).await,
-        };
-        if let Some(settled) = settled {
-            self.machine
-                .settled(clock.now(), out, settled.map_err(|error| error.kind()));
+        let moved = before(clock, need.wake, pin!(either(channel, machine, need.out, reads))).await;
+        match moved {
+            None => {}
+            Some(Moved::Out(out, result)) => machine.put(clock.now(), out, result),
+            Some(Moved::Read(result)) => machine.read(clock.now(), result),
         }
     }
 }
 
+/// What the channel did.
+enum Moved {
+    Out(Out, Result<usize, ErrorKind>),
+    Read(Result<usize, ErrorKind>),
+}
+
+/// Writes or reads, whichever the channel does first. Its two futures both borrow it, so they are tried by turns, at each
+/// wake, and the one that writes is what waits.
+async fn either<S: ServiceDef, C: Channel, K: Keep>(
+    channel: &mut C,
+    machine: &mut Machine<'_, S, K>,
+    out: Option<Out>,
+    reads: bool,
+) -> Moved {
+    // How often what writes is polled until it is the turn of what reads: once at first, then when it was woken.
+    let mut patience = if reads { 1 } else { usize::MAX };
+    loop {
+        let done = match out {
+            None => None,
+            Some(Out::Write) => within(patience, pin!(channel.write(machine.outgoing()))).await,
+            Some(Out::Flush) => within(patience, pin!(channel.flush()))
+                .await
+                .map(|done| done.map(|()| 0)),
+            Some(Out::Close) => within(patience, pin!(channel.close()))
+                .await
+                .map(|done| done.map(|()| 0)),
+        };
+        if let (Some(out), Some(done)) = (out, done) {
+            return Moved::Out(out, done.map_err(|error| error.kind()));
+        }
+        patience = if out.is_some() { 1 } else { usize::MAX };
+        if let Some(read) = within(patience, pin!(channel.read(machine.space()))).await {
+            return Moved::Read(read.map_err(|error| error.kind()));
+        }
+        patience = 2;
+    }
+}
+
+/// What `work` gives, or `None` when it has waited so many times that it was polled.
+fn within<W: Future>(mut polls: usize, mut work: Pin<&mut W>) -> impl Future<Output = Option<W::Output>> {
+    poll_fn(move |cx| {
+        polls = polls.saturating_sub(1);
+        match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+}
+
 /// What `work` gives, or `None` when the time comes first; with both ready, what it gives.
-async fn before<W: Future>(clock: &mut impl Clock, time: Option<Instant>, work: W) -> Option<W::Output> {
-    let mut work = pin!(work);
+async fn before<W: Future>(clock: &mut impl Clock, time: Option<Instant>, mut work: Pin<&mut W>) -> Option<W::Output> {
     let Some(time) = time else { return Some(work.await) };
     let mut alarm = pin!(clock.sleep_until(time));
     poll_fn(|cx| match work.as_mut().poll(cx) {

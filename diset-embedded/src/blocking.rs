@@ -176,20 +176,26 @@ impl<'b, S: ServiceDef, C: Channel, K: Keep> Client<'b, S, C, NoClock, K> {
     /// It never waits for an answer of the peer, only for bytes to leave, as long as [`Channel::flush`] and
     /// [`Channel::close`] do.
     pub fn poll(&mut self, now: Instant) -> Option<Event<'_, 'b, S, K>> {
-        while let Need::Read | Need::Out(_) = self.turn(now) {}
+        while let Some(need) = self.machine.need(now, self.is_worn()) {
+            if !self.transfer(now, need) {
+                return None;
+            }
+        }
+        if !self.is_busy() {
+            self.channel = None;
+        }
         self.machine.step(now)
     }
 
     /// Writes what the channel takes now; true when nothing is left to be written. May wait as [`poll`](Self::poll).
     pub fn flush(&mut self, now: Instant) -> bool {
-        loop {
-            self.look(now);
-            match self.machine.out() {
-                None => return true,
-                Some(out) if self.is_writable(now) => self.put(now, out),
-                Some(_) => return self.machine.out().is_none(),
+        while let Some(out) = self.machine.turn(now, self.is_worn()).out {
+            if !self.put(now, out) {
+                // It may have failed just now: then nothing is left that could be written.
+                return self.machine.turn(now, self.is_worn()).out.is_none();
             }
         }
+        true
     }
 
     /// Ends the connection in order: what was sent still leaves, what is under way is still taken, within this
@@ -198,36 +204,13 @@ impl<'b, S: ServiceDef, C: Channel, K: Keep> Client<'b, S, C, NoClock, K> {
         self.go_away(now, within);
     }
 
-    /// One step of the transport. What is needed next, [`Need::Nothing`] when the transport is not ready.
-    fn turn(&mut self, now: Instant) -> Need {
-        self.look(now);
-        let mut need = self.machine.need(true);
-        if matches!(need, Need::Out(_)) && !self.is_writable(now) {
-            need = self.machine.need(false);
-        }
-        match need {
-            Need::Out(out) => self.put(now, out),
-            Need::Read if !self.get(now) => return Need::Nothing,
-            Need::Nothing => self.channel = None,
-            Need::Read | Need::Step => {}
-        }
-        need
+    fn is_worn(&self) -> bool {
+        self.channel.as_ref().is_some_and(C::is_worn)
     }
 
-    fn look(&mut self, now: Instant) {
-        let worn = self.channel.as_ref().is_some_and(C::is_worn);
-        self.machine.look(now, worn);
-    }
-
-    fn is_writable(&mut self, now: Instant) -> bool {
-        let ready = self.channel.as_mut().map(C::write_ready);
-        match ready.transpose() {
-            Ok(ready) => ready.unwrap_or(false),
-            Err(error) => {
-                self.machine.write_failed(now, error.kind());
-                false
-            }
-        }
+    /// Writes or reads, whichever the channel does now; false when it does neither.
+    fn transfer(&mut self, now: Instant, need: Need) -> bool {
+        need.out.is_some_and(|out| self.put(now, out)) || self.get(now)
     }
 
     /// Reads when there is something; false when there is nothing.
@@ -236,31 +219,32 @@ impl<'b, S: ServiceDef, C: Channel, K: Keep> Client<'b, S, C, NoClock, K> {
             self.machine.read(now, Ok(0));
             return true;
         };
-        match channel.read_ready() {
+        let read = match channel.read_ready() {
             Ok(false) => return false,
-            Ok(true) => {
-                let read = channel.read(self.machine.space());
-                self.machine.read(now, read.map_err(|error| error.kind()));
-            }
-            Err(error) => self.machine.read(now, Err(error.kind())),
-        }
+            Ok(true) => channel.read(self.machine.space()),
+            Err(error) => Err(error),
+        };
+        self.machine.read(now, read.map_err(|error| error.kind()));
         true
     }
 
-    fn put(&mut self, now: Instant, out: Out) {
+    /// Does this with the writing direction; false when the channel is not ready, or fails to say so.
+    fn put(&mut self, now: Instant, out: Out) -> bool {
         let Some(channel) = &mut self.channel else {
             self.machine.write_failed(now, ErrorKind::NotConnected);
-            return;
+            return false;
         };
-        let settled = match out {
-            Out::Write => {
-                let written = channel.write(self.machine.outgoing());
-                self.machine.wrote(now, written.map_err(|error| error.kind()));
-                return;
+        let done = match (channel.write_ready(), out) {
+            (Ok(false), _) => return false,
+            (Err(error), _) => {
+                self.machine.write_failed(now, error.kind());
+                return false;
             }
-            Out::Flush => channel.flush(),
-            Out::Close => channel.close(),
+            (Ok(true), Out::Write) => channel.write(self.machine.outgoing()),
+            (Ok(true), Out::Flush) => channel.flush().map(|()| 0),
+            (Ok(true), Out::Close) => channel.close().map(|()| 0),
         };
-        self.machine.settled(now, out, settled.map_err(|error| error.kind()));
+        self.machine.put(now, out, done.map_err(|error| error.kind()));
+        true
     }
 }

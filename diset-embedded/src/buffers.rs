@@ -1,8 +1,5 @@
 //! The memory of a client: handed in once, lent to one connection after the other.
 
-use core::cell::{RefCell, RefMut};
-
-use diset_proto::Storage;
 use diset_proto::limits::{MIN_FRAME, MIN_OUTPUT};
 
 /// What a frame takes that is as long as [`Limits::CHIP`](crate::Limits::CHIP) allows, with its length.
@@ -23,8 +20,8 @@ const CHIP_OUTPUT: usize = MIN_OUTPUT;
 /// # let _ = (&mut usual, &mut larger);
 /// ```
 pub struct Buffers<const FRAME: usize = CHIP_FRAME, const OUTPUT: usize = CHIP_OUTPUT, const INPUT: usize = 128> {
-    pub(crate) frame: RefCell<[u8; FRAME]>,
-    pub(crate) output: RefCell<[u8; OUTPUT]>,
+    pub(crate) frame: [u8; FRAME],
+    pub(crate) output: [u8; OUTPUT],
     pub(crate) input: [u8; INPUT],
 }
 
@@ -32,8 +29,8 @@ impl<const FRAME: usize, const OUTPUT: usize, const INPUT: usize> Buffers<FRAME,
     /// Zeros; may stand in a `static`'s initial value.
     pub const fn new() -> Self {
         Self {
-            frame: RefCell::new([0; FRAME]),
-            output: RefCell::new([0; OUTPUT]),
+            frame: [0; FRAME],
+            output: [0; OUTPUT],
             input: [0; INPUT],
         }
     }
@@ -49,25 +46,5 @@ impl<const FRAME: usize, const OUTPUT: usize, const INPUT: usize> Default for Bu
 impl<const FRAME: usize, const OUTPUT: usize, const INPUT: usize> core::fmt::Debug for Buffers<FRAME, OUTPUT, INPUT> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Buffers<{FRAME}, {OUTPUT}, {INPUT}>")
-    }
-}
-
-/// A buffer lent to one connection. The next one can have it when this is dropped.
-pub(crate) struct Lent<'b>(RefMut<'b, [u8]>);
-
-impl<'b> Lent<'b> {
-    /// `None` while it is lent to another connection; a client drops the old one first.
-    pub(crate) fn of(buffer: &'b RefCell<[u8]>) -> Option<Self> {
-        buffer.try_borrow_mut().ok().map(Self)
-    }
-}
-
-impl Storage for Lent<'_> {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use diset_proto::store::{Inbox, Replay as _, Unsure};
+use diset_proto::store::{Inbox, Unsure};
 use diset_proto::{
     Code, Delivered, FromClient, Identity, Instant, MessageOf, Notice, Resumption, Retry, SendError, ServiceDef, Trid,
     Verdict,
@@ -46,39 +46,31 @@ impl<'b, S: ServiceDef, C, T, K: Keep> Client<'b, S, C, T, K> {
     /// flush and try again; of [`Bound::Credit`](diset_proto::Bound::Credit): try again after
     /// [`Event::Room`](crate::Event::Room).
     pub fn send<M: FromClient<S>>(&mut self, message: &M) -> Result<(), SendError> {
-        match &mut self.machine.link {
-            Some(link) => link.conn.send(M::NUMBER, message),
-            None => Err(SendError::NotOpen),
-        }
+        self.machine.tx.send(M::NUMBER, message)
     }
 
     /// Ends the connection. What was sent before still leaves, the service is told [`Code::Disconnected`] and the
     /// reason (its first 64 bytes); then comes [`Event::Dropped`](crate::Event::Dropped).
     pub fn disconnect(&mut self, reason: &str) {
-        self.end(Notice::new(Code::Disconnected).with_text(reason));
-    }
-
-    fn end(&mut self, notice: Notice) {
-        if let Some(link) = &mut self.machine.link {
-            link.conn.disconnect(notice);
-        }
+        let notice = Notice::new(Code::Disconnected);
+        self.machine.tx.disconnect(notice.with_text(reason));
     }
 
     /// The client has done its work.
     pub(crate) fn go_away(&mut self, now: Instant, within: Duration) {
-        let Some(link) = &mut self.machine.link else { return };
+        let tx = &mut self.machine.tx;
         let notice = Notice::new(Code::Done);
-        if link.conn.phase().is_handshake() {
-            link.conn.disconnect(notice);
+        if tx.connection().phase().is_handshake() {
+            tx.disconnect(notice);
         } else {
-            // In another phase it is ending already.
-            let _ = link.conn.go_away(now, notice, within);
+            // In another phase it is ending already, or there is none.
+            let _ = tx.go_away(now, notice, within);
         }
     }
 
     /// Whether there is a connection that has not given its [`Event::Dropped`](crate::Event::Dropped).
     pub const fn is_busy(&self) -> bool {
-        self.machine.link.is_some()
+        self.machine.is_busy()
     }
 
     /// The channel of the connection that is over, for a transport that is used again. Ask when
@@ -94,19 +86,23 @@ impl<'b, S: ServiceDef, C, T, K: Keep> Client<'b, S, C, T, K> {
 
     /// The transport id of the connection, while it is open.
     pub fn trid(&self) -> Option<Trid> {
-        let conn = &self.machine.link.as_ref()?.conn;
+        let conn = self.machine.tx.connection();
         conn.trid().filter(|_| !conn.phase().is_over())
     }
 
     /// What the service said of a message when this connection was made; `None` while there is none.
     pub fn verdict<M: MessageOf<S>>(&self) -> Option<Verdict> {
-        let conn = &self.machine.link.as_ref()?.conn;
-        conn.trid().map(|_| conn.verdict(M::NUMBER))
+        let conn = self.machine.tx.connection();
+        conn.trid().filter(|_| self.is_busy()).map(|_| conn.verdict(M::NUMBER))
     }
 
     /// How many of the messages sent on this connection the service is not known to have dealt with.
     pub fn unconfirmed(&self) -> u32 {
-        self.machine.link.as_ref().map_or(0, |link| link.conn.unconfirmed())
+        if self.is_busy() {
+            self.machine.tx.connection().unconfirmed()
+        } else {
+            0
+        }
     }
 
     /// When to connect: at once in the beginning, later as the policy and the service say; [`Retry::Never`] only when
@@ -155,7 +151,7 @@ impl<S: ServiceDef, C, T, const N: usize, I: Inbox + 'static> Client<'_, S, C, T
     /// or make room by [`skip_oldest`](Self::skip_oldest). [`SendError::TooLong`]: the outbox, the output buffer or the
     /// service never takes it. [`SendError::NoSession`]: this service keeps none. [`SendError::NotTaken`]: it takes none.
     pub fn send_acked<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
-        self.store(message, Unsure::Report)
+        outbox::store::<S, _, N, I>(&mut self.machine.tx, message, Unsure::Report)
     }
 
     /// As [`send_acked`](Self::send_acked), but when nobody knows whether the service has dealt with the message it is
@@ -164,59 +160,31 @@ impl<S: ServiceDef, C, T, const N: usize, I: Inbox + 'static> Client<'_, S, C, T
     /// # Errors
     /// As [`send_acked`](Self::send_acked).
     pub fn send_acked_or_resend<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
-        self.store(message, Unsure::Resend)
-    }
-
-    fn store<M: FromClient<S>>(&mut self, message: &M, unsure: Unsure) -> Result<u64, SendError> {
-        match &mut self.machine.link {
-            Some(link) => {
-                let stored = link.conn.send_acked(M::NUMBER, message, unsure);
-                outbox::fitting(stored, link.conn.session())
-            }
-            None => {
-                let mut session = self.machine.outbox.lend().ok_or(SendError::NoSession)?;
-                let stored = session.store(S::CATALOG, M::NUMBER, message, unsure);
-                outbox::fitting(stored, Some(&*session))
-            }
-        }
+        outbox::store::<S, _, N, I>(&mut self.machine.tx, message, Unsure::Resend)
     }
 
     /// Drops the oldest stored message that was never transmitted, to make room for newer ones; its number. Its
     /// outcome is [`Outcome::Skipped`](crate::Outcome::Skipped), told by nothing else. `None` when there is none.
     pub fn skip_oldest(&mut self) -> Option<u64> {
-        match &mut self.machine.link {
-            Some(link) => link.conn.skip_oldest(),
-            None => self.machine.outbox.lend()?.skip_oldest(),
-        }
+        self.machine.tx.skip_oldest()
     }
 
     /// How far the acked messages have got. Those up to `processed` have an outcome: Ok, unless
     /// [`Event::Outcome`](crate::Event::Outcome) has told another one.
     pub fn delivered(&self) -> Delivered {
-        match &self.machine.link {
-            Some(link) => link.conn.delivered(),
-            None => self
-                .machine
-                .outbox
-                .lend()
-                .map(|session| session.delivered())
-                .unwrap_or_default(),
-        }
+        self.machine.tx.connection().delivered()
     }
 
     /// How many acked messages are stored: those without an outcome, but for what a service with a durable store has
     /// received.
     pub fn stored(&self) -> usize {
-        match &self.machine.link {
-            Some(link) => link.conn.session().map_or(0, |session| session.replay().len()),
-            None => self.machine.outbox.lend().map_or(0, |session| session.replay().len()),
-        }
+        outbox::stored(&self.machine.tx)
     }
 
     /// How the session stood when this connection opened; known at [`Event::Connected`](crate::Event::Connected), and
     /// `None` without a connection, and when the service keeps no sessions.
     pub fn resumption(&self) -> Option<Resumption> {
-        self.machine.link.as_ref().and_then(|link| link.conn.resumption())
+        self.machine.tx.connection().resumption().filter(|_| self.is_busy())
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Config<'a> {
     /// Decides the waits between attempts. Draw it from entropy: clients with one seed all come back at once.
     pub seed: u64,
     /// What the client can take; the frame limit and four bytes must fit the frame storage of its
-    /// [`Buffers`](crate::Buffers).
+    /// [`Buffers`](crate::Buffers). How many records is what the channel says.
     pub limits: Limits,
     /// How long it waits between attempts.
     pub reconnect: ReconnectPolicy,

@@ -3,14 +3,15 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use diset_proto::drive::{self, Failure, HandlerResult, Lent, Tx};
 use diset_proto::store::{Inbox, Unsure};
 use diset_proto::{
-    Cause, Code, Connection, DecodeError, Delivered, FromClient, FromService, Held, MessageRef, Misuse, Notice,
-    Outcome, Retry, SendError, ServiceDef, Tag, Trid,
+    Cause, Code, Delivered, FromClient, FromService, Misuse, Notice, Outcome, Retry, SendError, ServiceDef, Trid,
 };
 use embedded_io::ErrorKind;
+use serde::Deserialize;
 
-use crate::buffers::Lent;
+use crate::machine::Chip;
 use crate::outbox::{self, Keep, NoOutbox, Outbox, Received};
 
 /// Something the user should know. A [`Message`] lies in the client's buffers, so the client can go on when it has
@@ -20,7 +21,7 @@ use crate::outbox::{self, Keep, NoOutbox, Outbox, Received};
 pub enum Event<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
     /// The connection is open; messages may be sent.
     Connected(Trid),
-    /// A message has come: decode or reject it. One that is just dropped has no handler: the service is told so and
+    /// A message has come: handle or reject it. One that is just dropped has no handler: the service is told so and
     /// the connection ends (PROTOCOL M-4).
     Message(Message<'c, 'b, S, K>),
     /// What became of an acked message, when that is not Ok. Each number gets at most one of these.
@@ -43,113 +44,151 @@ pub enum Event<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
     Dropped(Dropped),
 }
 
-/// A message that has come and has not been looked into yet.
+/// A message that has come and has not been looked into yet. It is lent: what it borrows lies in the client's buffers.
+///
+/// ```
+/// # use diset_embedded::{FromService, Keep, Message, MessageOf, Schema, define_service};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, Schema)]
+/// # struct SetInterval { milliseconds: u32 }
+/// # #[derive(Serialize, Deserialize, Schema)]
+/// # struct Note<'a> { text: &'a str }
+/// # define_service! { Demo = "Demo/Demo"; from_service: [SetInterval], both: [Note<'a>] }
+/// fn told<K: Keep>(message: Message<'_, '_, Demo, K>, interval: &mut u32) {
+///     match message.number() {
+///         SetInterval::NUMBER => message.run(|set: SetInterval| {
+///             *interval = set.milliseconds;
+///             Ok(())
+///         }),
+///         Note::NUMBER => message.answer(|note: Note<'_>, handling| {
+///             // What is said of no room is a failure of the handler here.
+///             handling.send(&Note { text: note.text })?;
+///             Ok(())
+///         }),
+///         _ => message.reject("not in this firmware"),
+///     }
+/// }
+/// ```
 #[must_use = "decode or reject it; an unhandled message ends the connection"]
 pub struct Message<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
-    pub(crate) conn: &'c mut Connection<Lent<'b>, K::Slot<'b>>,
-    pub(crate) message: MessageRef<'c>,
+    pub(crate) lent: Lent<'c, Chip<'b, K>>,
+    pub(crate) tx: &'c mut Tx<Chip<'b, K>>,
     pub(crate) service: PhantomData<fn(S)>,
 }
 
 impl<'c, 'b, S: ServiceDef, K: Keep> Message<'c, 'b, S, K> {
     /// Its number, to be compared with [`MessageOf::NUMBER`](diset_proto::MessageOf::NUMBER).
     pub const fn number(&self) -> u8 {
-        self.message.number()
+        self.lent.number()
     }
 
     /// Its name.
     pub const fn name(&self) -> &'static str {
-        self.message.name()
+        self.lent.def().name()
     }
 
     /// Which acked message of the session it is; `None` for a plain one. A client takes acked ones when its outbox was
     /// made [`with_inbox`](crate::Outbox::with_inbox).
     pub fn received(&self) -> Option<Received> {
-        let maybe_repeated = self.message.maybe_repeated();
-        self.message
-            .number_in_session()
-            .map(|number| Received { number, maybe_repeated })
+        let meta = self.lent.meta();
+        meta.number_in_session().map(|number| Received {
+            number,
+            maybe_repeated: meta.maybe_repeated(),
+        })
     }
 
-    /// Checks and decodes it. An acked one counts as dealt with; when its handler may fail use
-    /// [`decode_with_reply`](Self::decode_with_reply). What it borrows lies in the client's buffers.
+    /// Checks and decodes it, and handles it at once. What the handler returns is what becomes of the message: with an
+    /// error the service is told that the handler has failed, and the connection ends.
     ///
-    /// # Errors
-    /// [`DecodeError::Invalid`]: it does not fit its definition; the service is told and the connection is closing.
-    /// [`DecodeError::OtherType`]: it is no `M`, look at [`number`](Self::number) first; it now counts as a message
-    /// without a handler.
-    pub fn decode<M: FromService<S>>(self) -> Result<M::View<'c>, DecodeError> {
-        if self.message.number() != M::NUMBER {
-            return Err(DecodeError::OtherType);
-        }
-        self.conn.decode(self.message)
+    /// One that does not fit its definition ends the connection, too, and so does one that is no `T`: look at
+    /// [`number`](Self::number) first. The handler does not run then.
+    pub fn run<T>(self, handler: impl FnOnce(T) -> HandlerResult)
+    where
+        T: FromService<S> + Deserialize<'c>,
+    {
+        self.answer(|value, _| handler(value));
     }
 
-    /// As [`decode`](Self::decode), with the means to send while the message is held, and to say that its handler has
-    /// failed. It counts as dealt with when the [`Reply`] is dropped.
-    ///
-    /// # Errors
-    /// As [`decode`](Self::decode).
-    pub fn decode_with_reply<M: FromService<S>>(self) -> Result<(M::View<'c>, Reply<'c, 'b, S, K>), DecodeError> {
-        if self.message.number() != M::NUMBER {
-            return Err(DecodeError::OtherType);
+    /// As [`run`](Self::run), with the means to send meanwhile.
+    pub fn answer<T>(self, handler: impl FnOnce(T, &mut Handling<'c, 'b, S, K>) -> HandlerResult)
+    where
+        T: FromService<S> + Deserialize<'c>,
+    {
+        if let Some((value, mut handling)) = self.decode() {
+            let result = handler(value, &mut handling);
+            handling.done(result);
         }
-        let tag = self.message.tag();
-        let (view, held) = self.conn.decode_held(self.message)?;
-        let reply = Reply {
-            conn: self.conn,
-            held: Some(held),
-            tag,
-            service: PhantomData,
-        };
-        Ok((view, reply))
     }
 
-    /// Refuses it: the service is told the text (its first 64 bytes) and the connection ends.
+    /// Checks and decodes it, for a handler that awaits or says why it fails; `None` when there is nothing to be handled,
+    /// see [`run`](Self::run). Say what has become of it.
+    pub fn decode<T>(self) -> Option<(T, Handling<'c, 'b, S, K>)>
+    where
+        T: FromService<S> + Deserialize<'c>,
+    {
+        let Self { lent, tx, service } = self;
+        if lent.number() != T::NUMBER {
+            lent.refuse(Code::NoHandler);
+            return None;
+        }
+        let (value, lent) = lent.decode()?;
+        Some((value, Handling { lent, tx, service }))
+    }
+
+    /// Refuses it: the service is told the text (its first 64 bytes) and the connection ends. An acked one is not sent
+    /// again.
     pub fn reject(self, text: &str) {
-        self.conn.reject(self.message, Code::HandlerFailed, text);
+        self.tx.reject(self.lent.meta(), Code::HandlerFailed, text);
+        self.lent.refuse(Code::HandlerFailed);
     }
 }
 
-/// Name and length, never the content.
+/// Name and number, never the content.
 impl<S: ServiceDef, K: Keep> fmt::Debug for Message<'_, '_, S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} bytes", self.name(), self.message.len())
+        write!(f, "{}, number {}", self.name(), self.number())
     }
 }
 
-/// Sends while a message is held. When it is dropped the message counts as dealt with.
-pub struct Reply<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
-    conn: &'c mut Connection<Lent<'b>, K::Slot<'b>>,
-    held: Option<Held>,
-    tag: Tag,
+/// A message that was decoded, until it has an outcome, with the means to send meanwhile. Dropped, it is one that nobody
+/// has handled: the service is told so and the connection ends (PROTOCOL M-4).
+#[must_use = "say what has become of the message; one that nobody handles ends the connection"]
+pub struct Handling<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
+    lent: drive::Handling<'c, Chip<'b, K>>,
+    tx: &'c mut Tx<Chip<'b, K>>,
     service: PhantomData<fn(S)>,
 }
 
-impl<S: ServiceDef, K: Keep> Reply<'_, '_, S, K> {
+impl<S: ServiceDef, K: Keep> Handling<'_, '_, S, K> {
     /// As [`Client::send`](crate::Client::send).
     ///
     /// # Errors
     /// As [`Client::send`](crate::Client::send).
     pub fn send<M: FromClient<S>>(&mut self, message: &M) -> Result<(), SendError> {
-        self.conn.send(M::NUMBER, message)
+        self.tx.send(M::NUMBER, message)
+    }
+
+    /// The handler has come to this result. With an error the service is told that it has failed, and the connection
+    /// ends.
+    pub fn done(self, result: HandlerResult) {
+        self.lent.done(result);
     }
 
     /// The message could not be dealt with: the service is told the text (its first 64 bytes) and the connection
     /// ends. An acked one is not sent again.
-    pub fn reject(mut self, text: &str) {
-        self.held = None;
-        self.conn.fail(self.tag, Code::HandlerFailed, text);
+    pub fn reject(self, text: &str) {
+        self.tx.reject(self.lent.meta(), Code::HandlerFailed, text);
+        self.done(Err(Failure::new(Code::HandlerFailed)));
     }
 }
 
-impl<S: ServiceDef, const N: usize, I: Inbox + 'static> Reply<'_, '_, S, Outbox<N, I>> {
+impl<S: ServiceDef, const N: usize, I: Inbox + 'static> Handling<'_, '_, S, Outbox<N, I>> {
     /// As [`Client::send_acked`](crate::Client::send_acked).
     ///
     /// # Errors
     /// As [`Client::send_acked`](crate::Client::send_acked).
     pub fn send_acked<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
-        self.store(message, Unsure::Report)
+        outbox::store::<S, _, N, I>(self.tx, message, Unsure::Report)
     }
 
     /// As [`Client::send_acked_or_resend`](crate::Client::send_acked_or_resend).
@@ -157,26 +196,13 @@ impl<S: ServiceDef, const N: usize, I: Inbox + 'static> Reply<'_, '_, S, Outbox<
     /// # Errors
     /// As [`Client::send_acked`](crate::Client::send_acked).
     pub fn send_acked_or_resend<M: FromClient<S>>(&mut self, message: &M) -> Result<u64, SendError> {
-        self.store(message, Unsure::Resend)
-    }
-
-    fn store<M: FromClient<S>>(&mut self, message: &M, unsure: Unsure) -> Result<u64, SendError> {
-        let stored = self.conn.send_acked(M::NUMBER, message, unsure);
-        outbox::fitting(stored, self.conn.session())
+        outbox::store::<S, _, N, I>(self.tx, message, Unsure::Resend)
     }
 }
 
-impl<S: ServiceDef, K: Keep> Drop for Reply<'_, '_, S, K> {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.conn.release(held);
-        }
-    }
-}
-
-impl<S: ServiceDef, K: Keep> fmt::Debug for Reply<'_, '_, S, K> {
+impl<S: ServiceDef, K: Keep> fmt::Debug for Handling<'_, '_, S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").finish_non_exhaustive()
+        f.debug_struct("Handling").finish_non_exhaustive()
     }
 }
 

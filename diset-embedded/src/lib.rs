@@ -54,13 +54,15 @@
 //!             match event {
 //!                 Event::Connected(_) => { let _ = client.send(&Ping { id: 1 }); }
 //!                 Event::Message(message) => match message.number() {
-//!                     Pong::NUMBER => if let Ok(pong) = message.decode::<Pong>() {
-//!                         let _ = client.send(&Ping { id: pong.id + 1 });
-//!                     },
-//!                     // A message that borrows from the input is answered while it is held.
-//!                     Note::NUMBER => if let Ok((note, mut reply)) = message.decode_with_reply::<Note<'_>>() {
-//!                         let _ = reply.send(&Note { text: note.text });
-//!                     },
+//!                     Pong::NUMBER => message.answer(|pong: Pong, handling| {
+//!                         // An error is the result of the handler: the service is told that it has failed.
+//!                         handling.send(&Ping { id: pong.id + 1 })?;
+//!                         Ok(())
+//!                     }),
+//!                     Note::NUMBER => message.run(|note: Note<'_>| {
+//!                         let _lies_in_the_buffers = note.text;
+//!                         Ok(())
+//!                     }),
 //!                     _ => message.reject("not in this firmware"),
 //!                 },
 //!                 Event::Dropped(_) => {} // why, and how many messages may be lost
@@ -123,7 +125,8 @@
 //! ```
 //!
 //! A message of the service that is an acked one has a number and may be a repetition ([`Message::received`]); it
-//! counts as dealt with when it is decoded, or when its [`Reply`] is dropped, and as failed when it is rejected.
+//! counts as dealt with when its handler returns Ok, and as failed when that returns an error, when the message is
+//! rejected, and when nobody handles it.
 //!
 //! # Bringing another TLS stack
 //!
@@ -153,10 +156,10 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Buffers`] | 1420 |
-//! | [`Client`] | 536 |
-//! | [`Client`] with an outbox | 544 |
-//! | [`Outbox`], and its `N` | 480 |
+//! | [`Buffers`] | 1412 |
+//! | [`Client`] | 520 |
+//! | [`Client`] with an outbox | 520 |
+//! | [`Outbox`], and its `N` | 472 |
 //! | [`Event`] | 112 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the
@@ -201,12 +204,12 @@ pub use buffers::Buffers;
 pub use client::{Client, NoClock};
 pub use config::{Config, SetupError};
 pub use diset_proto;
+pub use diset_proto::drive::{Failure, HandlerResult};
 pub use diset_proto::store::{NoInbox, Volatile};
 pub use diset_proto::{
-    Arg, Bound, Cause, Code, DecodeError, Delivered, FromClient, FromService, Identity, Instant, Limits, MessageOf,
-    NewReason, Notice, Outcome, ReconnectPolicy, Resumption, Retry, Schema, SendError, ServiceDef, Trid, Verdict,
-    define_service,
+    Arg, Bound, Cause, Code, Delivered, FromClient, FromService, Identity, Instant, Limits, MessageOf, NewReason,
+    Notice, Outcome, ReconnectPolicy, Resumption, Retry, Schema, SendError, ServiceDef, Trid, Verdict, define_service,
 };
-pub use event::{ConnectError, Dropped, Event, Message, Reply};
+pub use event::{ConnectError, Dropped, Event, Handling, Message};
 pub use line::TrustedLine;
 pub use outbox::{Keep, NoOutbox, Outbox, Received};

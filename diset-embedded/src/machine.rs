@@ -1,18 +1,18 @@
-//! A client without its transport: engine, buffers, and what the transport is needed for next. The blocking and the
-//! async client are two short loops around this one.
+//! A client without its transport: the two halves, buffers, and what the transport is needed for next. The blocking and
+//! the async client are two short loops around this one.
 
-use core::cell::RefCell;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use diset_proto::limits::{LINGER, LINGER_BYTES};
+use diset_proto::drive::{self, Io, NoQueue, Parts, Rx, Tx};
+use diset_proto::limits::LINGER;
 use diset_proto::{
-    Arg, Cause, ClientConfig, Code, Connection, Deframer, Event as EngineEvent, Identity, Instant, Limits, Misuse,
-    Notice, Phase, Progress, Reconnect, Retry, ServiceDef,
+    Arg, Cause, ClientConfig, Code, Identity, Instant, Limits, Misuse, Notice, Phase, Progress, Reconnect, Retry,
+    ServiceDef,
 };
 use embedded_io::ErrorKind;
 
-use crate::buffers::{Buffers, Lent};
+use crate::buffers::Buffers;
 use crate::config::{Config, SetupError};
 use crate::event::{Dropped, Event, Message};
 use crate::outbox::{Keep, News, NoOutbox};
@@ -22,17 +22,26 @@ const MAX_LENGTH_BYTES: usize = 4;
 /// How long what is under way may take when a channel is worn out.
 const REPLACE_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the transport is needed for next.
+/// What the halves of a client are made of: buffers that are lent to it, the session that its outbox keeps, and no
+/// queue, as each message is handled before anything else is read.
+pub(crate) struct Chip<'b, K>(PhantomData<(&'b mut [u8], K)>);
+
+impl<'b, K: Keep> Parts for Chip<'b, K> {
+    type Buffer = &'b mut [u8];
+    type Session = K::Slot<'b>;
+    type Queue = NoQueue;
+    type Running = ();
+}
+
+/// What the transport is needed for next. It is always read, too: one that takes nothing now keeps nobody from reading,
+/// or two peers that both only write would hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// There is no connection.
-    Nothing,
-    /// Nothing of the transport: [`Machine::step`] has an event.
-    Step,
-    /// To write, or to end writing.
-    Out(Out),
-    /// To read.
-    Read,
+pub(crate) struct Need {
+    /// What is to be done with the writing direction, if anything. It comes before reading: what is read may have to be
+    /// answered, and the answer needs room.
+    pub(crate) out: Option<Out>,
+    /// When something is due though nothing comes and nothing leaves.
+    pub(crate) wake: Option<Instant>,
 }
 
 /// What is to be done with the writing direction.
@@ -48,20 +57,19 @@ pub(crate) enum Out {
 
 pub(crate) struct Machine<'b, S, K: Keep = NoOutbox> {
     pub(crate) base: Base<'b>,
-    pub(crate) link: Option<Link<'b, K>>,
-    pub(crate) outbox: &'b K,
+    rx: Rx<Chip<'b, K>>,
+    pub(crate) tx: Tx<Chip<'b, K>>,
+    news: News,
+    line: Line,
     service: PhantomData<fn(S)>,
 }
 
-/// What stays from one connection to the next, but for the session.
+/// What is needed to connect, and to read.
 pub(crate) struct Base<'b> {
     pub(crate) identity: Identity,
-    pub(crate) limits: Limits,
     args: &'b [(&'b str, Arg<'b>)],
     reconnect: Reconnect,
     retry: Retry,
-    frame: &'b RefCell<[u8]>,
-    output: &'b RefCell<[u8]>,
     input: Input<'b>,
 }
 
@@ -72,11 +80,11 @@ struct Input<'b> {
     end: usize,
 }
 
-/// One connection.
-pub(crate) struct Link<'b, K: Keep> {
-    pub(crate) conn: Connection<Lent<'b>, K::Slot<'b>>,
-    rx: Deframer<Lent<'b>>,
-    news: News,
+/// What is known of the transport.
+#[derive(Default)]
+struct Line {
+    /// There is a connection: it has begun, and its end was not told.
+    is_there: bool,
     /// The channel is worn out, and so the peer was told.
     replacing: bool,
     unflushed: bool,
@@ -84,8 +92,18 @@ pub(crate) struct Link<'b, K: Keep> {
     closed: bool,
     /// The writing direction has failed; what has arrived is read until then (PROTOCOL E-5).
     broken: Option<Instant>,
-    discarded: usize,
     error: Option<ErrorKind>,
+}
+
+impl<'b> Base<'b> {
+    const fn config<S: ServiceDef>(&self, limits: Limits) -> ClientConfig<'b> {
+        ClientConfig {
+            catalog: S::CATALOG,
+            identity: self.identity,
+            limits,
+            args: self.args,
+        }
+    }
 }
 
 impl<'b, S: ServiceDef> Machine<'b, S> {
@@ -108,91 +126,78 @@ impl<'b, S: ServiceDef> Machine<'b, S> {
         };
         let base = Base {
             identity: config.identity,
-            limits: config.limits,
             args: config.args,
             reconnect: Reconnect::new(config.reconnect, config.seed),
             retry: Retry::At(Instant::ZERO),
-            frame,
-            output,
             input,
         };
-        Machine::tried(base, &NoOutbox)
+        Machine::tried(base, config.limits, frame, output, NoOutbox.lend())
     }
 
-    /// The same with a session. What an earlier client has left connected is not any more.
-    pub(crate) fn with_outbox<K: Keep>(self, outbox: &'b K) -> Result<Machine<'b, S, K>, SetupError> {
-        if self.link.is_some() {
+    /// The same with a session.
+    pub(crate) fn with_outbox<K: Keep>(self, outbox: &'b mut K) -> Result<Machine<'b, S, K>, SetupError> {
+        if self.is_busy() {
             return Err(SetupError::Misuse(Misuse::WrongPhase));
         }
-        Machine::tried(self.base, outbox)
+        let limits = self.limits();
+        let (frame, NoQueue) = self.rx.into_parts();
+        let (output, _) = self.tx.into_parts();
+        Machine::tried(self.base, limits, frame, output, outbox.lend())
     }
 }
 
 impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
-    /// A connection that is thrown away finds now what could not work later.
-    fn tried(base: Base<'b>, outbox: &'b K) -> Result<Self, SetupError> {
+    /// A proposal that is thrown away finds now what could not work later.
+    fn tried(
+        base: Base<'b>,
+        limits: Limits,
+        frame: &'b mut [u8],
+        output: &'b mut [u8],
+        session: K::Slot<'b>,
+    ) -> Result<Self, SetupError> {
         let mut machine = Self {
             base,
-            link: None,
-            outbox,
+            rx: Rx::new(frame, NoQueue),
+            tx: Tx::new(output, session),
+            news: News::default(),
+            line: Line::default(),
             service: PhantomData,
         };
-        machine
-            .begin(Instant::ZERO, Some(u32::MAX))
-            .map_err(SetupError::Misuse)?;
-        machine.unlink();
+        let config = machine.base.config::<S>(limits.with_records(u32::MAX));
+        machine.tx.try_proposal(&config).map_err(SetupError::Misuse)?;
         Ok(machine)
+    }
+
+    /// What the client can take: the engine has it, from the proposal that was tried on.
+    pub(crate) const fn limits(&self) -> Limits {
+        *self.tx.connection().limits()
     }
 
     pub(crate) const fn retry(&self) -> Retry {
         self.base.retry
     }
 
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.line.is_there
+    }
+
     // ── one connection after the other ──────────────────────────────────────────────
 
     /// The channel is open: the proposal is ready to leave.
     pub(crate) fn begin(&mut self, now: Instant, records: Option<u32>) -> Result<(), Misuse> {
-        // Gives the buffers back first.
-        self.unlink();
-        let lent = (
-            Lent::of(self.base.output),
-            Lent::of(self.base.frame),
-            self.outbox.lend(),
-        );
-        let (Some(output), Some(frame), Some(session)) = lent else {
-            return Err(Misuse::WrongPhase);
+        let limits = match records {
+            Some(records) => self.limits().with_records(records),
+            None => self.limits().without_records(),
         };
-        let config = ClientConfig {
-            catalog: S::CATALOG,
-            identity: self.base.identity,
-            limits: match records {
-                Some(records) => self.base.limits.with_records(records),
-                None => self.base.limits,
-            },
-            args: self.base.args,
-        };
-        let news = News::of(&session);
-        let conn = Connection::client_in_session(now, &config, output, session).map_err(|(misuse, _)| misuse)?;
+        let config = self.base.config::<S>(limits);
+        self.rx.connect(now, &mut self.tx, &config)?;
+        self.news = News::since(self.tx.connection().delivered());
         (self.base.input.at, self.base.input.end) = (0, 0);
-        self.link = Some(Link {
-            conn,
-            rx: Deframer::new(frame),
-            news,
-            replacing: false,
-            unflushed: false,
-            closed: false,
-            broken: None,
-            discarded: 0,
-            error: None,
-        });
+        self.line = Line {
+            is_there: true,
+            ..Line::default()
+        };
         Ok(())
-    }
-
-    /// Gives back what a connection has.
-    fn unlink(&mut self) {
-        if let Some(link) = self.link.take() {
-            drop(link.conn.into_session());
-        }
     }
 
     /// There was no channel (PROTOCOL R-2).
@@ -203,144 +208,116 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
     }
 
     /// The connection is over: what is to be told of it.
-    fn finish(&mut self, now: Instant) -> Option<Dropped> {
-        let Link {
-            conn, error, replacing, ..
-        } = self.link.take()?;
+    fn finish(&mut self, now: Instant) -> Dropped {
+        let conn = self.tx.connection();
         let cause = conn.cause().cloned().unwrap_or(Cause::Lost);
+        let unconfirmed = conn.unconfirmed();
         self.base.retry = match &cause {
-            Cause::WentAway(_) if replacing => self.base.reconnect.left(now),
+            Cause::WentAway(_) if self.line.replacing => self.base.reconnect.left(now),
             cause => self.base.reconnect.dropped(now, cause),
         };
-        let unconfirmed = conn.unconfirmed();
-        drop(conn.into_session());
         diset_proto::__log_debug!("dropped, unconfirmed {}, next: {:?}", unconfirmed, self.base.retry);
-        Some(Dropped {
+        self.line.is_there = false;
+        Dropped {
             cause,
             unconfirmed,
-            error,
+            error: self.line.error,
             retry: self.base.retry,
-        })
-    }
-
-    // ── what the world did ──────────────────────────────────────────────────────────
-
-    /// Looks at the time, and at the channel, which may be worn out.
-    pub(crate) fn look(&mut self, now: Instant, worn: bool) {
-        let Some(link) = &mut self.link else { return };
-        if worn && link.conn.phase() == Phase::Open {
-            let notice = Notice::new(Code::RecordLimit);
-            link.replacing = link.conn.go_away(now, notice, REPLACE_WITHIN).is_ok();
-        }
-        // What this ends, and what it finds all gone, makes something due.
-        let _ = link.conn.transmit();
-        if link.conn.wake().is_some_and(|wake| wake <= now) {
-            // The end it may tell of shows in the progress.
-            let _ = link.conn.handle_time(now);
-        }
-        if link.broken.is_some_and(|until| until <= now) {
-            let _ = link.conn.handle_eof();
         }
     }
 
-    /// The transport has taken bytes, or failed to.
-    pub(crate) fn wrote(&mut self, now: Instant, result: Result<usize, ErrorKind>) {
-        let Some(link) = &mut self.link else { return };
-        match result {
-            Ok(count) if count > 0 => {
-                link.conn.transmitted(count);
-                link.unflushed = true;
-            }
-            // One that takes nothing and does not wait never will.
-            Ok(_) => self.write_failed(now, ErrorKind::WriteZero),
-            Err(error) => self.write_failed(now, error),
-        }
-    }
+    // ── what the transport did ──────────────────────────────────────────────────────
 
-    /// The transport has flushed, or ended, the writing direction; or failed to.
-    pub(crate) fn settled(&mut self, now: Instant, out: Out, result: Result<(), ErrorKind>) {
-        let Some(link) = &mut self.link else { return };
+    /// It has taken bytes, flushed, or ended the writing direction; or failed to. `count` is of a write.
+    pub(crate) fn put(&mut self, now: Instant, out: Out, result: Result<usize, ErrorKind>) {
         match (result, out) {
-            (Ok(()), Out::Close) => link.closed = true,
-            (Ok(()), Out::Write | Out::Flush) => link.unflushed = false,
+            // One that takes nothing and does not wait never will.
+            (Ok(0), Out::Write) => self.write_failed(now, ErrorKind::WriteZero),
+            (Ok(count), Out::Write) => {
+                self.tx.wrote(count);
+                self.line.unflushed = true;
+            }
+            (Ok(_), Out::Flush) => self.line.unflushed = false,
+            (Ok(_), Out::Close) => self.line.closed = true,
             (Err(error), _) => self.write_failed(now, error),
         }
     }
 
     pub(crate) fn write_failed(&mut self, now: Instant, error: ErrorKind) {
-        if let Some(link) = &mut self.link {
-            link.error = link.error.or(Some(error));
-            link.broken = link.broken.or_else(|| Some(now.after(LINGER)));
-        }
+        self.line.error = self.line.error.or(Some(error));
+        self.line.broken = self.line.broken.or_else(|| Some(now.after(LINGER)));
     }
 
-    /// The transport has read into [`space`](Self::space); 0 is its end.
+    /// It has read into [`space`](Self::space); 0 is its end.
     pub(crate) fn read(&mut self, now: Instant, result: Result<usize, ErrorKind>) {
-        let Some(link) = &mut self.link else { return };
-        let count = match result {
-            Ok(count) => count,
-            Err(error) => {
-                link.error = link.error.or(Some(error));
-                0
-            }
-        };
+        let count = result.unwrap_or_else(|error| {
+            self.line.error = self.line.error.or(Some(error));
+            0
+        });
         if count == 0 {
-            let _ = link.conn.handle_eof();
-            return;
+            self.rx.ended(now, &mut self.tx);
+        } else {
+            (self.base.input.at, self.base.input.end) = (0, count.min(self.base.input.bytes.len()));
         }
-        if link.conn.phase().is_over() {
-            // PROTOCOL E-4: read and discard.
-            link.discarded = link.discarded.saturating_add(count);
-            if link.discarded > LINGER_BYTES {
-                let _ = link.conn.handle_eof();
-            }
-            return;
-        }
-        link.conn.handle_received(now);
-        (self.base.input.at, self.base.input.end) = (0, count.min(self.base.input.bytes.len()));
     }
 
     // ── what must happen next ───────────────────────────────────────────────────────
 
-    /// What the transport is needed for next, after [`look`](Self::look). Writing comes before reading: what is read
-    /// may have to be answered, and the answer needs room. One that cannot be written to now, which is not
-    /// `writable`, is still read, or two peers that both only write would hang.
-    pub(crate) fn need(&mut self, writable: bool) -> Need {
-        let Some(link) = &mut self.link else {
-            return Need::Nothing;
+    /// What the transport is needed for. `None`: nothing, as [`step`](Self::step) has an event, or as there is no
+    /// connection.
+    pub(crate) fn need(&mut self, now: Instant, worn: bool) -> Option<Need> {
+        let need = self.turn(now, worn);
+        (self.is_busy() && !self.has_event()).then_some(need)
+    }
+
+    /// Does what is due; and what is to be done with the transport, whatever waits for [`step`](Self::step). `worn`: the
+    /// channel is to be replaced.
+    pub(crate) fn turn(&mut self, now: Instant, worn: bool) -> Need {
+        if worn && self.tx.connection().phase() == Phase::Open {
+            let notice = Notice::new(Code::RecordLimit);
+            self.line.replacing = self.tx.go_away(now, notice, REPLACE_WITHIN).is_ok();
+        }
+        if self.line.broken.is_some_and(|until| until <= now) {
+            self.rx.ended(now, &mut self.tx);
+        }
+        let turn = self.rx.turn(now, &mut self.tx);
+        if self.tx.connection().phase().is_over() {
+            self.discard(now);
+        }
+        let out = match turn.io {
+            Io::Over => None,
+            _ if self.line.broken.is_some() || self.line.closed => None,
+            _ if !self.tx.output().is_empty() => Some(Out::Write),
+            _ if self.line.unflushed => Some(Out::Flush),
+            Io::Finish => Some(Out::Close),
+            Io::Run => None,
         };
-        if link.conn.phase().is_over() {
-            self.base.input.at = self.base.input.end;
-        }
-        if link.news.is_there(&mut link.conn)
-            || link.conn.progress() == Progress::Over
-            || self.base.input.at < self.base.input.end
-        {
-            return Need::Step;
-        }
-        match self.out() {
-            Some(out) if writable => Need::Out(out),
-            _ => Need::Read,
+        Need {
+            out,
+            wake: earlier(turn.wake, self.line.broken),
         }
     }
 
-    /// What is to be done with the writing direction, if anything.
-    pub(crate) fn out(&mut self) -> Option<Out> {
-        let link = self.link.as_mut()?;
-        let waiting = !link.conn.transmit().is_empty();
-        match link.conn.progress() {
-            _ if link.broken.is_some() || link.closed => None,
-            Progress::Over => None,
-            _ if waiting => Some(Out::Write),
-            _ if link.unflushed => Some(Out::Flush),
-            Progress::Finish => Some(Out::Close),
-            Progress::Running => None,
-        }
+    /// What has come since the connection is over says nothing, nor does the end itself: it is told when the transport
+    /// is over, too.
+    fn discard(&mut self, now: Instant) {
+        let input = &mut self.base.input;
+        let mut rest = input.bytes.get(input.at..input.end).unwrap_or_default();
+        while self.rx.next(now, &mut self.tx, &mut rest).is_some() {}
+        input.at = input.end;
+    }
+
+    fn has_event(&self) -> bool {
+        self.news.is_there(&self.tx) || self.is_over() || self.base.input.at < self.base.input.end
+    }
+
+    fn is_over(&self) -> bool {
+        self.tx.connection().progress() == Progress::Over
     }
 
     /// The bytes to be written.
-    pub(crate) fn outgoing(&mut self) -> &[u8] {
-        self.link.as_mut().map(|link| link.conn.transmit()).unwrap_or_default()
+    pub(crate) fn outgoing(&self) -> &[u8] {
+        self.tx.output()
     }
 
     /// Where to read to. All input has been looked at.
@@ -350,61 +327,71 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
 
     /// When something is due though nothing comes; [`Instant::ZERO`] for at once.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        let link = self.link.as_ref()?;
-        if link.conn.progress() == Progress::Over || self.base.input.at < self.base.input.end {
-            return Some(Instant::ZERO);
+        if !self.is_busy() {
+            None
+        } else if self.is_over() || self.base.input.at < self.base.input.end {
+            Some(Instant::ZERO)
+        } else {
+            earlier(self.tx.connection().wake(), self.line.broken)
         }
-        self.due()
     }
 
-    /// When [`look`](Self::look) has something to do. Unlike [`wake`](Self::wake) it does not count what only
-    /// [`step`](Self::step) takes, for which looking again does nothing.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        let link = self.link.as_ref()?;
-        [link.conn.wake(), link.broken].into_iter().flatten().min()
-    }
-
-    /// The next event. It may borrow the input, so nothing can be looked at after it in the same call: one frame is
-    /// one event, at least [`Event::Room`]. `None` when there is neither input nor an end.
+    /// The next event. It may borrow the input, so nothing can be looked at after it in the same call. `None` when there
+    /// is neither input nor an end.
     pub(crate) fn step(&mut self, now: Instant) -> Option<Event<'_, 'b, S, K>> {
-        let link = self.link.as_mut()?;
-        if let Some(event) = link.news.next(&mut link.conn) {
+        if !self.is_busy() {
+            return None;
+        }
+        if let Some(event) = self.news.next(&mut self.tx) {
             return Some(event);
         }
-        if link.conn.progress() == Progress::Over {
-            return self.finish(now).map(Event::Dropped);
+        if self.is_over() {
+            return Some(Event::Dropped(self.finish(now)));
         }
         let Self {
-            link,
+            rx,
+            tx,
+            news,
             base: Base { input, reconnect, .. },
             ..
         } = self;
-        let Link { conn, rx, news, .. } = link.as_mut()?;
         let mut rest = input.bytes.get(input.at..input.end).unwrap_or_default();
         if rest.is_empty() {
             return None;
         }
-        let frame = rx.next(&mut rest, conn.max_frame());
+        let unconfirmed = tx.connection().unconfirmed();
+        let event = rx.next(now, tx, &mut rest);
         input.at = input.end.saturating_sub(rest.len());
-        let event = frame.and_then(|frame| conn.handle_frame(now, frame));
+        // What brings credit says nothing by itself, and may stand before something that does.
+        let granted = tx.connection().unconfirmed() < unconfirmed;
         Some(match event {
-            Some(EngineEvent::Message(message)) => Event::Message(Message {
-                conn,
-                message,
-                service: PhantomData,
-            }),
-            Some(EngineEvent::Connected(trid)) => {
+            Some(drive::Event::Message(lent)) => {
+                news.granted(granted);
+                Event::Message(Message {
+                    lent,
+                    tx,
+                    service: PhantomData,
+                })
+            }
+            Some(drive::Event::Connected(opened)) => {
                 reconnect.connected(now);
-                news.connected(conn.delivered());
-                Event::Connected(trid)
+                news.connected(tx);
+                Event::Connected(opened.trid())
             }
-            Some(EngineEvent::Acknowledged) => {
+            Some(drive::Event::Acknowledged) => {
+                news.granted(granted);
                 news.acknowledged();
-                news.next(conn).unwrap_or(Event::Room)
+                news.next(tx).unwrap_or(Event::Room)
             }
-            Some(EngineEvent::GoingAway(notice)) => Event::GoingAway(notice),
-            // An end shows as the last event, when all of it has been told to the peer.
+            Some(drive::Event::GoingAway(notice)) => Event::GoingAway(notice),
             _ => Event::Room,
         })
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -2,13 +2,13 @@
 //! them, and a build for such a chip fails when they are exceeded.
 
 /// [`Buffers`](crate::Buffers) of the default lengths.
-pub(crate) const BUFFERS: usize = 1420;
+pub(crate) const BUFFERS: usize = 1412;
 /// A [`Client`](crate::Client), less its channel and clock.
-pub(crate) const CLIENT: usize = 536;
+pub(crate) const CLIENT: usize = 520;
 /// The same of a client with an outbox.
-pub(crate) const ACKED: usize = 544;
+pub(crate) const ACKED: usize = 520;
 /// An [`Outbox`](crate::Outbox), less its bytes for messages.
-pub(crate) const OUTBOX: usize = 480;
+pub(crate) const OUTBOX: usize = 472;
 /// An [`Event`](crate::Event).
 pub(crate) const EVENT: usize = 112;
 

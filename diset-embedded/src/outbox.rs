@@ -1,14 +1,13 @@
 //! What a client keeps from one connection to the next: the session, and the acked messages that wait in it.
 
-use core::cell::{RefCell, RefMut};
 use core::fmt;
 
-use diset_proto::store::{FixedReplay, Inbox, NoInbox, Replay as _, Volatile};
-use diset_proto::{
-    Bound, Connection, Delivered, NoSession, Outcome, SendError, ServiceDef, Session, SessionSlot, Storage,
-};
+use diset_proto::drive::Tx;
+use diset_proto::store::{FixedReplay, Inbox, NoInbox, Replay as _, Unsure, Volatile};
+use diset_proto::{Bound, Delivered, FromClient, NoSession, SendError, ServiceDef, Session, SessionSlot};
 
 use crate::event::Event;
+use crate::machine::Chip;
 
 /// The session of a client on a chip.
 pub(crate) type ChipSession<const N: usize, I> = Session<FixedReplay<[u8; N]>, I>;
@@ -30,7 +29,7 @@ pub(crate) type ChipSession<const N: usize, I> = Session<FixedReplay<[u8; N]>, I
 /// # let _ = &mut outbox;
 /// ```
 pub struct Outbox<const N: usize, I = NoInbox> {
-    session: RefCell<ChipSession<N, I>>,
+    session: ChipSession<N, I>,
 }
 
 impl<const N: usize> Outbox<N> {
@@ -50,7 +49,7 @@ impl<const N: usize> Outbox<N, Volatile> {
 impl<const N: usize, I: Inbox> Outbox<N, I> {
     const fn of(inbox: I) -> Self {
         Self {
-            session: RefCell::new(Session::new(FixedReplay::new([0; N]), inbox)),
+            session: Session::new(FixedReplay::new([0; N]), inbox),
         }
     }
 }
@@ -75,13 +74,13 @@ pub struct NoOutbox;
 
 /// An [`Outbox`] or [`NoOutbox`].
 pub trait Keep: sealed::Sealed + 'static {
-    /// How a connection has the session.
+    /// How a client has the session.
     #[doc(hidden)]
     type Slot<'b>: SessionSlot;
 
-    /// Lends the session to a connection; `None` while another one has it.
+    /// Lends the session to a client.
     #[doc(hidden)]
-    fn lend(&self) -> Option<Self::Slot<'_>>;
+    fn lend(&mut self) -> Self::Slot<'_>;
 }
 
 mod sealed {
@@ -94,30 +93,39 @@ mod sealed {
 impl Keep for NoOutbox {
     type Slot<'b> = NoSession;
 
-    fn lend(&self) -> Option<NoSession> {
-        Some(NoSession)
+    fn lend(&mut self) -> NoSession {
+        NoSession
     }
 }
 
 impl<const N: usize, I: Inbox + 'static> Keep for Outbox<N, I> {
-    type Slot<'b> = RefMut<'b, ChipSession<N, I>>;
+    type Slot<'b> = &'b mut ChipSession<N, I>;
 
-    fn lend(&self) -> Option<RefMut<'_, ChipSession<N, I>>> {
-        self.session.try_borrow_mut().ok()
+    fn lend(&mut self) -> &mut ChipSession<N, I> {
+        &mut self.session
     }
 }
 
-/// A message that an empty store has no room for is too long, not one too many.
-pub(crate) fn fitting<const N: usize, I: Inbox>(
-    stored: Result<u64, SendError>,
-    session: Option<&ChipSession<N, I>>,
-) -> Result<u64, SendError> {
-    match stored {
-        Err(SendError::Full(Bound::Session)) if session.is_some_and(|session| session.replay().is_empty()) => {
-            Err(SendError::TooLong)
-        }
+/// Stores a message. One that an empty store has no room for is too long, not one too many.
+pub(crate) fn store<S, M, const N: usize, I>(
+    tx: &mut Tx<Chip<'_, Outbox<N, I>>>,
+    message: &M,
+    unsure: Unsure,
+) -> Result<u64, SendError>
+where
+    S: ServiceDef,
+    M: FromClient<S>,
+    I: Inbox + 'static,
+{
+    match tx.send_acked(M::NUMBER, message, unsure) {
+        Err(SendError::Full(Bound::Session)) if stored(tx) == 0 => Err(SendError::TooLong),
         stored => stored,
     }
+}
+
+/// How many messages are stored.
+pub(crate) fn stored<const N: usize, I: Inbox + 'static>(tx: &Tx<Chip<'_, Outbox<N, I>>>) -> usize {
+    tx.connection().session().map_or(0, |session| session.replay().len())
 }
 
 /// Which acked message of the service has come, as [`Message::received`](crate::Message::received) tells.
@@ -131,82 +139,91 @@ pub struct Received {
     pub maybe_repeated: bool,
 }
 
-/// What has become known of acked messages and was not told yet, outcomes before progress: who looks how far it has
-/// got must know what went wrong on the way.
+/// What has become known and was not told yet. Outcomes come before progress: who looks how far acked messages have got
+/// must know what went wrong on the way.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    outcome: Option<(u64, Outcome)>,
-    /// There may be outcomes; only asking shows.
+    /// There may be outcomes; only asking shows. If there is none, something else is told.
     ask: bool,
     moved: bool,
-    /// How far all had got before the connection.
-    from: u64,
+    /// There may be room for what is to be sent.
+    room: bool,
+    /// How far all had got before the connection: the lower half, which is enough to see whether they move.
+    from: u32,
 }
 
 impl News {
-    /// For a new connection with this session.
-    pub(crate) fn of<L: SessionSlot>(slot: &L) -> Self {
+    /// For a new connection, before which all had got so far.
+    pub(crate) fn since(delivered: Delivered) -> Self {
         Self {
-            from: slot.session().map_or(0, |session| session.delivered().processed),
+            from: lower_half(delivered.processed),
             ..Self::default()
         }
     }
 
     /// The connection is open, where the messages have got so far: what the service had not told before shows here.
-    pub(crate) const fn connected(&mut self, delivered: Delivered) {
-        self.ask = true;
-        self.moved = delivered.processed > self.from;
+    pub(crate) fn connected<K: Keep>(&mut self, tx: &Tx<Chip<'_, K>>) {
+        self.ask = tx.connection().session().is_some();
+        self.moved = lower_half(tx.connection().delivered().processed) != self.from;
     }
 
     pub(crate) const fn acknowledged(&mut self) {
         (self.ask, self.moved) = (true, true);
     }
 
+    /// There may be credit, besides what is told now.
+    pub(crate) const fn granted(&mut self, granted: bool) {
+        self.room |= granted;
+    }
+
     /// Whether there is an event.
-    pub(crate) fn is_there<B: Storage, L: SessionSlot>(&mut self, conn: &mut Connection<B, L>) -> bool {
-        if self.outcome.is_none() && (core::mem::take(&mut self.ask) || conn.has_outcomes()) {
-            self.outcome = conn.take_outcome();
-            self.ask = self.outcome.is_some();
-        }
-        self.outcome.is_some() || self.moved
+    pub(crate) fn is_there<K: Keep>(&self, tx: &Tx<Chip<'_, K>>) -> bool {
+        self.ask || self.moved || self.room || tx.connection().has_outcomes()
     }
 
     /// The next event.
-    pub(crate) fn next<'c, 'b, S: ServiceDef, K: Keep, B: Storage, L: SessionSlot>(
+    pub(crate) fn next<'c, 'b, S: ServiceDef, K: Keep>(
         &mut self,
-        conn: &mut Connection<B, L>,
+        tx: &mut Tx<Chip<'b, K>>,
     ) -> Option<Event<'c, 'b, S, K>> {
-        if !self.is_there(conn) {
+        if !self.is_there(tx) {
             return None;
         }
-        Some(match self.outcome.take() {
-            Some((number, outcome)) => Event::Outcome { number, outcome },
-            None => {
-                self.moved = false;
-                Event::Delivered(conn.delivered())
-            }
-        })
+        if (core::mem::take(&mut self.ask) || tx.connection().has_outcomes())
+            && let Some((number, outcome)) = tx.take_outcome()
+        {
+            self.ask = true;
+            return Some(Event::Outcome { number, outcome });
+        }
+        if core::mem::take(&mut self.moved) {
+            return Some(Event::Delivered(tx.connection().delivered()));
+        }
+        self.room = false;
+        Some(Event::Room)
     }
+}
+
+fn lower_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use diset_proto::{ClientConfig, Identity, Instant, Limits};
+    use diset_proto::{ClientConfig, Connection, Identity, Instant, Limits};
 
     use super::*;
 
     diset_proto::define_service! { Any = "Any/Any"; }
 
     /// How the proposal of a client with this outbox ends.
-    fn says(outbox: &impl Keep) -> [u8; 3] {
+    fn says(outbox: &mut impl Keep) -> [u8; 3] {
         let config = ClientConfig {
             catalog: Any::CATALOG,
             identity: Identity::from_bytes([1; 16]),
             limits: Limits::CHIP,
             args: &[],
         };
-        let lent = outbox.lend().expect("nobody else has it");
-        let conn = Connection::client_in_session(Instant::ZERO, &config, [0; 1024], lent);
+        let conn = Connection::client_in_session(Instant::ZERO, &config, [0; 1024], outbox.lend());
         let mut conn = conn.map_err(|(misuse, _)| misuse).expect("settings that are good");
         let (_, end) = conn.transmit().split_last_chunk().expect("a proposal");
         *end
@@ -214,9 +231,9 @@ mod tests {
 
     #[test]
     fn an_outbox_only_sends() {
-        assert_eq!(says(&Outbox::<64>::new()), [0x06, 1, 4], "PROTOCOL N-2");
+        assert_eq!(says(&mut Outbox::<64>::new()), [0x06, 1, 4], "PROTOCOL N-2");
         assert_eq!(
-            says(&Outbox::<64, Volatile>::with_inbox()),
+            says(&mut Outbox::<64, Volatile>::with_inbox()),
             [0x06, 1, 4 | 8],
             "PROTOCOL N-2"
         );

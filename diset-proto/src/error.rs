@@ -156,8 +156,14 @@ impl core::error::Error for SendError {}
 pub enum Bound {
     /// The output buffer: the transport is slower than the sender.
     Output,
+    /// The memory: an output buffer that grows is empty, and cannot now.
+    Memory,
     /// The credit: the peer has not dealt with what it got.
     Credit,
+    /// The outcomes that nobody has taken: no stored message leaves before (PROTOCOL Q-7), and none passes it.
+    Outcomes,
+    /// The store: what must leave first is not on the disk yet (PROTOCOL Q-6).
+    Store,
     /// What the session may store: the peer is away, or has not dealt with what it got.
     Session,
 }
@@ -166,7 +172,10 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Output => "the output buffer is full",
+            Self::Memory => "there is no memory for the output now",
             Self::Credit => "the peer has granted no more credit",
+            Self::Outcomes => "take the outcomes of stored messages first",
+            Self::Store => "what must leave first is not stored yet",
             Self::Session => "the session stores as many messages or bytes as it may",
         })
     }

@@ -148,6 +148,13 @@ impl Limits {
         self
     }
 
+    /// The same without a limit of records.
+    #[must_use]
+    pub const fn without_records(mut self) -> Self {
+        self.records = None;
+        self
+    }
+
     /// Longest frame that may be sent to this side, in bytes.
     pub const fn max_frame(&self) -> u32 {
         self.max_frame

@@ -16,10 +16,12 @@ macro_rules! codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         #[non_exhaustive]
+        // In memory as on the wire: the two functions below are no tables.
+        #[repr(u16)]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $($(#[$doc])* $name = $number,)*
             /// A code of a later version.
-            Other(u16),
+            Other(u16) = u16::MAX,
         }
 
         impl Code {

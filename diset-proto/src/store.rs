@@ -110,9 +110,7 @@ pub trait Inbox {
     }
 
     /// All messages up to this number were handled, with whatever outcome.
-    fn done_through(&mut self, number: u64) {
-        let _ = number;
-    }
+    fn done_through(&mut self, _number: u64) {}
 
     /// The session begins anew, on this connection: numbers count from 1 again, and
     /// [`kept`](Self::kept) counts those. What was received before and is not handled stays, and is
@@ -128,18 +126,12 @@ pub trait Inbox {
         None
     }
 
-    /// Gives what was received and is not handled to `each`, the oldest first, with the connection that its session
-    /// began with, until that says false. Of a durable inbox it is what handlers get before anything that comes, when a
-    /// process begins with it.
-    fn unhandled(&self, each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {
-        let _ = each;
-    }
+    /// Gives what is not handled to `_each`, the oldest first, with the connection that its session began with, until that
+    /// says false: what a process that begins with a durable inbox has handled before anything that comes.
+    fn unhandled(&self, _each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {}
 
-    /// The messages up to this number of a session that began so were handled, which has [begun
-    /// anew](Self::begin_anew) since.
-    fn handled_before(&mut self, began: Trid, number: u64) {
-        let _ = (began, number);
-    }
+    /// The messages up to this number were handled, of a session that began so and has begun anew since.
+    fn handled_before(&mut self, _began: Trid, _number: u64) {}
 
     /// Up to which numbers it is kept what was received, and what was handled. Only so much is told
     /// to the peer.

@@ -67,6 +67,14 @@ impl defmt::Format for Instant {
     }
 }
 
+/// The earlier of two times that may be there.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// A span as the engine keeps it: whole milliseconds, up to 49 days. A `Duration` takes four times the memory, and
 /// divisions of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

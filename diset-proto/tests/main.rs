@@ -2,9 +2,11 @@
 //! of `scenarios`. The exploration is a program of its own, as it is run with another profile.
 
 mod acked;
+mod bytes;
 mod golden;
 mod halves;
 mod learned;
+mod memory;
 mod recording;
 mod scenarios;
 mod seeds;
@@ -13,4 +15,5 @@ mod session_traffic;
 mod sessions;
 mod simulation;
 mod sizes;
+mod stores;
 mod validity;

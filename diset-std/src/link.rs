@@ -18,6 +18,8 @@ use crate::session::{Engine, Std};
 
 /// Most messages that are sent under one lock.
 const AT_A_TIME: usize = 64;
+/// How long a message waits for the file of this side.
+const FILE: Duration = Duration::from_secs(30);
 
 /// What a sender does when the peer, or the transport, is slower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +28,11 @@ pub enum SlowPolicy {
     /// `send` waits for room, at most so long; then it fails with
     /// [`SendError::Full`].
     Wait(Duration),
-    /// `send` fails with [`SendError::Full`] at once.
+    /// `send` fails with [`SendError::Full`] at once, unless it is the file of a durable service that is slower: for that
+    /// it waits, at most 30 s.
     Fail,
     /// The connection is ended with [`Code::Busy`](diset_proto::Code::Busy): who is too
-    /// slow shall not hold memory.
+    /// slow shall not hold memory. For the file of a durable service `send` waits, as under [`Fail`](Self::Fail).
     Disconnect,
 }
 
@@ -223,17 +226,23 @@ impl Link {
     ///
     /// Cancel-safe: the message was queued when this returns `Ok`, and not before.
     pub(crate) async fn send(&self, message: &impl Outgoing) -> Result<(), SendError> {
-        match (self.try_send(message), self.policy) {
-            (Err(full @ SendError::Full(_)), SlowPolicy::Wait(limit)) => {
-                let waiting = tokio::time::timeout(limit, self.wait_to_send(message));
-                waiting.await.unwrap_or(Err(full))
-            }
-            (Err(full @ SendError::Full(_)), SlowPolicy::Disconnect) => {
-                self.too_slow();
-                Err(full)
-            }
-            (result, _) => result,
+        let full = match self.try_send(message) {
+            Err(full @ SendError::Full(_)) => full,
+            result => return result,
+        };
+        let (limit, waits): (_, fn(Bound) -> bool) = match self.policy {
+            SlowPolicy::Wait(limit) => (limit, |bound| bound != Bound::Session),
+            SlowPolicy::Fail | SlowPolicy::Disconnect => (FILE, |bound| bound == Bound::Store),
+        };
+        let waiting = tokio::time::timeout(limit, self.wait_to_send(message, waits));
+        let result = waiting.await.unwrap_or(Err(full));
+        if self.policy == SlowPolicy::Disconnect
+            && let Err(SendError::Full(bound)) = result
+            && bound != Bound::Store
+        {
+            self.too_slow();
         }
+        result
     }
 
     /// Sends from the front of `messages` and takes off what was sent, many under one lock.
@@ -272,7 +281,8 @@ impl Link {
         result
     }
 
-    async fn wait_to_send(&self, message: &impl Outgoing) -> Result<(), SendError> {
+    /// As long as it is something for which it `waits`.
+    async fn wait_to_send(&self, message: &impl Outgoing, waits: fn(Bound) -> bool) -> Result<(), SendError> {
         let _waiting = Waiting::new(self);
         loop {
             let space = self.space.notified();
@@ -280,7 +290,7 @@ impl Link {
             // Listen before trying, or room that is freed in between would be missed.
             space.as_mut().enable();
             match self.try_send(message) {
-                Err(SendError::Full(Bound::Output | Bound::Credit)) => space.await,
+                Err(SendError::Full(bound)) if waits(bound) => space.await,
                 result => return result,
             }
         }

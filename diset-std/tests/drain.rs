@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use diset_std::{Cause, Client, ClientBuilder, Code, Conn, Counter, Dropped, Outcome, SendError, Service};
 use tokio::sync::Semaphore;
+use tracing::Level;
 
+use crate::common::lines::lines;
 use crate::common::*;
 
 /// A shutdown that is not over by then has waited for its deadline.
@@ -155,6 +157,48 @@ async fn a_client_that_closes_gets_the_answers_under_way() -> TestResult {
     assert_in_order(&dropped.next().await, Code::Done);
     assert_in_order(&ended.next().await, Code::Done);
     running.stop().await;
+    Ok(())
+}
+
+/// The handlers of a client whose service says go-away finish and answer.
+#[tokio::test]
+async fn a_client_answers_what_is_under_way_as_its_service_shuts_down() -> TestResult {
+    let (_reading, mut lines) = lines(Level::DEBUG);
+    let world = World::new()?;
+    let (pings, mut answers) = log();
+    let service = Service::new(PingPong).drain_time(LONG).on(move |_, ping: Ping| {
+        pings.add(ping.id);
+        async { Ok(()) }
+    });
+    let running = world.serve(service).await?;
+    let gate = Arc::new(Semaphore::new(0));
+    let (begun, mut began) = log();
+    let held = Arc::clone(&gate);
+    let _client = world
+        .client(PingPong, &running, "alice")?
+        .on(move |client: Client<PingPong>, pong: Pong| {
+            let gate = Arc::clone(&held);
+            begun.add(());
+            async move {
+                let _go = gate.acquire().await?;
+                client.send(&Ping { id: pong.id }).await?;
+                Ok(())
+            }
+        })
+        .connect()
+        .await?;
+    let conn = running.handle.connections().pop().ok_or("a connection")?;
+    for id in 0..MANY {
+        conn.send(&Pong { id }).await?;
+    }
+    began.next().await;
+    let down = running.shut_down();
+    lines.find(|line| line.contains("the peer says go-away")).await;
+    gate.add_permits(1);
+    for id in 0..MANY {
+        assert_eq!(answers.next().await, id, "PROTOCOL G-2: each is answered");
+    }
+    within("the shutdown", down).await?;
     Ok(())
 }
 

@@ -9,7 +9,9 @@ use crate::common::{
     LIMIT, Ping, PingPong, Pong, QUICK, Running, TestResult, World, answering, conn_of, log, run, until, within,
 };
 use diset_std::store::TransactError;
-use diset_std::{Client, ClientState, Code, Conn, Limits, Outcome, Resumption, Rule, Service, SessionSettings};
+use diset_std::{
+    Client, ClientState, Code, Conn, Limits, Outcome, Resumption, Rule, Service, SessionSettings, SlowPolicy,
+};
 use tokio::sync::{Semaphore, oneshot};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -450,5 +452,44 @@ async fn what_was_left_behind_is_forgotten_on_demand() -> TestResult {
     assert_eq!(running.handle.sessions(), (0, 0), "nor in the file");
     running.stop().await;
     assert!(seen.lock().expect("a log").is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_not_too_slow_as_long_as_the_file_of_the_service_is() -> TestResult {
+    for policy in [SlowPolicy::Disconnect, SlowPolicy::Fail] {
+        let world = World::new()?;
+        let folder = tempfile::tempdir()?;
+        let (log, mut got) = log();
+        let drops = log.clone();
+        let service = Service::new(PingPong)
+            .durable(folder.path().join("sessions.redb"))
+            .slow_policy(policy)
+            // Its session is not in the file yet, so it has not been told that it is in.
+            .on_connected(|conn: Conn<PingPong>| async move {
+                conn.service().broadcast(&Pong { id: 1 });
+                conn.send(&Pong { id: 2 }).await?;
+                // And here the first message is not, behind which the second one waits.
+                conn.send_acked(&Pong { id: 3 }).await?;
+                conn.send(&Pong { id: 4 }).await?;
+                Ok(())
+            });
+        let running = world.serve(service).await?;
+        let client = world.client(PingPong, &running, "alice")?;
+        let _client = client
+            .on(move |_, pong: Pong| {
+                log.add(Ok(pong.id));
+                async { Ok(()) }
+            })
+            .on_drop(move |_, why| {
+                drops.add(Err(why.to_string()));
+                async {}
+            })
+            .start()?;
+        // The broadcast waits for nobody, and may have left it out.
+        let first = got.find(|got| *got != Ok(1)).await;
+        let all = (first, got.next().await, got.next().await);
+        assert_eq!(all, (Ok(2), Ok(3), Ok(4)), "{policy:?}");
+    }
     Ok(())
 }

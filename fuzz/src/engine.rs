@@ -1,21 +1,23 @@
-//! One engine and whatever may happen to it.
+//! One side of a connection, and whatever may happen to it.
 
 mod canned;
+mod step;
 
-use core::time::Duration;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
+use diset_proto::drive::{Event, FixedQueue, Lent, Parts, Rx, Tx};
 use diset_proto::store::{FixedReplay, Unsure, Volatile};
 use diset_proto::{
-    Admission, AdoptConfig, Agreement, ClientConfig, Code, Connection, Deframer, Descriptions, Event, Held, Identity,
-    Instant, LearnedCatalog, Limits, NewReason, Notice, Outcome, Phase, Progress, RetryAfter, Schema, ServiceDef,
-    Session, Token, Trid, Unwelcome, define_service,
+    Admission, AdoptConfig, Agreement, Arg, ClientConfig, Code, Descriptions, Identity, Instant, Limits, Notice, Phase,
+    Proposal, Schema, ServiceDef, Session, Token, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::canned::{FROM_CLIENT, FROM_SERVICE};
+pub(super) use self::step::Step;
 use super::Bytes;
-use super::check::Output;
+use super::call::{Admit, Call};
+use super::player::{Host, Kind, Later, Player, Said, Sessions, wait};
 
 #[derive(Debug, Serialize, Deserialize, Schema)]
 pub struct Count {
@@ -45,31 +47,31 @@ pub(super) mod older {
 pub(super) const OUTPUT: usize = 1200;
 const MAX_FRAME: u32 = 1024;
 
-type Rx = Deframer<[u8; MAX_FRAME as usize + 4]>;
+/// What the halves are made of: buffers of a fixed size.
+pub(super) struct Fixed;
+
+impl Parts for Fixed {
+    type Buffer = [u8; OUTPUT];
+    type Session = Option<Box<Memory>>;
+    type Queue = FixedQueue<[u8; 4096]>;
+    type Running = Later;
+}
+
+impl Kind for Fixed {
+    type Replay = FixedReplay<[u8; 300]>;
+    type Inbox = Volatile;
+    const OUTPUT: usize = OUTPUT;
+}
 
 pub(super) type Memory = Session<FixedReplay<[u8; 300]>, Volatile>;
-type Conn = Connection<[u8; OUTPUT], Option<Box<Memory>>>;
 
 pub(super) fn memory() -> Box<Memory> {
     Box::new(Session::new(FixedReplay::new([0; 300]), Volatile))
 }
 
-struct Engine {
-    conn: Conn,
-    /// A client, with its catalog from there.
-    origin: Option<Origin>,
-    /// Service: what it has of its client, and what it makes of one that keeps a session.
-    kept: Option<Box<Memory>>,
-    keeps: bool,
-    /// Taken out while its frames are handled.
-    rx: Option<Rx>,
-    output: Output,
-    now: Instant,
-    drops: usize,
-    opened: usize,
-    held: Vec<Held>,
-    /// What is done with messages and proposals.
-    mode: u8,
+/// A service that keeps sessions or does not.
+pub(super) fn sessions(keeps: bool) -> Sessions<FixedReplay<[u8; 300]>, Volatile> {
+    Sessions::new(keeps, memory)
 }
 
 pub(super) fn limits() -> Limits {
@@ -80,334 +82,242 @@ pub(super) fn start() -> Instant {
     Instant::from_millis(1_000_000)
 }
 
-fn service() -> Conn {
-    let service = Connection::service(start(), Fuzzed::CATALOG, limits(), [0; OUTPUT]).unwrap();
-    service.telling(TOLD.clone()).with_sessions(None)
+/// What is done with messages and proposals, and what was seen of them.
+#[derive(Debug, Default)]
+pub(super) struct How {
+    pub(super) mode: u8,
+    /// `None`: nobody looks.
+    pub(super) seen: Option<Vec<String>>,
+}
+
+impl How {
+    pub(super) fn saw(&mut self, what: impl FnOnce() -> String) {
+        if let Some(seen) = &mut self.seen {
+            seen.push(what());
+        }
+    }
+
+    /// A message had its turn; `None`: it is not what its definition says, or another one.
+    pub(super) fn handled(&mut self, number: u8, acked: Option<u64>, repeated: bool, what: Option<String>) {
+        let what = what.unwrap_or_else(|| "is not one".into());
+        self.saw(|| format!("message {number}, {acked:?}, {repeated}: {what}"));
+    }
+
+    /// What a client that proposes is answered at once.
+    pub(super) fn answer(&self) -> Option<Call<'static>> {
+        match self.mode % 4 {
+            known @ (0 | 1) => Some(Call::Admit(self.admit(known + self.mode / 4 * 2))),
+            2 => Some(Call::Refuse(Notice::new(Code::Busy))),
+            _ => None,
+        }
+    }
+
+    /// Whether the client's other form of the catalog is known, and two bits for messages that are forbidden to it.
+    pub(super) fn admit(&self, choice: u8) -> Admit {
+        let (known, forbidden) = (choice % 2 == 1, choice / 2);
+        let forbidden = (0..2).filter(|number| forbidden & (1 << number) != 0).collect();
+        let trid = Trid::new(u64::MAX);
+        let mut admission = Admission::new(trid).with_forbidden(forbidden);
+        if known {
+            admission = admission.with_table(Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
+        }
+        Admit {
+            trid,
+            admission,
+            proven: self.mode.is_multiple_of(2),
+            token: Token::from_bytes([7; 16]),
+        }
+    }
+}
+
+impl Host<Fixed> for How {
+    fn proposed(&mut self, proposal: &Proposal<'_>) -> Option<Call<'static>> {
+        self.saw(|| format!("proposed {:?}", proposal.identity()));
+        self.answer()
+    }
+
+    fn message(&mut self, lent: Lent<'_, Fixed>, tx: &Tx<Fixed>, later: &Said) {
+        let (number, meta) = (lent.number(), *lent.meta());
+        let what = match (self.mode % 6, tx.connection().learned()) {
+            (0, _) if number == 0 => lent.decode::<Count>().map(|(value, handling)| {
+                handling.done(Ok(()));
+                format!("{value:?}")
+            }),
+            (0, _) => lent.decode::<Words<'_>>().map(|(value, handling)| {
+                handling.done(Ok(()));
+                format!("{value:?}")
+            }),
+            (1, _) => {
+                let structure = Fuzzed::STRUCTURES[usize::from(number) % 2];
+                lent.decode_raw(structure).map(|(bytes, handling)| {
+                    wait(handling, later);
+                    format!("{bytes:?} waits")
+                })
+            }
+            (3, _) => {
+                lent.refuse(Code::HandlerFailed);
+                Some("refused".into())
+            }
+            (4, _) => lent.decode::<Count>().map(|(value, handling)| {
+                handling.done(Ok(()));
+                format!("{value:?}")
+            }),
+            (5, Some(catalog)) => lent.decode_learned(catalog).map(|(bytes, handling)| {
+                wait(handling, later);
+                format!("{bytes:?} waits")
+            }),
+            _ => Some("nobody".into()),
+        };
+        self.handled(number, meta.number_in_session(), meta.maybe_repeated(), what);
+    }
+
+    fn told(&mut self, event: Event<'_, Fixed>, _: &Tx<Fixed>) {
+        self.saw(|| match event {
+            Event::Connected(opened) => format!("connected {}", opened.trid().number()),
+            Event::Acknowledged => "acknowledged".into(),
+            Event::NextKey(..) => "next key".into(),
+            Event::GoingAway(notice) => format!("going away: {notice}"),
+            Event::Ended(ended) => format!("ended: {}; {}", ended.cause(), ended.unhandled()),
+            _ => unreachable!(),
+        });
+    }
 }
 
 /// Where a client has its catalog from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
     Same,
     Older,
     Service,
 }
 
-fn client(origin: Origin, session: Option<Box<Memory>>) -> Conn {
-    let identity = Identity::from_bytes([1; 16]);
-    let args: &[_] = &[("site", diset_proto::Arg::Text("here"))];
-    let catalog = match origin {
-        Origin::Same => Fuzzed::CATALOG,
-        Origin::Older => older::Fuzzed::CATALOG,
-        Origin::Service => {
-            let config = AdoptConfig {
-                service: Fuzzed::CATALOG.service(),
-                identity,
-                limits: limits(),
-                args,
-            };
-            let conn = Connection::adopting(start(), &config, [0; OUTPUT]).unwrap();
-            return conn.with_sessions(None);
+impl Origin {
+    /// What it connects with; one that takes the catalog of the service adopts.
+    pub(super) fn config(self) -> ClientConfig<'static> {
+        ClientConfig {
+            catalog: match self {
+                Self::Older => older::Fuzzed::CATALOG,
+                _ => Fuzzed::CATALOG,
+            },
+            identity: Identity::from_bytes([1; 16]),
+            limits: limits(),
+            args: &[("site", Arg::Text("here"))],
         }
-    };
-    let config = ClientConfig {
-        catalog,
-        identity,
-        limits: limits(),
-        args,
-    };
-    Connection::client_in_session(start(), &config, [0; OUTPUT], session).unwrap()
+    }
+
+    pub(super) fn adopt(self) -> Option<AdoptConfig<'static>> {
+        let ClientConfig {
+            identity, limits, args, ..
+        } = self.config();
+        let service = Fuzzed::CATALOG.service();
+        (self == Self::Service).then_some(AdoptConfig {
+            service,
+            identity,
+            limits,
+            args,
+        })
+    }
 }
 
+/// One side.
+pub(super) struct Engine {
+    pub(super) player: Player<Fixed>,
+    pub(super) how: How,
+    /// A client, with its catalog from there.
+    origin: Option<Origin>,
+}
+
+pub(super) static TOLD: LazyLock<Descriptions> = LazyLock::new(|| Descriptions::of::<Fuzzed>().unwrap());
+
 impl Engine {
-    fn new(conn: Conn) -> Self {
-        Self {
-            conn,
-            origin: None,
-            kept: None,
-            keeps: false,
-            rx: Some(Rx::new([0; MAX_FRAME as usize + 4])),
-            output: Output::default(),
-            now: start(),
-            drops: 0,
-            opened: 0,
-            held: Vec::new(),
-            mode: 0,
+    pub(super) fn service() -> Self {
+        Self::of(None, None)
+    }
+
+    /// One that takes the catalog of the service keeps no session.
+    pub(super) fn client(origin: Origin, keeps: bool) -> Self {
+        let session = (keeps && origin != Origin::Service).then(memory);
+        Self::of(Some(origin), session)
+    }
+
+    fn of(origin: Option<Origin>, session: Option<Box<Memory>>) -> Self {
+        let mut engine = Self {
+            player: player(session),
+            how: How::default(),
+            origin,
+        };
+        engine.begin();
+        engine
+    }
+
+    fn begin(&mut self) {
+        self.player.now = start();
+        match self.origin {
+            None => self.player.listen(Fuzzed::CATALOG, limits(), Some(&TOLD)),
+            Some(origin) => match origin.adopt() {
+                Some(config) => self.player.adopt(&config).unwrap(),
+                None => self.player.connect(&origin.config()).unwrap(),
+            },
         }
     }
 
-    fn feed(&mut self, bytes: &[u8]) {
-        self.conn.handle_received(self.now);
-        let mut input = bytes;
-        let Some(mut rx) = self.rx.take() else { return };
-        while let Some(frame) = rx.next(&mut input, self.conn.max_frame()) {
-            match self.conn.handle_frame(self.now, frame) {
-                Some(Event::Message(message)) => match self.mode % 6 {
-                    0 if message.number() == 0 => drop(self.conn.decode::<Count>(message)),
-                    0 => drop(self.conn.decode::<Words<'_>>(message)),
-                    1 => {
-                        let structure = Fuzzed::STRUCTURES[usize::from(message.number()) % 2];
-                        self.held
-                            .extend(self.conn.decode_raw(message, structure).map(|(_, held)| held));
-                    }
-                    2 => drop(message),
-                    3 => self.conn.reject(message, Code::HandlerFailed, "no"),
-                    4 => drop(self.conn.decode::<Count>(message)),
-                    _ => self
-                        .held
-                        .extend(self.conn.decode_learned(message).map(|(_, held)| held)),
-                },
-                Some(Event::Proposed(_)) => match self.mode % 4 {
-                    known @ (0 | 1) => self.accept(known == 1, self.mode / 4),
-                    2 => {
-                        let _ = self.conn.refuse(Notice::new(Code::Busy));
-                    }
-                    _ => {}
-                },
-                other => self.note(other),
-            }
-        }
-        self.rx = Some(rx);
+    /// A new process, which has read this session.
+    fn restart(&mut self) {
+        let tx = &mut self.player.tx;
+        let Some(session) = tx.session_mut() else { return };
+        let (record, replay) = (session.record(), session.replay().clone());
+        let session = Some(Box::new(Session::restore(&record, replay, Volatile).unwrap()));
+        let keeps = self.player.sessions.keeps;
+        self.player = player(session);
+        self.player.sessions.keeps = keeps;
+        self.begin();
     }
 
-    /// Admits the client; the low bits of `forbidden` are messages.
-    fn accept(&mut self, known: bool, forbidden: u8) {
-        let forbidden = (0..2).filter(|number| forbidden & (1 << number) != 0).collect();
-        let mut admission = Admission::new(Trid::new(u64::MAX)).with_forbidden(forbidden);
-        if known {
-            admission = admission.with_table(Agreement::between(Fuzzed::CATALOG, older::Fuzzed::CATALOG));
-        }
-        let request = self.conn.resume_request().filter(|_| self.keeps).cloned();
-        let event = if let Some(request) = request {
-            let session = match self.welcome(&request) {
-                Ok(session) => session,
-                Err(notice) => {
-                    let _ = self.conn.refuse(notice);
-                    return;
-                }
-            };
-            self.conn
-                .accept_in_session(self.now, admission, Some(session))
-                .unwrap_or_else(|(_, session)| {
-                    self.kept = session;
-                    None
-                })
-        } else {
-            self.conn.accept(self.now, admission).ok().flatten()
-        };
-        self.note(event);
-    }
-
-    /// What the service has of this client, or a new session.
-    fn welcome(&mut self, request: &diset_proto::Resume) -> Result<Box<Memory>, Notice> {
-        let (trid, token) = (Trid::new(u64::MAX), Token::from_bytes([7; 16]));
-        let Some(mut session) = self.kept.take() else {
-            let mut session = memory();
-            session.begin_with(request, trid, NewReason::Forgotten, Some(token));
-            return Ok(session);
-        };
-        let before = session.record();
-        let Err(unwelcome) = session.welcome(request, trid, self.mode.is_multiple_of(2), token) else {
-            return Ok(session);
-        };
-        assert!(session.record() == before, "PROTOCOL N-5: it is left as it is");
-        self.kept = Some(session);
-        match unwelcome {
-            Unwelcome::Refused(notice) => Err(notice),
-            Unwelcome::Passing(why) => {
-                let mut session = memory();
-                session.begin_with(request, trid, why, None);
-                Ok(session)
+    pub(super) fn step(&mut self, step: &Step<'_>) {
+        match *step {
+            Step::Call(ref call) => self.player.play(call, &mut self.how),
+            Step::Admit(choice) => self.player.play(&Call::Admit(self.how.admit(choice)), &mut self.how),
+            Step::Mode(mode) => self.how.mode = mode,
+            Step::Keeps => self.player.sessions.keeps ^= true,
+            Step::Again => {
+                self.player.end(&mut self.how);
+                self.begin();
             }
-        }
-    }
-
-    /// The next connection, with the session of this one.
-    fn again(&mut self) {
-        let session = self.conn.take_session();
-        self.conn = match self.origin {
-            Some(origin) => client(origin, session),
-            None => {
-                self.kept = session.or_else(|| self.kept.take());
-                service()
-            }
-        };
-        self.rx = Some(Rx::new([0; MAX_FRAME as usize + 4]));
-        self.output = Output::default();
-        (self.now, self.drops, self.opened) = (start(), 0, 0);
-    }
-
-    /// What a user does with acked messages and its session.
-    fn use_session(&mut self, choice: u8, bytes: &mut Bytes<'_>) {
-        match choice {
-            0 => {
-                let unsure = if bytes.byte().is_multiple_of(2) {
-                    Unsure::Report
-                } else {
-                    Unsure::Resend
-                };
-                let _ = self
-                    .conn
-                    .send_acked(bytes.byte() % 3, &Count { n: bytes.number() }, unsure);
-            }
-            1 => while self.conn.take_outcome().is_some() {},
-            2 => {
-                let _ = self.conn.session_mut().and_then(Memory::skip_oldest);
-            }
-            3 => self.again(),
-            4 => {
-                let (number, fails) = (bytes.byte().into(), bytes.byte() % 2 == 1);
-                if let Some(session) = self.conn.session_mut() {
-                    let outcome = if fails {
-                        Outcome::Failed(Code::HandlerFailed)
-                    } else {
-                        Outcome::Ok
-                    };
+            Step::Restart => self.restart(),
+            Step::Settle(number, outcome) => {
+                if let Some(session) = self.player.tx.session_mut() {
                     session.begin(number);
                     session.settle(number, outcome);
                 }
             }
-            5 => {
-                let lasts = Duration::from_secs(bytes.number());
-                let _ = self.conn.announce_next_key([1; 32], lasts);
-                let _ = self.conn.next_key_remembered([1; 32], lasts);
-            }
-            6 => {
-                // A restart.
-                if let Some(session) = self.conn.session_mut() {
-                    let (record, replay) = (session.record(), session.replay().clone());
-                    *session = Session::restore(&record, replay, Volatile).unwrap();
-                    self.again();
-                }
-            }
-            _ => self.keeps = !self.keeps,
         }
     }
 
-    fn note(&mut self, event: Option<Event<'_>>) {
-        match event {
-            Some(Event::Dropped(_)) => self.drops += 1,
-            Some(Event::Connected(_)) => self.opened += 1,
-            _ => {}
-        }
-        assert!(self.drops <= 1 && self.opened <= 1);
-    }
-
-    fn transmit(&mut self, most: usize) {
-        let bytes = self.conn.transmit();
-        let count = bytes.len().min(most);
-        assert!(bytes.len() <= OUTPUT);
-        self.output.wrote(&bytes[..count]);
-        self.conn.transmitted(count);
-    }
-
-    /// What an adapter does when the time has come: it comes to rest.
-    fn time(&mut self) {
-        for _ in 0..5 {
-            let _ = self.conn.transmit();
-            if self.conn.wake().is_none_or(|wake| wake > self.now) {
-                return;
-            }
-            let event = self.conn.handle_time(self.now);
-            self.note(event);
-        }
-        panic!("the engine is due for ever: {:?} at {:?}", self.conn, self.now);
-    }
-
-    fn operate(&mut self, canned: &[Vec<u8>], bytes: &mut Bytes<'_>) {
-        while let Some(operation) = bytes.next() {
-            match operation % 16 {
-                0 => {
-                    let count = bytes.byte();
-                    self.feed(bytes.take(count.into()));
-                }
-                1 => {
-                    let (head, count) = (bytes.byte(), bytes.byte());
-                    self.feed(&frame(head, bytes.take(count.into())));
-                }
-                2 => self.feed(&canned[usize::from(bytes.byte()) % canned.len()]),
-                3 => self.transmit(usize::MAX),
-                4 => self.transmit(bytes.byte().into()),
-                5 => {
-                    self.now = self.now.after(Duration::from_millis(bytes.number()));
-                    self.time();
-                }
-                6 => self.now = Instant::from_millis(self.now.as_millis().saturating_sub(bytes.number())),
-                7 => {
-                    let _ = self.conn.send(bytes.byte() % 3, &Count { n: bytes.number() });
-                }
-                8 => {
-                    let text = "w".repeat(usize::from(bytes.byte()) * 5);
-                    let _ = self.conn.send(
-                        1,
-                        &Words {
-                            text: &text,
-                            more: None,
-                        },
-                    );
-                }
-                9 => {
-                    let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(Duration::MAX, Duration::ZERO));
-                    let span = Duration::from_millis(bytes.number());
-                    let _ = self.conn.go_away(self.now, notice, span);
-                }
-                10 => self
-                    .conn
-                    .disconnect(Notice::new(Code::Other(bytes.number() as u16)).with_text("text")),
-                11 => {
-                    let choice = bytes.byte();
-                    self.accept(choice % 2 == 1, choice / 2);
-                }
-                12 => {
-                    let _ = self.conn.refuse(Notice::new(Code::NotAdmitted));
-                }
-                13 => {
-                    if let Some(held) = self.held.pop() {
-                        self.conn.release(held);
-                    }
-                }
-                14 => self.mode = bytes.byte(),
-                _ => match bytes.byte() {
-                    0xff => {
-                        let event = self.conn.handle_eof();
-                        self.note(event);
-                    }
-                    0xfe => self.send_learned(bytes),
-                    choice @ 0xf0..=0xf7 => self.use_session(choice & 7, bytes),
-                    _ => self.time(),
-                },
-            }
+    fn steps<'d>(&mut self, canned: &'d [Vec<u8>], bytes: &mut Bytes<'d>) {
+        while let Some(step) = Step::read(bytes, canned) {
+            self.step(&step);
+            self.player.wire.clear();
         }
     }
 
-    /// Sends any bytes as a message of what was learned, or would have been. What leaves fits.
-    fn send_learned(&mut self, bytes: &mut Bytes<'_>) {
-        let catalog = match self.conn.learned() {
-            Some(catalog) => Arc::clone(catalog),
-            None => Arc::clone(&CATALOG),
-        };
-        let message = &catalog.messages()[usize::from(bytes.byte()) % catalog.messages().len()];
-        let count = bytes.byte();
-        let payload = bytes.take(count.into());
-        if self.conn.send_learned(message, payload).is_ok() {
-            assert_eq!(message.structure().check(payload), Ok(()));
-        }
+    fn feed(&mut self, bytes: &[u8]) {
+        self.step(&Step::Call(Call::next(bytes)));
     }
 
-    /// However it was left, it ends, and says so once.
-    fn finish(mut self) {
-        self.time();
-        self.transmit(usize::MAX);
-        if self.conn.progress() == Progress::Finish {
-            assert!(self.conn.is_output_empty());
-        }
-        let event = self.conn.handle_eof();
-        self.note(event);
-        assert_eq!(self.drops, 1, "the end is announced once: {:?}", self.conn);
-        assert_eq!(self.conn.phase(), Phase::Closed);
-        assert!(self.conn.cause().is_some() && self.conn.wake().is_none());
-        assert!(self.conn.transmit().is_empty());
+    /// All that leaves now.
+    fn take(&mut self) -> Vec<u8> {
+        self.step(&Step::Call(Call::Wrote(usize::MAX)));
+        core::mem::take(&mut self.player.wire)
     }
+
+    pub(super) fn finish(&mut self) {
+        self.player.finish(&mut self.how);
+    }
+}
+
+fn player(session: Option<Box<Memory>>) -> Player<Fixed> {
+    let rx = Rx::new([0; OUTPUT], FixedQueue::new([0; 4096]));
+    Player::new(rx, Tx::new([0; OUTPUT], session), start(), sessions(false))
 }
 
 /// A frame: length, head, body of at most 16 KiB.
@@ -424,26 +334,26 @@ pub(super) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-static TOLD: LazyLock<Descriptions> = LazyLock::new(|| Descriptions::of::<Fuzzed>().unwrap());
-static CATALOG: LazyLock<Arc<LearnedCatalog>> = LazyLock::new(|| Arc::new(LearnedCatalog::of::<Fuzzed>().unwrap()));
 /// Whatever happens to a service: it never panics, comes to rest, ends once, and writes what a client can read.
 pub fn service_ops(data: &[u8]) {
-    let mut engine = Engine::new(service());
-    engine.operate(&FROM_CLIENT, &mut Bytes(data));
+    let mut engine = Engine::service();
+    engine.steps(&FROM_CLIENT, &mut Bytes(data));
     engine.finish();
 }
 
 /// Whatever happens to a client; the first byte chooses its catalog, and whether it keeps a session.
 pub fn client_ops(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let origins = [Origin::Same, Origin::Older, Origin::Service];
-    let choice = usize::from(bytes.byte());
-    let origin = origins[choice % 3];
-    let session = (choice / 3 % 2 == 1).then(memory);
-    let mut engine = Engine::new(client(origin, session));
-    engine.origin = Some(origin);
-    engine.operate(&FROM_SERVICE, &mut bytes);
+    let (origin, keeps) = client_of(bytes.byte());
+    let mut engine = Engine::client(origin, keeps);
+    engine.steps(&FROM_SERVICE, &mut bytes);
     engine.finish();
+}
+
+/// Where a client has its catalog from, and whether it keeps a session.
+pub(super) fn client_of(choice: u8) -> (Origin, bool) {
+    let origins = [Origin::Same, Origin::Older, Origin::Service];
+    (origins[usize::from(choice % 3)], choice / 3 % 2 == 1)
 }
 
 /// Control frames with any body, to either role, in every phase before and after the handshake. The first byte chooses
@@ -453,9 +363,12 @@ pub fn packets(data: &[u8]) {
     let (choice, head, cut) = (bytes.byte() % 16, bytes.byte(), bytes.byte());
     let (phase, keeps) = (choice % 8, choice / 8 == 1);
     let origin = if phase % 2 == 1 { Origin::Older } else { Origin::Same };
-    let session = keeps.then(memory);
-    let mut engine = Engine::new(if phase < 4 { client(origin, session) } else { service() });
-    engine.keeps = keeps;
+    let mut engine = if phase < 4 {
+        Engine::client(origin, keeps)
+    } else {
+        Engine::service()
+    };
+    engine.player.sessions.keeps = keeps;
     let canned = if phase < 4 { &*FROM_SERVICE } else { &*FROM_CLIENT };
     match phase {
         // Proposing, describing, open.
@@ -466,22 +379,21 @@ pub fn packets(data: &[u8]) {
         // Awaiting, admitting, asking, open.
         4 => engine.feed(&[0xd1, b'S', b'E', b'T', 1]),
         5 => {
-            engine.mode = 3;
+            engine.how.mode = 3;
             engine.feed(&canned[0]);
         }
         6 => engine.feed(&canned[1]),
         _ if keeps => engine.feed(&canned[13]),
         _ => engine.feed(&canned[0]),
     }
-    if keeps && engine.conn.phase() == Phase::Open {
+    if keeps && engine.player.tx.connection().phase() == Phase::Open {
         // Two messages are under way.
         for n in 0..2 {
-            let _ = engine
-                .conn
-                .send_acked(1 - u8::from(phase < 4), &Words { text: "", more: None }, Unsure::Report);
-            let _ = engine.conn.send_acked(0, &Count { n }, Unsure::Report);
+            for (number, payload) in [(1 - u8::from(phase < 4), vec![0, 0]), (0, vec![n])] {
+                engine.step(&Step::Call(Call::SendAcked(number, payload, Unsure::Report)));
+            }
         }
-        engine.transmit(usize::MAX);
+        engine.take();
     }
     let packet = frame(head, bytes.take(255));
     let (front, back) = packet.split_at(usize::from(cut).min(packet.len()));

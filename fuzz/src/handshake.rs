@@ -10,16 +10,16 @@ mod waiting;
 use core::time::Duration;
 
 use diset_proto::{
-    Admission, AdoptConfig, Arg, Cause, ClientConfig, Code, Connection, Descriptions, Direction, Event, GrowBuf,
-    Identity, Instant, Limits, MessageOf, Misuse, Notice, Phase, Proposal, Resumption, RetryAfter, ServiceDef,
-    ServiceName, Trid,
+    AdoptConfig, Arg, Cause, ClientConfig, Code, Direction, Identity, Limits, MessageOf, Misuse, Notice, Phase,
+    Proposal, Resumption, RetryAfter, ServiceDef, ServiceName, Trid,
 };
 
-use self::waiting::{BOTH_WAYS, Has, adopting, fits, memory, waiting};
+use self::waiting::{BOTH_WAYS, Has, adopting, fits, waiting};
 use super::Bytes;
-use super::engine::{Count, Fuzzed, frame};
-use super::model::{AcceptanceSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, ResumeSaid, credit};
-use super::peer::{ACCEPTANCE, PREAMBLE, Peer, ROOM, open};
+use super::call::Call;
+use super::engine::{Count, Fuzzed, TOLD, frame};
+use super::model::{AcceptanceSaid, DefinitionsSaid, LimitsSaid, NoticeSaid, ProposalSaid, ResumeSaid, credit, varint};
+use super::peer::{ACCEPTANCE, PREAMBLE, Peer, memory, open};
 
 /// PROTOCOL H-1, less the head.
 const MAX_BODY: usize = 1023;
@@ -44,26 +44,26 @@ fn limits_of([frame, bytes, messages, silence]: LimitsSaid) -> Limits {
 }
 
 fn service(limits: Limits) -> Peer {
-    let mut peer = Peer::service(Fuzzed::CATALOG, limits);
-    peer.conn = peer.conn.telling(Descriptions::of::<Fuzzed>().unwrap());
+    let mut peer = Peer::new(None);
+    peer.player.listen(Fuzzed::CATALOG, limits, Some(&TOLD));
     peer
 }
 
 /// The packet was refused as one that cannot be read.
 fn assert_refused(peer: &Peer) {
-    let Some(Cause::OurError(notice)) = peer.conn.cause() else {
-        panic!("taken: {:?}", peer.conn);
+    let Some(Cause::OurError(notice)) = peer.conn().cause() else {
+        panic!("taken: {:?}", peer.conn());
     };
     assert!(
         matches!(notice.code(), Code::PacketMalformed | Code::UnknownField),
         "{notice}"
     );
-    assert_eq!(peer.conn.phase(), Phase::Closing);
+    assert_eq!(peer.conn().phase(), Phase::Closing);
 }
 
 /// Two engines that were told the same are the same, and write the same.
 fn assert_same(mut one: Peer, mut other: Peer) {
-    assert_eq!(format!("{:?}", one.conn), format!("{:?}", other.conn));
+    assert_eq!(format!("{:?}", one.conn()), format!("{:?}", other.conn()));
     assert_eq!(one.take(), other.take());
 }
 
@@ -74,13 +74,13 @@ fn ends_with(written: &[u8], head: u8, body: &[u8]) -> bool {
 
 /// What a service got of a proposal.
 #[derive(Debug, PartialEq)]
-struct Proposed {
+pub(super) struct Proposed {
     shown: String,
     args: Vec<(String, u8, Vec<u8>)>,
 }
 
 impl Proposed {
-    fn new(proposal: &Proposal<'_>) -> Self {
+    pub(super) fn new(proposal: &Proposal<'_>) -> Self {
         let args = proposal.args().iter().map(|(name, value)| {
             let (kind, bytes) = match value {
                 Arg::Bool(value) => (0, vec![value.into()]),
@@ -100,12 +100,9 @@ impl Proposed {
 }
 
 fn propose(body: &[u8]) -> (Peer, Option<Proposed>) {
-    let (mut peer, mut proposed) = (service(limits()), None);
-    peer.feed(&[&PREAMBLE, &*frame(PROPOSAL, body)].concat(), |event| {
-        if let Event::Proposed(proposal) = event {
-            proposed = Some(Proposed::new(&proposal));
-        }
-    });
+    let mut peer = service(limits());
+    peer.feed(&[&PREAMBLE, &*frame(PROPOSAL, body)].concat());
+    let proposed = peer.seen.proposed.take();
     (peer, proposed)
 }
 
@@ -126,15 +123,15 @@ pub fn proposal(data: &[u8]) {
             .map(|&(name, kind, value)| (name.to_owned(), kind, value.to_vec()));
         assert!(proposed.args.into_iter().eq(args));
         for peer in [&mut peer, &mut other] {
-            peer.conn.accept(Instant::ZERO, Admission::new(Trid::new(5))).unwrap();
+            peer.admit(5, |admission| admission);
         }
         let at_once = said
             .digest
             .is_none_or(|digest| digest == *Fuzzed::CATALOG.digest().as_bytes());
-        assert_eq!(peer.conn.phase(), if at_once { Phase::Open } else { Phase::Asking });
+        assert_eq!(peer.conn().phase(), if at_once { Phase::Open } else { Phase::Asking });
     } else {
-        let Some(Cause::WeRefused(notice)) = peer.conn.cause() else {
-            panic!("not proposed: {:?}", peer.conn);
+        let Some(Cause::WeRefused(notice)) = peer.conn().cause() else {
+            panic!("not proposed: {:?}", peer.conn());
         };
         assert_eq!(
             (notice.code(), notice.text()),
@@ -158,7 +155,6 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
         .map(|&(name, kind, value)| (name, typed_arg(kind, value)))
         .collect();
     let identity = Identity::from_bytes(said.identity);
-    let room = GrowBuf::new(ROOM);
     let session = match &said.session {
         None => None,
         // Those of a session that goes on, on a disk, or one way, are made in golden.rs.
@@ -171,8 +167,11 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
     if said.first.is_some() {
         return None;
     }
-    let conn = match said.digest {
-        None if session.is_some() => return None,
+    let keeps_session = session.is_some();
+    let mut peer = Peer::new(session);
+    let player = &mut peer.player;
+    match said.digest {
+        None if keeps_session => return None,
         None => {
             let service = ServiceName::parse(said.service).unwrap();
             let config = AdoptConfig {
@@ -181,7 +180,7 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
                 limits,
                 args: &args,
             };
-            Connection::adopting(Instant::ZERO, &config, room).map(|conn| conn.with_sessions(None))
+            player.adopt(&config).unwrap();
         }
         Some(digest) => {
             let catalog = Fuzzed::CATALOG;
@@ -193,15 +192,14 @@ fn written(said: &ProposalSaid<'_>) -> Option<Vec<u8>> {
                 limits,
                 args: &args,
             };
-            let keeps_session = session.is_some();
-            match Connection::client_in_session(Instant::ZERO, &config, room, session) {
+            match player.connect(&config) {
                 // This client could get in and not come back: it is not let in to begin with.
-                Err((Misuse::ProposalTooLong(_), _)) if keeps_session => return None,
-                made => made.map_err(|(misuse, _)| misuse),
+                Err(Misuse::ProposalTooLong(_)) if keeps_session => return None,
+                made => made.unwrap(),
             }
         }
-    };
-    Some(Peer::new(conn.unwrap()).take())
+    }
+    Some(peer.take())
 }
 
 fn typed_arg(kind: u8, value: &[u8]) -> Arg<'_> {
@@ -215,12 +213,9 @@ fn typed_arg(kind: u8, value: &[u8]) -> Arg<'_> {
 }
 
 fn accept(adopts: bool, has: Has, body: &[u8]) -> (Peer, Option<Trid>) {
-    let (mut peer, mut connected) = (waiting(adopts, has), None);
-    peer.feed(&frame(ACCEPTANCE, body), |event| {
-        if let Event::Connected(trid) = event {
-            connected = Some(trid);
-        }
-    });
+    let mut peer = waiting(adopts, has);
+    peer.feed(&frame(ACCEPTANCE, body));
+    let connected = peer.seen.connected;
     (peer, connected)
 }
 
@@ -252,13 +247,13 @@ pub fn acceptance(data: &[u8]) {
         && !(has == Has::One && said.token.is_some() && fits(claim))
     {
         assert_eq!(connected, None);
-        let cause = peer.conn.cause().and_then(Cause::code);
+        let cause = peer.conn().cause().and_then(Cause::code);
         assert_eq!(cause, Some(Code::StateConflict), "PROTOCOL N-5");
         return assert_same(peer, accept(adopts, has, &again).0);
     }
     assert_eq!(connected, Some(Trid::new(said.trid)));
     assert_eq!(
-        peer.conn
+        peer.conn()
             .resumption()
             .map(|resumption| matches!(resumption, Resumption::Resumed { .. })),
         resumption.map(Result::is_ok)
@@ -270,15 +265,16 @@ pub fn acceptance(data: &[u8]) {
         && said.limits[0] >= 1024
         && said.verdicts.iter().all(|(_, verdict)| *verdict == 3)
     {
-        let client = if adopts {
+        let mut client = if adopts {
             adopting()
         } else {
             Peer::client(Fuzzed::CATALOG, limits())
         };
         let forbidden = said.verdicts.iter().map(|(number, _)| *number).collect();
-        let admission = Admission::new(Trid::new(said.trid)).with_forbidden(forbidden);
-        let answer = service(limits_of(said.limits)).admit(&{ client }.take(), admission);
-        assert!(ends_with(&answer, ACCEPTANCE, &again));
+        let mut service = service(limits_of(said.limits));
+        service.feed(&client.take());
+        service.admit(said.trid, |admission| admission.with_forbidden(forbidden));
+        assert!(ends_with(&service.take(), ACCEPTANCE, &again));
     }
 }
 
@@ -299,19 +295,19 @@ pub fn definitions(data: &[u8]) {
         first: None,
     };
     let mut peer = service(limits());
-    let admission = Admission::new(Trid::new(5)).with_forbidden(messages);
-    peer.admit(&[&PREAMBLE, &*frame(PROPOSAL, &proposed.write())].concat(), admission);
+    peer.feed(&[&PREAMBLE, &*frame(PROPOSAL, &proposed.write())].concat());
+    peer.admit(5, |admission| admission.with_forbidden(messages));
     let mut said = DefinitionsSaid::default();
     while !bytes.0.is_empty() {
-        assert_eq!(peer.conn.phase(), Phase::Asking);
+        assert_eq!(peer.conn().phase(), Phase::Asking);
         let count = usize::try_from(bytes.number()).unwrap().min(MAX_BODY);
         let part = bytes.take(count);
-        peer.feed(&frame(DEFINITIONS, part), |_| ());
+        peer.feed(&frame(DEFINITIONS, part));
         if said.add(part).is_none() {
             return assert_refused(&peer);
         }
         if said.is_complete() {
-            assert_eq!(peer.conn.phase(), Phase::Open);
+            assert_eq!(peer.conn().phase(), Phase::Open);
             let accepted = AcceptanceSaid {
                 trid: 5,
                 limits: limits_said,
@@ -387,17 +383,18 @@ pub fn notice(data: &[u8]) {
             said.deadline = None;
             peer = service(limits());
             let proposal = Peer::client(Fuzzed::CATALOG, limits()).take();
-            peer.feed(&proposal, |_| ());
-            peer.conn.refuse(notice).unwrap();
+            peer.feed(&proposal);
+            peer.play(&Call::Refuse(notice));
         }
         ERROR => {
             said.deadline = None;
-            peer.conn.disconnect(notice);
+            peer.play(&Call::Disconnect(notice));
         }
         _ => {
             let deadline = *said.deadline.get_or_insert(7);
-            let deadline = Duration::from_millis(deadline.into());
-            peer.conn.go_away(Instant::ZERO, notice, deadline).unwrap();
+            peer.play(&Call::GoAway(notice, Duration::from_millis(deadline.into())));
+            // It may be over at once: then nothing would leave any more.
+            peer.play(&Call::Earlier(Duration::from_millis(1)));
         }
     }
     assert!(ends_with(&peer.take(), kind, &said.write()));
@@ -409,20 +406,13 @@ fn noticed(kind: u8, body: &[u8]) -> (Peer, Option<Notice>) {
     } else {
         open(Fuzzed::CATALOG, limits())
     };
-    let mut notice = None;
-    peer.feed(&frame(kind, body), |event| {
-        notice = match event {
-            Event::Dropped(Cause::Refused(notice) | Cause::PeerError(notice)) | Event::GoingAway(notice) => {
-                Some(notice)
-            }
-            _ => None,
-        };
-    });
-    let told = match peer.conn.cause() {
+    peer.feed(&frame(kind, body));
+    let told = match peer.conn().cause() {
         Some(Cause::Refused(notice) | Cause::PeerError(notice)) => Some(notice.clone()),
         _ => None,
     };
-    (peer, notice.or(told))
+    let notice = peer.seen.notice.take().or(told);
+    (peer, notice)
 }
 
 /// Credit for a client that has sent three messages.
@@ -430,18 +420,19 @@ fn granted(body: &[u8]) {
     let mut peer = open(Fuzzed::CATALOG, limits());
     let mut sent = 0;
     for n in [1, 1 << 20, 1 << 40] {
-        peer.conn
-            .send(<Count as MessageOf<Fuzzed>>::NUMBER, &Count { n })
-            .unwrap();
+        let mut payload = Vec::new();
+        varint(n, &mut payload);
+        peer.play(&Call::Send(<Count as MessageOf<Fuzzed>>::NUMBER, payload));
         // Without the length.
         let written = peer.take();
+        assert!(!written.is_empty());
         sent += written.iter().skip_while(|byte| **byte > 0x7f).skip(1).count();
     }
-    peer.feed(&frame(CREDIT, body), |_| ());
+    peer.feed(&frame(CREDIT, body));
     match credit(body) {
         Some((bytes, messages)) if bytes as usize <= sent && messages <= 3 => {
-            assert_eq!(peer.conn.unconfirmed(), 3 - messages);
-            assert_eq!(peer.conn.phase(), Phase::Open);
+            assert_eq!(peer.conn().unconfirmed(), 3 - messages);
+            assert_eq!(peer.conn().phase(), Phase::Open);
         }
         _ => assert_refused(&peer),
     }

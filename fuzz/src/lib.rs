@@ -1,11 +1,14 @@
 //! What the fuzz targets do with their input. A test of diset-proto includes this file and replays the seeds.
 //!
-//! For most targets a seed is a list of operations, a byte each with its operands behind it; any bytes are a list. For
-//! those of one packet or message it is a choice and a body. New ones are named after what they show and stand in
+//! For most targets a seed is a list of operations, a byte each with its operands behind it; any bytes are a list. Those
+//! that concern the halves of a connection become calls (`call`), which one player makes (`player`), as an adapter would;
+//! it holds the halves to what is true of every connection. For targets of one packet or message a seed is a choice and
+//! a body. New ones are named after what they show and stand in
 //! `seeds/TARGET/`; `DISET_WRITE_SEEDS=1 cargo test -p diset-proto --test protocol seeds::` writes those that are made by a rule.
 
 #![allow(unreachable_pub, reason = "a library here, a module of a test there")]
 
+mod call;
 mod check;
 mod engine;
 mod halves;
@@ -14,6 +17,7 @@ mod learned;
 mod model;
 mod pair;
 mod peer;
+mod player;
 mod replay;
 mod serial;
 mod sessions;

@@ -6,16 +6,18 @@ mod stores;
 mod truth;
 
 use core::time::Duration;
+
+use diset_proto::drive::Failure;
 use diset_proto::store::Replay;
 use diset_proto::{
-    Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf, NewReason,
-    Notice, Phase, Resumption, Schema, ServiceDef, Session, Token, Trid, Unwelcome, define_service,
+    ClientConfig, Code, Identity, Instant, Limits, MessageOf, Notice, Phase, Schema, ServiceDef, define_service,
 };
 use serde::{Deserialize, Serialize};
 
 use self::side::{Side, Way};
-use self::stores::{Store, Told};
 use super::Bytes;
+use super::call::Call;
+use super::model::varint;
 
 #[derive(Debug, Serialize, Deserialize, Schema)]
 struct Item {
@@ -24,271 +26,214 @@ struct Item {
 define_service! { Counted = "Test/Counted"; both: [Item] }
 
 const ITEM: u8 = <Item as MessageOf<Counted>>::NUMBER;
-const OUTPUT: usize = 900;
 const ROOM: usize = 1028;
 
-type Memory = Session<Store, Told>;
-type Conn = Connection<[u8; OUTPUT], Option<Box<Memory>>>;
+impl Item {
+    fn payload(&self) -> Vec<u8> {
+        let mut payload = Vec::new();
+        varint(self.value.into(), &mut payload);
+        payload
+    }
+}
 
-/// Both, and the time.
-#[derive(Debug)]
+/// Both, and whether there is to be another connection as soon as all is done with that came on the one before.
 struct World {
     client: Side,
     service: Side,
-    now: Instant,
-    trid: u64,
-    store: u8,
+    connects: bool,
 }
 
 impl World {
-    fn memory(&self, service: bool) -> Box<Memory> {
-        let bits = if service { self.store >> 3 } else { self.store };
-        let inbox = Told {
-            lags: bits & 4 != 0,
-            ..Told::default()
-        };
-        Box::new(Session::new(Store::new(bits & 1 != 0, bits & 2 != 0), inbox))
-    }
-
     fn limits() -> Limits {
         Limits::CHIP.with_max_frame(1024).with_credit(1024, 3)
     }
 
-    /// The client connects again. The service may still have the older connection.
+    fn new(stores: u8) -> Self {
+        let now = Instant::from_millis(1_000_000);
+        let mut world = Self {
+            client: Side::new(now, stores, true),
+            service: Side::new(now, stores >> 3, false),
+            connects: false,
+        };
+        world.begin();
+        world
+    }
+
+    /// A side, and the other one.
+    const fn sides(&mut self, service: bool) -> (&mut Side, &mut Side) {
+        if service {
+            (&mut self.service, &mut self.client)
+        } else {
+            (&mut self.client, &mut self.service)
+        }
+    }
+
+    /// Something is done to a side.
+    fn play(&mut self, service: bool, call: &Call<'_>) {
+        let (side, other) = self.sides(service);
+        side.play(call, &mut other.user.truth);
+    }
+
+    fn both(&mut self, call: &Call<'_>) {
+        self.play(false, call);
+        self.play(true, call);
+    }
+
+    fn take_outcomes(&mut self, service: bool) {
+        let (side, other) = self.sides(service);
+        side.take_outcomes(&mut other.user.truth);
+    }
+
+    /// The connection is lost, with what is on its way. There is another one as soon as there can be.
     fn connect(&mut self) {
-        self.client.hang_up();
-        self.service.hang_up();
-        let session = self.client.away.take().unwrap_or_else(|| self.memory(false));
+        for service in [false, true] {
+            self.play(service, &Call::Ended);
+            self.sides(service).0.player.wire.clear();
+        }
+        self.connects = true;
+        self.begin_when_possible();
+    }
+
+    fn begin_when_possible(&mut self) {
+        if self.connects && self.client.player.is_over() && self.service.player.is_over() {
+            self.connects = false;
+            self.begin();
+        }
+    }
+
+    fn begin(&mut self) {
         let config = ClientConfig {
             catalog: Counted::CATALOG,
             identity: Identity::from_bytes([1; 16]),
             limits: Self::limits(),
             args: &[],
         };
-        let client = Connection::client_in_session(self.now, &config, [0; OUTPUT], Some(session)).unwrap();
-        let service = Connection::service(self.now, Counted::CATALOG, Self::limits(), [0; OUTPUT]).unwrap();
-        let deframer = || Box::new(Deframer::new([0; ROOM]));
-        self.client.conn = Some((client, deframer()));
-        self.service.conn = Some((service.with_sessions(None), deframer()));
+        self.client.player.connect(&config).unwrap();
+        self.service.player.listen(Counted::CATALOG, Self::limits(), None);
     }
 
-    /// The service takes so many of the bytes that are on their way.
-    fn feed_service(&mut self, count: usize) {
-        let count = count.min(self.client.wire.len());
-        let bytes: Vec<_> = self.client.wire.drain(..count).collect();
-        let mut input = bytes.as_slice();
-        let (mut conn, mut rx) = self.service.conn.take().unwrap_or_else(|| unreachable!());
-        conn.handle_received(self.now);
-        while let Some(frame) = rx.next(&mut input, conn.max_frame()) {
-            match conn.handle_frame(self.now, frame) {
-                Some(Event::Proposed(_)) => self.admit(&mut conn),
-                event => Self::came(&mut self.service, &mut conn, event),
-            }
-            self.service.conn = Some((conn, rx));
-            self.service.work(&mut self.client.truth);
-            (conn, rx) = self.service.conn.take().unwrap_or_else(|| unreachable!());
+    /// A side takes so many of the bytes that are on their way to it.
+    fn feed(&mut self, service: bool, count: usize) {
+        let (side, other) = self.sides(service);
+        let count = count.min(other.player.wire.len());
+        let bytes: Vec<_> = other.player.wire.drain(..count).collect();
+        if service && !side.lazy {
+            // In the order of an adapter: outcomes before it answers a client, or there may be no room.
+            side.take_outcomes(&mut other.user.truth);
         }
-        self.service.conn = Some((conn, rx));
-    }
-
-    fn feed_client(&mut self, count: usize) {
-        let count = count.min(self.service.wire.len());
-        let bytes: Vec<_> = self.service.wire.drain(..count).collect();
-        let mut input = bytes.as_slice();
-        let (mut conn, mut rx) = self.client.conn.take().unwrap_or_else(|| unreachable!());
-        conn.handle_received(self.now);
-        while let Some(frame) = rx.next(&mut input, conn.max_frame()) {
-            let event = conn.handle_frame(self.now, frame);
-            Self::came(&mut self.client, &mut conn, event);
-            self.client.conn = Some((conn, rx));
-            self.client.work(&mut self.service.truth);
-            (conn, rx) = self.client.conn.take().unwrap_or_else(|| unreachable!());
-        }
-        self.client.conn = Some((conn, rx));
-    }
-
-    fn came(side: &mut Side, conn: &mut Conn, event: Option<Event<'_>>) {
-        match event {
-            Some(Event::Message(message)) => {
-                let kept = conn.keep(message);
-                side.lane.push_back(kept);
-            }
-            Some(Event::Connected(_)) => {
-                let conflict = Resumption::New {
-                    why: NewReason::StateConflict,
-                };
-                assert!(conn.resumption().is_some_and(|resumption| resumption != conflict));
-            }
-            Some(Event::Dropped(cause)) => {
-                if let Cause::OurError(notice) = cause {
-                    let ours = matches!(notice.code(), Code::HandlerFailed | Code::Done | Code::Busy);
-                    assert!(ours, "the peer did nothing wrong: {notice}");
-                }
-                side.lane.clear();
-            }
-            _ => {}
-        }
-    }
-
-    fn admit(&mut self, conn: &mut Conn) {
-        if !self.service.lazy {
-            // In the order of an adapter: outcomes first, or there may be no room.
-            self.service.take_outcomes();
-        }
-        let Some(request) = conn.resume_request().cloned() else {
-            panic!("the client keeps a session");
-        };
-        self.trid += 1;
-        let (trid, token) = (
-            Trid::new(self.trid),
-            Token::from_bytes(self.trid.to_le_bytes().repeat(2).try_into().unwrap()),
-        );
-        let session = match self.service.away.take() {
-            Some(mut session) => match session.welcome(&request, trid, true, token) {
-                Ok(()) => session,
-                Err(Unwelcome::Refused(notice)) => {
-                    assert_eq!(notice.code(), Code::Busy, "PROTOCOL N-4, row 13");
-                    self.service.away = Some(session);
-                    conn.refuse(notice).unwrap();
-                    return;
-                }
-                Err(unwelcome) => panic!("its own client: {unwelcome}"),
-            },
-            None => {
-                let mut session = self.memory(true);
-                let why = if request.is_return() {
-                    NewReason::Forgotten
-                } else {
-                    NewReason::First
-                };
-                session.begin_with(&request, trid, why, Some(token));
-                session
-            }
-        };
-        conn.accept_in_session(self.now, Admission::new(trid), Some(session))
-            .unwrap();
+        side.play(&Call::next(bytes), &mut other.user.truth);
     }
 
     /// Everything arrives, until nothing more does.
     fn settle(&mut self) {
         for _ in 0..200 {
-            for side in [&mut self.client, &mut self.service] {
-                side.time(self.now);
-                side.write(usize::MAX);
-                if !side.lazy {
-                    side.take_outcomes();
+            for service in [false, true] {
+                self.play(service, &Call::Wrote(usize::MAX));
+                if !self.sides(service).0.lazy {
+                    self.take_outcomes(service);
                 }
             }
-            if self.client.wire.is_empty() && self.service.wire.is_empty() {
+            if self.client.player.wire.is_empty() && self.service.player.wire.is_empty() {
                 return;
             }
-            self.feed_service(usize::MAX);
-            self.feed_client(usize::MAX);
+            self.feed(true, usize::MAX);
+            self.feed(false, usize::MAX);
         }
-        panic!("the two never come to rest: {self:?}");
-    }
-
-    fn wait(&mut self, span: Duration) {
-        self.now = self.now.after(span);
-        for side in [&mut self.client, &mut self.service] {
-            side.time(self.now);
-        }
+        panic!("the two never come to rest");
     }
 
     /// A process is killed, and starts again with nothing.
     fn kill(&mut self, service: bool) {
-        let side = if service { &mut self.service } else { &mut self.client };
-        side.hang_up();
-        (side.away, side.running) = (None, None);
-        side.truth.numbers.clear();
+        self.sides(service).0.kill();
+        self.play(!service, &Call::Ended);
         self.connect();
     }
 
     fn operate(&mut self, bytes: &mut Bytes<'_>) {
         let operation = bytes.byte();
         let service = operation & 0x80 != 0;
-        let (side, other) = if service {
-            (&mut self.service, &mut self.client)
-        } else {
-            (&mut self.client, &mut self.service)
-        };
+        let (side, other) = self.sides(service);
+        let truth = &mut other.user.truth;
         match operation & 0x7f {
-            0..=15 => (0..=operation & 7).for_each(|_| side.store(operation & 8 != 0)),
-            16 => side.write(bytes.byte().into()),
-            17 => side.write(usize::MAX),
-            18 if service => self.feed_client(bytes.byte().into()),
-            18 => self.feed_service(bytes.byte().into()),
+            0..=15 => (0..=operation & 7).for_each(|_| side.store(operation & 8 != 0, truth)),
+            16 => side.play(&Call::Wrote(bytes.byte().into()), truth),
+            17 => side.play(&Call::Wrote(usize::MAX), truth),
+            18 => self.feed(!service, bytes.byte().into()),
             19 => self.settle(),
-            20 => self.wait(Duration::from_millis(u64::from(bytes.byte()))),
-            21 => side.way = [Way::Handle, Way::Hold, Way::Fail, Way::Hold][usize::from(bytes.byte() % 4)],
-            22 => side.finish(bytes.byte() % 2 == 1, &mut other.truth),
+            20 => self.both(&Call::Later(Duration::from_millis(u64::from(bytes.byte())))),
+            21 => side.user.way = [Way::Handle, Way::Hold, Way::Fail, Way::Hold][usize::from(bytes.byte() % 4)],
+            22 => side.finish(
+                [Ok(()), Err(Failure::new(Code::HandlerFailed))][usize::from(bytes.byte() % 2)],
+                truth,
+            ),
             23 => self.connect(),
             24 => {
                 // The older connection ends in order for the service only.
-                self.feed_service(bytes.byte().into());
-                self.feed_client(bytes.byte().into());
+                self.feed(true, bytes.byte().into());
+                self.feed(false, bytes.byte().into());
                 self.connect();
             }
             25 => self.kill(service),
             26 => side.skip(),
             27 => side.lazy = !side.lazy,
-            28 => side.take_outcomes(),
+            28 => side.take_outcomes(truth),
             29 => side.keep(),
-            30 => {
-                if let Some((conn, _)) = &mut side.conn {
-                    let _ = conn.send(ITEM, &Item { value: u32::MAX });
-                }
-            }
-            31 => {
-                if let Some((conn, _)) = &mut side.conn {
-                    let _ = conn.go_away(self.now, Notice::new(Code::Shutdown), Duration::from_secs(1));
-                }
-            }
-            32 => {
-                if let Some((conn, _)) = &mut side.conn {
-                    conn.disconnect(Notice::new(Code::Done));
-                }
-            }
-            33 => {
-                if let Some((conn, _)) = &mut side.conn {
-                    conn.handle_eof();
-                }
-            }
-            34 => {
-                if let Some((conn, _)) = &mut side.conn {
-                    let _ = conn.announce_next_key([9; 32], Duration::from_secs(9));
-                }
-            }
+            30 => side.play(&Call::Send(ITEM, Item { value: u32::MAX }.payload()), truth),
+            31 => side.play(
+                &Call::GoAway(Notice::new(Code::Shutdown), Duration::from_secs(1)),
+                truth,
+            ),
+            32 => side.play(&Call::Disconnect(Notice::new(Code::Done)), truth),
+            33 => side.play(&Call::Ended, truth),
+            34 => side.play(&Call::Announce(Duration::from_secs(9)), truth),
+            35 => side.finish(Err(Failure::ABANDONED), truth),
+            36 => side.retry(Duration::from_millis(u64::from(bytes.byte())), truth),
             _ => {}
         }
+        self.begin_when_possible();
     }
 
     /// From now on all goes well: then nothing is left open.
     fn finish(&mut self) {
-        for side in [&mut self.client, &mut self.service] {
-            (side.way, side.lazy) = (Way::Handle, false);
-            side.take_outcomes();
+        for service in [false, true] {
+            let (side, other) = self.sides(service);
+            (side.user.way, side.lazy) = (Way::Handle, false);
+            side.take_outcomes(&mut other.user.truth);
+            side.finish(Ok(()), &mut other.user.truth);
+            side.keep();
         }
-        self.client.finish(false, &mut self.service.truth);
-        self.service.finish(false, &mut self.client.truth);
-        self.client.keep();
-        self.service.keep();
+        // On the connection that there is, unless somebody has ended it; then on another one.
+        self.settle_all();
+        if [&self.client, &self.service].map(Side::phase) == [Phase::Open; 2] {
+            self.nothing_is_open();
+        }
         self.connect();
+        self.both(&Call::Expire);
+        self.begin_when_possible();
+        self.settle_all();
+        assert_eq!([&self.client, &self.service].map(Side::phase), [Phase::Open; 2]);
+        self.nothing_is_open();
+    }
+
+    fn settle_all(&mut self) {
         for _ in 0..40 {
             self.client.keep();
             self.service.keep();
-            self.wait(Duration::from_millis(30));
+            self.both(&Call::Later(Duration::from_millis(30)));
             self.settle();
         }
-        for side in [&mut self.client, &mut self.service] {
-            let phase = side.conn.as_ref().map(|(conn, _)| conn.phase());
-            assert_eq!(phase, Some(Phase::Open));
-            side.take_outcomes();
+    }
+
+    /// Every message has its outcome.
+    fn nothing_is_open(&mut self) {
+        for service in [false, true] {
+            self.take_outcomes(service);
+            let (side, _) = self.sides(service);
             let session = side.session().unwrap();
             assert!(session.replay().is_empty(), "{session:?}");
             let processed = session.delivered().processed;
-            let open: Vec<_> = side.truth.numbers.range(processed + 1..).collect();
-            let told = |value: &u32| side.truth.outcomes.contains_key(value);
+            let open: Vec<_> = side.user.truth.numbers.range(processed + 1..).collect();
+            let told = |value: &u32| side.user.truth.outcomes.contains_key(value);
             assert!(
                 open.iter().all(|(_, value)| told(value)),
                 "without an outcome: {open:?}"
@@ -301,14 +246,7 @@ impl World {
 /// service.
 pub fn sessions(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let mut world = World {
-        client: Side::new(None),
-        service: Side::new(None),
-        now: Instant::from_millis(1_000_000),
-        trid: 0,
-        store: bytes.byte(),
-    };
-    world.connect();
+    let mut world = World::new(bytes.byte());
     let mut most = 400;
     while !bytes.0.is_empty() && most > 0 {
         world.operate(&mut bytes);

@@ -1,7 +1,9 @@
 //! The memory of a TLS channel: lent to one after the other.
 
-use core::cell::RefCell;
+use core::cell::{RefCell, RefMut};
 use core::fmt;
+
+use diset_proto::Storage;
 
 /// What a record of 1 KiB takes, with its header, type and tag.
 const RECORD: usize = 1024 + 5 + 1 + 16;
@@ -51,5 +53,25 @@ impl<const READ: usize, const WRITE: usize> Default for TlsBuffers<READ, WRITE> 
 impl<const READ: usize, const WRITE: usize> fmt::Debug for TlsBuffers<READ, WRITE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsBuffers<{READ}, {WRITE}>")
+    }
+}
+
+/// A buffer lent to one channel. The next one can have it when this is dropped.
+pub(super) struct Lent<'b>(RefMut<'b, [u8]>);
+
+impl<'b> Lent<'b> {
+    /// `None` while it is lent to another channel.
+    pub(super) fn of(buffer: &'b RefCell<[u8]>) -> Option<Self> {
+        buffer.try_borrow_mut().ok().map(Self)
+    }
+}
+
+impl Storage for Lent<'_> {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }

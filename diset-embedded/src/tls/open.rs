@@ -10,7 +10,7 @@ use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use embedded_tls::{CryptoRngCore, TlsConfig as Settings, TlsConnection, TlsContext};
 use p256::elliptic_curve::zeroize::Zeroize;
 
-use super::buffers::{MemoryOf, TlsBuffers};
+use super::buffers::{Lent, MemoryOf, TlsBuffers};
 use super::channel::TlsChannel;
 use super::error::TlsError;
 use super::flight::ALPN;
@@ -20,7 +20,6 @@ use super::provider::{Proof, Provider};
 use super::records::{Incoming, LIMITS, Outgoing, RecordKey};
 use super::suite::{HAND_OVER, KEYS, Suite, meaning};
 use super::verify::VerifyServer;
-use crate::buffers::Lent;
 use crate::{asynch, blocking};
 
 /// Half of what rustls sends under one key before it changes it, and a third of what AES-GCM allows for the longest

@@ -10,11 +10,11 @@ use aes_gcm::{Aes128Gcm, KeyInit};
 use diset_proto::Storage;
 use p256::elliptic_curve::zeroize::Zeroize;
 
+use super::buffers::Lent;
 use super::bytes::copy;
 use super::error::TlsError;
 use super::flight::{self, HANDSHAKE};
 use super::suite::KEYS;
-use crate::buffers::Lent;
 
 /// Content types.
 pub(super) const ALERT: u8 = 21;

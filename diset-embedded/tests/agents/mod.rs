@@ -89,10 +89,16 @@ fn see(event: Event<'_, '_, Demo, Store>) -> Seen {
     match event {
         Event::Connected(trid) => Seen::Connected(trid),
         Event::Message(message) => match message.number() {
-            Pong::NUMBER => Seen::Pong(message.decode::<Pong>().expect("valid").id),
+            Pong::NUMBER => {
+                let (pong, handling) = message.decode::<Pong>().expect("valid");
+                handling.done(Ok(()));
+                Seen::Pong(pong.id)
+            }
             _ => {
                 let received = message.received();
-                Seen::Note(message.decode::<Note>().expect("valid").text, received)
+                let (note, handling) = message.decode::<Note>().expect("valid");
+                handling.done(Ok(()));
+                Seen::Note(note.text, received)
             }
         },
         Event::Outcome { number, outcome } => Seen::Outcome(number, outcome),

@@ -9,8 +9,8 @@ use core::time::Duration;
 use diset_embedded::blocking;
 use diset_embedded::diset_proto::MessageOf;
 use diset_embedded::{
-    Arg, Buffers, Client, Code, Config, Delivered, Dropped, Event, Identity, Instant, Keep, NoClock, NoOutbox, Outbox,
-    Outcome, Received, Resumption, Retry, SendError, Trid, TrustedLine, Volatile,
+    Arg, Buffers, Client, Code, Config, Delivered, Dropped, Event, Failure, Identity, Instant, Keep, NoClock, NoOutbox,
+    Outbox, Outcome, Received, Resumption, Retry, SendError, Trid, TrustedLine, Volatile,
 };
 use embedded_io::ErrorKind;
 
@@ -140,9 +140,13 @@ pub(crate) enum Treat {
     /// Decoded, and sent back while it is held.
     Echo,
     Drop,
+    /// Decoded, and dropped.
+    Forget,
     Reject,
     /// Decoded, and rejected while it is held.
     Fail,
+    /// The handler returns an error.
+    Err,
     /// Decoded as another message of the service.
     Mistake,
 }
@@ -151,32 +155,53 @@ fn see<K: Keep>(event: Event<'_, '_, Demo, K>, treat: Treat) -> Option<Seen> {
     Some(match event {
         Event::Connected(trid) => Seen::Connected(trid),
         Event::Message(message) => match (message.number(), treat) {
-            (<Pong as MessageOf<Demo>>::NUMBER, _) => Seen::Pong(message.decode::<Pong>().expect("valid").id),
+            (<Pong as MessageOf<Demo>>::NUMBER, _) => {
+                let mut seen = None;
+                message.run(|pong: Pong| {
+                    seen = Some(Seen::Pong(pong.id));
+                    Ok(())
+                });
+                seen.expect("valid")
+            }
             (_, Treat::Decode) => {
                 let received = message.received();
-                let text = message.decode::<Note<'_>>().expect("valid").text.to_owned();
+                let (note, handling) = message.decode::<Note<'_>>().expect("valid");
+                let text = note.text.to_owned();
+                handling.done(Ok(()));
                 match received {
                     None => Seen::Note(text),
                     Some(received) => Seen::Acked(text, received),
                 }
             }
             (_, Treat::Echo) => {
-                let (note, mut reply) = message.decode_with_reply::<Note<'_>>().expect("valid");
-                reply.send(&Note { text: note.text }).expect("room");
-                Seen::Note(note.text.to_owned())
+                let mut seen = None;
+                message.answer(|note: Note<'_>, handling| {
+                    handling.send(&Note { text: note.text })?;
+                    seen = Some(Seen::Note(note.text.to_owned()));
+                    Ok(())
+                });
+                seen.expect("valid, and room")
             }
             (_, Treat::Drop) => Seen::Refused,
+            (_, Treat::Forget) => {
+                drop(message.decode::<Note<'_>>().expect("valid"));
+                Seen::Refused
+            }
             (_, Treat::Reject) => {
                 message.reject("I will not");
                 Seen::Refused
             }
             (_, Treat::Fail) => {
-                let (_, reply) = message.decode_with_reply::<Note<'_>>().expect("valid");
-                reply.reject("I cannot");
+                let (_, handling) = message.decode::<Note<'_>>().expect("valid");
+                handling.reject("I cannot");
+                Seen::Refused
+            }
+            (_, Treat::Err) => {
+                message.run(|_: Note<'_>| Err(Failure::new(Code::TooLong)));
                 Seen::Refused
             }
             (_, Treat::Mistake) => {
-                message.decode::<Pong>().expect_err("it is a Note");
+                message.run(|_: Pong| panic!("it is a Note"));
                 Seen::Refused
             }
         },

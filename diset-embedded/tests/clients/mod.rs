@@ -3,6 +3,7 @@
 mod acked;
 mod agent;
 mod flush;
+mod pipes;
 mod world;
 
 use agent::{Agent, IDENTITY, Seen, Treat, with_each};
@@ -11,7 +12,7 @@ use diset_embedded::{
     Arg, Buffers, Cause, Client, Code, Config, Identity, Limits, Notice, Retry, SendError, SetupError, Trid,
     TrustedLine,
 };
-use world::{Demo, Log, SECOND, Stream, World};
+use world::{Demo, Log, NOTE, SECOND, Stream, World};
 
 fn code(cause: &Cause) -> Option<Code> {
     cause.code()
@@ -246,11 +247,14 @@ fn no_room_is_said_and_nothing_is_lost() {
 #[test]
 fn what_has_no_handler_ends_the_connection() {
     let cases = [
-        (Treat::Drop, Code::NoHandler),
-        (Treat::Reject, Code::HandlerFailed),
-        (Treat::Mistake, Code::NoHandler),
+        (Treat::Drop, Code::NoHandler, ""),
+        (Treat::Forget, Code::NoHandler, ""),
+        (Treat::Reject, Code::HandlerFailed, "I will not"),
+        (Treat::Fail, Code::HandlerFailed, "I cannot"),
+        (Treat::Err, Code::TooLong, ""),
+        (Treat::Mistake, Code::NoHandler, ""),
     ];
-    for (treat, expected) in cases {
+    for (treat, expected, text) in cases {
         with_each(|agent| {
             agent.connected();
             agent.treat(treat);
@@ -258,7 +262,12 @@ fn what_has_no_handler_ends_the_connection() {
             assert_eq!(agent.next(), Seen::Refused);
             assert_eq!(code(agent.dropped().cause()), Some(expected), "PROTOCOL M-4");
             let log = agent.world().log();
-            assert!(matches!(&log[1], Log::Dropped(Cause::PeerError(notice)) if notice.code() == expected));
+            let Log::Dropped(Cause::PeerError(notice)) = &log[1] else {
+                panic!("{log:?}")
+            };
+            assert_eq!(notice.code(), expected, "{treat:?}");
+            assert_eq!(notice.text(), text, "{treat:?}");
+            assert_eq!(notice.message(), Some(NOTE), "{treat:?}: which one");
         });
     }
 }

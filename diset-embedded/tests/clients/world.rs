@@ -40,7 +40,7 @@ define_service! {
 
 type Engine = Connection<GrowBuf, Option<Box<FarSession>>>;
 type FarSession = Session<HeapReplay, Volatile>;
-const NOTE: u8 = <Note<'_> as MessageOf<Demo>>::NUMBER;
+pub(crate) const NOTE: u8 = <Note<'_> as MessageOf<Demo>>::NUMBER;
 /// The service's handler fails for this one.
 pub(crate) const POISON: i64 = -13;
 const MOST_ASKED: usize = 1000;
@@ -60,6 +60,8 @@ pub(crate) struct Inside {
     chunk: usize,
     /// How many bytes the stream still takes.
     pub(crate) room: usize,
+    /// Each direction holds so many bytes, and the service reads only when it has written all that it has.
+    pub(crate) pipe: Option<usize>,
     /// How often in this turn it was asked in vain to take some.
     asked: usize,
     pub(crate) writes_fail: bool,
@@ -114,6 +116,7 @@ impl World {
             ended: false,
             chunk,
             room: usize::MAX,
+            pipe: None,
             asked: 0,
             writes_fail: false,
             frozen: false,
@@ -242,7 +245,9 @@ impl Inside {
             self.note(&mut far.conn, event);
             busy = true;
         }
-        let bytes: Vec<u8> = self.to_service.drain(..).collect();
+        let reads = self.pipe.is_none() || far.conn.transmit().is_empty();
+        let coming = if reads { self.to_service.len() } else { 0 };
+        let bytes: Vec<u8> = self.to_service.drain(..coming).collect();
         busy |= !bytes.is_empty();
         let mut input = bytes.as_slice();
         while let Some(frame) = far.rx.next(&mut input, far.conn.max_frame()) {
@@ -252,7 +257,8 @@ impl Inside {
         while let Some(told) = far.conn.take_outcome() {
             self.told.push(told);
         }
-        let outgoing = far.conn.transmit().to_vec();
+        let mut outgoing = far.conn.transmit().to_vec();
+        outgoing.truncate(self.left(self.to_client.len()));
         far.conn.transmitted(outgoing.len());
         busy |= !outgoing.is_empty();
         self.to_client.extend(outgoing);
@@ -283,6 +289,11 @@ impl Inside {
             self.note(&mut far.conn, event);
             self.service = Some(far);
         }
+    }
+
+    /// How many bytes a direction takes that holds so many.
+    fn left(&self, held: usize) -> usize {
+        self.pipe.map_or(usize::MAX, |bound| bound.saturating_sub(held))
     }
 
     /// So many bytes want to pass; as many do.
@@ -382,7 +393,8 @@ impl Inside {
         if self.writes_fail {
             return Some(Err(ErrorKind::BrokenPipe));
         }
-        let count = bytes.len().min(self.chunk).min(self.room);
+        let room = self.room.min(self.left(self.to_service.len()));
+        let count = bytes.len().min(self.chunk).min(room);
         if count == 0 {
             self.asked += 1;
             // The client would spin, and nobody else would ever run.
@@ -445,7 +457,8 @@ impl embedded_io::Write for Stream {
 impl embedded_io::WriteReady for Stream {
     fn write_ready(&mut self) -> Result<bool, ErrorKind> {
         let inside = self.0.0.borrow();
-        Ok(inside.room > 0 || inside.writes_fail)
+        let room = inside.room.min(inside.left(inside.to_service.len()));
+        Ok(room > 0 || inside.writes_fail)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::wire::tlv::BadPacket;
 
 /// Where a side got its catalog.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) enum Adopted {
     /// It was built with it.
     No,

@@ -23,7 +23,7 @@ use crate::schema::agree::Agreement;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
 use crate::status::{Code, Notice, RetryAfter};
-use crate::time::{Instant, Millis};
+use crate::time::{Instant, Millis, earlier};
 use crate::wire::frame::{Frame, Kind, Malformed, RawFrame};
 use crate::wire::packet::{Grant, PeerLimits};
 #[cfg(feature = "alloc")]
@@ -37,7 +37,7 @@ const ADMISSION_RETRY: RetryAfter = RetryAfter {
 
 /// Everything a connection knows but its output buffer.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) struct Core {
     pub(super) role: Role,
     pub(super) catalog: &'static Catalog,
@@ -492,6 +492,6 @@ impl Core {
             .as_ref()
             .filter(|_| !self.phase.is_over())
             .map(Liveness::wake);
-        [self.deadline, silence, ack_at.flatten()].into_iter().flatten().min()
+        earlier(earlier(self.deadline, silence), ack_at.flatten())
     }
 }

@@ -121,6 +121,8 @@ impl<'s> Fault<'s> {
 }
 
 impl From<BadPacket> for Fault<'_> {
+    #[cold]
+    #[inline(never)]
     fn from(bad: BadPacket) -> Self {
         let (code, field) = match bad {
             BadPacket::Field(tag) => (Code::PacketMalformed, tag),

@@ -6,7 +6,7 @@ use crate::wire::packet::{Grant, PeerLimits};
 
 /// The credit of both directions of one connection.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(crate) struct Flow {
     /// What this side may still send.
     send: Grant,

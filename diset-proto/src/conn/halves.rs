@@ -4,8 +4,11 @@
 use super::Connection;
 use super::core::Core;
 use super::fault::Fault;
-use super::handshake::{self, ClientConfig};
-use super::role::Role;
+#[cfg(feature = "alloc")]
+use super::handshake::AdoptConfig;
+use super::handshake::{self, ClientConfig, Wish};
+use super::recording::note;
+use super::role::{ReadProposal, Role};
 use super::service::SERVICE;
 use super::slot::SessionSlot;
 use super::state::Phase;
@@ -21,6 +24,7 @@ use crate::status::{Code, Notice};
 use crate::store::Inbox as _;
 use crate::time::Instant;
 use crate::wire::outbox::Outbox;
+use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
 
 impl<B: Storage, S: SessionSlot> Connection<B, S> {
@@ -30,11 +34,22 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     }
 
     /// Client: proposes on a new transport.
+    #[inline(never)]
     pub(crate) fn connect(&mut self, now: Instant, config: &ClientConfig<'_>) -> Result<(), Misuse> {
         self.begin_with(Core::new(now, Role::Client, config.catalog, config.limits)?)?;
         let request = self.slot.session_mut().and_then(Session::request);
-        let proposed = handshake::propose(&config.into(), request.as_ref(), &mut self.out);
-        proposed.inspect_err(|_| self.core = Core::idle())
+        self.propose(&config.into(), request.as_ref())
+    }
+
+    /// Client: proposes on a new transport, and takes the catalog of the service.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn adopt(&mut self, now: Instant, config: &AdoptConfig<'_>) -> Result<(), Misuse> {
+        self.begin_with(Core::adopting(now, config)?)?;
+        self.propose(&config.into(), None)
+    }
+
+    fn propose(&mut self, wish: &Wish<'_>, request: Option<&Resume>) -> Result<(), Misuse> {
+        handshake::propose(wish, request, &mut self.out).inspect_err(|_| self.abandon())
     }
 
     /// Service: waits for a proposal on a new transport.
@@ -43,6 +58,18 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             return Err(Misuse::Limits(BadLimits::Frame));
         }
         self.begin_with(Core::new(now, SERVICE, catalog, limits)?)
+    }
+
+    /// The messages of this side.
+    pub(crate) const fn catalog(&self) -> &'static Catalog {
+        self.core.catalog
+    }
+
+    /// Before there is a transport: those whose turn comes all the same are of this catalog.
+    pub(crate) fn knows(&mut self, catalog: &'static Catalog) {
+        if self.core.catalog.count() == 0 {
+            self.core.catalog = catalog;
+        }
     }
 
     fn begin_with(&mut self, core: Core) -> Result<(), Misuse> {
@@ -64,6 +91,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         Ok(())
     }
 
+    /// The output buffer and the session.
+    pub(crate) fn into_parts(mut self) -> (B, S) {
+        if let Some(session) = self.slot.session_mut() {
+            session.detach();
+        }
+        (self.out.into_storage(), self.slot)
+    }
+
     /// Whether this side has ended the connection by itself: then no handler begins.
     pub(crate) const fn is_stopped(&self) -> bool {
         matches!(self.cause(), Some(Cause::OurError(_) | Cause::WeRefused(_)))
@@ -73,6 +108,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     #[cfg(feature = "alloc")]
     pub(crate) const fn credit(&self) -> (u32, u32) {
         self.core.limits.credit()
+    }
+
+    /// Whether something is to leave for which the output does not grow now.
+    pub(crate) fn waits_for_memory(&self) -> bool {
+        self.out.is_empty() && !self.is_output_empty()
     }
 
     /// The connection with which the session began that is here.
@@ -124,6 +164,35 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         });
     }
 
+    /// The message that has come is not for the connection to decode: what becomes of it is told by
+    /// [`complete`](Self::complete).
+    pub(crate) fn leave_to_work(&mut self) {
+        note!(self, Keep);
+        self.core.unsettled = None;
+    }
+
+    /// A link that was only tried ends without a word, and nothing is told of it.
+    pub(crate) fn abandon(&mut self) {
+        self.core.enter(Phase::Closed);
+        self.out.clear();
+    }
+
+    /// A message that was credited can neither be handled now nor wait; `crowded`: what waits of earlier links takes its
+    /// room, which is no fault of ours, and there will be room.
+    pub(crate) fn lacks_room(&mut self, crowded: bool) {
+        let code = if crowded { Code::Busy } else { Code::Internal };
+        self.core
+            .fault(Fault::text(code, "the queue has no room for what was credited"));
+    }
+
+    /// Service: what reads a proposal.
+    pub(crate) const fn proposal_reader(&self) -> Option<ReadProposal> {
+        match self.core.role {
+            Role::Client => None,
+            Role::Service(duties) => Some(duties.read),
+        }
+    }
+
     /// Whether the handler of a message may begin now. `None`: it is not to at all, as it has its outcome, or comes again.
     pub(crate) fn may_begin(&self, meta: &Meta) -> Option<bool> {
         let Some(acked) = meta.acked else { return Some(true) };
@@ -136,6 +205,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
     }
 
+    /// A message waits that may not begin now: ends the connection when that would be so for ever.
+    pub(crate) fn cannot_begin(&mut self) {
+        if self.phase() == Phase::Open && self.slot.session().is_some_and(Session::is_stuck) {
+            let text = "too many messages have failed: they go on when you know";
+            self.disconnect(Notice::new(Code::Busy).with_text(text));
+        }
+    }
+
     /// The handler of a message, which [may](Self::may_begin), begins; its definition.
     pub(crate) fn begin_handler(&mut self, meta: &Meta) -> Option<&'static MessageDef> {
         if let Some(acked) = meta.acked
@@ -144,6 +221,16 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             self.begin(acked.number);
         }
         self.core.def(meta.number).map(|(def, _)| def)
+    }
+
+    /// A message is not handled: tells the peer why, and ends the connection. Its outcome is still to come.
+    pub(crate) fn reject_by_meta(&mut self, meta: &Meta, code: Code, text: &str) {
+        let fault = Fault::text(code, text).about(self.wire_of_meta(meta));
+        self.core.fault(fault);
+    }
+
+    fn wire_of_meta(&self, meta: &Meta) -> u8 {
+        self.core.agreement.wire(meta.number).unwrap_or(0)
     }
 
     /// A message that began, or a callback, has come to this end; `told` is what the peer is told of a failure besides its
@@ -213,7 +300,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             End::Invalid(invalid) => invalid.code(),
         };
         let tag = Tag {
-            wire: self.core.agreement.wire(meta.number).unwrap_or(0),
+            wire: self.wire_of_meta(meta),
             acked,
         };
         match *end {

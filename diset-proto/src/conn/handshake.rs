@@ -150,9 +150,8 @@ impl Core {
         let acceptance = Acceptance::read(body)?;
         self.adopt(acceptance.digest)?;
         if let Some(session) = slot.session_mut() {
-            let answer = acceptance.answer()?;
             session
-                .answered(answer.as_ref(), acceptance.token, acceptance.trid)
+                .answered(acceptance.answer().as_ref(), acceptance.token, acceptance.trid)
                 .map_err(|objection| match objection {
                     Objection::Contradiction => {
                         Fault::text(Code::StateConflict, "the claim of the service does not fit")

@@ -7,7 +7,7 @@ use super::fault::{Fault, Taken};
 use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
 use crate::definition::{Direction, Key, Verdict};
-use crate::message::{DecodeError, Held, MessageRef, Payload, Tag};
+use crate::message::{Held, MessageRef, Payload, Tag};
 use crate::schema::invalid::Invalid;
 use crate::session::{Arrival, Objection, Outcome, Session};
 use crate::status::Code;
@@ -208,27 +208,26 @@ impl Core {
     }
 
     /// A message was looked at.
-    pub(super) fn settle<T, S: SessionSlot>(
+    // Apart from its value, and called and not copied to where each type is decoded.
+    #[inline(never)]
+    pub(super) fn settle<S: SessionSlot>(
         &mut self,
         message: MessageRef<'_>,
-        checked: Result<T, Invalid>,
+        invalid: Option<Invalid>,
         slot: &mut S,
-    ) -> Result<(T, Held), DecodeError> {
+    ) -> Held {
         if message.lent {
             self.unsettled = None;
         }
-        match checked {
-            Ok(value) => {
+        match invalid {
+            None => {
                 if let Some(session) = slot.session_mut() {
                     session.decoded(message.acked);
                 }
-                Ok((value, message.held()))
             }
-            Err(invalid) => {
-                self.invalid(message.tag(), invalid, slot);
-                Err(DecodeError::Invalid(invalid))
-            }
+            Some(invalid) => self.invalid(message.tag(), invalid, slot),
         }
+        message.held()
     }
 
     /// A message does not fit its definition.

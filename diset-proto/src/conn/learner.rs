@@ -13,7 +13,7 @@ use crate::wire::tlv::BadPacket;
 
 /// The descriptions of all messages, as far as they have come.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) struct Learner {
     service: Box<str>,
     descriptions: Vec<u8>,

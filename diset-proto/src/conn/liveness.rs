@@ -17,7 +17,7 @@ pub(crate) enum Due {
 
 /// Watches the silence of one open connection.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(crate) struct Liveness {
     /// The agreed longest silence.
     silence: Millis,

@@ -8,7 +8,7 @@
 //! outlives the connection.
 
 mod adopt;
-#[cfg(feature = "sim")]
+#[cfg(feature = "snapshot")]
 mod copy;
 mod core;
 #[cfg(feature = "alloc")]
@@ -29,7 +29,7 @@ mod pending;
 mod recording;
 #[cfg(feature = "record")]
 pub(crate) mod replay;
-mod role;
+pub(crate) mod role;
 mod service;
 mod sessions;
 pub(crate) mod state;
@@ -268,7 +268,10 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// A message was looked into.
     fn settle<T>(&mut self, message: MessageRef<'_>, checked: Result<T, Invalid>) -> Result<(T, Held), DecodeError> {
         note!(self, = recording::decoded(&message, &checked));
-        self.core.settle(message, checked, &mut self.slot)
+        let held = self
+            .core
+            .settle(message, checked.as_ref().err().copied(), &mut self.slot);
+        checked.map(|value| (value, held)).map_err(DecodeError::Invalid)
     }
 
     /// Takes a message out of the input to wait for its turn. Its credit stays taken; decode
@@ -420,6 +423,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         } else {
             limit.min(MAX_HANDSHAKE_FRAME)
         }
+    }
+
+    /// What this side states that it can take; that of the connection before while there is none.
+    pub const fn limits(&self) -> &Limits {
+        &self.core.limits
     }
 
     /// Where the connection stands.

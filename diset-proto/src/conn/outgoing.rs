@@ -1,10 +1,9 @@
 //! Messages that leave: the plain ones straight into the output, the acked ones from the store of
 //! the session (PROTOCOL, parts L and Q).
 
-use core::convert::Infallible;
-
 use serde::Serialize;
 
+use super::pending::is_held;
 use super::recording::when_recorded;
 use super::slot::{SessionSlot, agreed};
 use super::state::Phase;
@@ -25,8 +24,8 @@ use crate::wire::tlv::Writer;
 
 /// Why a stored message does not leave now.
 enum Stuck {
-    /// There will be room later.
-    NoRoom,
+    /// There will be room later, or credit.
+    Full(Bound),
     /// It never will.
     Never(Outcome),
 }
@@ -43,17 +42,14 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     pub fn send<T: Serialize + ?Sized>(&mut self, number: u8, message: &T) -> Result<(), SendError> {
         when_recorded!(self.note_send(number, message));
         let wire = self.way_for_message(number)?;
-        let (waiting, mut size) = (self.out.waiting(), 0);
-        let put = self.out.frame(
-            Kind::Message.head(),
-            CONTROL_RESERVE,
-            self.core.theirs.max_frame,
-            |place| {
-                size = message::encode(wire, message, place).ok_or(())?;
-                Ok(size)
-            },
-        );
-        self.sent(put, size, waiting)
+        let waiting = self.out.waiting();
+        let max = self.core.theirs.max_frame;
+        let put = self
+            .out
+            .frame(Kind::Message.head(), CONTROL_RESERVE, max, &mut |place| {
+                message::encode(wire, message, place)
+            });
+        self.sent(put, waiting)
     }
 
     /// Whether a message may follow now on what leaves; its number on the wire.
@@ -65,29 +61,28 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         }
         // An acceptance must leave before the first message, also one that waits for its session to be kept.
         if self.core.pending.is_opening() {
-            return Err(SendError::Full(Bound::Output));
+            let bound = if is_held(&self.slot) {
+                Bound::Store
+            } else {
+                room(&self.out)
+            };
+            return Err(SendError::Full(bound));
         }
-        self.fill();
-        if self.slot.session().is_some_and(crate::session::Session::is_waiting) {
-            // PROTOCOL Q-7: what is stored waits for credit or room, and so does this.
-            return Err(SendError::Full(Bound::Credit));
-        }
-        Ok(wire)
+        // PROTOCOL Q-7: what is stored goes first.
+        self.fill().map_or(Ok(wire), |bound| Err(SendError::Full(bound)))
     }
 
-    /// A message of this size, its number included, was put in behind so many bytes that wait, or was not.
-    fn sent(&mut self, put: Result<u32, PutError<()>>, size: usize, waiting: usize) -> Result<(), SendError> {
+    /// A message was put in behind so many bytes that wait, or was not.
+    fn sent(&mut self, put: Result<u32, PutError>, waiting: usize) -> Result<(), SendError> {
         match put {
             Ok(cost) if self.core.flow.sent(cost) => Ok(()),
             Ok(_) => {
                 self.out.undo(waiting);
                 Err(SendError::Full(Bound::Credit))
             }
-            Err(PutError::Full) if takes(&self.core, &self.out, size.saturating_sub(1)) => {
-                Err(SendError::Full(Bound::Output))
-            }
-            Err(PutError::Full | PutError::TooLong) => Err(SendError::TooLong),
-            Err(PutError::Body(())) => Err(SendError::Encode),
+            Err(PutError::Full) => Err(SendError::Full(room(&self.out))),
+            Err(PutError::TooLong) => Err(SendError::TooLong),
+            Err(PutError::Body) => Err(SendError::Encode),
         }
     }
 
@@ -163,14 +158,12 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         })
     }
 
-    /// Moves stored messages into the output, as far as credit and room reach.
-    pub(super) fn fill(&mut self) {
+    /// Moves stored messages into the output, as far as credit and room reach; what holds back the rest, if there is any.
+    pub(super) fn fill(&mut self) -> Option<Bound> {
         if !self.core.may_speak() || self.core.pending.is_opening() {
-            return;
+            return None;
         }
-        let Some(session) = agreed(&mut self.slot).filter(|session| session.is_waiting()) else {
-            return;
-        };
+        let session = agreed(&mut self.slot).filter(|session| session.is_waiting())?;
         while let Some((stored, skipped)) = session.front() {
             let next = Next {
                 skipped,
@@ -179,14 +172,15 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             let number = stored.number;
             match put_stored(&mut self.core, &mut self.out, stored.key, stored.payload, next) {
                 Ok(()) => session.transmitted(number),
-                Err(Stuck::NoRoom) => break,
+                Err(Stuck::Full(bound)) => return Some(bound),
                 Err(Stuck::Never(outcome)) => {
                     if !session.refuse(number, Refused(outcome)) {
-                        break;
+                        return Some(Bound::Outcomes);
                     }
                 }
             }
         }
+        session.held_by()
     }
 }
 
@@ -219,29 +213,36 @@ fn put_stored<B: Storage>(
         return Err(Stuck::Never(Outcome::TooLong));
     }
     if !core.flow.could_send(length_of(payload.len())) {
-        return Err(Stuck::NoRoom);
+        return Err(Stuck::Full(Bound::Credit));
     }
     let max = core.theirs.max_frame;
     let waiting = out.waiting();
     if next.skipped > 0 || next.repeated {
-        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, |place| {
+        let put = out.frame(Kind::Next.head(), CONTROL_RESERVE, max, &mut |place| {
             let mut writer = Writer::new(place);
             next.write(&mut writer);
-            Ok::<_, Infallible>(writer.len())
+            Some(writer.len())
         });
-        put.map_err(|_| Stuck::NoRoom)?;
+        put.map_err(|_| Stuck::Full(room(out)))?;
     }
-    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, |place| {
+    let put = out.frame(Kind::Acked.head(), CONTROL_RESERVE, max, &mut |place| {
         let mut writer = Writer::new(place);
         writer.byte(wire);
         writer.raw(payload);
-        Ok::<_, Infallible>(writer.len())
+        Some(writer.len())
     });
-    if put.is_ok_and(|cost| core.flow.sent(cost)) {
-        return Ok(());
-    }
+    let bound = match put {
+        Ok(cost) if core.flow.sent(cost) => return Ok(()),
+        Ok(_) => Bound::Credit,
+        Err(_) => room(out),
+    };
     out.undo(waiting);
-    Err(Stuck::NoRoom)
+    Err(Stuck::Full(bound))
+}
+
+/// What there is too little of in an output that has no room for a frame: it waits to be written, or does not grow.
+const fn room<B>(out: &Outbox<B>) -> Bound {
+    if out.is_empty() { Bound::Memory } else { Bound::Output }
 }
 
 impl Core {

@@ -2,8 +2,6 @@
 //! written when bytes are wanted and there is room: so control needs no credit, cannot
 //! pile up and cannot be lost (PROTOCOL L-1).
 
-use core::convert::Infallible;
-
 use super::core::Core;
 use super::role::Role;
 use super::slot::{SessionSlot, agreed};
@@ -24,11 +22,11 @@ use crate::wire::storage::Storage;
 use crate::wire::tlv::Writer;
 
 /// Whether a control frame was written.
-type Written = Result<(), PutError<Infallible>>;
+type Written = Result<(), PutError>;
 
 /// What is to be sent, in the order in which it is.
 #[derive(Debug)]
-#[cfg_attr(feature = "sim", derive(Clone, Hash))]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) struct Pending {
     preamble: bool,
     describe: bool,

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::fault::Taken;
 use crate::time::Instant;
 use crate::wire::frame::Kind;
+use crate::wire::packet::Proposal;
 use crate::wire::session::AnswerAndToken;
 use crate::wire::tlv::Writer;
 
@@ -28,17 +29,22 @@ impl fmt::Debug for Role {
     }
 }
 
-#[cfg(feature = "sim")]
+#[cfg(feature = "snapshot")]
 impl core::hash::Hash for Role {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.is_client().hash(state);
     }
 }
 
+/// Reads the body of a proposal.
+pub(crate) type ReadProposal = for<'f> fn(body: &'f [u8]) -> Option<Proposal<'f>>;
+
 /// What the core has a service do.
 pub(super) struct Duties {
     /// Deals with a frame of the handshake.
     pub(super) take: for<'f> fn(&mut Core, Instant, Kind, body: &'f [u8]) -> Taken<'f>,
+    /// Reads a proposal that was taken.
+    pub(super) read: ReadProposal,
     /// Writes the acceptance.
     pub(super) accept: fn(&Core, session: Option<&AnswerAndToken>, &mut Writer<'_>),
 }

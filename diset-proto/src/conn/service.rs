@@ -41,6 +41,7 @@ pub(super) const SERVICE: Role = Role::Service(&Duties {
         // The table of phases lets nothing else through.
         _ => Ok(None),
     },
+    read: |body| Proposal::read(body).ok(),
     accept: Core::say_accepted,
 });
 

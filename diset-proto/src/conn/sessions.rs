@@ -15,7 +15,6 @@ use crate::error::Misuse;
 use crate::session::{Delivered, Outcome, Resumption, Session};
 use crate::time::Instant;
 use crate::wire::outbox::Outbox;
-#[cfg(feature = "alloc")]
 use crate::wire::session::Resume;
 use crate::wire::storage::Storage;
 
@@ -53,23 +52,11 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
         output: B,
         mut session: S,
     ) -> Result<Self, (Misuse, S)> {
-        match Self::proposing(now, config, output, &mut session) {
+        let request = session.session_mut().and_then(Session::request);
+        match proposing(now, config, output, request.as_ref()) {
             Ok((core, out)) => Ok(Self::of(core, out, session)),
             Err(misuse) => Err((misuse, session)),
         }
-    }
-
-    fn proposing(
-        now: Instant,
-        config: &ClientConfig<'_>,
-        output: B,
-        session: &mut S,
-    ) -> Result<(Core, Outbox<B>), Misuse> {
-        let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
-        let mut out = checked_output(output)?;
-        let request = session.session_mut().and_then(Session::request);
-        handshake::propose(&config.into(), request.as_ref(), &mut out)?;
-        Ok((core, out))
     }
 
     /// A new connection, of which no log is kept.
@@ -188,4 +175,17 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     pub fn has_outcomes(&self) -> bool {
         self.slot.session().is_some_and(Session::has_outcomes)
     }
+}
+
+/// A new client, and its proposal in the output.
+fn proposing<B: Storage>(
+    now: Instant,
+    config: &ClientConfig<'_>,
+    output: B,
+    session: Option<&Resume>,
+) -> Result<(Core, Outbox<B>), Misuse> {
+    let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
+    let mut out = checked_output(output)?;
+    handshake::propose(&config.into(), session, &mut out)?;
+    Ok((core, out))
 }

@@ -1,5 +1,6 @@
 //! What the receiving half tells its user.
 
+use core::fmt;
 use core::time::Duration;
 
 use super::{Lent, Parts};
@@ -34,6 +35,21 @@ pub enum Event<'p, P: Parts> {
     Ended(Ended),
 }
 
+/// What it is; the payload of a message does not show.
+impl<P: Parts> fmt::Debug for Event<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proposed(proposal) => f.debug_tuple("Proposed").field(proposal).finish(),
+            Self::Connected(opened) => f.debug_tuple("Connected").field(opened).finish(),
+            Self::Message(lent) => f.debug_tuple("Message").field(lent.meta()).finish(),
+            Self::Acknowledged => f.write_str("Acknowledged"),
+            Self::NextKey(hash, lasts) => f.debug_tuple("NextKey").field(hash).field(lasts).finish(),
+            Self::GoingAway(notice) => f.debug_tuple("GoingAway").field(notice).finish(),
+            Self::Ended(ended) => f.debug_tuple("Ended").field(ended).finish(),
+        }
+    }
+}
+
 /// The link is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
@@ -48,7 +64,7 @@ impl Opened {
 }
 
 /// The link is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ended {
     pub(super) trid: Option<Trid>,
     pub(super) cause: Cause,

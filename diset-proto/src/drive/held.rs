@@ -12,6 +12,7 @@ use crate::wire::storage::Storage;
 
 /// Frames that wait, in the order in which they came.
 #[derive(Default)]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub(super) struct Held {
     /// Bounded by the credit that the peer was granted.
     frames: VecDeque<KeptFrame>,

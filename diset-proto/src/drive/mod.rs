@@ -6,6 +6,8 @@
 //!
 //! Both stay from one transport to the next. The engine in them is a [`Connection`](crate::Connection).
 
+#[cfg(feature = "snapshot")]
+mod copy;
 mod event;
 #[cfg(feature = "alloc")]
 mod held;
@@ -19,5 +21,5 @@ pub use self::tx::{Access, Tx};
 pub use crate::session::parts::Parts;
 #[cfg(feature = "alloc")]
 pub use crate::session::queue::HeapQueue;
-pub use crate::session::queue::{FixedQueue, Meta, NoQueue, Queue};
+pub use crate::session::queue::{Aside, FixedQueue, Here, Meta, NoQueue, Queue};
 pub use crate::session::work::{Failure, HandlerResult, Handling, Lent, Running};

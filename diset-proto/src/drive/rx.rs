@@ -5,9 +5,12 @@ use core::time::Duration;
 
 #[cfg(feature = "alloc")]
 use super::held::Held;
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, Over, Schedule};
 use super::{Access, Ended, Event, Io, Opened, Parts, Turn, Tx};
+#[cfg(feature = "alloc")]
+use crate::conn::AdoptConfig;
 use crate::conn::event::{Event as Told, Progress};
+use crate::conn::role::ReadProposal;
 use crate::conn::state::Phase;
 use crate::conn::{Admission, ClientConfig};
 use crate::error::{Cause, Misuse};
@@ -22,10 +25,16 @@ use crate::status::{Code, Notice};
 use crate::time::Instant;
 use crate::wire::deframer::Deframer;
 use crate::wire::frame::Frame;
-use crate::wire::packet::Proposal;
+
+mod across;
+
+pub use self::across::Carried;
 
 /// So often a turn looks again at what time demands; twice is what a connection takes to come to rest.
 const ROUNDS: usize = 4;
+
+/// After this time memory is asked for again that the output did not get.
+const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
 /// The receiving half of a link, and of those that follow it.
 ///
@@ -41,33 +50,25 @@ const ROUNDS: usize = 4;
 /// The next link may begin meanwhile: [`Event::Connected`] comes when the one before has had its turn. What a durable inbox
 /// has from an earlier process is handled first on it.
 pub struct Rx<P: Parts> {
-    deframer: Deframer<P::Buffer>,
-    work: Work<P::Queue, P::Running>,
-    schedule: Schedule,
+    pub(super) deframer: Deframer<P::Buffer>,
+    pub(super) work: Work<P::Queue, P::Running>,
+    pub(super) schedule: Schedule<P::Queue>,
     #[cfg(feature = "alloc")]
-    held: Held,
+    pub(super) held: Held,
     /// The outcome of a message whose session is elsewhere.
     #[cfg(feature = "alloc")]
-    stray: Option<(Acked, Outcome)>,
+    pub(super) stray: Option<(Acked, Outcome)>,
     /// They serve one link, and its session goes on elsewhere.
     #[cfg(feature = "alloc")]
-    is_alone: bool,
+    pub(super) is_alone: bool,
     /// When bytes have come that the other half does not know of.
-    heard: Option<Instant>,
+    pub(super) heard: Option<Instant>,
     /// The inbox has messages of an earlier process for which there was no room.
-    unloaded: bool,
+    pub(super) unloaded: bool,
     /// The time was over of what came on a link that is over.
-    expired: bool,
+    pub(super) expired: bool,
     /// How many bytes have come since the link is over.
-    discarded: usize,
-}
-
-/// What a session has at its receiver besides what it remembers: messages that wait, the handler that runs, and ends that
-/// are to be told. It goes with the session from one link to another, if that has halves of its own:
-/// [`Rx::hand_over`] and [`Rx::take_over`].
-pub struct Carried<P: Parts> {
-    work: Work<P::Queue, P::Running>,
-    schedule: Schedule,
+    pub(super) discarded: usize,
 }
 
 /// What comes next, without what it borrows.
@@ -77,18 +78,21 @@ enum Found {
     Waiting(&'static MessageDef),
     /// A message straight from the input.
     Message(Meta, &'static MessageDef),
-    Proposed,
+    /// With what reads it: a chip with a client carries none of that.
+    Proposed(ReadProposal),
     Acknowledged,
     NextKey([u8; 32], Duration),
     GoingAway(Notice),
+    /// The link is over; what waits is still to be handled, perhaps.
+    Over,
     Ended(Ended),
 }
 
 /// Where the body of a frame lies.
 enum At<'i> {
     Input(&'i [u8]),
-    /// In the storage of the deframer.
-    Own,
+    /// In the storage of the deframer, at its end; so long.
+    Own(usize),
 }
 
 impl<P: Parts> Rx<P> {
@@ -97,7 +101,7 @@ impl<P: Parts> Rx<P> {
         Self {
             deframer: Deframer::new(frame),
             work: Work::new(queue),
-            schedule: Schedule::NEW,
+            schedule: Schedule::new(),
             #[cfg(feature = "alloc")]
             held: Held::default(),
             #[cfg(feature = "alloc")]
@@ -120,6 +124,11 @@ impl<P: Parts> Rx<P> {
         self
     }
 
+    /// What it was made of.
+    pub fn into_parts(self) -> (P::Buffer, P::Queue) {
+        (self.deframer.into_storage(), self.work.into_queue())
+    }
+
     // ── a link begins ───────────────────────────────────────────────────────────────
 
     /// Client: begins a link on a new transport. The proposal is ready to be written. A session in `tx` goes on, and so does
@@ -131,6 +140,16 @@ impl<P: Parts> Rx<P> {
         self.begin(now, tx, |tx| tx.conn.connect(now, config))?;
         tx.with(|tx| self.meet(tx));
         Ok(())
+    }
+
+    /// Client: as [`connect`](Self::connect), without a catalog and without a session. It takes the catalog of the
+    /// service (PROTOCOL H-10): [`Connection::learned`](crate::Connection::learned), once the link is open.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "alloc")]
+    pub fn adopt(&mut self, now: Instant, tx: &mut impl Access<P>, config: &AdoptConfig<'_>) -> Result<(), Misuse> {
+        self.begin(now, tx, |tx| tx.conn.adopt(now, config))
     }
 
     /// Service: waits for the proposal of a client on a new transport.
@@ -155,6 +174,10 @@ impl<P: Parts> Rx<P> {
     ) -> Result<(), Misuse> {
         tx.with(|tx| {
             self.complete(now, tx);
+            // Where nothing can wait there is one link at a time.
+            if !P::Queue::WAITS && (self.work.has_job() || self.schedule.has_ended()) {
+                return Err(Misuse::WrongPhase);
+            }
             begin(tx)?;
             self.deframer.restart();
             #[cfg(feature = "alloc")]
@@ -211,55 +234,6 @@ impl<P: Parts> Rx<P> {
         tx.with(|tx| tx.conn.refuse(notice))
     }
 
-    /// The session goes to another link: it comes out, with all that is not done with. If this link is not over, it is for
-    /// these halves; they only write what is left, and discard what comes. `queue` is an empty one.
-    pub fn hand_over(&mut self, now: Instant, tx: &mut impl Access<P>, queue: P::Queue) -> (P::Session, Carried<P>)
-    where
-        P::Session: Default,
-    {
-        tx.with(|tx| {
-            self.complete(now, tx);
-            if self.schedule.has_link() {
-                let displaced = || Cause::OurError(Notice::new(Code::Displaced));
-                let cause = tx.conn.cause().cloned().unwrap_or_else(displaced);
-                self.over(now, cause, tx);
-            }
-            let work = core::mem::replace(&mut self.work, Work::new(queue));
-            let schedule = core::mem::replace(&mut self.schedule, Schedule::NEW);
-            self.schedule.hold();
-            (tx.conn.take_session(), Carried { work, schedule })
-        })
-    }
-
-    /// The session that comes to this link has this: it has its turn before what comes here. To be called before
-    /// [`connect`](Self::connect) or [`admit_in_session`](Self::admit_in_session), or after [`hold`](Self::hold).
-    pub fn take_over(&mut self, tx: &mut impl Access<P>, carried: Carried<P>) {
-        let Carried { mut work, schedule } = carried;
-        let fits = work.append(&mut self.work);
-        self.work = work;
-        self.schedule.take_over(schedule);
-        tx.with(|tx| {
-            if !fits {
-                no_room(&self.work, tx);
-            }
-            if tx.conn.session().is_some() {
-                self.meet(tx);
-            }
-        });
-    }
-
-    /// Until [`take_over`](Self::take_over) nothing is told but what the peer does, and no message is lent: what an earlier
-    /// link of the session has still comes from elsewhere.
-    pub const fn hold(&mut self) {
-        self.schedule.hold();
-    }
-
-    /// Whether there is no link, no handler, and nothing to be told: what waits is in the inbox of the session as well, and
-    /// will be handled if only that is kept.
-    pub fn is_cold(&self) -> bool {
-        self.schedule.is_idle() && !self.work.has_job()
-    }
-
     // ── what comes ──────────────────────────────────────────────────────────────────
 
     /// What comes next: a message that waits, when none is with a handler, else what is in `input`, which is advanced.
@@ -283,17 +257,18 @@ impl<P: Parts> Rx<P> {
         let Self { deframer, work, .. } = self;
         let body = match at {
             At::Input(body) => body,
-            At::Own => deframer.lent().map(|frame| frame.body).unwrap_or_default(),
+            At::Own(length) => deframer.lent(length),
         };
         Some(match found {
             Found::Opened(trid) => Event::Connected(Opened { trid }),
             Found::Waiting(def) => Event::Message(work.lend_front(def)?),
             // The number stands before the payload.
             Found::Message(meta, def) => Event::Message(work.lend(meta, body.get(1..)?, def)),
-            Found::Proposed => Event::Proposed(Proposal::read(body).ok()?),
+            Found::Proposed(read) => Event::Proposed(read(body)?),
             Found::Acknowledged => Event::Acknowledged,
             Found::NextKey(hash, lasts) => Event::NextKey(hash, lasts),
             Found::GoingAway(notice) => Event::GoingAway(notice),
+            Found::Over => return None,
             Found::Ended(ended) => Event::Ended(ended),
         })
     }
@@ -350,7 +325,8 @@ impl<P: Parts> Rx<P> {
     /// 30 s after the end. `Pending` as long as the handler cannot be dropped: [`poll`](Self::poll) goes on with it.
     pub fn expire(&mut self) -> Poll<()> {
         let unhandled = self.work.drop_rest();
-        self.schedule.expired(unhandled);
+        self.schedule.leaves(unhandled);
+        self.schedule.expired();
         self.expired = true;
         self.work.expire()
     }
@@ -369,8 +345,8 @@ impl<P: Parts> Rx<P> {
             }
             let mut wake = None;
             for _ in 0..ROUNDS {
-                if let Some(Told::Dropped(cause)) = tx.conn.handle_time(now) {
-                    self.over(now, cause, tx);
+                if tx.conn.handle_time(now).is_some() {
+                    self.over(now, tx);
                 }
                 tx.conn.transmit();
                 wake = tx.conn.wake();
@@ -392,7 +368,9 @@ impl<P: Parts> Rx<P> {
                 .work
                 .wake()
                 .filter(|at| *at > now && self.schedule.lends(&self.work));
-            let at = [wake, retry, self.schedule.until(&self.work), ready.then_some(now)];
+            let memory = tx.conn.waits_for_memory().then(|| now.after(MEMORY_RETRY));
+            let until = self.schedule.until(&self.work);
+            let at = [wake, retry, memory, until, ready.then_some(now)];
             Turn {
                 io,
                 wake: at.into_iter().flatten().min(),
@@ -439,53 +417,37 @@ impl<P: Parts> Rx<P> {
         false
     }
 
-    /// The message whose turn it is is not to be handled here. When that is so because another link has taken the session,
-    /// which gets it again, nothing of this one may pass it (PROTOCOL M-3).
+    /// The message whose turn it is is not to be handled here: nothing that came behind it passes it (PROTOCOL Q-7). When
+    /// that is so because another link has taken the session, which gets it again, nothing of this one may (PROTOCOL M-3).
     fn pass_over(&mut self, tx: &mut Tx<P>) {
+        let mut unhandled = self.work.drop_rest();
         self.work.pop();
         if tx.conn.session().is_none() {
-            let unhandled = self.work.drop_rest() + self.work.drop_plain();
-            self.schedule.expired(unhandled);
+            unhandled += self.work.drop_plain();
+            self.schedule.expired();
             tx.conn.disconnect(Notice::new(Code::Displaced));
         }
+        self.schedule.leaves(unhandled);
     }
 
     fn lost(&mut self, now: Instant, tx: &mut Tx<P>) {
-        if let Some(Told::Dropped(cause)) = tx.conn.handle_eof() {
-            self.over(now, cause, tx);
+        if tx.conn.handle_eof().is_some() {
+            self.over(now, tx);
         }
     }
 
-    /// The link is over for this reason. Acked messages that are not to have their turn come again, unless they are kept.
-    fn over(&mut self, now: Instant, cause: Cause, tx: &mut Tx<P>) {
+    /// The link is over, or another one takes over. Acked messages that are not to have their turn come again, unless they
+    /// are kept.
+    fn over(&mut self, now: Instant, tx: &mut Tx<P>) {
         #[cfg(feature = "alloc")]
         self.held.clear();
-        let waits = self.schedule.over(now, cause, &mut self.work);
+        let ours = tx.is_stopped() || tx.conn.cause().is_none();
+        let waits = self.schedule.over(now, ours, || cause(tx), &mut self.work);
         if !self.is_alone()
             && let Some(above) = tx.conn.waits_through(waits)
         {
             self.work.forget(above);
         }
-    }
-
-    /// The session is here: nothing waits that it does not know of, and what its inbox has does.
-    fn meet(&mut self, tx: &Tx<P>) {
-        self.work
-            .retain(|_, meta| meta.acked.is_none_or(|acked| tx.conn.is_unhandled(acked)));
-        self.load(tx);
-    }
-
-    /// What a durable inbox has from an earlier process waits before anything that comes, as far as there is room.
-    fn load(&mut self, tx: &Tx<P>) {
-        self.unloaded = false;
-        if !P::Queue::WAITS || self.schedule.is_held() || self.work.has_acked() {
-            return;
-        }
-        let (work, unloaded) = (&mut self.work, &mut self.unloaded);
-        tx.conn.unhandled(|meta, payload| {
-            *unloaded = !work.carry(meta, payload);
-            !*unloaded
-        });
     }
 
     /// What comes after the end is read so that the last word gets there, but not without end (PROTOCOL E-4).
@@ -516,8 +478,18 @@ impl<P: Parts> Rx<P> {
         self.complete(now, tx);
         loop {
             match self.schedule.next(now, &self.work) {
-                Next::Ended(ended) => return Some((Found::Ended(ended), At::Own)),
-                Next::Connected(trid) => return Some((Found::Opened(trid), At::Own)),
+                Next::Ended(over, unhandled) => {
+                    let Over { trid, cause } = over.unwrap_or_else(|| Over {
+                        trid: tx.conn.trid(),
+                        cause: cause(tx),
+                    });
+                    let ended = Ended { trid, cause, unhandled };
+                    return Some((Found::Ended(ended), At::Own(0)));
+                }
+                Next::Connected => {
+                    let trid = self.schedule.trid().or_else(|| tx.conn.trid())?;
+                    return Some((Found::Opened(trid), At::Own(0)));
+                }
                 Next::Messages | Next::Nothing => {}
             }
             while let Some(turn) = self.turn_of(now, tx) {
@@ -526,12 +498,15 @@ impl<P: Parts> Rx<P> {
                     continue;
                 };
                 if let Some(def) = tx.conn.begin_handler(&meta) {
-                    return Some((Found::Waiting(def), At::Own));
+                    return Some((Found::Waiting(def), At::Own(0)));
                 }
                 // What an inbox has may be defined no more.
                 if let Some(completed) = self.work.refuse_front(Code::UnknownMessage) {
                     self.count(&completed, tx);
                 }
+            }
+            if self.schedule.lends(&self.work) && self.work.waiting(now).is_some() {
+                tx.conn.cannot_begin();
             }
             if self.unloaded && tx.conn.trid().is_some() {
                 if self.work.has_acked() {
@@ -544,9 +519,9 @@ impl<P: Parts> Rx<P> {
             if let Some(kept) = self.held.next(&tx.conn) {
                 let frame = tx.conn.turn_of(&kept);
                 match deal(&mut self.work, false, now, tx, frame) {
-                    Ok(None) => {}
-                    Ok(Some(found)) => return Some((found, At::Own)),
-                    Err(cause) => self.over(now, cause, tx),
+                    None => {}
+                    Some(Found::Over) => self.over(now, tx),
+                    Some(found) => return Some((found, At::Own(0))),
                 }
                 continue;
             }
@@ -562,22 +537,23 @@ impl<P: Parts> Rx<P> {
             let length = frame.0.as_ref().map_or(0, |raw| raw.body.len());
             let lends = self.schedule.lends(&self.work);
             let found = match deal(&mut self.work, lends, now, tx, frame) {
-                Ok(Some(Found::Opened(trid))) => {
+                Some(Found::Opened(trid)) => {
                     self.schedule.opened(trid);
                     // It may be told later; outcomes that wait keep stored messages from leaving.
                     tx.conn.has_outcomes().then_some(Found::Acknowledged)
                 }
-                Ok(found) => found,
-                Err(cause) => {
-                    self.over(now, cause, tx);
+                Some(Found::Over) => {
+                    self.over(now, tx);
                     None
                 }
+                found => found,
             };
             if let Some(found) = found {
                 let end = whole.len() - input.len();
-                let at = match self.deframer.lent() {
-                    Some(_) => At::Own,
-                    None => At::Input(whole.get(end.saturating_sub(length)..end).unwrap_or_default()),
+                let at = if self.deframer.is_lent() {
+                    At::Own(length)
+                } else {
+                    At::Input(whole.get(end.saturating_sub(length)..end).unwrap_or_default())
                 };
                 return Some((found, at));
             }
@@ -585,7 +561,7 @@ impl<P: Parts> Rx<P> {
     }
 }
 
-/// Deals with a frame: what is to be told, or why the link is over. A message is told when nothing stands before it, and
+/// Deals with a frame: what is to be told, or that the link is over. A message is told when nothing stands before it, and
 /// has begun; else it waits.
 fn deal<P: Parts>(
     work: &mut Work<P::Queue, P::Running>,
@@ -593,24 +569,17 @@ fn deal<P: Parts>(
     now: Instant,
     tx: &mut Tx<P>,
     frame: Frame<'_>,
-) -> Result<Option<Found>, Cause> {
-    let message = match tx.conn.take_message(frame) {
-        Ok(message) => message,
-        Err(frame) => {
-            return Ok(match tx.conn.handle_frame(now, frame) {
-                Some(Told::Proposed(_)) => Some(Found::Proposed),
-                Some(Told::Connected(trid)) => Some(Found::Opened(trid)),
-                Some(Told::Acknowledged) => Some(Found::Acknowledged),
-                Some(Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts)) => {
-                    Some(Found::NextKey(hash, lasts))
-                }
-                Some(Told::GoingAway(notice)) => Some(Found::GoingAway(notice)),
-                Some(Told::Dropped(cause)) => return Err(cause),
-                // A message would have been taken.
-                Some(Told::Message(_)) | None => None,
-            });
-        }
+) -> Option<Found> {
+    let message = match tx.conn.handle_frame(now, frame)? {
+        Told::Message(message) => message,
+        Told::Proposed(_) => return tx.conn.proposal_reader().map(Found::Proposed),
+        Told::Connected(trid) => return Some(Found::Opened(trid)),
+        Told::Acknowledged => return Some(Found::Acknowledged),
+        Told::NextKey(hash, lasts) | Told::NextKeyRemembered(hash, lasts) => return Some(Found::NextKey(hash, lasts)),
+        Told::GoingAway(notice) => return Some(Found::GoingAway(notice)),
+        Told::Dropped(_) => return Some(Found::Over),
     };
+    tx.conn.leave_to_work();
     let meta = Meta {
         number: message.number,
         cost: message.cost,
@@ -625,17 +594,16 @@ fn deal<P: Parts>(
         && tx.conn.may_begin(&meta) == Some(true)
         && let Some(def) = tx.conn.begin_handler(&meta)
     {
-        return Ok(Some(Found::Message(meta, def)));
+        return Some(Found::Message(meta, def));
     }
     if !work.accept(&meta, message.payload.0) {
-        no_room(work, tx);
+        tx.conn.lacks_room(work.has_old());
     }
-    Ok(None)
+    None
 }
 
-/// What came does not fit. What waits of earlier links is no fault: it is handled, and there is room again.
-fn no_room<P: Parts>(work: &Work<P::Queue, P::Running>, tx: &mut Tx<P>) {
-    let code = if work.has_old() { Code::Busy } else { Code::Internal };
-    let text = "the queue has no room for what was credited";
-    tx.conn.disconnect(Notice::new(code).with_text(text));
+/// Why the link is over.
+fn cause<P: Parts>(tx: &Tx<P>) -> Cause {
+    let displaced = || Cause::OurError(Notice::new(Code::Displaced));
+    tx.conn.cause().cloned().unwrap_or_else(displaced)
 }

@@ -2,10 +2,9 @@
 
 use core::time::Duration;
 
-use super::Ended;
 use crate::error::Cause;
 use crate::id::Trid;
-use crate::session::queue::{Acked, Queue};
+use crate::session::queue::{Acked, Aside as _, Queue};
 use crate::session::work::{Running, Work};
 use crate::time::Instant;
 
@@ -14,60 +13,85 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// What is to happen next, apart from what is read.
 pub(crate) enum Next {
-    /// A link is over, and its messages have had their turn: to be told.
-    Ended(Ended),
+    /// A link is over, and its messages have had their turn: to be told. Which link, and why, if that is kept here; how many
+    /// plain messages were not handled.
+    Ended(Option<Over>, usize),
     /// A link is open, and nothing of an earlier one has its turn any more: to be told.
-    Connected(Trid),
+    Connected,
     /// Messages may be lent.
     Messages,
     /// Something runs, or there is no link.
     Nothing,
 }
 
+/// A link that is over.
+#[derive(Debug, Clone, Hash)]
+pub(crate) struct Over {
+    /// When it was told to be open.
+    pub(crate) trid: Option<Trid>,
+    pub(crate) cause: Cause,
+}
+
 /// In which order links have their turn. It knows of no half, and travels with what waits.
 ///
 /// Handler that runs → messages up to the last plain one → end → next link opens → its messages. A link that ends before
 /// it was told to be open, while another one has its turn, leaves no mark: two are enough, however many come and go.
-#[derive(Debug, Clone)]
-pub(crate) struct Schedule {
-    /// The link whose messages have their turn: it was told to be open, and is not over.
-    link: Option<Trid>,
-    /// One that is open, and not told.
-    opened: Option<Trid>,
-    /// One that is over, and not told.
-    ended: Option<Ended>,
-    /// Until when what is of a link that is over may go on.
-    until: Option<Instant>,
+#[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
+#[cfg_attr(feature = "snapshot", derive(Hash))]
+pub(crate) struct Schedule<Q: Queue> {
+    /// There is a link whose messages have their turn: it was told to be open, and is not over.
+    told: bool,
+    /// There is one that is open, and not told.
+    opened: bool,
+    /// There is one that is over, and not told: how many plain messages were not handled.
+    ended: Option<usize>,
     /// What is of earlier links comes from elsewhere, or has gone there.
     held: bool,
+    links: Q::Aside<Links>,
 }
 
-impl Schedule {
-    pub(crate) const NEW: Self = Self {
-        link: None,
-        opened: None,
-        ended: None,
-        until: None,
-        held: false,
-    };
+/// What is known of links. Where nothing waits there is one link at a time, and the other half knows it.
+#[derive(Debug, Clone, Default, Hash)]
+struct Links {
+    told: Option<Trid>,
+    opened: Option<Trid>,
+    ended: Option<Over>,
+    /// Until when what is of a link that is over may go on.
+    until: Option<Instant>,
+}
 
-    /// A link is open.
-    pub(crate) const fn opened(&mut self, trid: Trid) {
-        self.opened = Some(trid);
+impl<Q: Queue> Schedule<Q> {
+    pub(crate) fn new() -> Self {
+        Self {
+            told: false,
+            opened: false,
+            ended: None,
+            held: false,
+            links: Q::Aside::default(),
+        }
     }
 
-    /// Nothing has its turn until [`take_over`](Self::take_over).
+    /// A link is open.
+    pub(crate) fn opened(&mut self, trid: Trid) {
+        self.opened = true;
+        self.links.edit(|links| links.opened = Some(trid));
+    }
+
+    /// Nothing has its turn until [`take_over`](Self::take_over) or [`release`](Self::release).
     pub(crate) const fn hold(&mut self) {
         self.held = true;
     }
 
+    pub(crate) const fn release(&mut self) {
+        self.held = false;
+    }
+
     /// It goes on with what another one had.
     pub(crate) fn take_over(&mut self, older: Self) {
-        *self = Self {
-            opened: self.opened,
-            held: false,
-            ..older
-        };
+        let opened = (self.opened, self.links.look(|links| links.opened));
+        *self = older;
+        (self.opened, self.held) = (opened.0, false);
+        self.links.edit(|links| links.opened = opened.1);
     }
 
     /// See [`hold`](Self::hold).
@@ -77,83 +101,111 @@ impl Schedule {
 
     /// Whether there is a link, told to be open or not.
     pub(crate) const fn has_link(&self) -> bool {
-        self.link.is_some() || self.opened.is_some()
+        self.told || self.opened
     }
 
     /// Whether there is a link that was told to be open, and not to be over.
     pub(crate) const fn is_open(&self) -> bool {
-        self.link.is_some()
+        self.told
     }
 
-    /// The link is over, for this reason. The last acked message of it, or of an earlier one, that has its turn yet.
-    pub(crate) fn over<Q: Queue, R: Running>(
+    /// Whether a link is over, and not told.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// The link is over, for this reason; `ours`: this side has ended it. The last acked message of it, or of an earlier
+    /// one, that has its turn yet.
+    pub(crate) fn over<R: Running>(
         &mut self,
         now: Instant,
-        cause: Cause,
+        ours: bool,
+        cause: impl FnOnce() -> Cause,
         work: &mut Work<Q, R>,
     ) -> Option<Acked> {
-        let trid = self.link.take();
-        self.opened = None;
-        let ours = matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
-        if self.ended.is_some() || (trid.is_none() && work.has_job_of_over()) {
+        let told = core::mem::take(&mut self.told);
+        self.opened = false;
+        let trid = self.links.edit(|links| {
+            links.opened = None;
+            links.told.take()
+        });
+        if self.ended.is_some() || (!told && work.has_job_of_over()) {
             // It has come and gone while another one has its turn.
             return work.end_link(false).1;
         }
-        let (unhandled, last) = work.end_link(trid.is_some() && !ours);
-        self.ended = Some(Ended { trid, cause, unhandled });
-        self.until = Some(now.after(GRACE));
+        let (unhandled, last) = work.end_link(told && !ours);
+        self.ended = Some(unhandled);
+        self.links.edit(|links| {
+            links.ended = Some(Over { trid, cause: cause() });
+            links.until = Some(now.after(GRACE));
+        });
         last
     }
 
     /// What is to happen next.
-    pub(crate) fn next<Q: Queue, R: Running>(&mut self, now: Instant, work: &Work<Q, R>) -> Next {
+    pub(crate) fn next<R: Running>(&mut self, now: Instant, work: &Work<Q, R>) -> Next {
         if self.held || work.has_job() {
             return Next::Nothing;
         }
         if work.has_rest() {
             return Next::Messages;
         }
-        if let Some(ended) = self.ended.take() {
-            self.until = Some(now.after(GRACE));
-            return Next::Ended(ended);
+        if let Some(unhandled) = self.ended.take() {
+            return Next::Ended(
+                self.links.edit(|links| {
+                    links.until = Some(now.after(GRACE));
+                    links.ended.take()
+                }),
+                unhandled,
+            );
         }
-        self.until = None;
-        if let Some(trid) = self.opened.take() {
-            self.link = Some(trid);
-            return Next::Connected(trid);
+        self.links.edit(|links| links.until = None);
+        if core::mem::take(&mut self.opened) {
+            self.told = true;
+            self.links.edit(|links| links.told = links.opened.take());
+            return Next::Connected;
         }
-        if self.link.is_some() {
+        if self.told {
             return Next::Messages;
         }
         Next::Nothing
     }
 
+    /// The link that was told to be open, if that is kept here.
+    pub(crate) fn trid(&self) -> Option<Trid> {
+        self.links.look(|links| links.told)
+    }
+
     /// Whether something is to be [told](Self::next) now.
-    pub(crate) fn has_news<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
-        (self.ended.is_some() || self.opened.is_some()) && self.may_lend(work) && !work.has_rest()
+    pub(crate) fn has_news<R: Running>(&self, work: &Work<Q, R>) -> bool {
+        (self.ended.is_some() || self.opened) && self.may_lend(work) && !work.has_rest()
     }
 
     /// Whether nothing is with a handler, or elsewhere.
-    fn may_lend<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
+    fn may_lend<R: Running>(&self, work: &Work<Q, R>) -> bool {
         !self.held && !work.has_job()
     }
 
     /// Whether messages may be lent now: see [`Next::Messages`].
-    pub(crate) fn lends<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> bool {
-        self.may_lend(work)
-            && (work.has_rest() || (self.ended.is_none() && self.opened.is_none() && self.link.is_some()))
+    pub(crate) fn lends<R: Running>(&self, work: &Work<Q, R>) -> bool {
+        self.may_lend(work) && (work.has_rest() || (self.ended.is_none() && !self.opened && self.told))
     }
 
     /// When the time of what is of a link that is over ends.
-    pub(crate) fn until<Q: Queue, R: Running>(&self, work: &Work<Q, R>) -> Option<Instant> {
-        self.until.filter(|_| self.ended.is_some() || work.has_job_of_over())
+    pub(crate) fn until<R: Running>(&self, work: &Work<Q, R>) -> Option<Instant> {
+        let until = self.links.look(|links| links.until);
+        until.filter(|_| self.ended.is_some() || work.has_job_of_over())
     }
 
-    /// The time is over: so many messages are not handled, of the link that is over.
-    pub(crate) fn expired(&mut self, unhandled: usize) {
-        self.until = None;
-        if let Some(ended) = &mut self.ended {
-            ended.unhandled += unhandled;
+    /// The time is over, once.
+    pub(crate) fn expired(&mut self) {
+        self.links.edit(|links| links.until = None);
+    }
+
+    /// So many more messages of the link that is over are not handled.
+    pub(crate) fn leaves(&mut self, more: usize) {
+        if let Some(unhandled) = &mut self.ended {
+            *unhandled += more;
         }
     }
 

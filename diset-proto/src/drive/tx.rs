@@ -6,9 +6,9 @@ use core::time::Duration;
 
 use serde::Serialize;
 
-use super::Parts;
-use crate::conn::Connection;
+use super::{Meta, Parts};
 use crate::conn::slot::SessionSlot;
+use crate::conn::{ClientConfig, Connection};
 use crate::error::{Misuse, SendError};
 #[cfg(feature = "record")]
 use crate::recording::Record;
@@ -17,7 +17,7 @@ use crate::schema::learned::LearnedMessage;
 #[cfg(feature = "alloc")]
 use crate::schema::told::Descriptions;
 use crate::session::{Outcome, Session};
-use crate::status::Notice;
+use crate::status::{Code, Notice};
 use crate::store::Unsure;
 use crate::time::Instant;
 
@@ -59,6 +59,22 @@ impl<P: Parts> Tx<P> {
         Self {
             conn: Connection::idle(output, session),
         }
+    }
+
+    /// Client: tries the proposal on and throws it away, so that what [`Rx::connect`](super::Rx::connect) would refuse is
+    /// found before there is a transport. From then on acked messages may be stored.
+    ///
+    /// # Errors
+    /// As for [`Rx::connect`](super::Rx::connect).
+    pub fn try_proposal(&mut self, config: &ClientConfig<'_>) -> Result<(), Misuse> {
+        self.conn.connect(Instant::ZERO, config)?;
+        self.conn.abandon();
+        Ok(())
+    }
+
+    /// What it was made of; a link that is not over ends without a word.
+    pub fn into_parts(self) -> (P::Buffer, P::Session) {
+        self.conn.into_parts()
     }
 
     // ── messages ────────────────────────────────────────────────────────────────────
@@ -117,6 +133,13 @@ impl<P: Parts> Tx<P> {
     /// Ends the link now: what was sent still leaves, then the notice. No handler begins any more.
     pub fn disconnect(&mut self, notice: Notice) {
         self.conn.disconnect(notice);
+    }
+
+    /// As [`disconnect`](Self::disconnect), because a message is not handled: the peer is told which one, and this text, of
+    /// which 64 bytes are sent. Say so to the message itself, too, by [`Lent::refuse`](super::Lent::refuse) or
+    /// [`Handling::done`](super::Handling::done): they have no text of their own.
+    pub fn reject(&mut self, meta: &Meta, code: Code, text: &str) {
+        self.conn.reject_by_meta(meta, code, text);
     }
 
     /// Whether this side has ended the link, by [`disconnect`](Self::disconnect), a refusal, or an error that it found.

@@ -3,13 +3,16 @@
 //! The encoding is that of postcard. Its own decoder takes more than one form of a value, so what it takes would have to
 //! be encoded again.
 
+use core::fmt;
+
 use postcard_schema::Schema;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer as _, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::cursor::{self, Rest};
+use super::digest;
 use super::invalid::Invalid;
 use super::walk::check_structure;
-use super::{cursor, digest};
 
 /// Decodes the payload of a message, or says what is wrong with it (PROTOCOL M-2).
 ///
@@ -34,11 +37,14 @@ pub fn decode<'b, T: Schema + Deserialize<'b>>(payload: &'b [u8]) -> Result<T, I
 /// # Errors
 /// As for [`decode`].
 pub fn decode_seed<'b, S: DeserializeSeed<'b>>(seed: S, payload: &'b [u8]) -> Result<S::Value, Invalid> {
-    let mut rest = payload;
-    let value = seed.deserialize(Decoder(&mut rest))?;
-    match rest.len() {
-        0 => Ok(value),
-        left => Err(Invalid::LeftOver(left)),
+    let mut decoder = Decoder {
+        rest: payload.iter(),
+        left: 0,
+        why: Invalid::Refused,
+    };
+    match seed.deserialize(&mut decoder) {
+        Ok(value) => cursor::end(&decoder.rest).map(|()| value),
+        Err(stop) => Err(decoder.reason(stop)),
     }
 }
 
@@ -108,26 +114,94 @@ impl postcard::ser_flavors::Flavor for Tally {
     }
 }
 
-/// Reads values from the front of these bytes. It never goes deeper than the type that reads.
-struct Decoder<'r, 'b>(&'r mut &'b [u8]);
+/// Reads values from the front of its bytes. It never goes deeper than the type that reads.
+struct Decoder<'b> {
+    rest: Rest<'b>,
+    /// How many values the type left unread of the last list that it was given.
+    left: usize,
+    /// What is wrong with the bytes, once it was told.
+    why: Invalid,
+}
+
+/// Why a value was not read, in the one byte that can be handed up cheaply with every value.
+#[derive(Debug)]
+enum Stop {
+    /// The decoder was told.
+    Told,
+    /// The type has no room.
+    Capacity,
+    /// The type does not want it.
+    Refused,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value was not read")
+    }
+}
+
+impl core::error::Error for Stop {}
+
+/// What a type says of bytes that are valid: serde has one error for what is beyond a capacity, and others for the rest.
+impl de::Error for Stop {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Refused
+    }
+
+    fn invalid_length(_: usize, _: &dyn de::Expected) -> Self {
+        Self::Capacity
+    }
+}
 
 /// The values of a sequence, tuple, structure or map that are still to be read.
+///
+/// Handed over by value, so that a loop that reads them keeps the count in a register.
 struct Parts<'r, 'b> {
-    rest: &'r mut &'b [u8],
+    decoder: &'r mut Decoder<'b>,
     left: usize,
 }
 
-impl<'b> Decoder<'_, 'b> {
+impl Drop for Parts<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.decoder.left = self.left;
+    }
+}
+
+impl<'b> Decoder<'b> {
+    #[inline]
+    fn read<T>(&mut self, read: impl FnOnce(&mut Rest<'b>) -> Result<T, Invalid>) -> Result<T, Stop> {
+        match read(&mut self.rest) {
+            Ok(value) => Ok(value),
+            Err(why) => Err(self.stop(why)),
+        }
+    }
+
+    #[cold]
+    fn stop(&mut self, why: Invalid) -> Stop {
+        self.why = why;
+        Stop::Told
+    }
+
+    #[cold]
+    const fn reason(&self, stop: Stop) -> Invalid {
+        match stop {
+            Stop::Told => self.why,
+            Stop::Capacity => Invalid::Capacity,
+            Stop::Refused => Invalid::Refused,
+        }
+    }
+
     /// Lets a type read so many values; it has to read them all.
-    fn parts<T>(self, count: usize, read: impl FnOnce(&mut Parts<'_, 'b>) -> Result<T, Invalid>) -> Result<T, Invalid> {
-        let mut parts = Parts {
-            rest: self.0,
+    #[inline]
+    fn parts<T>(&mut self, count: usize, read: impl FnOnce(Parts<'_, 'b>) -> Result<T, Stop>) -> Result<T, Stop> {
+        let value = read(Parts {
+            decoder: self,
             left: count,
-        };
-        let value = read(&mut parts)?;
-        match parts.left {
+        })?;
+        match self.left {
             0 => Ok(value),
-            _ => Err(Invalid::Unread),
+            _ => Err(self.stop(Invalid::Unread)),
         }
     }
 }
@@ -135,31 +209,31 @@ impl<'b> Decoder<'_, 'b> {
 macro_rules! values {
     ($($deserialize:ident => $visit:ident($read:expr),)*) => {$(
         #[inline]
-        fn $deserialize<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Invalid> {
-            visitor.$visit($read(self.0)?)
+        fn $deserialize<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Stop> {
+            visitor.$visit(self.read($read)?)
         }
     )*};
 }
 
 macro_rules! not_told {
     ($($deserialize:ident,)*) => {$(
-        fn $deserialize<V: Visitor<'b>>(self, _: V) -> Result<V::Value, Invalid> {
-            Err(Invalid::Unread)
+        fn $deserialize<V: Visitor<'b>>(self, _: V) -> Result<V::Value, Stop> {
+            Err(self.stop(Invalid::Unread))
         }
     )*};
 }
 
-impl<'b> Deserializer<'b> for Decoder<'_, 'b> {
-    type Error = Invalid;
+impl<'b> Deserializer<'b> for &mut Decoder<'b> {
+    type Error = Stop;
 
     values! {
         deserialize_bool => visit_bool(cursor::flag),
-        deserialize_i8 => visit_i8(|rest| cursor::chunk(rest).map(i8::from_le_bytes)),
+        deserialize_i8 => visit_i8(|rest| cursor::byte(rest).map(u8::cast_signed)),
         deserialize_i16 => visit_i16(cursor::i16),
         deserialize_i32 => visit_i32(cursor::i32),
         deserialize_i64 => visit_i64(cursor::i64),
         deserialize_i128 => visit_i128(cursor::i128),
-        deserialize_u8 => visit_u8(|rest| cursor::chunk(rest).map(u8::from_le_bytes)),
+        deserialize_u8 => visit_u8(cursor::byte),
         deserialize_u16 => visit_u16(cursor::u16),
         deserialize_u32 => visit_u32(cursor::u32),
         deserialize_u64 => visit_u64(cursor::u64),
@@ -185,36 +259,36 @@ impl<'b> Deserializer<'b> for Decoder<'_, 'b> {
     }
 
     #[inline]
-    fn deserialize_option<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        match cursor::flag(self.0)? {
+    fn deserialize_option<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Stop> {
+        match self.read(cursor::flag)? {
             true => visitor.visit_some(self),
             false => visitor.visit_none(),
         }
     }
 
     #[inline]
-    fn deserialize_unit<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Invalid> {
+    fn deserialize_unit<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Stop> {
         visitor.visit_unit()
     }
 
     #[inline]
-    fn deserialize_unit_struct<V: Visitor<'b>>(self, _: &'static str, visitor: V) -> Result<V::Value, Invalid> {
+    fn deserialize_unit_struct<V: Visitor<'b>>(self, _: &'static str, visitor: V) -> Result<V::Value, Stop> {
         visitor.visit_unit()
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'b>>(self, _: &'static str, visitor: V) -> Result<V::Value, Invalid> {
+    fn deserialize_newtype_struct<V: Visitor<'b>>(self, _: &'static str, visitor: V) -> Result<V::Value, Stop> {
         visitor.visit_newtype_struct(self)
     }
 
     #[inline]
-    fn deserialize_seq<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        let count = cursor::length(self.0)?;
+    fn deserialize_seq<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let count = self.read(cursor::length)?;
         self.deserialize_tuple(count, visitor)
     }
 
     #[inline]
-    fn deserialize_tuple<V: Visitor<'b>>(self, count: usize, visitor: V) -> Result<V::Value, Invalid> {
+    fn deserialize_tuple<V: Visitor<'b>>(self, count: usize, visitor: V) -> Result<V::Value, Stop> {
         self.parts(count, |parts| visitor.visit_seq(parts))
     }
 
@@ -224,13 +298,13 @@ impl<'b> Deserializer<'b> for Decoder<'_, 'b> {
         _: &'static str,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value, Invalid> {
+    ) -> Result<V::Value, Stop> {
         self.deserialize_tuple(count, visitor)
     }
 
     #[inline]
-    fn deserialize_map<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        let count = cursor::length(self.0)?;
+    fn deserialize_map<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let count = self.read(cursor::length)?;
         self.parts(count, |parts| visitor.visit_map(parts))
     }
 
@@ -240,7 +314,7 @@ impl<'b> Deserializer<'b> for Decoder<'_, 'b> {
         _: &'static str,
         attributes: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Invalid> {
+    ) -> Result<V::Value, Stop> {
         self.deserialize_tuple(attributes.len(), visitor)
     }
 
@@ -250,22 +324,22 @@ impl<'b> Deserializer<'b> for Decoder<'_, 'b> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Invalid> {
-        let number = cursor::variant(self.0, variants.len())?;
+    ) -> Result<V::Value, Stop> {
+        let number = self.read(|rest| cursor::variant(rest, variants.len()))?;
         visitor.visit_enum(Choice { number, content: self })
     }
 }
 
 impl<'b> de::SeqAccess<'b> for Parts<'_, 'b> {
-    type Error = Invalid;
+    type Error = Stop;
 
     #[inline]
-    fn next_element_seed<S: DeserializeSeed<'b>>(&mut self, seed: S) -> Result<Option<S::Value>, Invalid> {
+    fn next_element_seed<S: DeserializeSeed<'b>>(&mut self, seed: S) -> Result<Option<S::Value>, Stop> {
         let Some(left) = self.left.checked_sub(1) else {
             return Ok(None);
         };
         self.left = left;
-        seed.deserialize(Decoder(self.rest)).map(Some)
+        Ok(Some(seed.deserialize(&mut *self.decoder)?))
     }
 
     #[inline]
@@ -275,16 +349,16 @@ impl<'b> de::SeqAccess<'b> for Parts<'_, 'b> {
 }
 
 impl<'b> de::MapAccess<'b> for Parts<'_, 'b> {
-    type Error = Invalid;
+    type Error = Stop;
 
     #[inline]
-    fn next_key_seed<S: DeserializeSeed<'b>>(&mut self, seed: S) -> Result<Option<S::Value>, Invalid> {
+    fn next_key_seed<S: DeserializeSeed<'b>>(&mut self, seed: S) -> Result<Option<S::Value>, Stop> {
         de::SeqAccess::next_element_seed(self, seed)
     }
 
     #[inline]
-    fn next_value_seed<S: DeserializeSeed<'b>>(&mut self, seed: S) -> Result<S::Value, Invalid> {
-        seed.deserialize(Decoder(self.rest))
+    fn next_value_seed<S: DeserializeSeed<'b>>(&mut self, seed: S) -> Result<S::Value, Stop> {
+        seed.deserialize(&mut *self.decoder)
     }
 
     #[inline]
@@ -296,45 +370,44 @@ impl<'b> de::MapAccess<'b> for Parts<'_, 'b> {
 /// A variant, and what is behind its number.
 struct Choice<'r, 'b> {
     number: u32,
-    content: Decoder<'r, 'b>,
+    content: &'r mut Decoder<'b>,
 }
 
 impl<'r, 'b> de::EnumAccess<'b> for Choice<'r, 'b> {
-    type Error = Invalid;
-    type Variant = Decoder<'r, 'b>;
+    type Error = Stop;
+    type Variant = &'r mut Decoder<'b>;
 
     #[inline]
-    fn variant_seed<S: DeserializeSeed<'b>>(self, seed: S) -> Result<(S::Value, Decoder<'r, 'b>), Invalid> {
-        let number: de::value::U32Deserializer<Invalid> = self.number.into_deserializer();
-        let variant = seed.deserialize(number).map_err(|_| Invalid::Variant(self.number))?;
-        Ok((variant, self.content))
+    fn variant_seed<S: DeserializeSeed<'b>>(self, seed: S) -> Result<(S::Value, Self::Variant), Stop> {
+        let Self { number, content } = self;
+        let name: de::value::U32Deserializer<Stop> = number.into_deserializer();
+        match seed.deserialize(name) {
+            Ok(variant) => Ok((variant, content)),
+            Err(_) => Err(content.stop(Invalid::Variant(number))),
+        }
     }
 }
 
-impl<'b> de::VariantAccess<'b> for Decoder<'_, 'b> {
-    type Error = Invalid;
+impl<'b> de::VariantAccess<'b> for &mut Decoder<'b> {
+    type Error = Stop;
 
     #[inline]
-    fn unit_variant(self) -> Result<(), Invalid> {
+    fn unit_variant(self) -> Result<(), Stop> {
         Ok(())
     }
 
     #[inline]
-    fn newtype_variant_seed<S: DeserializeSeed<'b>>(self, seed: S) -> Result<S::Value, Invalid> {
+    fn newtype_variant_seed<S: DeserializeSeed<'b>>(self, seed: S) -> Result<S::Value, Stop> {
         seed.deserialize(self)
     }
 
     #[inline]
-    fn tuple_variant<V: Visitor<'b>>(self, count: usize, visitor: V) -> Result<V::Value, Invalid> {
+    fn tuple_variant<V: Visitor<'b>>(self, count: usize, visitor: V) -> Result<V::Value, Stop> {
         self.deserialize_tuple(count, visitor)
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'b>>(
-        self,
-        attributes: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Invalid> {
+    fn struct_variant<V: Visitor<'b>>(self, attributes: &'static [&'static str], visitor: V) -> Result<V::Value, Stop> {
         self.deserialize_tuple(attributes.len(), visitor)
     }
 }

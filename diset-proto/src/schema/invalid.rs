@@ -2,19 +2,17 @@
 
 use core::fmt;
 
-use serde::de;
-
 use crate::status::Code;
 
 /// Why bytes do not fit a structure, or the type that reads them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Invalid {
     /// The bytes end inside the message.
     TooShort,
     /// So many bytes are left over.
-    LeftOver(usize),
+    LeftOver(u32),
     /// A number is not in its shortest form or does not fit its type.
     Number,
     /// A boolean or option byte is neither 0 nor 1.
@@ -53,10 +51,7 @@ impl Invalid {
     pub(crate) fn parts(self) -> (&'static str, Option<u32>, &'static str) {
         let text = match self {
             Self::TooShort => "the message is too short",
-            Self::LeftOver(count) => {
-                let count = u32::try_from(count).unwrap_or(u32::MAX);
-                return ("", Some(count), " bytes left over");
-            }
+            Self::LeftOver(count) => return ("", Some(count), " bytes left over"),
             Self::Number => "a number is over-long or does not fit",
             Self::Bool => "a boolean is neither 0 nor 1",
             Self::Text => "a text is not UTF-8",
@@ -84,14 +79,3 @@ impl fmt::Display for Invalid {
 }
 
 impl core::error::Error for Invalid {}
-
-/// What a type says of bytes that are valid: serde has one error for what is beyond a capacity, and others for the rest.
-impl de::Error for Invalid {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Refused
-    }
-
-    fn invalid_length(_: usize, _: &dyn de::Expected) -> Self {
-        Self::Capacity
-    }
-}

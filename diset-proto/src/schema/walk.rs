@@ -2,7 +2,7 @@
 
 use postcard_schema::schema::{DataModelType as Ty, DataModelVariant as Variant, NamedType, NamedValue};
 
-use super::cursor;
+use super::cursor::{self, Rest};
 use super::invalid::Invalid;
 use crate::limits::MAX_DEPTH;
 
@@ -18,14 +18,7 @@ pub(super) trait Described: Copy {
 
 /// What a value takes.
 pub(super) enum Form<D> {
-    Bool,
-    /// So many bytes, whatever they are.
-    Bytes(usize),
-    /// A number of so many bits.
-    Number(usize),
-    Char,
-    Text,
-    Counted,
+    Leaf(Leaf),
     Option(D),
     Sequence(D),
     Map(D, D),
@@ -37,6 +30,33 @@ pub(super) enum Form<D> {
     Undefined,
 }
 
+/// A value without parts.
+#[derive(Clone, Copy)]
+pub(super) enum Leaf {
+    Bool,
+    /// So many bytes, whatever they are.
+    Bytes(usize),
+    /// A number of so many bits.
+    Number(usize),
+    Char,
+    Text,
+    Counted,
+}
+
+impl Leaf {
+    #[inline]
+    fn skip(self, rest: &mut Rest<'_>) -> Result<(), Invalid> {
+        match self {
+            Self::Bool => cursor::flag(rest).map(drop),
+            Self::Bytes(count) => cursor::take(rest, count).map(drop),
+            Self::Number(bits) => cursor::number(rest, bits),
+            Self::Char => cursor::character(rest).map(drop),
+            Self::Text => cursor::text(rest).map(drop),
+            Self::Counted => cursor::counted(rest).map(drop),
+        }
+    }
+}
+
 /// Whether `bytes` are exactly one value of the structure (PROTOCOL M-2). `pay` is told the cost of each part (M-6), and
 /// ends the walk by an error.
 pub(super) fn check<D: Described>(
@@ -44,43 +64,41 @@ pub(super) fn check<D: Described>(
     bytes: &[u8],
     mut pay: impl FnMut(usize) -> Result<(), Invalid>,
 ) -> Result<(), Invalid> {
-    let mut rest = bytes;
+    let mut rest = bytes.iter();
     value(structure, &mut rest, 0, &mut pay)?;
-    match rest.len() {
-        0 => Ok(()),
-        left => Err(Invalid::LeftOver(left)),
-    }
+    cursor::end(&rest)
 }
 
 /// Takes one value off the front of bytes that were checked.
 #[cfg(feature = "alloc")]
-pub(super) fn skip<D: Described>(structure: D, rest: &mut &[u8]) -> Result<(), Invalid> {
+pub(super) fn skip<D: Described>(structure: D, rest: &mut Rest<'_>) -> Result<(), Invalid> {
     value(structure, rest, 0, &mut |_| Ok(()))
 }
 
-fn value<D: Described, P: FnMut(usize) -> Result<(), Invalid>>(
-    structure: D,
-    rest: &mut &[u8],
-    depth: usize,
-    pay: &mut P,
-) -> Result<(), Invalid> {
+#[inline]
+const fn check_depth(depth: usize) -> Result<(), Invalid> {
     // An enum and what is in its variant are two here, and may be one for PROTOCOL S-1.
     if depth > 2 * MAX_DEPTH {
         return Err(Invalid::Depth);
     }
+    Ok(())
+}
+
+fn value<D: Described, P: FnMut(usize) -> Result<(), Invalid>>(
+    structure: D,
+    rest: &mut Rest<'_>,
+    depth: usize,
+    pay: &mut P,
+) -> Result<(), Invalid> {
+    check_depth(depth)?;
     pay(1)?;
     match structure.form() {
-        Form::Bool => cursor::flag(rest).map(drop),
-        Form::Bytes(count) => cursor::take(rest, count).map(drop),
-        Form::Number(bits) => cursor::number(rest, bits),
-        Form::Char => cursor::character(rest).map(drop),
-        Form::Text => cursor::text(rest).map(drop),
-        Form::Counted => cursor::counted(rest).map(drop),
+        Form::Leaf(leaf) => leaf.skip(rest),
         Form::Option(inner) => match cursor::flag(rest)? {
             true => value(inner, rest, depth + 1, pay),
             false => Ok(()),
         },
-        Form::Sequence(inner) => (0..cursor::length(rest)?).try_for_each(|_| value(inner, rest, depth + 1, pay)),
+        Form::Sequence(inner) => elements(inner, rest, depth + 1, pay),
         Form::Map(key, inner) => (0..cursor::length(rest)?).try_for_each(|_| {
             value(key, rest, depth + 1, pay)?;
             value(inner, rest, depth + 1, pay)
@@ -100,6 +118,33 @@ fn value<D: Described, P: FnMut(usize) -> Result<(), Invalid>>(
             inner.map_or(Ok(()), |inner| value(inner, rest, depth + 1, pay))
         }
         Form::Undefined => Err(Invalid::Unread),
+    }
+}
+
+/// The elements of a sequence: there may be many, so the form of those without parts is looked up once.
+// Called and not copied: all other values are read with fewer registers.
+#[inline(never)]
+fn elements<D: Described, P: FnMut(usize) -> Result<(), Invalid>>(
+    structure: D,
+    rest: &mut Rest<'_>,
+    depth: usize,
+    pay: &mut P,
+) -> Result<(), Invalid> {
+    let count = cursor::length(rest)?;
+    match structure.form() {
+        Form::Leaf(Leaf::Bytes(1)) if count > 0 => {
+            check_depth(depth)?;
+            pay(count)?;
+            cursor::take(rest, count).map(drop)
+        }
+        Form::Leaf(leaf) if count > 0 => {
+            check_depth(depth)?;
+            (0..count).try_for_each(|_| {
+                pay(1)?;
+                leaf.skip(rest)
+            })
+        }
+        _ => (0..count).try_for_each(|_| value(structure, rest, depth, pay)),
     }
 }
 
@@ -137,18 +182,18 @@ impl Described for Compiled<'_> {
     fn form(self) -> Form<Self> {
         let Self::One(ty) = self else { return Form::Parts };
         match ty {
-            Ty::Bool => Form::Bool,
-            Ty::I8 | Ty::U8 => Form::Bytes(1),
-            Ty::I16 | Ty::U16 => Form::Number(16),
-            Ty::I32 | Ty::U32 => Form::Number(32),
-            Ty::I64 | Ty::U64 => Form::Number(64),
-            Ty::I128 | Ty::U128 => Form::Number(128),
-            Ty::F32 => Form::Bytes(4),
-            Ty::F64 => Form::Bytes(8),
-            Ty::Char => Form::Char,
-            Ty::String => Form::Text,
-            Ty::ByteArray => Form::Counted,
-            Ty::Unit | Ty::UnitStruct => Form::Bytes(0),
+            Ty::Bool => Form::Leaf(Leaf::Bool),
+            Ty::I8 | Ty::U8 => Form::Leaf(Leaf::Bytes(1)),
+            Ty::I16 | Ty::U16 => Form::Leaf(Leaf::Number(16)),
+            Ty::I32 | Ty::U32 => Form::Leaf(Leaf::Number(32)),
+            Ty::I64 | Ty::U64 => Form::Leaf(Leaf::Number(64)),
+            Ty::I128 | Ty::U128 => Form::Leaf(Leaf::Number(128)),
+            Ty::F32 => Form::Leaf(Leaf::Bytes(4)),
+            Ty::F64 => Form::Leaf(Leaf::Bytes(8)),
+            Ty::Char => Form::Leaf(Leaf::Char),
+            Ty::String => Form::Leaf(Leaf::Text),
+            Ty::ByteArray => Form::Leaf(Leaf::Counted),
+            Ty::Unit | Ty::UnitStruct => Form::Leaf(Leaf::Bytes(0)),
             Ty::Option(inner) => Form::Option(Self::of(inner)),
             Ty::Seq(inner) => Form::Sequence(Self::of(inner)),
             Ty::Map { key, val } => Form::Map(Self::of(key), Self::of(val)),

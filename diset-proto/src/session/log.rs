@@ -70,11 +70,19 @@ impl Entry<'_> {
 }
 
 /// `start..end` of the buffer are entries.
-#[cfg_attr(test, derive(Clone))]
+#[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
 pub(super) struct Log<B> {
     buffer: B,
     start: usize,
     end: usize,
+}
+
+/// Its entries; where in the buffer they lie does not show.
+#[cfg(feature = "snapshot")]
+impl<B: Storage> core::hash::Hash for Log<B> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.buffer.bytes().get(self.start..self.end).hash(state);
+    }
 }
 
 impl<B: Storage> Log<B> {

@@ -20,6 +20,7 @@ pub(crate) mod slot;
 mod state;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
+mod unhandled;
 #[cfg(feature = "alloc")]
 mod welcome;
 pub(crate) mod work;
@@ -384,6 +385,10 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     pub(crate) fn front(&self) -> Option<(Stored<'_>, u64)> {
         self.sending.front()
+    }
+
+    pub(crate) fn held_by(&self) -> Option<Bound> {
+        self.sending.held_by()
     }
 
     pub(crate) fn transmitted(&mut self, number: u64) {

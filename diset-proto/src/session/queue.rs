@@ -1,15 +1,16 @@
 //! Where accepted messages wait for their handler, in the order in which they came.
 
-#[cfg(feature = "alloc")]
-use crate::wire::storage::GrowBuf;
-use crate::wire::storage::Storage;
+use core::hash::Hash;
 
 pub(crate) use super::log::Acked;
 use super::log::{Entry, Log, Place};
 use crate::id::Trid;
+#[cfg(feature = "alloc")]
+use crate::wire::storage::GrowBuf;
+use crate::wire::storage::Storage;
 
 /// A message that was accepted, without its payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Meta {
     /// Its number in the catalog of this side.
     pub(crate) number: u8,
@@ -55,6 +56,9 @@ impl Meta {
 ///
 /// Nothing here decides: what a queue is given it gives back in order, until it is told to take it out.
 pub trait Queue {
+    /// Where something is kept that has to do with messages that wait. Without such messages it takes no memory.
+    type Aside<T: Default + Clone + Hash>: Aside<T>;
+
     /// Whether it takes messages at all. Without, nothing is read while a handler waits.
     const WAITS: bool;
 
@@ -76,11 +80,47 @@ pub trait Queue {
     fn waiting(&self) -> (usize, usize);
 }
 
+/// See [`Queue::Aside`].
+pub trait Aside<T>: Default + Clone + Hash {
+    /// Looks at it: as it was left, or as it was at first.
+    fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R;
+
+    /// Changes it.
+    fn edit<R>(&mut self, edit: impl FnOnce(&mut T) -> R) -> R;
+}
+
+/// It is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Here<T>(T);
+
+impl<T: Default + Clone + Hash> Aside<T> for Here<T> {
+    fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.0)
+    }
+
+    fn edit<R>(&mut self, edit: impl FnOnce(&mut T) -> R) -> R {
+        edit(&mut self.0)
+    }
+}
+
+/// Nothing is kept: it is as it was at first.
+impl<T: Default> Aside<T> for () {
+    fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&T::default())
+    }
+
+    fn edit<R>(&mut self, edit: impl FnOnce(&mut T) -> R) -> R {
+        edit(&mut T::default())
+    }
+}
+
 /// No message waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct NoQueue;
 
 impl Queue for NoQueue {
+    type Aside<T: Default + Clone + Hash> = ();
+
     const WAITS: bool = false;
 
     fn push(&mut self, _: &Meta, _: &[u8]) -> bool {
@@ -101,13 +141,22 @@ impl Queue for NoQueue {
 }
 
 /// A queue in a buffer of the caller's. A message takes 6 bytes and its payload, some acked ones 16 more.
-#[cfg_attr(test, derive(Clone))]
+#[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
 pub struct FixedQueue<B> {
     log: Log<B>,
     /// The acked message before the first that waits, and the last one.
     acked: Option<(Acked, Acked)>,
     messages: usize,
     plain: usize,
+}
+
+/// How many messages there are follows from what there is.
+#[cfg(feature = "snapshot")]
+impl<B: Storage> Hash for FixedQueue<B> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.log.hash(state);
+        self.acked.hash(state);
+    }
 }
 
 /// A queue on the heap, up to the bound of the buffer; nothing is taken while nothing waits.
@@ -147,6 +196,8 @@ fn resolve(place: Place, before: Option<Acked>) -> Option<Acked> {
 }
 
 impl<B: Storage> Queue for FixedQueue<B> {
+    type Aside<T: Default + Clone + Hash> = Here<T>;
+
     const WAITS: bool = true;
 
     fn push(&mut self, meta: &Meta, payload: &[u8]) -> bool {

@@ -9,6 +9,7 @@ use core::ops::RangeInclusive;
 use super::record::{KeptOutcome, SessionRecord};
 use super::{Delivered, Outcome};
 use crate::definition::{Key, Verdict};
+use crate::error::Bound;
 use crate::limits::MAX_FAILURES;
 use crate::status::Code;
 use crate::store::{Replay, Stored, Unsure};
@@ -171,6 +172,16 @@ impl<R: Replay> Sending<R> {
         Some((stored, skipped))
     }
 
+    /// Why the message to be transmitted next is held back, when there is one and it is no [`front`](Self::front).
+    pub(super) fn held_by(&self) -> Option<Bound> {
+        let stored = self.replay.after(self.cursor)?;
+        Some(if stored.number > self.replay.kept() {
+            Bound::Store
+        } else {
+            Bound::Outcomes
+        })
+    }
+
     /// Whether nobody knows what became of it, which is still to be told to the user.
     fn is_lost(&self, stored: &Stored<'_>) -> bool {
         stored.number <= self.unknown && stored.unsure == Unsure::Report
@@ -212,13 +223,15 @@ impl<R: Replay> Sending<R> {
             return Err(Objection::Contradiction);
         }
         let from = self.processed;
-        self.note(ack.failed.iter().map(|failure| (from + failure.number, failure.code)))?;
+        self.note(&mut ack.failed.iter().map(|failure| (from + failure.number, failure.code)))?;
         self.progress(received, processed);
         Ok(())
     }
 
     /// Remembers outcomes that are not Ok, for the user: all of them or none.
-    fn note(&mut self, failed: impl Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
+    // Called and not copied to its two callers.
+    #[inline(never)]
+    fn note(&mut self, failed: &mut dyn Iterator<Item = (u64, Code)>) -> Result<(), Objection> {
         let before = self.failed.len();
         for (number, code) in failed {
             // It may have been given up before, when the peer seemed not to have it.
@@ -273,7 +286,7 @@ impl<R: Replay> Sending<R> {
         };
         let (base, before) = (self.base, self.processed);
         let told = claim.failed.iter().map(|failure| (base + failure.number, failure.code));
-        self.note(told.filter(|(number, _)| *number > before))?;
+        self.note(&mut told.filter(|(number, _)| *number > before))?;
         self.peer_durable = peer_durable;
         let (received, processed) = (self.base + claim.received, self.base + claim.processed);
         self.progress(received, processed);

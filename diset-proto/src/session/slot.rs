@@ -2,7 +2,6 @@
 
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
-use core::cell::RefMut;
 
 use super::Session;
 use crate::store::{FixedReplay, Inbox, Replay, Volatile};
@@ -53,7 +52,7 @@ impl<R: Replay, I: Inbox> SessionSlot for Session<R, I> {
 }
 
 /// A session that stays where it is, lent to one connection after the other.
-impl<R: Replay, I: Inbox> SessionSlot for RefMut<'_, Session<R, I>> {
+impl<R: Replay, I: Inbox> SessionSlot for &mut Session<R, I> {
     type Replay = R;
     type Inbox = I;
 

@@ -14,10 +14,8 @@ use postcard_schema::Schema;
 use postcard_schema::schema::NamedType;
 use serde::Deserialize;
 
-use super::Session;
 use super::parts::Parts;
-use super::queue::{Acked, Meta, Queue};
-use crate::id::Trid;
+use super::queue::{Aside as _, Meta, Queue};
 use crate::schema::decode::decode;
 use crate::schema::invalid::Invalid;
 #[cfg(feature = "alloc")]
@@ -25,8 +23,7 @@ use crate::schema::learned::LearnedCatalog;
 use crate::schema::walk::check_structure;
 use crate::schema::{MessageDef, digest};
 use crate::status::Code;
-use crate::store::{Inbox, Replay};
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 
 /// What a handler comes to.
 pub type HandlerResult = Result<(), Failure>;
@@ -100,22 +97,31 @@ impl Running for () {
 }
 
 /// Messages that were accepted and have no outcome yet.
-#[cfg_attr(test, derive(Clone))]
-pub(crate) struct Work<Q, R> {
+#[cfg_attr(any(test, feature = "snapshot"), derive(Clone))]
+#[cfg_attr(feature = "snapshot", derive(Hash))]
+pub(crate) struct Work<Q: Queue, R> {
     queue: Q,
     job: Option<Job>,
     /// Where the handler of the job is, when it waits.
     running: R,
-    /// The front of the queue was handled, and is to be once more.
+    front: Q::Aside<Front>,
+}
+
+/// What is known of messages at the front of the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Front {
+    /// The first was handled, and is to be once more.
     retry: Option<Retry>,
-    /// How many messages at the front of the queue came on a link that is over: they have cost this one nothing.
+    /// How many came on a link that is over: they have cost this one nothing.
     old: usize,
     /// How many of those have their turn as messages of that link: up to its last plain one.
     rest: usize,
+    /// How many of these came on links before that.
+    earlier: usize,
 }
 
 /// The message that is with a handler, or the callback that runs in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Job {
     /// `None`: a callback.
     meta: Option<Meta>,
@@ -126,7 +132,7 @@ struct Job {
 }
 
 /// Of which link a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Of {
     /// Of the one there is.
     Link,
@@ -136,7 +142,7 @@ pub(crate) enum Of {
     Over,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// It says nothing yet; and if it is gone, it never will.
     Lent,
@@ -145,7 +151,7 @@ enum State {
 }
 
 /// What became of a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Ok,
     Failed(Code),
@@ -156,10 +162,10 @@ pub(crate) enum End {
     /// Its handler could not send.
     Unsent,
     /// It waits at the front of the queue, and has not begun.
-    Retry(Duration),
+    Retry(Millis),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Retry {
     at: Instant,
     attempts: u32,
@@ -180,10 +186,16 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             queue,
             job: None,
             running: R::default(),
-            retry: None,
-            old: 0,
-            rest: 0,
+            front: Q::Aside::default(),
         }
+    }
+
+    pub(crate) fn into_queue(self) -> Q {
+        self.queue
+    }
+
+    fn front(&self) -> Front {
+        self.front.look(|front| *front)
     }
 
     /// Whether a message that comes now may be lent at once: nothing stands before it.
@@ -195,21 +207,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         self.job.is_some()
     }
 
-    /// Whether what runs is of a link that is over.
-    pub(crate) fn has_job_of_over(&self) -> bool {
-        self.job.is_some_and(|job| job.of == Of::Over)
-    }
-
-    /// Whether messages wait that came on earlier links.
-    pub(crate) const fn has_old(&self) -> bool {
-        self.old > 0
-    }
-
-    /// Whether messages of a link that is over have their turn.
-    pub(crate) const fn has_rest(&self) -> bool {
-        self.rest > 0
-    }
-
     /// A message has come that must wait; false when there is no room.
     pub(crate) fn accept(&mut self, meta: &Meta, payload: &[u8]) -> bool {
         self.queue.push(meta, payload)
@@ -217,7 +214,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// The message whose turn it is, if one waits, none is with a handler, and the time for another attempt has come.
     pub(crate) fn waiting(&self, now: Instant) -> Option<Meta> {
-        if self.job.is_some() || self.retry.is_some_and(|retry| retry.at > now) {
+        if self.job.is_some() || self.front().retry.is_some_and(|retry| retry.at > now) {
             return None;
         }
         self.queue.front().map(|(meta, _)| meta)
@@ -225,7 +222,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// When a message must be tried again.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        self.retry.filter(|_| self.job.is_none()).map(|retry| retry.at)
+        self.front().retry.filter(|_| self.job.is_none()).map(|retry| retry.at)
     }
 
     /// Lends the message that [waits](Self::waiting).
@@ -233,11 +230,15 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     where
         P: Parts<Queue = Q, Running = R>,
     {
+        let attempts = self.front().retry.map_or(0, |retry| retry.attempts);
+        let of = self.front_of();
         let (meta, payload) = self.queue.front()?;
+        // Before the link whose messages have their turn, which may be over.
+        let carried = self.front().earlier > 0 || of == Of::Carried;
         let job = Job {
             meta: Some(meta),
             queued: true,
-            of: self.front_of(),
+            of,
             state: State::Lent,
         };
         let handling = Handling {
@@ -247,10 +248,10 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             queue: None,
             payload,
         };
-        let attempts = self.retry.map_or(0, |retry| retry.attempts);
         Some(Lent {
             handling,
             def,
+            carried,
             attempts,
         })
     }
@@ -276,6 +277,7 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         Lent {
             handling,
             def,
+            carried: false,
             attempts: 0,
         }
     }
@@ -302,14 +304,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             of,
             end: End::Failed(code),
         })
-    }
-
-    const fn front_of(&self) -> Of {
-        match (self.rest, self.old) {
-            (0, 0) => Of::Link,
-            (0, _) => Of::Carried,
-            _ => Of::Over,
-        }
     }
 
     /// Where the handler is, when it waits.
@@ -348,14 +342,18 @@ impl<Q: Queue, R: Running> Work<Q, R> {
         let job = self.job.take_if(|job| job.state != State::Waits)?;
         // A loan needs no destructor, which would keep the receiving half borrowed for as long as an event is in scope.
         let end = match job.state {
+            // Where nothing waits a compiler need not see to it.
+            State::Done(End::Retry(_)) if !Q::WAITS => End::Abandoned,
             State::Done(end) => end,
             State::Lent | State::Waits => End::Abandoned,
         };
         if let End::Retry(span) = end {
-            let attempts = self.retry.map_or(0, |retry| retry.attempts).saturating_add(1);
-            let at = now.after(span);
-            self.retry = Some(Retry { at, attempts });
-        } else if job.queued {
+            let at = now.plus(span);
+            self.front.edit(|front| {
+                let attempts = front.retry.map_or(0, |retry| retry.attempts).saturating_add(1);
+                front.retry = Some(Retry { at, attempts });
+            });
+        } else if Q::WAITS && job.queued {
             self.pop();
         }
         Some(Completed {
@@ -368,114 +366,14 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     /// The message whose turn it is has its outcome without a handler, or is somebody else's.
     pub(crate) fn pop(&mut self) {
         self.queue.pop();
-        self.old = self.old.saturating_sub(1);
-        self.rest = self.rest.saturating_sub(1);
-        self.retry = None;
-    }
-
-    /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
-    /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
-    pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
-        if goes_on {
-            let (mut at, mut rest) = (0, 0);
-            self.queue.retain(|_, meta| {
-                at += 1;
-                rest = if meta.acked.is_none() { at } else { rest };
-                true
-            });
-            self.rest = rest;
-        }
-        if let Some(job) = &mut self.job {
-            job.of = Of::Over;
-        }
-        let unhandled = self.drop_plain();
-        (self.old, _) = self.queue.waiting();
-        let (rest, mut last) = (self.rest, None);
-        self.queue.retain(|at, meta| {
-            last = meta.acked.filter(|_| at < rest).or(last);
-            true
+        self.front.edit(|front| {
+            *front = Front {
+                retry: None,
+                old: front.old.saturating_sub(1),
+                rest: front.rest.saturating_sub(1),
+                earlier: front.earlier.saturating_sub(1),
+            };
         });
-        (unhandled, last)
-    }
-
-    /// The time is over of messages of a link that is over: how many plain ones are not handled.
-    pub(crate) fn drop_rest(&mut self) -> usize {
-        self.rest = 0;
-        let old = self.old;
-        self.retain(|at, meta| at >= old || meta.acked.is_some())
-    }
-
-    /// The plain messages that wait are not handled, but for those of a link that is over whose turn comes. How many. The
-    /// one that is with a handler is.
-    pub(crate) fn drop_plain(&mut self) -> usize {
-        let rest = self.rest;
-        self.retain(|at, meta| at < rest || meta.acked.is_some())
-    }
-
-    /// The acked messages above this one come again. None of them has begun.
-    pub(crate) fn forget(&mut self, above: Acked) {
-        self.retain(|_, meta| {
-            let above = |acked: Acked| acked.began == above.began && acked.number > above.number;
-            !meta.acked.is_some_and(above)
-        });
-    }
-
-    /// Takes out what is not to stay; how many.
-    pub(crate) fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
-        let mut gone = 0;
-        if let Some(job) = self.job.as_mut().filter(|job| job.queued)
-            && let Some((meta, _)) = self.queue.front()
-            && !stays(0, &meta)
-        {
-            // It is the job alone from now on.
-            job.queued = false;
-            self.pop();
-            gone = 1;
-        }
-        let (before, _) = self.queue.waiting();
-        let (mut old, mut rest, mut first) = (0, 0, true);
-        let (all_old, all_rest) = (self.old, self.rest);
-        self.queue.retain(|at, meta| {
-            let stays = stays(at + gone, meta);
-            old += usize::from(stays && at < all_old);
-            rest += usize::from(stays && at < all_rest);
-            first &= stays || at > 0;
-            stays
-        });
-        (self.old, self.rest) = (old, rest);
-        if !first {
-            self.retry = None;
-        }
-        before - self.queue.waiting().0
-    }
-
-    /// Whether acked messages wait, or one is with its handler.
-    pub(crate) fn has_acked(&self) -> bool {
-        let (messages, plain) = self.queue.waiting();
-        messages > plain
-            || self
-                .job
-                .and_then(|job| job.meta)
-                .is_some_and(|meta| meta.acked.is_some())
-    }
-
-    /// A message that an earlier process has received is to be handled before anything that comes; false when there is no
-    /// room.
-    pub(crate) fn carry(&mut self, meta: &Meta, payload: &[u8]) -> bool {
-        let taken = self.queue.push(meta, payload);
-        self.old += usize::from(taken);
-        taken
-    }
-
-    /// What waits in `newer` waits behind all that is here; false when there is no room.
-    pub(crate) fn append(&mut self, newer: &mut Self) -> bool {
-        while let Some((meta, payload)) = newer.queue.front() {
-            if !self.queue.push(&meta, payload) {
-                return false;
-            }
-            newer.queue.pop();
-        }
-        true
     }
 }
 
@@ -489,7 +387,7 @@ impl Job {
             Err(Failure(Why::Unsent)) => End::Unsent,
             Err(Failure(Why::Retry(span))) if self.meta.is_some_and(|meta| meta.acked.is_some() && stay(&meta)) => {
                 self.queued = true;
-                End::Retry(span)
+                End::Retry(Millis::of(span))
             }
             Err(Failure(Why::Retry(_))) => End::Failed(Code::HandlerFailed),
         });
@@ -504,6 +402,7 @@ impl Job {
 pub struct Lent<'p, P: Parts> {
     handling: Handling<'p, P>,
     def: &'static MessageDef,
+    carried: bool,
     attempts: u32,
 }
 
@@ -525,8 +424,14 @@ impl<'p, P: Parts> Lent<'p, P> {
 
     /// It came on an earlier link of its session, or to an earlier process, and is handled on this one: what its sender
     /// may do can have changed since.
-    pub fn is_carried(&self) -> bool {
-        self.handling.job.of == Of::Carried
+    pub const fn is_carried(&self) -> bool {
+        self.carried
+    }
+
+    /// Its payload, not checked yet: for the simulator, which looks into all that comes.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn payload(&self) -> &'p [u8] {
+        self.handling.payload
     }
 
     /// How often a handler has asked for it again.
@@ -602,6 +507,11 @@ pub struct Handling<'p, P: Parts> {
 }
 
 impl<'p, P: Parts> Handling<'p, P> {
+    /// What is known of the message besides its content.
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
     /// Its handler has come to this result.
     pub fn done(mut self, result: HandlerResult) {
         self.finish(result);
@@ -648,47 +558,7 @@ fn push<Q: Queue>(queue: &mut Option<&mut Q>, meta: &Meta, payload: &[u8]) -> bo
     queue.as_mut().is_some_and(|queue| queue.push(meta, payload))
 }
 
-/// What a session knows of the acked ones.
-impl<R: Replay, I: Inbox> Session<R, I> {
-    /// Whether a handler may [begin](Self::begin) now. `None`: never, as the message has its outcome, or comes again.
-    pub(crate) fn may_begin(&self, number: u64) -> Option<bool> {
-        self.receiving.may_begin(number)
-    }
-
-    /// Whether it has no outcome, and does not come again.
-    pub(crate) fn is_unhandled(&self, began: Trid, number: u64) -> bool {
-        if began == self.began() {
-            return self.receiving.is_unhandled(number);
-        }
-        let mut found = false;
-        self.inbox().unhandled(&mut |session, stored| {
-            found = (session, stored.number) == (began, number);
-            !found
-        });
-        found
-    }
-
-    /// Whether its handler may have begun in an earlier process, or was dropped.
-    pub(crate) fn may_have_begun(&self, began: Trid, number: u64) -> bool {
-        self.receiving.restored || (began == self.began() && self.has_begun(number))
-    }
-
-    /// The connection is over, and what waits has its turn up to this one. The last that does not come again; `None` when
-    /// what waits is kept.
-    pub(crate) fn waits_through(&mut self, number: u64) -> Option<u64> {
-        self.receiving.waits_through(number)
-    }
-
-    /// What waits of earlier connections has no turn any more. As [`waits_through`](Self::waits_through).
-    pub(crate) fn stop_waiting(&mut self) -> Option<u64> {
-        self.receiving.stop_waiting()
-    }
-
-    /// A handler that has begun asks for its message again.
-    pub(crate) const fn not_begun(&mut self, number: u64) {
-        self.receiving.not_begun(number);
-    }
-}
+mod links;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@
 
 #![allow(clippy::panic, reason = "a tool for tests: a wrong setup ends the test")]
 
+mod halves;
 mod peer;
 mod pipe;
 mod random;
@@ -35,10 +36,12 @@ use core::time::Duration;
 
 use postcard_schema::schema::NamedType;
 
+pub use self::halves::{Halves, Later, Simulated};
 pub use self::peer::{Decision, Happened, Peer};
 pub use self::pipe::{Chunks, Pipe};
 pub use self::random::Random;
-use crate::conn::{AdoptConfig, ClientConfig, Connection};
+use crate::conn::slot::NoSession;
+use crate::conn::{AdoptConfig, ClientConfig};
 use crate::definition::Digest;
 use crate::error::Misuse;
 use crate::id::{Identity, Trid};
@@ -49,7 +52,6 @@ use crate::schema::{Catalog, ServiceDef};
 use crate::time::Instant;
 use crate::wire::args::Arg;
 use crate::wire::packet::Proposal;
-use crate::wire::storage::GrowBuf;
 
 /// Most turns of [`Pair::settle`] before it is taken for an endless loop.
 const MAX_TURNS: usize = 1_000_000;
@@ -162,34 +164,22 @@ impl Setup {
     /// # Panics
     /// When the setup itself cannot be: limits that do not fit, too many arguments.
     pub fn start(self) -> Pair {
-        let client = match self.client_engine() {
+        let client = match self.client_halves() {
             Ok(client) => client,
             Err(misuse) => panic!("the client cannot start: {misuse}"),
         };
-        let service =
-            match Connection::service(self.start, self.service, self.service_limits, GrowBuf::new(self.output)) {
-                Ok(service) => match self.told {
-                    Some(told) => service.telling(told),
-                    None => service,
-                },
-                Err(misuse) => panic!("the service cannot start: {misuse}"),
-            };
-        let input = |limits: &Limits| GrowBuf::new(limits.max_frame() as usize + 4);
+        let mut service = self.halves(&self.service_limits);
+        if let Err(misuse) = service.listen(self.service, self.service_limits) {
+            panic!("the service cannot start: {misuse}");
+        }
+        if let Some(told) = self.told {
+            service.tx.telling(told);
+        }
         Pair {
             now: self.start,
-            client: Peer::new(
-                client,
-                input(&self.client_limits),
-                self.client.unwrap_or(self.service),
-                self.client_structures,
-            ),
-            service: Peer::new(
-                service,
-                input(&self.service_limits),
-                self.service,
-                self.service_structures,
-            )
-            .admitting(self.admit, self.known, self.trid),
+            client: Peer::new(client, self.client.unwrap_or(self.service), self.client_structures),
+            service: Peer::new(service, self.service, self.service_structures)
+                .admitting(self.admit, self.known, self.trid),
             to_service: Pipe::new(self.chunks, self.delay, self.seed),
             to_client: Pipe::new(self.chunks, self.delay, !self.seed),
             flights: 0,
@@ -197,29 +187,28 @@ impl Setup {
         }
     }
 
-    fn client_engine(&self) -> Result<Connection<GrowBuf>, Misuse> {
-        let output = GrowBuf::new(self.output);
+    fn halves(&self, limits: &Limits) -> Halves {
+        Halves::new(self.start, limits, self.output, NoSession)
+    }
+
+    fn client_halves(&self) -> Result<Halves, Misuse> {
+        let mut client = self.halves(&self.client_limits);
         let (identity, limits, args) = (self.identity, self.client_limits, self.args.as_slice());
         match self.client {
-            Some(catalog) => {
-                let config = ClientConfig {
-                    catalog,
-                    identity,
-                    limits,
-                    args,
-                };
-                Connection::client(self.start, &config, output)
-            }
-            None => {
-                let config = AdoptConfig {
-                    service: self.service.service(),
-                    identity,
-                    limits,
-                    args,
-                };
-                Connection::adopting(self.start, &config, output)
-            }
-        }
+            Some(catalog) => client.connect(&ClientConfig {
+                catalog,
+                identity,
+                limits,
+                args,
+            }),
+            None => client.adopt(&AdoptConfig {
+                service: self.service.service(),
+                identity,
+                limits,
+                args,
+            }),
+        }?;
+        Ok(client)
     }
 }
 
@@ -283,17 +272,13 @@ impl Pair {
     /// One round: both sides write, then both read what has arrived by now. False when
     /// nothing happened.
     pub fn turn(&mut self) -> bool {
-        let mut busy = self.due();
-        let wrote = self.client.write(self.now, &mut self.to_service);
+        let (wrote, mut busy) = self.client.write(self.now, &mut self.to_service);
         self.count(Speaker::Client, wrote);
-        busy |= wrote;
         busy |= self.service.read(self.now, &mut self.to_service);
-        let wrote = self.service.write(self.now, &mut self.to_client);
+        let (wrote, happened) = self.service.write(self.now, &mut self.to_client);
         self.count(Speaker::Service, wrote);
-        busy |= wrote;
-        busy |= self.client.read(self.now, &mut self.to_client);
-        // A transmission may make something due.
-        busy | self.client.is_due(self.now) | self.service.is_due(self.now)
+        busy |= happened;
+        busy | self.client.read(self.now, &mut self.to_client)
     }
 
     /// Turns until nothing more happens at this time, or on its way.
@@ -337,10 +322,6 @@ impl Pair {
     /// How many flights there were so far: runs of bytes one way before the other answers.
     pub fn flights(&self) -> usize {
         self.flights
-    }
-
-    fn due(&mut self) -> bool {
-        self.client.time(self.now) | self.service.time(self.now)
     }
 
     fn next_arrival(&self) -> Option<Instant> {

@@ -7,20 +7,19 @@ use core::fmt;
 
 use postcard_schema::schema::NamedType;
 
+use super::halves::{Halves, Later, Simulated};
 use super::pipe::Pipe;
-use crate::conn::event::{Event, Progress};
-use crate::conn::{Admission, Connection};
+use crate::conn::Admission;
+use crate::conn::slot::NoSession;
 use crate::definition::{Digest, MessageSet};
+use crate::drive::{Event, HandlerResult, Io, Lent, Tx};
 use crate::error::Cause;
 use crate::id::{Identity, Trid};
-use crate::message::MessageRef;
 use crate::schema::Catalog;
 use crate::schema::agree::Agreement;
 use crate::status::{Code, Notice};
 use crate::time::Instant;
-use crate::wire::deframer::Deframer;
 use crate::wire::packet::Proposal;
-use crate::wire::storage::GrowBuf;
 
 /// What a simulated service answers to a proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,42 +56,38 @@ pub enum Happened {
     Dropped(Cause),
 }
 
-type Handler = Box<dyn FnMut(&mut Connection<GrowBuf>, MessageRef<'_>)>;
+type Handler = Box<dyn FnMut(&mut Tx<Simulated<NoSession>>, Lent<'_, Simulated<NoSession>>)>;
 type Admit = Box<dyn FnMut(&Proposal<'_>) -> Decision>;
 
-/// One side: deframer, connection, and what happened to it.
+/// One side: the halves of its link, and what happened to it.
 pub struct Peer {
-    /// The connection; call its verbs as an application would.
-    pub conn: Connection<GrowBuf>,
+    /// Both halves; call their verbs as an application would.
+    pub conn: Halves,
     /// What happened, in order.
     pub log: Vec<Happened>,
-    rx: Deframer<GrowBuf>,
     catalog: &'static Catalog,
     structures: &'static [&'static NamedType],
     handler: Option<Handler>,
     admit: Option<Admit>,
     known: Vec<(Digest, Agreement)>,
     trid: Trid,
+    later: Later,
+    /// Whether it has ended its writing direction.
     ended: bool,
 }
 
 impl Peer {
-    pub(super) fn new(
-        conn: Connection<GrowBuf>,
-        input: GrowBuf,
-        catalog: &'static Catalog,
-        structures: &'static [&'static NamedType],
-    ) -> Self {
+    pub(super) fn new(conn: Halves, catalog: &'static Catalog, structures: &'static [&'static NamedType]) -> Self {
         Self {
             conn,
             log: Vec::new(),
-            rx: Deframer::new(input),
             catalog,
             structures,
             handler: None,
             admit: None,
             known: Vec::new(),
             trid: Trid::new(0),
+            later: Later::default(),
             ended: false,
         }
     }
@@ -104,12 +99,32 @@ impl Peer {
         self
     }
 
-    /// Handles messages in place of the log; the handler must decode or reject.
-    pub fn on_message(&mut self, handler: impl FnMut(&mut Connection<GrowBuf>, MessageRef<'_>) + 'static) {
+    /// Handles messages in place of the log.
+    pub fn on_message(
+        &mut self,
+        handler: impl FnMut(&mut Tx<Simulated<NoSession>>, Lent<'_, Simulated<NoSession>>) + 'static,
+    ) {
         self.handler = Some(Box::new(handler));
     }
 
-    /// Why its connection ended, if it did.
+    /// Where a handler of this peer waits until it [finishes](Self::finish).
+    pub fn later(&self) -> Later {
+        self.later.clone()
+    }
+
+    /// The handler that waits comes to this result, and the next message has its turn.
+    pub fn finish(&mut self, result: HandlerResult) {
+        self.conn.finish(&self.later, result);
+        self.hear(&[]);
+    }
+
+    /// The time of the handler that waits is over: see [`Rx::expire`](crate::drive::Rx::expire).
+    pub fn expire(&mut self) {
+        let _ = self.conn.rx.expire();
+        self.hear(&[]);
+    }
+
+    /// Why its connection ended, if it did, and no handler of it is left.
     pub fn dropped(&self) -> Option<&Cause> {
         self.log.iter().find_map(|entry| match entry {
             Happened::Dropped(cause) => Some(cause),
@@ -125,114 +140,113 @@ impl Peer {
         })
     }
 
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.conn.wake().is_some_and(|wake| wake <= now)
+    /// Writes what waits and what is due, then ends the direction when it is to be ended: whether it wrote, and whether
+    /// anything happened.
+    pub(super) fn write(&mut self, now: Instant, pipe: &mut Pipe) -> (bool, bool) {
+        self.conn.now = now;
+        let (mut wrote, mut heard) = (false, false);
+        loop {
+            let turn = self.conn.turn();
+            if turn.wake.is_some_and(|wake| wake <= now) {
+                heard |= self.hear(&[]);
+            }
+            let bytes = self.conn.tx.output();
+            let count = bytes.len();
+            if count > 0 {
+                // A transport that is gone takes bytes and loses them.
+                let _ = pipe.write(now, bytes);
+                self.conn.transmitted(count);
+                wrote = true;
+                continue;
+            }
+            if turn.io != Io::Run && !self.ended {
+                self.ended = true;
+                pipe.end(now);
+                wrote = true;
+            }
+            return (wrote, wrote | heard);
+        }
     }
 
-    pub(super) fn time(&mut self, now: Instant) -> bool {
-        if !self.is_due(now) {
-            return false;
-        }
-        if let Some(Event::Dropped(cause)) = self.conn.handle_time(now) {
-            self.log.push(Happened::Dropped(cause));
+    pub(super) fn read(&mut self, now: Instant, pipe: &mut Pipe) -> bool {
+        self.conn.now = now;
+        match pipe.read(now) {
+            None => return false,
+            Some(None) => {
+                self.conn.lose();
+                self.hear(&[]);
+            }
+            Some(Some(piece)) => {
+                self.hear(&piece);
+            }
         }
         true
     }
 
-    /// Writes what waits, then ends the direction when it is to be ended.
-    pub(super) fn write(&mut self, now: Instant, pipe: &mut Pipe) -> bool {
-        let bytes = self.conn.transmit();
-        let count = bytes.len();
-        if count > 0 {
-            // A transport that is gone takes bytes and loses them.
-            let _ = pipe.write(now, bytes);
-            self.conn.transmitted(count);
-        }
-        let finish = self.conn.progress() != Progress::Running && !self.ended;
-        if finish {
-            self.ended = true;
-            pipe.end(now);
-        }
-        count > 0 || finish
-    }
-
-    pub(super) fn read(&mut self, now: Instant, pipe: &mut Pipe) -> bool {
-        match pipe.read(now) {
-            None => false,
-            Some(None) => {
-                if let Some(Event::Dropped(cause)) = self.conn.handle_eof() {
-                    self.log.push(Happened::Dropped(cause));
-                }
-                true
-            }
-            Some(Some(piece)) => {
-                self.conn.handle_received(now);
-                let mut input = piece.as_slice();
-                while let Some(frame) = self.rx.next(&mut input, self.conn.max_frame()) {
-                    if let Some(event) = self.conn.handle_frame(now, frame) {
-                        let conn = &mut self.conn;
-                        let entry = match event {
-                            Event::Message(message) => match &mut self.handler {
-                                Some(handler) => {
-                                    handler(conn, message);
-                                    None
-                                }
-                                None => taken(conn, message, self.catalog, self.structures),
-                            },
-                            Event::Proposed(proposal) => {
-                                let args = proposal.args();
-                                let args = args
-                                    .iter()
-                                    .map(|(name, value)| (name.to_string(), alloc::format!("{value:?}")));
-                                self.log.push(Happened::Proposed(proposal.identity(), args.collect()));
-                                decide(conn, now, &proposal, &mut self.admit, &self.known, self.trid)
-                            }
-                            Event::Connected(trid) => Some(Happened::Connected(trid)),
-                            Event::GoingAway(notice) => Some(Happened::GoingAway(notice.code())),
-                            Event::Dropped(cause) => Some(Happened::Dropped(cause)),
-                            // Of sessions, which these peers do not keep.
-                            Event::Acknowledged | Event::NextKey(..) | Event::NextKeyRemembered(..) => None,
-                        };
-                        self.log.extend(entry);
+    /// Deals with these bytes, and with what waits; whether anything was told.
+    fn hear(&mut self, bytes: &[u8]) -> bool {
+        let Halves { rx, tx, now } = &mut self.conn;
+        let (mut input, mut told) = (bytes, false);
+        while let Some(event) = rx.next(*now, tx, &mut input) {
+            told = true;
+            let entry = match event {
+                Event::Message(lent) => match &mut self.handler {
+                    Some(handler) => {
+                        handler(tx, lent);
+                        None
                     }
+                    None => taken(lent, self.catalog, self.structures),
+                },
+                Event::Proposed(proposal) => {
+                    let args = proposal.args();
+                    let args = args
+                        .iter()
+                        .map(|(name, value)| (name.to_string(), alloc::format!("{value:?}")));
+                    self.log.push(Happened::Proposed(proposal.identity(), args.collect()));
+                    // Nobody else has answered it.
+                    let _ = match decide(&proposal, &mut self.admit, &self.known, self.trid) {
+                        Some(Ok(admission)) => rx.admit(*now, tx, admission),
+                        Some(Err(notice)) => rx.refuse(tx, notice),
+                        None => Ok(()),
+                    };
+                    None
                 }
-                true
-            }
+                Event::Connected(opened) => Some(Happened::Connected(opened.trid())),
+                Event::GoingAway(notice) => Some(Happened::GoingAway(notice.code())),
+                Event::Ended(ended) => Some(Happened::Dropped(ended.cause().clone())),
+                // Of sessions, which these peers do not keep.
+                Event::Acknowledged | Event::NextKey(..) => None,
+            };
+            self.log.extend(entry);
         }
+        told
     }
 }
 
 fn taken(
-    conn: &mut Connection<GrowBuf>,
-    message: MessageRef<'_>,
+    lent: Lent<'_, Simulated<NoSession>>,
     catalog: &'static Catalog,
     structures: &[&'static NamedType],
 ) -> Option<Happened> {
-    let number = usize::from(message.number());
+    let number = usize::from(lent.number());
     let (name, structure) = (catalog.messages().get(number)?.name(), structures.get(number)?);
-    let (bytes, held) = conn.decode_raw(message, structure).ok()?;
-    conn.release(held);
-    Some(Happened::Message {
-        name,
-        bytes: bytes.to_vec(),
-    })
+    let (bytes, handling) = lent.decode_raw(structure)?;
+    let bytes = bytes.to_vec();
+    handling.done(Ok(()));
+    Some(Happened::Message { name, bytes })
 }
 
+/// What is answered to a proposal, if anything is.
 fn decide(
-    conn: &mut Connection<GrowBuf>,
-    now: Instant,
     proposal: &Proposal<'_>,
     admit: &mut Option<Admit>,
     known: &[(Digest, Agreement)],
     trid: Trid,
-) -> Option<Happened> {
+) -> Option<Result<Admission, Notice>> {
     let decision = admit.as_mut().map_or(Decision::Admit, |admit| admit(proposal));
     let forbidden = match decision {
         Decision::Wait => return None,
-        Decision::Refuse(notice) => {
-            conn.refuse(notice).ok()?;
-            return None;
-        }
+        Decision::Refuse(notice) => return Some(Err(notice)),
         Decision::Admit => MessageSet::EMPTY,
         Decision::AdmitWithout(messages) => messages,
     };
@@ -240,10 +254,7 @@ fn decide(
     if let Some((_, table)) = known.iter().find(|(digest, _)| Some(*digest) == proposal.digest()) {
         admission = admission.with_table(table.clone());
     }
-    match conn.accept(now, admission) {
-        Ok(Some(Event::Connected(trid))) => Some(Happened::Connected(trid)),
-        _ => None,
-    }
+    Some(Ok(admission))
 }
 
 impl fmt::Debug for Peer {

@@ -15,10 +15,10 @@ const HEAD: usize = 8 + 8;
 /// true, as in RAM with a battery, in each step; for memory like any other take [`Volatile`](super::Volatile). A
 /// store that keeps later than it is told to needs an inbox of its own.
 ///
-/// After a restart `Session::restore` goes on with all three. What is in [`waiting`](Self::waiting) then, nobody
-/// else will hand over: handle it before anything that comes, as messages that may have been handled before, and
-/// tell `Session::begin` and `Session::settle`, or [`handled_before`](Self::handled_before) if the session has begun
-/// anew since.
+/// After a restart `Session::restore` goes on with all three. What is in [`waiting`](Self::waiting) then, nobody else will
+/// hand over: the halves ([`drive`](crate::drive)) lend it before anything that comes, if they have a queue. Else handle it
+/// yourself, before anything that comes, as messages that may have been handled before, and tell `Session::begin` and
+/// `Session::settle`, or [`handled_before`](Inbox::handled_before) if the session has begun anew since.
 #[derive(Debug, Clone, Hash)]
 pub struct StoredInbox<R> {
     store: R,

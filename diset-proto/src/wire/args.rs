@@ -1,6 +1,6 @@
 //! Connect arguments: what a client tells a service about itself when it connects.
 
-use super::tlv::{BadPacket, Cursor, Writer};
+use super::tlv::{Cursor, Writer};
 use crate::fmt::Quoted;
 use crate::limits::MAX_ARGS;
 
@@ -67,19 +67,19 @@ impl<'f> Args<'f> {
     }
 
     /// Checks every argument, so that the others need no errors.
-    pub(crate) fn parse(value: &mut Cursor<'f>) -> Result<Self, BadPacket> {
+    pub(crate) fn parse(value: &mut Cursor<'f>) -> Self {
         let mut whole = *value;
         let args = Self(whole.rest());
         let mut count = 0;
         while !value.is_empty() {
-            let (name, _) = read(value).ok_or_else(|| whole.bad())?;
+            let name = read(value).map_or("", |(name, _)| name);
             let twice = args.iter().take(count).any(|(earlier, _)| earlier == name);
             if count == MAX_ARGS || name.is_empty() || twice {
-                return Err(whole.bad());
+                value.refuse();
             }
             count += 1;
         }
-        Ok(args)
+        args
     }
 }
 
@@ -150,15 +150,17 @@ pub(crate) fn write(args: &[(&str, Arg<'_>)], out: &mut Writer<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tlv::BadPacket;
 
     fn round_trip(args: &[(&str, Arg<'_>)]) -> Result<usize, BadPacket> {
         let mut bytes = [0; 2048];
         let mut writer = Writer::new(&mut bytes);
         write(args, &mut writer);
         let len = writer.len();
-        let parsed = Args::parse(&mut Cursor::new(&bytes[..len], 7));
-        assert_eq!(may_be_sent(args), parsed.is_ok(), "PROTOCOL H-5");
-        let parsed = parsed?;
+        let mut value = Cursor::new(&bytes[..len], 7);
+        let parsed = Args::parse(&mut value);
+        assert_eq!(may_be_sent(args), value.end().is_ok(), "PROTOCOL H-5");
+        value.end()?;
         assert!(parsed.iter().eq(args.iter().copied()));
         Ok(len)
     }
@@ -195,7 +197,7 @@ mod tests {
         let mut writer = Writer::new(&mut bytes);
         write(&[("token", Arg::Text("hush"))], &mut writer);
         let len = writer.len();
-        let text = format!("{:?}", Args::parse(&mut Cursor::new(&bytes[..len], 7)).unwrap());
+        let text = format!("{:?}", Args::parse(&mut Cursor::new(&bytes[..len], 7)));
         assert_eq!(text, r#"{"token"}"#);
     }
 }

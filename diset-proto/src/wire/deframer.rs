@@ -15,10 +15,20 @@ const MAX_LENGTH_BYTES: usize = 4;
 /// Any split of the bytes gives the same frames. `B` keeps a frame that came in pieces,
 /// header included; it must hold four bytes more than the frame limit, and may be empty
 /// the rest of the time (see [`Storage`]).
+#[cfg_attr(feature = "snapshot", derive(Clone))]
 pub struct Deframer<B> {
     storage: B,
     kept: usize,
     state: State,
+}
+
+/// What is kept of a frame, and nothing else.
+#[cfg(feature = "snapshot")]
+impl<B: Storage> core::hash::Hash for Deframer<B> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.state.hash(state);
+        self.storage.bytes().get(..self.kept).hash(state);
+    }
 }
 
 /// How much it keeps; the bytes are those of messages, and do not show.
@@ -31,10 +41,10 @@ impl<B> core::fmt::Debug for Deframer<B> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// So many bytes of the preamble have come.
-    Preamble(usize),
+    Preamble(u8),
     /// Between frames, or inside one of which `kept` bytes are stored.
     Frames,
     /// The stored frame has been lent and goes at the next call.
@@ -104,17 +114,16 @@ impl<B: Storage> Deframer<B> {
         Some(lend(frame, prefix))
     }
 
-    /// The frame that [`next`](Self::next) lent last, when it is in the storage. So a loop can pass over frames, and
-    /// borrow the one that it ends with.
-    pub(crate) fn lent(&self) -> Option<RawFrame<'_>> {
-        if self.state != State::Lent {
-            return None;
-        }
-        let kept = self.storage.bytes().get(..self.kept)?;
-        let Header::Whole { prefix, .. } = header(kept, u32::MAX) else {
-            return None;
-        };
-        lend(kept, prefix).0.ok()
+    /// Whether the frame that [`next`](Self::next) lent last is in the storage. So a loop can pass over frames, and borrow
+    /// the one that it ends with.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.state == State::Lent
+    }
+
+    /// The body of that frame, which is so long and stands at its end.
+    pub(crate) fn lent(&self, length: usize) -> &[u8] {
+        let start = self.kept.saturating_sub(length);
+        self.storage.bytes().get(start..self.kept).unwrap_or_default()
     }
 
     /// Another transport: it waits for the preamble of the peer.
@@ -122,6 +131,11 @@ impl<B: Storage> Deframer<B> {
         self.kept = 0;
         self.storage.release();
         self.state = State::Preamble(0);
+    }
+
+    /// Its storage.
+    pub(crate) fn into_storage(self) -> B {
+        self.storage
     }
 
     /// Whether a frame, or the preamble, has come in part.
@@ -134,14 +148,14 @@ impl<B: Storage> Deframer<B> {
     }
 
     /// PROTOCOL P-2: the first byte that differs is enough to know.
-    fn take_preamble(&mut self, seen: usize, input: &mut &[u8]) -> Result<(), Malformed> {
+    fn take_preamble(&mut self, seen: u8, input: &mut &[u8]) -> Result<(), Malformed> {
         let mut seen = seen;
-        for &expected in PREAMBLE.iter().skip(seen) {
+        for &expected in PREAMBLE.iter().skip(usize::from(seen)) {
             let Some((&byte, rest)) = input.split_first() else {
                 break;
             };
             if byte != expected {
-                let version = seen == MAGIC.len();
+                let version = usize::from(seen) == MAGIC.len();
                 return Err(if version {
                     Malformed::Version(byte)
                 } else {
@@ -151,7 +165,7 @@ impl<B: Storage> Deframer<B> {
             *input = rest;
             seen += 1;
         }
-        self.state = if seen == PREAMBLE.len() {
+        self.state = if usize::from(seen) == PREAMBLE.len() {
             State::Frames
         } else {
             State::Preamble(seen)

@@ -16,57 +16,58 @@ const IGNORABLE: u8 = 0x40;
 
 /// What a head byte says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// A message without any flag: at most once, on the only lane.
-    Message,
+    Message = 0x00,
     /// A message with the flag *acked*: numbered, and acknowledged.
-    Acked,
+    Acked = 0x40,
     /// A call begins; with *more* Parts follow, with *acked* it is kept.
-    Request,
+    Request = 0x01,
     /// The answer to a Request; with *more* an item of it.
-    Reply,
+    Reply = 0x02,
     /// The caller does not want the answer any more.
-    Cancel,
+    Cancel = 0x03,
     /// The caller has room for more items.
-    ItemCredit,
+    ItemCredit = 0x04,
     /// Bytes that belong to a Request.
-    Part,
+    Part = 0x05,
     /// The one that is asked has room for more Parts.
-    PartCredit,
+    PartCredit = 0x06,
     /// Client → service: who wants to connect, to what, and how.
-    Proposal,
+    Proposal = 0x80,
     /// Service → client: the connection is open.
-    Acceptance,
+    Acceptance = 0x81,
     /// Service → client: no.
-    Refusal,
+    Refusal = 0x82,
     /// Service → client: the catalog is not known, describe it.
-    Describe,
+    Describe = 0x83,
     /// Client → service: names and keys of its messages.
-    Definitions,
+    Definitions = 0x84,
     /// Service → client: a part of the service's catalog, for a client that adopts it.
-    Catalog,
+    Catalog = 0x8b,
     /// More may be sent.
-    Credit,
+    Credit = 0x85,
     /// Is anybody there?
-    KeepAlive,
+    KeepAlive = 0x86,
     /// Yes.
-    KeepAliveAnswer,
+    KeepAliveAnswer = 0x87,
     /// No new messages, finish and close.
-    GoAway,
+    GoAway = 0x88,
     /// Something is wrong; the connection ends.
-    Error,
+    Error = 0x89,
     /// What was received and dealt with of the acked messages.
-    Ack,
+    Ack = 0x8a,
     /// What is to be known of the next acked message.
-    Next,
+    Next = 0x8c,
     /// Client → service: its next public key. Service → client: that is remembered.
-    NextKey,
+    NextKey = 0x8d,
     /// Up to which of its messages the sender keeps the outcomes.
-    OutcomesRead,
+    OutcomesRead = 0x8f,
     /// Not known here and to be skipped.
-    Ignorable,
+    Ignorable = CONTROL | IGNORABLE,
     /// Not known here, and must be.
-    Unknown,
+    Unknown = 0xbf,
 }
 
 impl Kind {
@@ -104,38 +105,14 @@ impl Kind {
     /// The head byte that says it, of those of calls without a flag. `Ignorable` and `Unknown` have none of their own:
     /// they are never sent, and give the first byte of their range.
     pub(crate) const fn head(self) -> u8 {
-        match self {
-            Self::Message => 0x00,
-            Self::Acked => 0x40,
-            Self::Request => 0x01,
-            Self::Reply => 0x02,
-            Self::Cancel => 0x03,
-            Self::ItemCredit => 0x04,
-            Self::Part => 0x05,
-            Self::PartCredit => 0x06,
-            Self::Proposal => 0x80,
-            Self::Acceptance => 0x81,
-            Self::Refusal => 0x82,
-            Self::Describe => 0x83,
-            Self::Definitions => 0x84,
-            Self::Credit => 0x85,
-            Self::KeepAlive => 0x86,
-            Self::KeepAliveAnswer => 0x87,
-            Self::GoAway => 0x88,
-            Self::Error => 0x89,
-            Self::Ack => 0x8a,
-            Self::Catalog => 0x8b,
-            Self::Next => 0x8c,
-            Self::NextKey => 0x8d,
-            Self::OutcomesRead => 0x8f,
-            Self::Ignorable => CONTROL | IGNORABLE,
-            Self::Unknown => 0xbf,
-        }
+        self as u8
     }
 }
 
 impl Kind {
     /// Its name, for people.
+    // Called and not copied: it is of use to errors only.
+    #[inline(never)]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
@@ -213,6 +190,7 @@ impl Frame<'_> {
 
 /// A frame that waits for its turn: see [`Connection::keep_frame`](crate::Connection::keep_frame).
 #[cfg(feature = "alloc")]
+#[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
 pub struct KeptFrame {
     head: u8,
     body: Box<[u8]>,

@@ -4,8 +4,6 @@
 //! the last frame took: a length that is shorter is padded, for one that is longer the body moves (PROTOCOL F-2).
 //! Nothing is encoded again but what found too little room.
 
-use core::convert::Infallible;
-
 use super::bytes::{copy, shift};
 use super::frame::Kind;
 use super::storage::Storage;
@@ -14,13 +12,13 @@ use super::varint;
 
 /// Why a frame was not put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PutError<E> {
-    /// No room now; there will be when bytes have left.
+pub(crate) enum PutError {
+    /// No room now; there will be when bytes have left, or the storage can grow.
     Full,
     /// No room even when all is empty, or longer than the peer takes.
     TooLong,
     /// What writes the body failed.
-    Body(E),
+    Body,
 }
 
 /// A storage that grows has room for this much at first, when it can.
@@ -28,7 +26,7 @@ const FIRST_ROOM: usize = 1024;
 
 /// Bytes on their way out, in the order in which they were put in (PROTOCOL M-3):
 /// `sent..end` of the storage.
-#[cfg_attr(feature = "sim", derive(Clone))]
+#[cfg_attr(feature = "snapshot", derive(Clone))]
 pub(crate) struct Outbox<B> {
     storage: B,
     sent: usize,
@@ -46,14 +44,14 @@ impl<B> core::fmt::Debug for Outbox<B> {
 
 /// What waits, and nothing else: where in the storage it lies, and the guess for the next length, do
 /// not show while there is room.
-#[cfg(feature = "sim")]
+#[cfg(feature = "snapshot")]
 impl<B: Storage> core::hash::Hash for Outbox<B> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.bytes().hash(state);
     }
 }
 
-impl<B: Storage> Outbox<B> {
+impl<B> Outbox<B> {
     pub(crate) const fn new(storage: B) -> Self {
         Self {
             storage,
@@ -63,10 +61,16 @@ impl<B: Storage> Outbox<B> {
         }
     }
 
+    pub(crate) fn into_storage(self) -> B {
+        self.storage
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.sent == self.end
     }
+}
 
+impl<B: Storage> Outbox<B> {
     /// The most bytes it can hold.
     pub(crate) fn bound(&self) -> usize {
         self.storage.bound()
@@ -117,15 +121,15 @@ impl<B: Storage> Outbox<B> {
     /// Appends a frame whose body `write` encodes in place, and whose length is at most `max`; `reserve` bytes stay free
     /// behind it. Gives the frame's length, head and body.
     ///
-    /// `write` answers how long the body is. When that is more than the place it was given, nothing of it counts, and
-    /// `write` is asked again when there can be one that is long enough.
-    pub(crate) fn frame<E>(
+    /// `write` answers how long the body is, or that it failed. When that is more than the place it was given, nothing of
+    /// it counts, and `write` is asked again when there can be one that is long enough.
+    pub(crate) fn frame(
         &mut self,
         head: u8,
         reserve: usize,
         max: u32,
-        mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<u32, PutError<E>> {
+        write: &mut dyn FnMut(&mut [u8]) -> Option<usize>,
+    ) -> Result<u32, PutError> {
         if self.storage.bytes().is_empty() {
             let first = FIRST_ROOM.min(self.storage.bound());
             self.storage.grow(first);
@@ -133,12 +137,9 @@ impl<B: Storage> Outbox<B> {
         loop {
             let (width, place) = self.place(head, reserve);
             let room = place.len();
-            let size = match write(place) {
-                Ok(size) => size,
-                Err(error) => {
-                    self.give_back();
-                    return Err(PutError::Body(error));
-                }
+            let Some(size) = write(place) else {
+                self.give_back();
+                return Err(PutError::Body);
             };
             let length = u32::try_from(size.saturating_add(1)).unwrap_or(u32::MAX);
             if length > max {
@@ -148,27 +149,29 @@ impl<B: Storage> Outbox<B> {
             if size <= room && self.close(length, width, reserve) {
                 return Ok(length);
             }
-            let is_alone = self.is_empty();
             if !self.make_room(varint::len_of_length(length) + length as usize + reserve) {
                 self.give_back();
-                return Err(if is_alone { PutError::TooLong } else { PutError::Full });
+                let ever = self.could_take(length as usize, reserve);
+                return Err(if ever { PutError::Full } else { PutError::TooLong });
             }
         }
     }
 
     /// Appends a control frame of at most this length. They need not leave anything free.
+    // Called and not copied to each kind.
+    #[inline(never)]
     pub(crate) fn control(
         &mut self,
         kind: Kind,
         max: u32,
         write: &mut dyn FnMut(&mut Writer<'_>),
-    ) -> Result<(), PutError<Infallible>> {
-        let put = self.frame(kind.head(), 0, max, |place| {
+    ) -> Result<(), PutError> {
+        let put = self.frame(kind.head(), 0, max, &mut |place| {
             // A body is at most a frame less its head.
             let size = place.len().min(max as usize - 1);
             let mut writer = Writer::new(place.get_mut(..size).unwrap_or_default());
             write(&mut writer);
-            Ok(writer.len())
+            Some(writer.len())
         });
         put.map(|_| ())
     }
@@ -245,12 +248,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// Appends a frame whose body is `size` bytes of `fill`.
-    fn put<B: Storage>(out: &mut Outbox<B>, size: usize, fill: u8, reserve: usize) -> Result<u32, PutError<()>> {
-        out.frame(0x00, reserve, 1 << 20, |place| {
+    fn put<B: Storage>(out: &mut Outbox<B>, size: usize, fill: u8, reserve: usize) -> Result<u32, PutError> {
+        out.frame(0x00, reserve, 1 << 20, &mut |place| {
             if let Some(place) = place.get_mut(..size) {
                 place.fill(fill);
             }
-            Ok(size)
+            Some(size)
         })
     }
 
@@ -281,10 +284,10 @@ mod tests {
             (0, 8, 1),
         ] {
             let mut written = 0;
-            out.frame(0x00, 0, 1 << 20, |place| {
+            out.frame(0x00, 0, 1 << 20, &mut |place| {
                 written += 1;
                 place[..size].fill(fill);
-                Ok::<_, ()>(size)
+                Some(size)
             })
             .unwrap();
             assert_eq!(written, 1, "PROTOCOL F-2: nothing is encoded again");
@@ -380,9 +383,9 @@ mod tests {
         let mut out = Outbox::new(GrowBuf::new(200_000));
         for size in [1000, 20_000, 100_000] {
             let mut written = 0;
-            out.frame(0x00, 256, 1 << 20, |_| {
+            out.frame(0x00, 256, 1 << 20, &mut |_| {
                 written += 1;
-                Ok::<_, ()>(size)
+                Some(size)
             })
             .unwrap();
             assert!(written <= 2, "{written} times for {size} bytes");

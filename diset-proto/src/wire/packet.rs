@@ -40,7 +40,7 @@ impl PeerLimits {
         }
     }
 
-    fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+    fn read(value: &mut Cursor<'_>) -> Self {
         let limits = Self {
             max_frame: value.u32(),
             credit_bytes: value.u32(),
@@ -51,16 +51,32 @@ impl PeerLimits {
             && (limits.max_frame..=MAX_CREDIT).contains(&limits.credit_bytes)
             && (1..=MAX_CREDIT).contains(&limits.credit_messages)
             && is_silence(limits.max_silence);
-        if fits { Ok(limits) } else { Err(value.bad()) }
+        if !fits {
+            value.refuse();
+        }
+        limits
+    }
+
+    /// What may be sent at first: at most the window, and all of it when nothing is said (PROTOCOL L-3).
+    fn first_credit(&self, value: Option<&mut Cursor<'_>>) -> Grant {
+        let window = self.window();
+        let Some(value) = value else { return window };
+        let first = Grant::take(value);
+        if first.bytes > window.bytes || first.messages > window.messages {
+            value.refuse();
+        }
+        first
     }
 
     /// Reads what the peer offers of calls, in the packet with these limits: slots, bytes of its request window, slots that
     /// keep acked calls (PROTOCOL H-13). This side makes no calls: it is enough that it can be.
-    fn check_calls(&self, value: &mut Cursor<'_>) -> Result<(), BadPacket> {
+    fn check_calls(&self, value: &mut Cursor<'_>) {
         let (slots, window, acked) = (value.u32(), value.u32(), value.u32());
         let fits =
             (1..=MAX_SLOTS).contains(&slots) && (self.max_frame..=MAX_CREDIT).contains(&window) && acked <= slots;
-        if fits { Ok(()) } else { Err(value.bad()) }
+        if !fits {
+            value.refuse();
+        }
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -106,7 +122,7 @@ impl<'f> Proposal<'f> {
     /// What it says of its session; `None` from a client that keeps none.
     #[cfg(feature = "alloc")]
     pub(crate) fn resume(&self) -> Option<Resume> {
-        self.session.and_then(|mut value| Resume::read(&mut value).ok())
+        self.session.map(|mut value| Resume::read(&mut value))
     }
 
     /// The service it wants to talk to.
@@ -138,24 +154,27 @@ impl<'f> Proposal<'f> {
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let mut fields = Fields::new(body);
-        let service = fields.must(0x81, |value| {
-            ServiceName::parse(value.text_rest()).ok_or_else(|| value.bad())
-        })?;
-        let identity = fields.must(0x82, |value| Ok(Identity::from_bytes(value.array())))?;
-        let digest = fields.may(0x83, |value| Ok(Digest(value.array())))?;
-        let limits = fields.must(0x84, PeerLimits::read)?;
-        let records = fields.may(0x05, |value| Ok(value.u32()))?;
-        let session = fields.may(0x06, |value| {
-            let whole = *value;
-            Resume::read(value).map(|_| whole)
-        })?;
+        let name = fields.must(0x81);
+        let service = ServiceName::parse(name.text_rest());
+        if service.is_none() {
+            name.refuse();
+        }
+        let identity = Identity::from_bytes(fields.must(0x82).array());
+        let digest = fields.may(0x83).map(|value| Digest(value.array()));
+        let limits = PeerLimits::read(fields.must(0x84));
+        let records = fields.may(0x05).map(Cursor::u32);
+        let session = fields.may(0x06).map(|value| value.checked(Resume::read));
         #[cfg(not(feature = "alloc"))]
         let _ = session;
-        let args = fields.may(0x07, Args::parse)?.unwrap_or_default();
-        let adopts = fields.may(0x88, |_| Ok(()))?.is_some();
-        let first = fields.may(0x8a, |value| first_credit(limits, value))?;
-        fields.may(0x0b, |value| limits.check_calls(value))?;
+        let args = fields.may(0x07).map(Args::parse).unwrap_or_default();
+        let adopts = fields.may(0x88).is_some();
+        let first = limits.first_credit(fields.may(0x8a));
+        if let Some(calls) = fields.may(0x0b) {
+            limits.check_calls(calls);
+        }
         fields.end()?;
+        // One that is none was refused.
+        let service = service.ok_or(BadPacket::Field(1))?;
         // PROTOCOL H-10: one or the other.
         match (digest, adopts) {
             (None, false) => return Err(BadPacket::Field(3)),
@@ -166,7 +185,7 @@ impl<'f> Proposal<'f> {
             service,
             identity,
             digest,
-            first: first.unwrap_or_else(|| limits.window()),
+            first,
             limits,
             records,
             #[cfg(feature = "alloc")]
@@ -232,32 +251,32 @@ impl<'f> Acceptance<'f> {
     }
 
     /// What the service says of the session, when it keeps one.
-    pub(crate) fn answer(&self) -> Result<Option<Answer>, BadPacket> {
-        let Some(mut value) = self.session else { return Ok(None) };
-        let answer = Answer::read(&mut value)?;
-        value.end().map(|()| Some(answer))
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        self.session.map(|mut value| Answer::read(&mut value))
     }
 
     pub(crate) fn read(body: &'f [u8]) -> Result<Self, BadPacket> {
         let mut fields = Fields::new(body);
-        let trid = fields.must(0x81, |value| Ok(Trid::new(value.varint())))?;
-        let limits = fields.must(0x82, PeerLimits::read)?;
-        let read = Self {
+        let trid = Trid::new(fields.must(0x81).varint());
+        let limits = PeerLimits::read(fields.must(0x82));
+        let verdicts = fields.may(0x83).map(read_verdicts).unwrap_or_default();
+        let session = fields.may(0x04).map(|value| value.checked(Answer::read));
+        let token = fields.may(0x05).map(|value| Token::from_bytes(value.array()));
+        let digest = fields.may(0x87).map(|value| Digest(value.array()));
+        let first = limits.first_credit(fields.may(0x8a));
+        if let Some(calls) = fields.may(0x0b) {
+            limits.check_calls(calls);
+        }
+        fields.end()?;
+        Ok(Self {
             trid,
             limits,
-            verdicts: fields.may(0x83, read_verdicts)?.unwrap_or_default(),
-            session: fields.may(0x04, |value| {
-                let whole = *value;
-                Answer::read(value).map(|_| whole)
-            })?,
-            token: fields.may(0x05, |value| Ok(Token::from_bytes(value.array())))?,
-            digest: fields.may(0x87, |value| Ok(Digest(value.array())))?,
-            first: fields
-                .may(0x8a, |value| first_credit(limits, value))?
-                .unwrap_or_else(|| limits.window()),
-        };
-        fields.may(0x0b, |value| limits.check_calls(value))?;
-        fields.end().map(|()| read)
+            first,
+            verdicts,
+            session,
+            token,
+            digest,
+        })
     }
 
     pub(crate) fn write(
@@ -288,52 +307,41 @@ impl<'f> Acceptance<'f> {
     }
 }
 
-/// What may be sent at first: at most the window (PROTOCOL L-3).
-fn first_credit(limits: PeerLimits, value: &mut Cursor<'_>) -> Result<Grant, BadPacket> {
-    let (first, window) = (Grant::take(value), limits.window());
-    if first.bytes <= window.bytes && first.messages <= window.messages {
-        Ok(first)
-    } else {
-        Err(value.bad())
-    }
-}
-
 /// Numbers ascend and no verdict is `Same` (PROTOCOL S-5).
-fn read_verdicts<'f>(value: &mut Cursor<'f>) -> Result<&'f [u8], BadPacket> {
+fn read_verdicts<'f>(value: &mut Cursor<'f>) -> &'f [u8] {
     let pairs = value.rest();
     let mut next = 0u8;
     let (chunks, rest) = pairs.as_chunks::<2>();
+    let mut fits = rest.is_empty();
     for [number, verdict] in chunks {
-        let same = Verdict::from_number(*verdict) == Verdict::Same;
-        if same || *number < next || usize::from(*number) >= MAX_MESSAGES {
-            return Err(value.bad());
-        }
+        fits &=
+            Verdict::from_number(*verdict) != Verdict::Same && *number >= next && usize::from(*number) < MAX_MESSAGES;
         next = number.saturating_add(1);
     }
-    if rest.is_empty() { Ok(pairs) } else { Err(value.bad()) }
+    if !fits {
+        value.refuse();
+    }
+    pairs
 }
 
 impl Notice {
     pub(crate) fn read(body: &[u8]) -> Result<(Self, Option<Millis>), BadPacket> {
         let mut fields = Fields::new(body);
-        let code = fields.must(0x81, |value| Ok(value.u16()))?;
-        let text = fields.may(0x02, |value| {
+        let code = fields.must(0x81).u16();
+        let text = fields.may(0x02).map(|value| {
             let text = value.text_rest();
             if text.len() > MAX_TEXT {
-                Err(value.bad())
-            } else {
-                Ok(text)
+                value.refuse();
             }
-        })?;
-        let retry = fields.may(0x03, |value| {
-            Ok(RetryAfter {
-                min_ms: value.u32(),
-                spread_ms: value.u32(),
-            })
-        })?;
-        let message = fields.may(0x04, |value| Ok(value.byte()))?;
-        let deadline = fields.may(0x05, |value| Ok(Millis(value.u32())))?;
-        let permanent = fields.may(0x06, |_| Ok(()))?.is_some();
+            text
+        });
+        let retry = fields.may(0x03).map(|value| RetryAfter {
+            min_ms: value.u32(),
+            spread_ms: value.u32(),
+        });
+        let message = fields.may(0x04).map(Cursor::byte);
+        let deadline = fields.may(0x05).map(|value| Millis(value.u32()));
+        let permanent = fields.may(0x06).is_some();
         fields.end()?;
         let notice = Self {
             code: Code::from_number(code),

@@ -92,30 +92,29 @@ pub(crate) struct TakerClaim {
 }
 
 impl Claim {
-    /// What a side with these directions claims. It takes all that is left.
-    fn read(value: &mut Cursor<'_>, directions: Directions) -> Result<Self, BadPacket> {
-        let sender = directions.sends.then(|| SenderClaim {
-            settled: value.varint(),
-            sent: value.varint(),
-        });
-        let mut claim = Self { sender, taker: None };
+    /// What a side with these directions claims.
+    fn read(value: &mut Cursor<'_>, directions: Directions) -> Self {
+        let mut claim = Self::default();
+        if directions.sends {
+            let (settled, sent) = (value.varint(), value.varint());
+            if settled > sent {
+                value.refuse();
+            }
+            claim.sender = Some(SenderClaim { settled, sent });
+        }
         if directions.takes {
             let (received, processed) = (value.varint(), value.varint());
-            let failed = read_failures(value, processed)?;
+            let failed = read_failures(value, processed);
+            if processed > received {
+                value.refuse();
+            }
             claim.taker = Some(TakerClaim {
                 received,
                 processed,
                 failed,
             });
         }
-        value.end()?;
-        let fits = claim.sender.is_none_or(|sender| sender.settled <= sender.sent);
-        let taker = claim.taker.as_ref();
-        if fits && taker.is_none_or(|taker| taker.processed <= taker.received) {
-            Ok(claim)
-        } else {
-            Err(value.bad())
-        }
+        claim
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -132,20 +131,21 @@ impl Claim {
 }
 
 /// Reads pairs of number and code up to the end. The numbers ascend and none is above `last`.
-fn read_failures(value: &mut Cursor<'_>, last: u64) -> Result<Failures, BadPacket> {
-    let bad = value.bad();
+fn read_failures(value: &mut Cursor<'_>, last: u64) -> Failures {
     let mut failures = Failures::new();
     let mut before = 0;
     while !value.is_empty() {
         let (number, code) = (value.varint(), value.u16());
-        if number <= before || number > last || code == 0 {
-            return Err(bad);
+        let failure = Failure {
+            number,
+            code: Code::from_number(code),
+        };
+        if number <= before || number > last || code == 0 || failures.push(failure).is_err() {
+            value.refuse();
         }
         before = number;
-        let code = Code::from_number(code);
-        failures.push(Failure { number, code }).map_err(|_| bad)?;
     }
-    value.end().map(|()| failures)
+    failures
 }
 
 fn write_failures(failures: &Failures, out: &mut Writer<'_>) {
@@ -172,17 +172,14 @@ impl Resume {
     /// What a client may ever have to say takes at most so many bytes, with tag and length.
     pub(crate) const MAX_FIELD: usize = 111;
 
-    pub(crate) fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+    pub(crate) fn read(value: &mut Cursor<'_>) -> Self {
         let flags = value.byte();
-        value.check()?;
-        let directions = Directions::from_flags(flags & !GOES_ON).ok_or_else(|| value.bad())?;
-        let known = if flags & GOES_ON == 0 {
-            value.end()?;
-            None
-        } else {
-            Some((Token::from_bytes(value.array()), Claim::read(value, directions)?))
-        };
-        Ok(Self { known, directions })
+        let directions = value.wanted(Directions::from_flags(flags & !GOES_ON));
+        let goes_on = flags & GOES_ON != 0;
+        Self {
+            known: goes_on.then(|| (Token::from_bytes(value.array()), Claim::read(value, directions))),
+            directions,
+        }
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {
@@ -267,17 +264,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn read(value: &mut Cursor<'_>) -> Result<Self, BadPacket> {
+    pub(crate) fn read(value: &mut Cursor<'_>) -> Self {
         let (verdict, flags) = (value.byte(), value.byte());
-        value.check()?;
-        let directions = Directions::from_flags(flags).ok_or_else(|| value.bad())?;
-        let resumed = if verdict == 0 {
-            Ok(Claim::read(value, directions)?)
-        } else {
-            value.end()?;
-            Err(NewReason::from_number(verdict))
+        let directions = value.wanted(Directions::from_flags(flags));
+        let resumed = match verdict {
+            0 => Ok(Claim::read(value, directions)),
+            why => Err(NewReason::from_number(why)),
         };
-        Ok(Self { resumed, directions })
+        Self { resumed, directions }
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {
@@ -304,17 +298,18 @@ pub(crate) struct Ack {
 impl Ack {
     pub(crate) fn read(body: &[u8]) -> Result<Self, BadPacket> {
         let mut value = Cursor::new(body, 1);
-        let mut ack = Self {
-            received: value.varint(),
-            processed: value.varint(),
-            failed: Failures::new(),
-        };
-        ack.failed = read_failures(&mut value, ack.processed)?;
+        let (received, processed) = (value.varint(), value.varint());
+        let failed = read_failures(&mut value, processed);
         // PROTOCOL L-7
-        if ack.received == 0 && ack.processed == 0 {
-            return Err(value.bad());
+        if received == 0 && processed == 0 {
+            value.refuse();
         }
-        Ok(ack)
+        value.end()?;
+        Ok(Self {
+            received,
+            processed,
+            failed,
+        })
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {

@@ -16,7 +16,8 @@ pub trait Storage {
     fn bytes_mut(&mut self) -> &mut [u8];
 
     /// Makes room for at least `min` bytes in all, keeping what is there; false when it
-    /// cannot. Buffers of a fixed size need not implement it.
+    /// cannot: never beyond its [`bound`](Self::bound), below it not now, and it is asked again. Buffers of a fixed
+    /// size need not implement it.
     fn grow(&mut self, min: usize) -> bool {
         self.bytes().len() >= min
     }

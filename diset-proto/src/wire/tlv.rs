@@ -19,47 +19,72 @@ pub(crate) enum BadPacket {
 
 /// Reads the fields of a control frame, each by the tag that its writer gives it, in the order of their numbers. Those
 /// that nobody asks for are not known, and skipped.
+///
+/// The first thing that is wrong shows at the [`end`](Self::end); until then what is wrong reads as nothing. So the same
+/// code reads all fields, whatever is in them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'f> {
     rest: &'f [u8],
     last: u8,
+    /// Of the field that was asked for last.
+    value: Cursor<'f>,
+    bad: Option<BadPacket>,
 }
 
 impl<'f> Fields<'f> {
     pub(crate) const fn new(body: &'f [u8]) -> Self {
-        Self { rest: body, last: 0 }
+        Self {
+            rest: body,
+            last: 0,
+            value: Cursor::new(&[], 0),
+            bad: None,
+        }
     }
 
-    /// The value of the field with this tag, if it is there, with its critical bit or without: to be read by `read` from
-    /// front to end.
-    pub(crate) fn may<T>(
-        &mut self,
-        tag: u8,
-        read: impl FnOnce(&mut Cursor<'f>) -> Result<T, BadPacket>,
-    ) -> Result<Option<T>, BadPacket> {
-        let Some(mut value) = self.find(tag & !CRITICAL)? else {
-            return Ok(None);
-        };
-        let read = read(&mut value)?;
-        value.end().map(|()| Some(read))
+    /// The value of the field with this tag, if it is there, with its critical bit or without: to be read from front to
+    /// end before the next is asked for.
+    pub(crate) fn may(&mut self, tag: u8) -> Option<&mut Cursor<'f>> {
+        self.find(tag & !CRITICAL).then_some(&mut self.value)
     }
 
     /// As [`may`](Self::may); without it the packet is none.
-    pub(crate) fn must<T>(
-        &mut self,
-        tag: u8,
-        read: impl FnOnce(&mut Cursor<'f>) -> Result<T, BadPacket>,
-    ) -> Result<T, BadPacket> {
-        self.may(tag, read)?.ok_or(BadPacket::Field(tag & !CRITICAL))
+    pub(crate) fn must(&mut self, tag: u8) -> &mut Cursor<'f> {
+        let number = tag & !CRITICAL;
+        if !self.find(number) {
+            self.value = Cursor::new(&[], number);
+            self.value.refuse();
+        }
+        &mut self.value
     }
 
-    /// All that are known were read.
+    /// All that are known were read, and nothing was wrong.
     pub(crate) fn end(&mut self) -> Result<(), BadPacket> {
-        self.find(CRITICAL).map(|_| ())
+        self.find(CRITICAL);
+        self.bad.map_or(Ok(()), Err)
+    }
+
+    /// Whether there is a field with this number, whose value is the next to be read.
+    // Called and not copied to each field.
+    #[inline(never)]
+    fn find(&mut self, wanted: u8) -> bool {
+        let found = self.value.end().and_then(|()| self.try_find(wanted));
+        self.value = Cursor::new(&[], wanted);
+        match found {
+            Ok(Some(value)) => {
+                self.value = value;
+                return true;
+            }
+            Ok(None) => {}
+            Err(bad) => {
+                self.rest = &[];
+                self.bad = self.bad.or(Some(bad));
+            }
+        }
+        false
     }
 
     /// The value of the field with this number. Those before it are not known.
-    fn find(&mut self, wanted: u8) -> Result<Option<Cursor<'f>>, BadPacket> {
+    fn try_find(&mut self, wanted: u8) -> Result<Option<Cursor<'f>>, BadPacket> {
         while let Some((&tag, after)) = self.rest.split_first() {
             let number = tag & !CRITICAL;
             if number <= self.last {
@@ -125,19 +150,31 @@ impl<'f> Cursor<'f> {
         }
     }
 
+    /// All that is left, to be read later as it is now.
+    pub(crate) fn checked<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Self {
+        let whole = *self;
+        read(self);
+        whole
+    }
+
     /// All that is left.
     pub(crate) fn rest(&mut self) -> &'f [u8] {
         core::mem::take(&mut self.rest)
     }
 
-    fn fail<T: Default>(&mut self) -> T {
+    /// What was read breaks a rule.
+    pub(crate) const fn refuse(&mut self) {
         self.failed = true;
         self.rest = &[];
+    }
+
+    fn fail<T: Default>(&mut self) -> T {
+        self.refuse();
         T::default()
     }
 
-    /// Does not fit what it is for.
-    fn wanted<T: Default>(&mut self, value: Option<T>) -> T {
+    /// `None` does not fit what it is for.
+    pub(crate) fn wanted<T: Default>(&mut self, value: Option<T>) -> T {
         value.unwrap_or_else(|| self.fail())
     }
 
@@ -306,8 +343,8 @@ mod tests {
     /// What the fields 1 and 3 hold.
     fn read(body: &[u8]) -> Result<[Option<&[u8]>; 2], BadPacket> {
         let mut fields = Fields::new(body);
-        let one = fields.may(0x81, |value| Ok(value.rest()))?;
-        let three = fields.may(0x03, |value| Ok(value.rest()))?;
+        let one = fields.may(0x81).map(Cursor::rest);
+        let three = fields.may(0x03).map(Cursor::rest);
         fields.end().map(|()| [one, three])
     }
 
@@ -341,9 +378,41 @@ mod tests {
         ] {
             assert_eq!(read(&body), Err(BadPacket::Critical(number)), "PROTOCOL H-2: {body:x?}");
         }
-        assert_eq!(Fields::new(&three).must(0x81, |_| Ok(())), Err(BadPacket::Field(1)));
-        let left_over = Fields::new(&three).may(0x03, |value| Ok(value.byte()));
-        assert_eq!(left_over, Err(BadPacket::Field(3)), "to its end");
+    }
+
+    #[test]
+    fn the_first_thing_that_is_wrong_shows_at_the_end() {
+        let body = [0x01, 1, 7, 0x03, 2, 8, 9];
+        let end = |read: fn(&mut Fields<'_>)| {
+            let mut fields = Fields::new(&body);
+            read(&mut fields);
+            fields.end()
+        };
+        let whole = |fields: &mut Fields<'_>, tag| {
+            fields.must(tag).rest();
+        };
+        assert_eq!(end(|fields| assert_eq!(fields.must(0x81).byte(), 7)), Ok(()));
+        let missing = |fields: &mut Fields<'_>| {
+            assert_eq!(fields.must(0x82).u32(), 0);
+            assert!(fields.may(0x03).is_none(), "nothing is read behind what is wrong");
+            fields.must(0x84).rest();
+        };
+        assert_eq!(end(missing), Err(BadPacket::Field(2)));
+        let left_over = |fields: &mut Fields<'_>| assert_eq!(fields.must(0x03).byte(), 8);
+        assert_eq!(end(left_over), Err(BadPacket::Field(3)), "to its end");
+        let refused = |fields: &mut Fields<'_>| {
+            fields.must(0x81).refuse();
+            fields.must(0x83).refuse();
+        };
+        assert_eq!(end(refused), Err(BadPacket::Field(1)));
+        let too_short = |fields: &mut Fields<'_>| {
+            fields.must(0x81).array::<2>();
+        };
+        assert_eq!(end(too_short), Err(BadPacket::Field(1)));
+        let mut fields = Fields::new(&body);
+        whole(&mut fields, 0x81);
+        whole(&mut fields, 0x03);
+        assert_eq!(fields.end(), Ok(()));
     }
 
     #[test]
@@ -360,8 +429,7 @@ mod tests {
         writer.field_with(0x81, |w| w.raw(&[7; 200]));
         let len = writer.len();
         assert_eq!(len, 1 + 2 + 200);
-        let value = Fields::new(&bytes[..len]).must(0x81, |value| Ok(value.rest()));
-        assert_eq!(value, Ok(&[7; 200][..]));
+        assert_eq!(Fields::new(&bytes[..len]).must(0x81).rest(), &[7; 200]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use diset_proto::limits::MAX_UNTOLD;
 use diset_proto::store::{Replay, Unsure};
-use diset_proto::{Bound, Code, Delivered, Notice, Outcome, Resumption, SendError, ServiceDef};
+use diset_proto::{Bound, Code, Delivered, Notice, Resumption, SendError, ServiceDef};
 
 use super::support::*;
 
@@ -18,23 +18,24 @@ fn received_and_processed_are_told_apart() {
     let (mut client, mut service, _) = meet(session(DESK), &mut None, 1);
     client.send(1);
     client.send(2);
-    let waiting = messages(pass(&mut client, &mut service));
+    service.handler = Handler::Waits;
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     assert!(
         pass(&mut service, &mut client).is_empty(),
         "PROTOCOL Q-2: nothing leaves, so neither does an ack"
     );
     service.tick();
     assert!(matches!(pass(&mut service, &mut client)[..], [Seen::Acknowledged]));
-    assert_eq!(client.conn.delivered(), delivered(2, 0));
+    assert_eq!(client.conn().delivered(), delivered(2, 0));
     assert_eq!(
         client.state().replay().len(),
         2,
         "PROTOCOL Q-4: an inbox that is not durable may lose it"
     );
-    assert_eq!(service.handle(&waiting[0]), 1);
+    assert_eq!(values(&service.returns()), [2]);
     service.tick();
     pass(&mut service, &mut client);
-    assert_eq!(client.conn.delivered(), delivered(2, 1));
+    assert_eq!(client.conn().delivered(), delivered(2, 1));
     assert_eq!(client.state().replay().len(), 1);
 }
 
@@ -42,14 +43,14 @@ fn received_and_processed_are_told_apart() {
 fn an_ack_rides_on_what_leaves() {
     let (mut client, mut service, _) = meet(session(DESK), &mut None, 1);
     client.send(1);
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     service.send(1);
     assert!(
         pass(&mut service, &mut client)
             .iter()
             .any(|seen| matches!(seen, Seen::Acknowledged))
     );
-    assert_eq!(client.conn.delivered(), delivered(1, 1), "PROTOCOL Q-2");
+    assert_eq!(client.conn().delivered(), delivered(1, 1), "PROTOCOL Q-2");
 }
 
 #[test]
@@ -57,7 +58,7 @@ fn many_are_acknowledged_at_once() {
     let (mut client, mut service, _) = meet(session(DESK), &mut None, 1);
     for number in 1..=MAX_UNTOLD {
         client.send(number as u32);
-        values(pass(&mut client, &mut service), &mut service);
+        values(&pass(&mut client, &mut service));
         let told = !service.bytes().is_empty();
         assert_eq!(told, number == MAX_UNTOLD, "PROTOCOL Q-2: message {number}");
     }
@@ -71,27 +72,27 @@ fn a_durable_inbox_frees_its_sender() {
     for value in 1..=2 {
         service.send(value);
     }
-    let waiting = messages(pass(&mut service, &mut client));
+    client.handler = Handler::Waits;
+    assert_eq!(values(&pass(&mut service, &mut client)), [1]);
     client.tick();
     pass(&mut client, &mut service);
-    assert_eq!(service.conn.delivered(), delivered(2, 0));
+    assert_eq!(service.conn().delivered(), delivered(2, 0));
     assert!(service.state().replay().is_empty(), "PROTOCOL Q-4");
-    let (memory, mut kept) = part(client, service);
-    let (mut client, mut service, resumption) = meet(memory, &mut kept, 3);
+    // The handler goes on when the connection is over, and what waits stays received.
+    let mut kept = service.into_session();
+    assert!(client.lose().is_empty());
+    assert!(matches!(client.returns()[..], [Seen::Ended(_)]));
+    client.connect();
+    let mut service = self::service();
+    pass(&mut client, &mut service);
+    let resumption = admit(&mut service, &mut kept, 3, true);
     assert_eq!(resumption, Resumption::Resumed { replayed: 0 });
-    assert!(
-        messages(pass(&mut service, &mut client)).is_empty(),
-        "it stays received"
-    );
-    // The application goes on with what waits, on whatever connection.
-    for message in &waiting {
-        let number = message.message().number_in_session().unwrap();
-        assert!(client.state().begin(number));
-        client.state().settle(number, Outcome::Ok);
-    }
+    let seen = pass(&mut service, &mut client);
+    assert!(matches!(seen[..], [Seen::Connected, Seen::Message { value: 2, .. }]));
+    assert!(client.returns().is_empty());
     client.tick();
     pass(&mut client, &mut service);
-    assert_eq!(service.conn.delivered(), delivered(2, 2));
+    assert_eq!(service.conn().delivered(), delivered(2, 2));
 }
 
 #[test]
@@ -100,23 +101,23 @@ fn no_more_is_told_than_is_kept() {
     client.state().inbox_mut().kept = (1, 0);
     service.send(1);
     service.send(2);
-    assert_eq!(values(pass(&mut service, &mut client), &mut client), [1, 2]);
+    assert_eq!(values(&pass(&mut service, &mut client)), [1, 2]);
     client.tick();
     pass(&mut client, &mut service);
-    assert_eq!(service.conn.delivered(), delivered(1, 0), "PROTOCOL Q-6");
+    assert_eq!(service.conn().delivered(), delivered(1, 0), "PROTOCOL Q-6");
     assert_eq!(service.state().replay().len(), 1);
     client.state().inbox_mut().kept = (2, 1);
     client.tick();
     pass(&mut client, &mut service);
-    assert_eq!(service.conn.delivered(), delivered(2, 1));
+    assert_eq!(service.conn().delivered(), delivered(2, 1));
     // Nor is more claimed.
     let (memory, mut kept) = part(client, service);
     let (mut client, mut service, _) = meet(memory, &mut kept, 2);
-    assert_eq!(service.conn.delivered(), delivered(2, 1), "PROTOCOL Q-6");
+    assert_eq!(service.conn().delivered(), delivered(2, 1), "PROTOCOL Q-6");
     client.state().inbox_mut().kept = (2, 2);
     client.tick();
     pass(&mut client, &mut service);
-    assert_eq!(service.conn.delivered(), delivered(2, 2));
+    assert_eq!(service.conn().delivered(), delivered(2, 2));
 }
 
 #[test]
@@ -125,11 +126,11 @@ fn nothing_leaves_before_it_is_kept() {
     client.state().replay_mut().kept = 0;
     client.send(1);
     client.send(2);
-    assert!(messages(pass(&mut client, &mut service)).is_empty(), "PROTOCOL Q-6");
+    assert!(values(&pass(&mut client, &mut service)).is_empty(), "PROTOCOL Q-6");
     client.state().replay_mut().kept = 1;
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     client.state().replay_mut().kept = 2;
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [2]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [2]);
 }
 
 #[test]
@@ -138,13 +139,13 @@ fn a_plain_message_does_not_pass_an_acked_one() {
     client.state().replay_mut().kept = 0;
     client.send(1);
     assert_eq!(
-        client.conn.send(READING, &Reading { value: 2 }),
-        Err(SendError::Full(Bound::Credit)),
+        client.tx.send(READING, &Reading { value: 2 }),
+        Err(SendError::Full(Bound::Store)),
         "PROTOCOL Q-7"
     );
     client.state().replay_mut().kept = 1;
-    client.conn.send(READING, &Reading { value: 2 }).unwrap();
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1, 2]);
+    client.tx.send(READING, &Reading { value: 2 }).unwrap();
+    assert_eq!(values(&pass(&mut client, &mut service)), [1, 2]);
 }
 
 #[test]
@@ -153,12 +154,13 @@ fn what_was_not_begun_comes_again_before_anything_new() {
     for value in 1..=3 {
         client.send(value);
     }
-    let waiting = messages(pass(&mut client, &mut service));
-    assert_eq!(waiting.len(), 3);
+    service.handler = Handler::Waits;
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     service.tick();
     pass(&mut service, &mut client);
     // The handler of the first runs when the connection ends (PROTOCOL Q-8).
-    let (_, held) = service.conn.decode_held::<Reading>(waiting[0].message()).unwrap();
+    assert!(service.lose().is_empty());
+    assert!(matches!(service.returns()[..], [Seen::Ended(_)]));
     let (memory, mut kept) = part(client, service);
     let (mut client, mut service) = {
         let (mut client, mut service, resumption) = knock(memory, &mut kept, 2, true);
@@ -168,17 +170,11 @@ fn what_was_not_begun_comes_again_before_anything_new() {
         (client, service)
     };
     assert_eq!(
-        client.conn.resumption(),
+        client.conn().resumption(),
         Some(Resumption::Resumed { replayed: 2 }),
         "PROTOCOL Q-4, N-6"
     );
-    assert_eq!(
-        values(pass(&mut client, &mut service), &mut service),
-        [2, 3, 4],
-        "PROTOCOL Q-7"
-    );
-    assert_eq!(held.number_in_session(), Some(1));
-    client.state().skip_oldest();
+    assert_eq!(values(&pass(&mut client, &mut service)), [2, 3, 4], "PROTOCOL Q-7");
 }
 
 #[test]
@@ -193,11 +189,11 @@ fn a_skipped_message_has_its_number() {
     assert_eq!(memory.skip_oldest(), Some(1));
     assert_eq!(memory.take_outcome(), None, "its outcome was told by that");
     let (mut client, mut service, _) = meet(memory, &mut kept, 2);
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [2, 3]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [2, 3]);
     service.tick();
     pass(&mut service, &mut client);
     assert_eq!(
-        client.conn.delivered(),
+        client.conn().delivered(),
         delivered(3, 3),
         "PROTOCOL Q-3: what is skipped is counted"
     );
@@ -212,27 +208,27 @@ fn what_comes_again_is_dropped() {
     }
     // It has all, and has kept the first only, when the connection ends.
     client.state().inbox_mut().kept = (1, 1);
-    assert_eq!(values(pass(&mut service, &mut client), &mut client), [1, 2, 3]);
+    assert_eq!(values(&pass(&mut service, &mut client)), [1, 2, 3]);
     let (memory, mut kept) = part(client, service);
     let (mut client, mut service, _) = meet(memory, &mut kept, 2);
     assert_eq!(
-        service.conn.resumption(),
+        service.conn().resumption(),
         Some(Resumption::Resumed { replayed: 2 }),
         "PROTOCOL Q-6"
     );
     service.send(4);
     assert_eq!(
-        values(pass(&mut service, &mut client), &mut client),
+        values(&pass(&mut service, &mut client)),
         [4],
         "PROTOCOL Q-1: it has the second and the third"
     );
     client.state().inbox_mut().kept = (4, 4);
     let notice = Notice::new(Code::Done);
-    client.conn.go_away(at(0), notice, Duration::from_secs(1)).unwrap();
+    client.tx.go_away(at(0), notice, Duration::from_secs(1)).unwrap();
     pass(&mut client, &mut service);
-    assert_eq!(service.conn.delivered(), delivered(4, 4));
+    assert_eq!(service.conn().delivered(), delivered(4, 4));
     assert_eq!(
-        service.conn.unconfirmed(),
+        service.conn().unconfirmed(),
         0,
         "PROTOCOL Q-1: their credit was granted again"
     );

@@ -1,9 +1,9 @@
 //! A chip whose memory outlives it: session, replay store and inbox are in buffers that a battery keeps.
 
+use diset_proto::drive::{Event, FixedQueue, Parts, Rx, Tx};
+use diset_proto::sim::Later;
 use diset_proto::store::{FixedReplay, Replay, StoredInbox};
-use diset_proto::{
-    ClientConfig, Connection, Deframer, Event, Identity, Limits, Outcome, Resumption, ServiceDef, Session,
-};
+use diset_proto::{Limits, Outcome, Resumption, Session};
 
 use super::support::*;
 
@@ -14,56 +14,66 @@ const fn memory() -> Memory {
     Session::new(FixedReplay::new([0; 256]), StoredInbox::new(FixedReplay::new([0; 256])))
 }
 
+struct Made;
+
+impl Parts for Made {
+    type Buffer = [u8; 2048];
+    type Session = Memory;
+    type Queue = FixedQueue<[u8; 2048]>;
+    type Running = Later;
+}
+
 struct Chip {
-    conn: Connection<[u8; 2048], Memory>,
-    rx: Deframer<[u8; 2048]>,
+    rx: Rx<Made>,
+    tx: Tx<Made>,
+    later: Later,
 }
 
 impl Chip {
-    /// Connects with what it remembers; how it found its session, and how many messages came at once.
+    /// Connects with what it remembers; how it found its session, and how many messages came to a handler at once.
     fn meet(memory: Memory, kept: &mut Option<Box<State>>, trid: u64) -> (Self, End, Resumption, usize) {
-        let config = ClientConfig {
-            catalog: Meter::CATALOG,
-            identity: Identity::from_bytes([1; 16]),
-            limits: Limits::CHIP,
-            args: &[],
-        };
         let mut chip = Self {
-            conn: Connection::client_in_session(at(0), &config, [0; 2048], memory).unwrap(),
-            rx: Deframer::new([0; 2048]),
+            rx: Rx::new([0; 2048], FixedQueue::new([0; 2048])),
+            tx: Tx::new([0; 2048], memory),
+            later: Later::default(),
         };
+        let connecting = chip.rx.connect(at(0), &mut chip.tx, &config(Limits::CHIP));
+        connecting.unwrap();
         let mut service = service();
         service.take(&chip.bytes());
         let resumption = admit(&mut service, kept, trid, true);
-        let (came, _) = chip.take(&service.bytes());
+        let came = chip.take(&service.bytes());
         (chip, service, resumption, came)
     }
 
     fn bytes(&mut self) -> Vec<u8> {
-        let bytes = self.conn.transmit().to_vec();
-        self.conn.transmitted(bytes.len());
+        self.rx.turn(at(0), &mut self.tx);
+        let bytes = self.tx.output().to_vec();
+        self.tx.wrote(bytes.len());
         bytes
     }
 
-    /// How many messages came, none of which is handled yet; and whether the connection ended.
-    fn take(&mut self, mut bytes: &[u8]) -> (usize, bool) {
-        let (mut came, mut ended) = (0, false);
-        while let Some(frame) = self.rx.next(&mut bytes, self.conn.max_frame()) {
-            match self.conn.handle_frame(at(0), frame) {
-                Some(Event::Message(message)) => {
-                    drop(self.conn.keep(message));
-                    came += 1;
-                }
-                Some(Event::Dropped(_)) => ended = true,
-                _ => {}
+    /// How many messages came to a handler, which waits.
+    fn take(&mut self, mut bytes: &[u8]) -> usize {
+        let mut came = 0;
+        while let Some(event) = self.rx.next(at(0), &mut self.tx, &mut bytes) {
+            if let Event::Message(lent) = event {
+                handle(lent, Handler::Waits, &self.later).unwrap();
+                came += 1;
             }
         }
-        (came, ended)
+        came
+    }
+
+    fn memory(&self) -> &Memory {
+        self.tx.connection().session().unwrap()
     }
 
     /// The acknowledgements that are due.
     fn acks(&mut self) -> Vec<u8> {
-        assert!(self.conn.handle_time(at(0)).is_none() && self.conn.handle_time(at(20)).is_none());
+        for millis in [0, 20] {
+            self.rx.turn(at(millis), &mut self.tx);
+        }
         self.bytes()
     }
 }
@@ -78,16 +88,16 @@ fn what_a_buffer_has_received_is_handled_after_a_restart() {
     let mut kept = None;
     let (mut chip, mut service, ..) = Chip::meet(memory(), &mut kept, 1);
     assert_eq!((service.send(10), service.send(20)), (1, 2));
-    assert_eq!(chip.take(&service.bytes()), (2, false));
+    assert_eq!(chip.take(&service.bytes()), 1, "the other one waits");
     // It says that it has them, and the service forgets them.
     service.take(&chip.acks());
     assert!(service.state().replay().is_empty(), "PROTOCOL Q-4");
-    assert_eq!(service.conn.delivered().received, 2);
+    assert_eq!(service.conn().delivered().received, 2);
     // The power fails; this is what the battery keeps.
-    let before = chip.conn.session().unwrap();
+    let before = chip.memory();
     let (record, stores) = (before.record(), (before.replay().clone(), before.inbox().clone()));
     drop(chip);
-    kept = service.conn.into_session();
+    kept = service.into_session();
     let mut restored = Session::restore(&record, stores.0, stores.1).unwrap();
     assert_eq!(waiting(&restored), [1, 2]);
     let payload = restored.inbox().waiting().nth(1).unwrap().message.payload.to_vec();
@@ -99,16 +109,17 @@ fn what_a_buffer_has_received_is_handled_after_a_restart() {
     assert_eq!(came, 0);
     assert!(matches!(resumption, Resumption::Resumed { .. }), "{resumption:?}");
     service.take(&chip.bytes());
-    assert_eq!(service.conn.delivered().processed, 1);
-    assert_eq!(waiting(chip.conn.session().unwrap()), [2]);
-    assert!(chip.conn.begin(2));
-    chip.conn.session_mut().unwrap().settle(2, Outcome::Ok);
+    assert_eq!(service.conn().delivered().processed, 1);
+    assert_eq!(waiting(chip.memory()), [2]);
+    let memory = chip.tx.session_mut().unwrap();
+    assert!(memory.begin(2));
+    memory.settle(2, Outcome::Ok);
     service.take(&chip.acks());
-    assert_eq!(service.conn.delivered().processed, 2, "PROTOCOL Q-5");
+    assert_eq!(service.conn().delivered().processed, 2, "PROTOCOL Q-5");
     // Nothing comes twice, and what is new comes.
     assert_eq!(service.send(30), 3);
-    assert_eq!(chip.take(&service.bytes()), (1, false));
-    assert_eq!(waiting(chip.conn.session().unwrap()), [3]);
+    assert_eq!(chip.take(&service.bytes()), 1);
+    assert_eq!(waiting(chip.memory()), [3]);
 }
 
 #[test]
@@ -118,20 +129,20 @@ fn a_buffer_that_is_full_takes_no_more_and_loses_nothing() {
     for value in 0..20 {
         service.send(value);
     }
-    let (_, ended) = chip.take(&service.bytes());
-    assert!(ended, "PROTOCOL Q-5");
-    let mut restored = chip.conn.into_session();
+    chip.take(&service.bytes());
+    assert!(chip.tx.is_stopped(), "PROTOCOL Q-5");
+    let mut restored = chip.memory().clone();
     let taken = waiting(&restored);
     let last = *taken.last().unwrap();
     assert!(last < 20 && taken == (1..=last).collect::<Vec<_>>(), "{taken:?}");
     // The rest comes when there is room.
-    kept = service.conn.into_session();
+    kept = service.into_session();
     for number in taken {
         assert!(restored.begin(number));
         restored.settle(number, Outcome::Ok);
     }
     let (chip, service, _, came) = Chip::meet(restored, &mut kept, 2);
     assert!(came > 0);
-    assert_eq!(service.conn.delivered().processed, last);
-    assert_eq!(waiting(chip.conn.session().unwrap())[0], last + 1);
+    assert_eq!(service.conn().delivered().processed, last);
+    assert_eq!(waiting(chip.memory())[0], last + 1);
 }

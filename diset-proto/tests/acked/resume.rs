@@ -35,8 +35,8 @@ fn the_token_that_was_shown_is_valid_until_a_frame_follows() {
     let copy = memory.clone();
     let (mut client, mut service, _) = meet(memory, &mut kept, 2);
     // A plain one: their counters stay the same, only the token tells them apart.
-    client.conn.send(READING, &Reading { value: 1 }).unwrap();
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1]);
+    client.tx.send(READING, &Reading { value: 1 }).unwrap();
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     let (memory, mut kept) = part(client, service);
     // PROTOCOL N-5: the copy shows an old token.
     let (_, _, resumption) = knock(copy, &mut kept, 3, true);
@@ -52,11 +52,11 @@ fn a_copy_keeps_its_token_and_takes_nobodys_place() {
     let copy = memory.clone();
     let (mut client, mut service, _) = meet(memory, &mut kept, 2);
     client.send(1);
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     let (memory, mut kept) = part(client, service);
     let (mut client, mut service, _) = knock(copy, &mut kept, 3, true);
     pass(&mut service, &mut client);
-    assert_eq!(client.conn.resumption(), Some(CONFLICT));
+    assert_eq!(client.conn().resumption(), Some(CONFLICT));
     let (copy, other) = part(client, service);
     assert!(other.is_some(), "it had one of its own");
     let (_, _, resumption) = knock(copy, &mut kept, 4, true);
@@ -68,7 +68,7 @@ fn a_copy_keeps_its_token_and_takes_nobodys_place() {
 fn who_proves_nothing_needs_the_token() {
     let (mut client, mut service, _) = meet(session(DESK), &mut None, 1);
     client.send(1);
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     let (memory, mut kept) = part(client, service);
     let (_, _, resumption) = knock(session(DESK), &mut kept, 2, false);
     assert_eq!(resumption, CONFLICT, "PROTOCOL N-4");
@@ -119,7 +119,7 @@ fn an_acceptance_that_begins_anew_may_be_lost() {
     assert_eq!(resumption, FORGOTTEN, "PROTOCOL N-4");
     pass(&mut service, &mut client);
     client.send(1);
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [1]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [1]);
     let (memory, mut kept) = part(client, service);
     assert_eq!(knock(memory, &mut kept, 4, false).2, RESUMED);
 }
@@ -130,13 +130,13 @@ fn acquainted() -> (End, End) {
     for value in 1..=2 {
         client.send(value);
         service.send(value);
-        assert_eq!(values(pass(&mut client, &mut service), &mut service), [value]);
-        assert_eq!(values(pass(&mut service, &mut client), &mut client), [value]);
+        assert_eq!(values(&pass(&mut client, &mut service)), [value]);
+        assert_eq!(values(&pass(&mut service, &mut client)), [value]);
         client.tick();
         pass(&mut client, &mut service);
     }
-    assert_eq!(client.conn.delivered().processed, 2);
-    assert_eq!(service.conn.delivered().processed, 2);
+    assert_eq!(client.conn().delivered().processed, 2);
+    assert_eq!(service.conn().delivered().processed, 2);
     (client, service)
 }
 
@@ -151,7 +151,7 @@ fn a_client_that_was_set_back_conflicts() {
     let (mut client, mut other, resumption) = meet(backup.clone(), &mut kept, 3);
     assert_eq!(resumption, RESUMED, "nothing of the third has come");
     client.send(3);
-    assert_eq!(values(pass(&mut client, &mut other), &mut other), [3]);
+    assert_eq!(values(&pass(&mut client, &mut other)), [3]);
     let (memory, mut kept) = part(client, other);
     assert_eq!(knock(backup, &mut kept, 4, true).2, CONFLICT, "PROTOCOL N-5");
     let (_, _, resumption) = meet(memory, &mut kept, 5);
@@ -167,10 +167,10 @@ fn a_service_that_was_set_back_is_told_of_it() {
     let backup = kept.clone();
     let (mut client, mut service, _) = meet(memory, &mut kept, 3);
     client.send(3);
-    assert_eq!(values(pass(&mut client, &mut service), &mut service), [3]);
+    assert_eq!(values(&pass(&mut client, &mut service)), [3]);
     service.tick();
     pass(&mut service, &mut client);
-    assert_eq!(client.conn.delivered().processed, 3);
+    assert_eq!(client.conn().delivered().processed, 3);
     // The client shows a newer token than the service knows.
     let (memory, _) = part(client, service);
     assert_eq!(knock(memory, &mut backup.clone(), 4, true).2, CONFLICT);

@@ -30,15 +30,42 @@ impl fmt::Display for Side {
     }
 }
 
+/// What a handler does with its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handler {
+    /// It says later what has become of it.
+    Waits,
+    Returns,
+    Fails,
+    /// It asks for it once more.
+    Retries,
+    /// It says nothing, and never will.
+    Drops,
+}
+
+impl fmt::Display for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waits => "waits",
+            Self::Returns => "returns",
+            Self::Fails => "fails",
+            Self::Retries => "asks for it again",
+            Self::Drops => "drops it",
+        })
+    }
+}
+
 /// What can happen; how often is bounded by [`Bounds`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Send(Side),
+    /// A plain message, when it can go.
+    SendPlain(Side),
     Connect,
     /// What waits at this end of this connection leaves.
     Transmit(usize, Side),
-    /// The next frame comes to this end.
-    Deliver(usize, Side),
+    /// The next frame comes to this end. A message before which none stands goes to its handler at once.
+    Deliver(usize, Side, Handler),
     /// The acknowledgement timer of this end.
     Timer(usize, Side),
     /// The connection breaks, and this side sees it first.
@@ -48,9 +75,14 @@ pub(crate) enum Action {
     /// This side has heard nothing for too long: it says so and gives the connection up, in which the
     /// other still believes.
     TimeOut(usize, Side),
-    Begin(Side),
-    Finish(Side),
-    Fail(Side),
+    /// The message that waits goes to its handler.
+    Begin(Side, Handler),
+    /// So does one whose handler has asked for it again.
+    Again(Side),
+    /// The handler that waits does this.
+    Finish(Side, Handler),
+    /// The time of the handler that waits is over.
+    Expire(Side),
     GoAway(Side),
     /// The service loses its memory of a session that is away.
     Forget,
@@ -62,9 +94,15 @@ impl Action {
         match self {
             Self::Connect => Side::Client,
             Self::Forget => Side::Service,
-            Self::Send(side) | Self::Begin(side) | Self::Finish(side) | Self::Fail(side) | Self::GoAway(side) => side,
+            Self::Send(side)
+            | Self::SendPlain(side)
+            | Self::Begin(side, _)
+            | Self::Again(side)
+            | Self::Finish(side, _)
+            | Self::Expire(side)
+            | Self::GoAway(side) => side,
             Self::Transmit(_, side)
-            | Self::Deliver(_, side)
+            | Self::Deliver(_, side, _)
             | Self::Timer(_, side)
             | Self::Cut(_, side)
             | Self::End(_, side)
@@ -77,16 +115,21 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(side) => write!(f, "{side} sends"),
+            Self::SendPlain(side) => write!(f, "{side} sends a plain message"),
             Self::Connect => f.write_str("client connects"),
             Self::Transmit(link, side) => write!(f, "connection {link}: {side} transmits"),
-            Self::Deliver(link, side) => write!(f, "connection {link}: {side} gets a frame"),
+            Self::Deliver(link, side, Handler::Waits) => write!(f, "connection {link}: {side} gets a frame"),
+            Self::Deliver(link, side, handler) => {
+                write!(f, "connection {link}: {side} gets a frame, its handler {handler}")
+            }
             Self::Timer(link, side) => write!(f, "connection {link}: {side} must tell what it has"),
             Self::Cut(link, side) => write!(f, "connection {link} breaks, {side} sees it"),
             Self::End(link, side) => write!(f, "connection {link}: {side} sees the end"),
             Self::TimeOut(link, side) => write!(f, "connection {link}: {side} has heard nothing for too long"),
-            Self::Begin(side) => write!(f, "{side} begins to handle"),
-            Self::Finish(side) => write!(f, "{side} has handled"),
-            Self::Fail(side) => write!(f, "{side} fails to handle"),
+            Self::Begin(side, handler) => write!(f, "{side} begins to handle, and {handler}"),
+            Self::Again(side) => write!(f, "{side} begins to handle once more"),
+            Self::Finish(side, handler) => write!(f, "{side} handles, and {handler}"),
+            Self::Expire(side) => write!(f, "{side} gives its handler up"),
             Self::GoAway(side) => write!(f, "{side} says go-away"),
             Self::Forget => f.write_str("service forgets the session"),
         }
@@ -96,10 +139,10 @@ impl fmt::Display for Action {
 /// A rule that an application breaks on purpose, to show that it is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// Messages that had not begun are handled although their connection is over.
-    HandlesWhatComesAgain,
-    /// The end of a handler is told to the connection where it began, not to the session.
-    SettlesTheOldConnection,
+    /// A session goes on in new halves, and what waits in the old ones stays there.
+    LeavesWorkBehind,
+    /// A handler whose time is over is said to have done its work.
+    ExpiresWell,
     /// A session is thrown away with its connection.
     ForgetsTheSession,
     /// A message is settled before it is handled.
@@ -111,16 +154,27 @@ pub(crate) enum Broken {
 pub(crate) struct Bounds {
     /// Acked messages of each side.
     pub(crate) messages: [usize; 2],
+    /// Plain messages of each side.
+    pub(crate) plain: [u8; 2],
     pub(crate) cuts: u8,
     /// How often a side hears nothing for too long, or waits in vain for the handshake.
     pub(crate) time_outs: u8,
     /// Handlers of each side that fail.
     pub(crate) failures: [u8; 2],
+    /// Handlers of each side that ask for their message again.
+    pub(crate) retries: [u8; 2],
+    /// Handlers of each side that say nothing.
+    pub(crate) drops: [u8; 2],
+    /// Handlers of each side that are given up.
+    pub(crate) expiries: [u8; 2],
     pub(crate) go_aways: [u8; 2],
     pub(crate) forgets: u8,
     /// Which inboxes are durable.
     pub(crate) durable: [bool; 2],
     pub(crate) unsure: Unsure,
+    /// Whether handlers may also say at once what they come to. It is the same to the peer as when nothing happens
+    /// between.
+    pub(crate) at_once: bool,
     /// Whether what is to leave waits for an action of its own. Else it leaves at once, which shows
     /// the same frames in the same orders: an acknowledgement that would ride along leaves
     /// right behind, by its timer.
@@ -136,14 +190,31 @@ pub(crate) struct Bounds {
     pub(crate) broken: Option<Broken>,
 }
 
+impl Bounds {
+    /// How many handlers of this side can still do this; `None`: any.
+    pub(crate) const fn left(&mut self, side: Side, handler: Handler) -> Option<&mut u8> {
+        match handler {
+            Handler::Waits | Handler::Returns => None,
+            Handler::Fails => Some(&mut self.failures[side as usize]),
+            Handler::Retries => Some(&mut self.retries[side as usize]),
+            Handler::Drops => Some(&mut self.drops[side as usize]),
+        }
+    }
+}
+
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [client, service] = self.messages;
         write!(f, "{client}+{service} messages, {} cuts", self.cuts)?;
         let more = [
+            ("plain", self.plain != [0, 0]),
             ("time-out", self.time_outs == 1),
             ("two time-outs", self.time_outs > 1),
             ("failures", self.failures != [0, 0]),
+            ("retries", self.retries != [0, 0]),
+            ("dropped loans", self.drops != [0, 0]),
+            ("expiries", self.expiries != [0, 0]),
+            ("at once", self.at_once),
             ("go-aways", self.go_aways != [0, 0]),
             ("forgetting", self.forgets > 0),
             ("durable client", self.durable[0]),

@@ -44,6 +44,12 @@ impl Link {
         self.to[to as usize].pop_front()
     }
 
+    /// Whether a message comes next to this side.
+    pub(crate) fn is_message(&self, to: Side) -> bool {
+        let next = self.to[to as usize].front();
+        next.is_some_and(|frame| matches!(head(frame), Some(PLAIN | ACKED)))
+    }
+
     pub(crate) fn is_carrying(&self, to: Side) -> bool {
         !self.to[to as usize].is_empty()
     }
@@ -87,6 +93,16 @@ impl Link {
     pub(crate) fn shows_end(&self, to: Side) -> bool {
         self.cut || (self.finished[to.other() as usize] && !self.is_carrying(to))
     }
+}
+
+/// Head of a plain message, and of an acked one (PROTOCOL F-3).
+pub(crate) const PLAIN: u8 = 0;
+const ACKED: u8 = 0x40;
+
+/// The head byte of a frame.
+pub(crate) fn head(frame: &[u8]) -> Option<u8> {
+    let prefix = frame.iter().position(|byte| byte & 0x80 == 0)?;
+    frame.get(prefix + 1).copied()
 }
 
 /// The length of the first frame, with its prefix (PROTOCOL F-2).

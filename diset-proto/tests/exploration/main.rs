@@ -7,6 +7,7 @@
 //! `search` how all is visited. The small runs are for every `cargo test`; `./ci.sh explore` does the large
 //! ones, in release, and prints how many states there were.
 
+mod end;
 mod given;
 mod link;
 mod oracle;
@@ -24,13 +25,18 @@ use self::world::World;
 /// Nothing happens; each run says what does. All interleavings, unless it says otherwise.
 const FREE: Bounds = Bounds {
     messages: [0, 0],
+    plain: [0, 0],
     cuts: 0,
     time_outs: 0,
     failures: [0, 0],
+    retries: [0, 0],
+    drops: [0, 0],
+    expiries: [0, 0],
     go_aways: [0, 0],
     forgets: 0,
     durable: [false, false],
     unsure: Unsure::Report,
+    at_once: false,
     lazy: false,
     brisk: false,
     overtaking: true,
@@ -135,6 +141,71 @@ fn a_side_that_hears_nothing_loses_nothing() {
     visit(with([0, 1], 1, Bounds { time_outs, ..BRISK }));
 }
 
+/// Handlers of one side, with two messages for them, and of each kind of inbox.
+fn handlers(other: impl Fn([u8; 2], Bounds) -> Bounds) {
+    for durable in [false, true] {
+        let durable = [durable; 2];
+        let bounds = Bounds {
+            at_once: true,
+            durable,
+            ..FREE
+        };
+        visit(with([2, 0], 1, other([0, 1], bounds)));
+        visit(with([0, 2], 1, other([1, 0], bounds)));
+    }
+}
+
+#[test]
+fn a_message_that_is_asked_for_again_comes_again_and_nothing_before_it() {
+    handlers(|retries, bounds| Bounds { retries, ..bounds });
+    let retries = [1, 1];
+    visit(with([1, 1], 1, Bounds { retries, ..BRISK }));
+}
+
+#[test]
+fn a_handler_that_says_nothing_has_failed() {
+    handlers(|drops, bounds| Bounds { drops, ..bounds });
+    handlers(|expiries, bounds| Bounds { expiries, ..bounds });
+}
+
+/// In the order in which they were sent, and none is lost without need.
+#[test]
+fn plain_messages_of_a_peer_that_goes_are_handled() {
+    let plain = [1, 0];
+    visit(with([2, 0], 1, Bounds { plain, ..FREE }));
+    let go_aways = [1, 0];
+    let bounds = Bounds {
+        plain,
+        go_aways,
+        ..FREE
+    };
+    visit(with([1, 0], 0, bounds));
+    let plain = [2, 0];
+    let (failures, expiries) = ([0, 1], [0, 1]);
+    let durable = [true; 2];
+    visit(with(
+        [1, 0],
+        1,
+        Bounds {
+            plain,
+            failures,
+            durable,
+            ..FREE
+        },
+    ));
+    visit(with(
+        [1, 0],
+        1,
+        Bounds {
+            plain,
+            expiries,
+            ..FREE
+        },
+    ));
+    let plain = [0, 2];
+    visit(with([0, 1], 1, Bounds { plain, ..FREE }));
+}
+
 /// Runs are left out because they end as others do: so with them nothing else can be the end.
 fn compare(bounds: Bounds) {
     let some = visit(bounds);
@@ -163,6 +234,16 @@ fn all_ends_are_reached() {
         ..BRISK
     };
     compare(with([0, 1], 0, others));
+    let others = Bounds {
+        retries: [1, 1],
+        drops: [0, 1],
+        expiries: [1, 0],
+        at_once: true,
+        ..FREE
+    };
+    compare(with([1, 1], 0, others));
+    compare(with([1, 0], 1, others));
+    compare(with([0, 1], 1, others));
 }
 
 #[test]
@@ -172,17 +253,31 @@ fn all_ends_are_reached_by_any_interleaving() {
     compare(with([1, 1], 1, TAME));
     let time_outs = 1;
     compare(with([1, 1], 0, Bounds { time_outs, ..FREE }));
+    let plain = [1, 1];
+    compare(with([1, 0], 1, Bounds { plain, ..FREE }));
+    compare(with([0, 1], 1, Bounds { plain, ..FREE }));
+    let (retries, expiries) = ([1, 1], [1, 1]);
+    let others = Bounds {
+        retries,
+        expiries,
+        ..FREE
+    };
+    compare(with([1, 1], 1, others));
 }
 
 /// Applications that break a rule are found, so the engine would be.
 #[test]
 fn what_is_broken_is_found() {
-    let bounds = with([2, 0], 1, BRISK);
+    let bounds = Bounds {
+        durable: [false, true],
+        expiries: [0, 1],
+        ..with([2, 0], 1, BRISK)
+    };
     for (broken, expected) in [
-        (Broken::HandlesWhatComesAgain, "is handled twice"),
-        (Broken::SettlesTheOldConnection, "was passed over"),
-        (Broken::ForgetsTheSession, "the client is told Some(New"),
-        (Broken::SettlesTooEarly, "is told to be 'dealt with', it is None"),
+        (Broken::LeavesWorkBehind, "never gets an outcome"),
+        (Broken::ExpiresWell, "is told to be 'dealt with', it is Some(Failed"),
+        (Broken::ForgetsTheSession, "the client is told New"),
+        (Broken::SettlesTooEarly, "is told to be 'dealt with', it is "),
     ] {
         let broken = Bounds {
             broken: Some(broken),
@@ -271,4 +366,72 @@ fn all_with_two_messages() {
         ));
         visit(with([1, 2], 2, Bounds { unsure, ..BRISK }));
     }
+}
+
+#[test]
+#[ignore = "takes a minute: ./ci.sh explore"]
+fn all_with_handlers_that_come_to_other_ends() {
+    let each = [1, 1];
+    let of_handlers = |bounds| {
+        [
+            Bounds {
+                retries: each,
+                ..bounds
+            },
+            Bounds { drops: each, ..bounds },
+            Bounds {
+                expiries: each,
+                ..bounds
+            },
+        ]
+    };
+    for bounds in of_handlers(FREE) {
+        visit(with([2, 1], 1, bounds));
+        visit(with([1, 2], 1, bounds));
+    }
+    for durable in [[false, false], [true, true]] {
+        for bounds in of_handlers(Bounds { durable, ..BRISK }) {
+            visit(with([1, 1], 2, bounds));
+        }
+    }
+    let others = Bounds {
+        retries: each,
+        drops: each,
+        expiries: each,
+        time_outs: 1,
+        ..BRISK
+    };
+    visit(with([1, 1], 1, others));
+}
+
+#[test]
+#[ignore = "takes a minute: ./ci.sh explore"]
+fn all_with_plain_messages() {
+    visit(with([2, 0], 2, Bounds { plain: [2, 0], ..FREE }));
+    visit(with([0, 2], 2, Bounds { plain: [0, 2], ..FREE }));
+    let plain = [1, 1];
+    visit(with([1, 1], 1, Bounds { plain, ..FREE }));
+    visit(with([1, 1], 2, Bounds { plain, ..BRISK }));
+    let (go_aways, failures) = ([1, 1], [1, 1]);
+    visit(with(
+        [1, 1],
+        1,
+        Bounds {
+            plain,
+            go_aways,
+            failures,
+            ..BRISK
+        },
+    ));
+    let (time_outs, expiries) = (1, [1, 1]);
+    visit(with(
+        [1, 1],
+        1,
+        Bounds {
+            plain,
+            time_outs,
+            expiries,
+            ..BRISK
+        },
+    ));
 }

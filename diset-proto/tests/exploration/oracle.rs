@@ -6,6 +6,9 @@ use diset_proto::{Code, Outcome};
 
 use super::given::Side;
 
+/// The value of the first plain message.
+const PLAIN: usize = 101;
+
 /// What happened to one message, as the two applications know it.
 #[derive(Clone, Copy, Default, Hash)]
 struct Fate {
@@ -23,6 +26,10 @@ pub(crate) struct Told {
     fates: Vec<Fate>,
     /// The last one whose handler began.
     last: usize,
+    /// For each plain message that was sent: how many acked ones were before it, and on which connection.
+    plain: Vec<(usize, usize)>,
+    /// How many plain messages were handled, or never can be.
+    plain_begun: usize,
 }
 
 impl Told {
@@ -30,6 +37,31 @@ impl Told {
     pub(crate) fn send(&mut self) -> u32 {
         self.fates.push(Fate::default());
         u32::try_from(self.fates.len()).unwrap()
+    }
+
+    /// The value of the next plain message: 101, 102 …
+    pub(crate) fn next_plain(&self) -> u32 {
+        u32::try_from(PLAIN + self.plain.len()).unwrap()
+    }
+
+    pub(crate) fn send_plain(&mut self, link: usize) {
+        self.plain.push((self.fates.len(), link));
+    }
+
+    /// The handler of a plain message begins: none behind it has begun, and all acked ones before it have. On which
+    /// connection it has come.
+    pub(crate) fn begin_plain(&mut self, value: u32) -> Result<usize, String> {
+        let place = usize::try_from(value).unwrap() - PLAIN;
+        let (before, link) = *self.plain.get(place).ok_or("a plain message that was never sent")?;
+        if place < self.plain_begun {
+            return Err(format!("{value} is handled twice, or behind another"));
+        }
+        self.plain_begun = place + 1;
+        let mut acked = self.fates.iter().take(before);
+        if acked.any(|fate| fate.begun == 0 && fate.outcome.is_none()) {
+            return Err(format!("{value} is handled before what was sent before it"));
+        }
+        Ok(link)
     }
 
     pub(crate) fn sent(&self) -> usize {
@@ -61,6 +93,11 @@ impl Told {
         self.fates[usize::try_from(value).unwrap() - 1].handled = Some(outcome);
     }
 
+    /// Its handler has asked for it again: so it has not begun.
+    pub(crate) fn again(&mut self, value: u32) {
+        self.fates[usize::try_from(value).unwrap() - 1].begun -= 1;
+    }
+
     /// The sender is told an outcome. `unknown`: it may be that nobody knows.
     pub(crate) fn tell(&mut self, number: u64, outcome: Outcome, unknown: bool) -> Result<(), String> {
         let place = usize::try_from(number).unwrap() - 1;
@@ -70,7 +107,9 @@ impl Told {
         }
         fate.outcome = Some(outcome);
         match outcome {
-            Outcome::Ok | Outcome::Failed(Code::HandlerFailed) if fate.handled == Some(outcome) => Ok(()),
+            Outcome::Ok | Outcome::Failed(Code::HandlerFailed | Code::NoHandler) if fate.handled == Some(outcome) => {
+                Ok(())
+            }
             Outcome::Unknown if unknown => Ok(()),
             _ => Err(format!("{number} is told to be '{outcome}', it is {:?}", fate.handled)),
         }

@@ -1,17 +1,17 @@
 //! What the two applications do with their connections, as a driver and an author would.
 
 use core::time::Duration;
-use std::rc::Rc;
 
 use diset_proto::{
-    Admission, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Limits, NewReason, Notice, Outcome,
-    Resumption, ServiceDef, Session, Token, Trid,
+    Admission, Cause, ClientConfig, Code, Identity, Instant, Limits, NewReason, Notice, Outcome, Resume, Resumption,
+    SendError, ServiceDef, Session, Token,
 };
 
-use super::given::{Broken, Side};
-use super::link::PREAMBLE;
+use super::end::{End, Meter, NOW, READING, Reading, Seen, State, Task, again, fresh, trid, was_given_up};
+use super::given::{Broken, Handler, Side};
+use super::link::{PLAIN, head};
 use super::shared::Shared;
-use super::world::{End, Meter, NOW, READING, Reading, State, Task, World};
+use super::world::World;
 
 /// More connections than this are only made by two sides that never come to an end.
 const MAX_CONNECTIONS: usize = 12;
@@ -19,281 +19,402 @@ const MAX_CONNECTIONS: usize = 12;
 const LONG: Duration = Duration::from_secs(10_000);
 
 impl World {
-    pub(crate) fn connect(&mut self) {
-        assert!(self.links.len() < MAX_CONNECTIONS, "connections without end");
-        let link = self.links.len();
-        self.links.push(Shared::default());
-        let config = ClientConfig {
-            catalog: Meter::CATALOG,
-            identity: Identity::from_bytes([1; 16]),
-            limits: Limits::SERVER,
-            args: &[],
-        };
-        let session = self.away[0].take().map(Shared::take);
-        let conn = Connection::client_in_session(NOW, &config, GrowBuf::new(10_000), session).unwrap();
-        self.ends.push(Shared::new(End {
-            link,
-            side: Side::Client,
-            conn,
-        }));
-        let conn = Connection::service(NOW, Meter::CATALOG, Limits::SERVER, GrowBuf::new(10_000)).unwrap();
-        self.ends.push(Shared::new(End {
-            link,
-            side: Side::Service,
-            conn: conn.with_sessions(None),
-        }));
-        if !self.bounds.lazy {
-            self.transmit(link, Side::Service);
-        }
-    }
-
     pub(crate) fn send(&mut self, side: Side) -> Result<(), String> {
         let value = self.told[side as usize].send();
         let (reading, unsure) = (Reading { value }, self.bounds.unsure);
-        let number = match self.holder(side) {
-            Some(place) => self.ends[place].conn.send_acked(READING, &reading, unsure),
-            None => {
-                let away = self.session_mut(side).ok_or("there is no session")?;
-                away.store(Meter::CATALOG, READING, &reading, unsure)
-            }
+        let never_connected = side == Side::Client && self.links.is_empty();
+        let end = &mut *self.ends[side as usize];
+        let number = if never_connected {
+            let mut session = end.tx.take_session().ok_or("there is no session")?;
+            let number = session.store(Meter::CATALOG, READING, &reading, unsure);
+            *end = End::new(Some(session));
+            number
+        } else {
+            end.tx.send_acked(READING, &reading, unsure)
         };
+        Self::check_number(side, value, number)
+    }
+
+    fn check_number(side: Side, value: u32, number: Result<u64, SendError>) -> Result<(), String> {
         match number {
             Ok(number) if number == u64::from(value) => Ok(()),
             other => Err(format!("message {value} of the {side} got {other:?}")),
         }
     }
 
-    pub(crate) fn transmit(&mut self, link: usize, side: Side) {
-        let place = self.end(link, side);
-        let conn = &mut self.ends[place].conn;
-        // Until nothing is left: only then the connection can tell that all has left.
-        loop {
-            let bytes = conn.transmit();
-            let count = bytes.len();
-            if count == 0 {
-                break;
-            }
-            self.links[link].carry(side.other(), bytes);
-            conn.transmitted(count);
+    /// When it cannot go now nothing has happened.
+    pub(crate) fn send_plain(&mut self, side: Side) {
+        let value = self.told[side as usize].next_plain();
+        let end = &mut *self.ends[side as usize];
+        if let Some(link) = end.link
+            && end.tx.send(READING, &Reading { value }).is_ok()
+        {
+            self.bounds.plain[side as usize] -= 1;
+            self.told[side as usize].send_plain(link);
         }
     }
 
-    pub(crate) fn deliver(&mut self, link: usize, side: Side) -> Result<(), String> {
-        let place = self.end(link, side);
+    // ── what comes ──────────────────────────────────────────────────────────────────
+
+    pub(crate) fn deliver(&mut self, link: usize, side: Side, handler: Handler) -> Result<(), String> {
         let bytes = self.links[link].deliver(side).ok_or("nothing is under way")?;
-        // The frames were cut where they were written; the preamble is only the first one's.
-        let mut rx = Deframer::new(GrowBuf::new(0));
-        let conn = &mut self.ends[place].conn;
-        assert!(rx.next(&mut &PREAMBLE[..], conn.max_frame()).is_none());
-        let mut input = &bytes[..];
-        let frame = rx.next(&mut input, conn.max_frame()).ok_or("no whole frame")?;
-        let event = conn.handle_frame(NOW, frame);
-        if let Some(log) = &mut self.log {
-            log.push(format!("    frame {bytes:02x?}: {event:?}"));
+        if self.ends[side as usize].link != Some(link) {
+            return self.proposed(link, &bytes);
         }
-        match event {
-            Some(Event::Message(message)) => {
-                let session = conn.resumption().map(|_| ());
-                session.ok_or("a message before it was told how the session stands")?;
-                let kept = Rc::new(conn.keep(message));
-                let began = conn.session().map_or(0, |session| session.began().number());
-                self.apps[side as usize].waiting.push_back(Task { link, began, kept });
+        self.ends[side as usize].greeted();
+        if head(&bytes) == Some(PLAIN) && !self.is_ending(side) {
+            let plain = &mut self.ends[side as usize].plain;
+            match plain.iter_mut().find(|(on, _)| *on == link) {
+                Some((_, waiting)) => *waiting += 1,
+                None => plain.push((link, 1)),
             }
-            Some(Event::Proposed(_)) => self.admit(place)?,
-            Some(Event::Connected(_)) => self.connected(place)?,
-            Some(Event::Dropped(cause)) => Self::check_cause(side, &cause)?,
+        }
+        self.feed(side, &bytes, handler)
+    }
+
+    /// A frame has come.
+    fn feed(&mut self, side: Side, bytes: &[u8], handler: Handler) -> Result<(), String> {
+        let mut input = bytes;
+        let mut handler = handler;
+        loop {
+            let seen = self.next(side, NOW, &mut input, handler)?;
+            if let Some(log) = &mut self.log {
+                log.push(format!("    frame {bytes:02x?}: {seen:?}"));
+            }
+            match seen {
+                Some(Seen::Message(_)) => handler = Handler::Waits,
+                Some(_) => {}
+                None => return Ok(()),
+            }
+            if input.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The message that waits is given to its handler.
+    pub(crate) fn begin(&mut self, side: Side, now: Instant, handler: Handler) -> Result<(), String> {
+        self.next(side, now, &mut &[][..], handler).map(drop)
+    }
+
+    /// What comes next, and what is done with it.
+    fn next(&mut self, side: Side, now: Instant, input: &mut &[u8], handler: Handler) -> Result<Option<Seen>, String> {
+        let early = self.bounds.broken == Some(Broken::SettlesTooEarly);
+        let end = &mut self.ends[side as usize];
+        let seen = end.next(now, input, if early { Handler::Returns } else { handler });
+        if let Some(Seen::Message(task)) = &seen {
+            self.began(side, now, task)?;
+            if handler != Handler::Waits {
+                self.handled(side, handler);
+            }
+        } else {
+            self.learn(side, seen.as_ref())?;
+        }
+        Ok(seen)
+    }
+
+    /// A message has come to its handler.
+    fn began(&mut self, side: Side, now: Instant, task: &Task) -> Result<(), String> {
+        let end = &mut *self.ends[side as usize];
+        let deferred = end.deferred.take() == Some(task.value);
+        if (task.attempts > 0) != (now == again() && deferred) {
+            return Err(format!("{} begins for the time {}", task.value, task.attempts));
+        }
+        if let Some(other) = end.running.replace(*task) {
+            return Err(format!("{} begins beside {}", task.value, other.value));
+        }
+        if end.is_open() && end.conn().resumption().is_none() {
+            return Err("a message before it was told how the session stands".to_owned());
+        }
+        let told = &mut self.told[side.other() as usize];
+        if task.acked {
+            return told.begin(task.value, task.marked, self.lost);
+        }
+        let link = told.begin_plain(task.value)?;
+        let waiting = end.plain.iter_mut().find(|(on, waiting)| *on == link && *waiting > 0);
+        waiting.ok_or("a plain message that is gone")?.1 -= 1;
+        if end.opened != Some(link) {
+            return Err(format!(
+                "{} of connection {link} begins, {:?} has its turn",
+                task.value, end.opened
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a side is told, besides messages.
+    pub(crate) fn learn(&mut self, side: Side, seen: Option<&Seen>) -> Result<(), String> {
+        let end = &mut *self.ends[side as usize];
+        match seen {
+            Some(Seen::Connected(link)) => {
+                if let Some(other) = end.opened.replace(*link) {
+                    return Err(format!("connection {link} opens before {other} has ended"));
+                }
+                // Others have come and gone meanwhile.
+                end.plain.retain(|(on, _)| on >= link);
+            }
+            Some(Seen::Ended(ended)) => {
+                let opened = end.opened.take();
+                if opened.map(trid) != ended.trid() {
+                    return Err(format!("{:?} has ended, {opened:?} had its turn", ended.trid()));
+                }
+                let (cause, unhandled) = (ended.cause(), ended.unhandled());
+                if let Some(link) = opened {
+                    let waiting = end.plain.iter().find(|(on, _)| *on == link);
+                    let lost = waiting.map_or(0, |(_, waiting)| *waiting);
+                    let may_lose = end.expired || matches!(cause, Cause::OurError(_) | Cause::WeRefused(_));
+                    if lost != unhandled || (lost > 0 && !may_lose) {
+                        return Err(format!("{lost} plain messages were lost, it says {unhandled}: {cause}"));
+                    }
+                    end.plain.retain(|(on, _)| *on > link);
+                }
+                end.expired = false;
+                Self::check_cause(side, cause)?;
+            }
             _ => {}
         }
         Ok(())
     }
 
-    /// The client has read the acceptance: before any message it knows how the session stands.
-    fn connected(&mut self, place: usize) -> Result<(), String> {
-        let resumption = self.ends[place].conn.resumption();
-        let expected = match resumption {
-            Some(Resumption::Resumed { .. }) => self.has_token,
-            Some(Resumption::New { why: NewReason::First }) => !self.has_token,
-            Some(Resumption::New { why }) => why == NewReason::Forgotten && self.lost,
-            _ => false,
+    // ── a connection begins ─────────────────────────────────────────────────────────
+
+    pub(crate) fn connect(&mut self) {
+        assert!(self.links.len() < MAX_CONNECTIONS, "connections without end");
+        let config = ClientConfig {
+            catalog: Meter::CATALOG,
+            identity: Identity::from_bytes([1; 16]),
+            limits: Limits::SERVER,
+            args: &[],
         };
-        if !expected {
-            return Err(format!("the client is told {resumption:?}"));
-        }
-        self.has_token = true;
-        let anew = matches!(resumption, Some(Resumption::New { .. }));
-        self.collect(Side::Client, anew)
+        let link = self.links.len();
+        let end = &mut *self.ends[0];
+        end.rx.connect(NOW, &mut end.tx, &config).expect("it is free");
+        (end.link, end.fresh) = (Some(link), true);
+        self.links.push(Shared::default());
+        self.greetings.push(link);
     }
 
-    /// A client asks to be admitted. Whoever had its session gives it away (PROTOCOL D-2).
-    fn admit(&mut self, place: usize) -> Result<(), String> {
-        self.admitted += 1;
-        let trid = Trid::new(self.ends[place].link as u64 + 1);
-        let token = Token::from_bytes([self.admitted; 16]);
-        let request = self.ends[place].conn.resume_request().ok_or("no request")?.clone();
-        let holder = self.holder(Side::Service);
-        let known = holder.is_some() || self.away[1].is_some();
-        let session = if known {
-            let session = self.session(Side::Service).ok_or("no session")?;
-            if session.may_welcome(&request, trid, true).is_err() {
-                return self.in_conflict(place);
-            }
-            let mut session = match holder {
-                Some(older) => self.displace(older),
-                None => self.away[1].take().ok_or("no session")?.take(),
-            };
-            let welcome = session.welcome(&request, trid, true, token);
-            welcome.map_err(|why| format!("it was expected, and is not welcome: {why}"))?;
-            session
-        } else {
-            let mut session = self.fresh(Side::Service);
-            let why = if request.is_return() {
-                NewReason::Forgotten
-            } else {
-                NewReason::First
-            };
-            session.begin_with(&request, trid, why, Some(token));
-            session
-        };
-        let anew = matches!(session.resumption(), Some(Resumption::New { .. }));
-        let conn = &mut self.ends[place].conn;
-        let accepted = conn.accept_in_session(NOW, Admission::new(trid), Some(session));
-        assert!(accepted.is_ok_and(|event| matches!(event, Some(Event::Connected(_)))));
-        self.collect(Side::Service, anew)
+    /// A client asks to be admitted, on a connection of which nobody knew whose it is. It gets its session with all that
+    /// is at work, and whoever had it is displaced (PROTOCOL D-2).
+    fn proposed(&mut self, link: usize, mut proposal: &[u8]) -> Result<(), String> {
+        let mut end = End::listening(link);
+        match end.next(NOW, &mut proposal, Handler::Waits) {
+            Some(Seen::Proposed) => {}
+            other => return Err(format!("no proposal: {other:?}")),
+        }
+        let request = end.conn().resume_request().ok_or("no request")?.clone();
+        let session = self.session(Side::Service);
+        if session.is_some_and(|session| session.may_welcome(&request, trid(link), true).is_err()) {
+            return self.in_conflict(link);
+        }
+        self.greetings.retain(|other| *other != link);
+        let session = end.take_over(&mut self.ends[1], self.bounds.broken);
+        self.displace();
+        let session = self.welcome(link, &request, session)?;
+        let admission = Admission::new(trid(link));
+        let admitted = end.rx.admit_in_session(NOW, &mut end.tx, admission, Some(session));
+        assert!(admitted.is_ok());
+        self.ends[1] = Shared::new(end);
+        Ok(())
     }
 
     /// An attempt that came late, when the client had gone on. Nothing else may look like a copy.
-    fn in_conflict(&mut self, place: usize) -> Result<(), String> {
-        let link = self.ends[place].link;
+    fn in_conflict(&mut self, link: usize) -> Result<(), String> {
         if !self.links[link].has_left(Side::Client) {
             return Err("the client is taken for a copy of itself".to_owned());
         }
-        self.ends.remove(place);
-        self.links[link].leave(Side::Service);
+        self.leave_greeting(link);
         Ok(())
     }
 
-    fn displace(&mut self, older: usize) -> Box<State> {
-        let End {
-            link,
-            side,
-            ref mut conn,
-        } = *self.ends[older];
-        let session = conn.take_session().expect("it has the session");
-        conn.disconnect(Notice::new(Code::Displaced));
-        self.detached(link, side);
-        session
+    /// The service ends its connection for another one of the same client.
+    fn displace(&mut self) {
+        let end = &mut self.ends[1];
+        if end.link.is_some() {
+            end.tx.disconnect(Notice::new(Code::Displaced));
+            self.transmit(Side::Service, NOW);
+            self.leave(Side::Service);
+        }
     }
+
+    /// The session of the client goes on, or begins.
+    fn welcome(&mut self, link: usize, request: &Resume, session: Option<Box<State>>) -> Result<Box<State>, String> {
+        self.admitted += 1;
+        let token = Token::from_bytes([self.admitted; 16]);
+        if let Some(mut session) = session {
+            let welcome = session.welcome(request, trid(link), true, token);
+            welcome.map_err(|why| format!("it was expected, and is not welcome: {why}"))?;
+            return Ok(session);
+        }
+        let [_, durable] = self.bounds.durable;
+        let mut session = fresh(durable);
+        let why = if request.is_return() {
+            NewReason::Forgotten
+        } else {
+            NewReason::First
+        };
+        session.begin_with(request, trid(link), why, Some(token));
+        Ok(session)
+    }
+
+    // ── and comes to its end ────────────────────────────────────────────────────────
 
     /// This side sees that the connection has ended.
-    pub(crate) fn ended(&mut self, link: usize, side: Side) -> Result<(), String> {
-        let place = self.end(link, side);
-        if let Some(Event::Dropped(cause)) = self.ends[place].conn.handle_eof() {
-            Self::check_cause(side, &cause)?;
+    pub(crate) fn ended(&mut self, link: usize, side: Side) {
+        if self.ends[side as usize].link == Some(link) {
+            self.lost(side);
+        } else {
+            self.leave_greeting(link);
         }
-        self.leave(place);
-        Ok(())
+    }
+
+    fn lost(&mut self, side: Side) {
+        let end = &mut *self.ends[side as usize];
+        end.rx.ended(NOW, &mut end.tx);
+        self.leave(side);
+    }
+
+    fn leave_greeting(&mut self, link: usize) {
+        self.greetings.retain(|other| *other != link);
+        self.links[link].leave(Side::Service);
     }
 
     /// This side has heard nothing for too long, or waits in vain for the handshake. It tells the other, and does
     /// not wait for what that says: the line is as good as dead.
     pub(crate) fn time_out(&mut self, link: usize, side: Side) -> Result<(), String> {
         self.bounds.time_outs -= 1;
-        let place = self.end(link, side);
-        match self.ends[place].conn.handle_time(NOW.after(LONG)) {
-            Some(Event::Dropped(cause)) => Self::check_cause(side, &cause)?,
-            // It was over before.
-            None => {}
-            Some(other) => return Err(format!("the {side} hears nothing, and is told {other:?}")),
+        let now = NOW.after(LONG);
+        if self.ends[side as usize].link == Some(link) {
+            let runs_after_the_end = self.ends[side as usize].runs_after_the_end();
+            was_given_up();
+            self.transmit(side, now);
+            // The time of a handler of a connection that was over before may be over, too.
+            if was_given_up() {
+                self.given_up(side, runs_after_the_end);
+            }
+            self.lost(side);
+            return Ok(());
         }
-        self.transmit(link, side);
-        self.leave(place);
-        Ok(())
+        let mut greeter = End::listening(link);
+        greeter.rx.turn(now, &mut greeter.tx);
+        self.links[link].carry(side.other(), greeter.tx.output());
+        self.leave_greeting(link);
+        match greeter.next(NOW, &mut &[][..], Handler::Waits) {
+            Some(Seen::Ended(ended)) => Self::check_cause(side, ended.cause()),
+            other => Err(format!("the {side} hears nothing, and is told {other:?}")),
+        }
     }
 
     pub(crate) fn go_away(&mut self, side: Side) {
         self.bounds.go_aways[side as usize] -= 1;
-        let open = |end: &&mut Shared<End>| end.side == side && end.conn.phase() == diset_proto::Phase::Open;
-        let end = self.ends.iter_mut().find(open).expect("it is open");
+        let tx = &mut self.ends[side as usize].tx;
         let notice = Notice::new(Code::Shutdown);
-        end.conn.go_away(NOW, notice, Duration::from_secs(5)).unwrap();
+        tx.go_away(NOW, notice, Duration::from_secs(5)).expect("it is open");
     }
 
-    /// The connection on which this message came, if it still has the session.
-    fn is_held(&self, side: Side, task: &Task) -> Option<usize> {
-        let place = self.holder(side)?;
-        (self.ends[place].link == task.link).then_some(place)
+    /// The service is begun anew, and remembers nothing.
+    pub(crate) fn forget(&mut self) {
+        self.bounds.forgets -= 1;
+        self.ends[1] = Shared::new(End::new(None));
+        self.lost = true;
     }
 
-    /// The next message that waits is given to its handler.
-    pub(crate) fn begin(&mut self, side: Side) -> Result<(), String> {
-        let task = self.apps[side as usize].waiting.pop_front().ok_or("none waits")?;
-        let message = task.kept.message();
-        let (value, marked) = (task.value(), message.maybe_repeated());
-        match self.is_held(side, &task) {
-            Some(place) => {
-                let conn = &mut self.ends[place].conn;
-                let _held = conn
-                    .decode_held::<Reading>(message)
-                    .map_err(|error| error.to_string())?;
-            }
-            None => {
-                let session = self.session_mut(side).ok_or("no session")?;
-                if !session.begin(task.number()) && self.bounds.broken.is_none() {
-                    return Err(format!("message {value} to the {side} must not begin"));
-                }
-            }
+    // ── handlers ────────────────────────────────────────────────────────────────────
+
+    /// The handler that waits does this, on whatever connection the session is now (PROTOCOL Q-8).
+    pub(crate) fn finish(&mut self, side: Side, handler: Handler) {
+        if self.bounds.broken != Some(Broken::SettlesTooEarly) {
+            self.ends[side as usize].finish(handler.result().expect("it says something"));
         }
-        if self.bounds.broken == Some(Broken::SettlesTooEarly) {
-            self.settle(side, &task, Outcome::Ok);
+        self.handled(side, handler);
+    }
+
+    /// The handler that has the message does this.
+    fn handled(&mut self, side: Side, handler: Handler) {
+        if let Some(left) = self.bounds.left(side, handler) {
+            *left -= 1;
         }
-        let lost = self.lost;
-        self.told[side.other() as usize].begin(value, marked, lost)?;
-        self.apps[side as usize].running = Some(task);
-        Ok(())
-    }
-
-    /// The handler comes to this end, on whatever connection the session is now (PROTOCOL Q-8).
-    pub(crate) fn finish(&mut self, side: Side, outcome: Outcome) {
-        let task = self.apps[side as usize].running.take().expect("one runs");
-        self.told[side.other() as usize].finish(task.value(), outcome);
-        self.settle(side, &task, outcome);
-    }
-
-    fn settle(&mut self, side: Side, task: &Task, outcome: Outcome) {
-        match self.is_held(side, task) {
-            Some(place) => {
-                let conn = &mut self.ends[place].conn;
-                let message = task.kept.message();
-                match outcome {
-                    Outcome::Failed(code) => conn.fail(message.tag(), code, ""),
-                    _ => conn.release(message.held()),
-                }
-            }
-            None if self.bounds.broken == Some(Broken::SettlesTheOldConnection) => {}
-            None => {
-                let is_same = |session: &&mut State| session.began().number() == task.began;
-                if let Some(session) = self.session_mut(side).filter(is_same) {
-                    session.settle(task.number(), outcome);
-                }
-            }
+        let end = &mut self.ends[side as usize];
+        let Task { value, acked, .. } = end.running.take().expect("one runs");
+        let told = &mut self.told[side.other() as usize];
+        if !acked {
+            return;
         }
-    }
-
-    /// Takes the outcomes that this side knows now. `anew`: its session has just begun anew.
-    pub(crate) fn collect(&mut self, side: Side, anew: bool) -> Result<(), String> {
-        let Some(session) = self.session_mut(side) else {
-            return Ok(());
+        let outcome = match handler {
+            Handler::Retries => {
+                end.deferred = Some(value);
+                return told.again(value);
+            }
+            Handler::Fails => Outcome::Failed(Code::HandlerFailed),
+            Handler::Drops => Outcome::Failed(Code::NoHandler),
+            Handler::Waits | Handler::Returns => Outcome::Ok,
         };
-        let mut outcomes = Vec::new();
-        while let Some(outcome) = session.take_outcome() {
-            outcomes.push(outcome);
+        told.finish(value, outcome);
+    }
+
+    /// The time of the handler that waits is over.
+    pub(crate) fn expire(&mut self, side: Side) {
+        self.bounds.expiries[side as usize] -= 1;
+        let well = self.bounds.broken == Some(Broken::ExpiresWell);
+        let end = &mut self.ends[side as usize];
+        let runs_after_the_end = end.runs_after_the_end();
+        end.expire(well);
+        self.given_up(side, runs_after_the_end);
+    }
+
+    /// The handler that waits is not asked any more; if it `runs_after_the_end`, nor do others of its connection begin.
+    fn given_up(&mut self, side: Side, runs_after_the_end: bool) {
+        let end = &mut self.ends[side as usize];
+        end.expired |= runs_after_the_end;
+        let Task { value, acked, .. } = end.running.take().expect("one runs");
+        if acked {
+            self.told[side.other() as usize].finish(value, Outcome::Failed(Code::NoHandler));
         }
+    }
+
+    // ── outcomes ────────────────────────────────────────────────────────────────────
+
+    /// Takes the outcomes that this side knows now; whether there were some.
+    pub(crate) fn collect(&mut self, side: Side) -> Result<bool, String> {
+        let anew = self.meet(side)?;
+        let tx = &mut self.ends[side as usize].tx;
+        let outcomes: Vec<_> = core::iter::from_fn(|| tx.take_outcome()).collect();
+        let Some(session) = self.session(side) else {
+            return Ok(false);
+        };
         let processed = Session::delivered(session).processed;
         let told = &mut self.told[side as usize];
-        for (number, outcome) in outcomes {
-            told.tell(number, outcome, anew)?;
+        for (number, outcome) in &outcomes {
+            told.tell(*number, *outcome, anew)?;
         }
         // A service that lost its memory counts from 1 again.
-        told.tell_processed(processed)
+        told.tell_processed(processed)?;
+        Ok(!outcomes.is_empty())
+    }
+
+    /// Whether the session of this side has just begun anew: then outcomes may be unknown.
+    fn meet(&mut self, side: Side) -> Result<bool, String> {
+        let end = &mut *self.ends[side as usize];
+        let Some(resumption) = end
+            .conn()
+            .resumption()
+            .filter(|_| end.link.is_some() && end.met != end.link)
+        else {
+            return Ok(false);
+        };
+        end.met = end.link;
+        let anew = matches!(resumption, Resumption::New { .. });
+        // The client has read the acceptance.
+        let expected = side == Side::Service
+            || match resumption {
+                Resumption::Resumed { .. } => self.has_token,
+                Resumption::New { why: NewReason::First } => !self.has_token,
+                Resumption::New { why } => why == NewReason::Forgotten && self.lost,
+            };
+        if !expected {
+            return Err(format!("the client is told {resumption:?}"));
+        }
+        self.has_token |= side == Side::Client;
+        Ok(anew)
     }
 }

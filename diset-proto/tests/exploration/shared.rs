@@ -24,12 +24,6 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T: Clone> Shared<T> {
-    pub(crate) fn take(self) -> T {
-        Rc::unwrap_or_clone(self.0).value
-    }
-}
-
 impl<T> Deref for Shared<T> {
     type Target = T;
 

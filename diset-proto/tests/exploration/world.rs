@@ -1,101 +1,24 @@
 //! A client, a service, the connections between them, and what can happen next.
 
 use core::hash::{Hash, Hasher};
-use std::collections::VecDeque;
-use std::rc::Rc;
+use diset_proto::drive::Io;
+use diset_proto::store::Replay as _;
+use diset_proto::{Cause, Code, Instant, Phase};
 
-use diset_proto::limits::ACK_DELAY;
-use diset_proto::store::{HeapReplay, Inbox};
-use diset_proto::{
-    Cause, Code, Connection, GrowBuf, Instant, Kept, MessageOf, Outcome, Phase, Progress, Schema, Session,
-    define_service,
-};
-use serde::{Deserialize, Serialize};
-
-use super::given::{Action, Bounds, Broken, Side};
+use super::end::{End, NOW, State, fresh, later};
+use super::given::{Action, Bounds, Handler, Side};
 use super::link::Link;
 use super::oracle::Told;
 use super::shared::Shared;
 
-#[derive(Serialize, Deserialize, Schema)]
-pub(crate) struct Reading {
-    pub(crate) value: u32,
-}
-
-define_service! { pub Meter = "Test/Meter"; both: [Reading] }
-
-/// An inbox of either kind. What a durable one keeps are the messages that wait at the [`App`].
-#[derive(Debug, Clone, Copy, Hash)]
-pub(crate) struct Kind {
-    pub(crate) durable: bool,
-}
-
-impl Inbox for Kind {
-    fn is_durable(&self) -> bool {
-        self.durable
-    }
-}
-
-pub(crate) type State = Session<HeapReplay, Kind>;
-pub(crate) type Conn = Connection<GrowBuf, Option<Box<State>>>;
-
-/// The clock stands still, so that states that differ in nothing else are the same. It is
-/// later only for the timer of acknowledgements.
-pub(crate) const NOW: Instant = Instant::from_millis(1);
-
-fn later() -> Instant {
-    NOW.after(ACK_DELAY)
-}
-
-/// One end of a connection.
-#[derive(Clone, Hash)]
-pub(crate) struct End {
-    pub(crate) link: usize,
-    pub(crate) side: Side,
-    pub(crate) conn: Conn,
-}
-
-/// A message at an application: it waits for its handler, or is in it.
-#[derive(Clone)]
-pub(crate) struct Task {
-    pub(crate) link: usize,
-    /// The session in which it came.
-    pub(crate) began: u64,
-    pub(crate) kept: Rc<Kept>,
-}
-
-impl Task {
-    pub(crate) fn number(&self) -> u64 {
-        self.kept.message().number_in_session().unwrap()
-    }
-
-    pub(crate) fn value(&self) -> u32 {
-        self.kept.message().decode::<Reading>().unwrap().value
-    }
-}
-
-impl Hash for Task {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.link, self.began, self.number(), self.value()).hash(state);
-        self.kept.message().maybe_repeated().hash(state);
-    }
-}
-
-/// One application: a lane of handlers, one at a time (PROTOCOL D-2).
-#[derive(Clone, Default, Hash)]
-pub(crate) struct App {
-    pub(crate) waiting: VecDeque<Task>,
-    pub(crate) running: Option<Task>,
-}
-
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) bounds: Bounds,
-    pub(crate) ends: Vec<Shared<End>>,
+    /// The halves of each side that have its session.
+    pub(crate) ends: [Shared<End>; 2],
+    /// Connections on which the service waits for a proposal.
+    pub(crate) greetings: Vec<usize>,
     pub(crate) links: Vec<Shared<Link>>,
-    /// Sessions without a connection.
-    pub(crate) away: [Option<Shared<Box<State>>>; 2],
-    pub(crate) apps: [Shared<App>; 2],
     /// What became of the messages that each side sends.
     pub(crate) told: [Shared<Told>; 2],
     /// The client has read an acceptance, so its session must go on.
@@ -114,9 +37,8 @@ impl Hash for World {
         let Self {
             bounds,
             ends,
+            greetings,
             links,
-            away,
-            apps,
             told,
             has_token,
             lost,
@@ -125,46 +47,51 @@ impl Hash for World {
         } = self;
         let Bounds {
             messages: _,
+            plain,
             cuts,
             time_outs,
             failures,
+            retries,
+            drops,
+            expiries,
             go_aways,
             forgets,
             durable: _,
             unsure: _,
+            at_once: _,
             lazy: _,
             brisk: _,
             overtaking: _,
             reduced: _,
             broken: _,
         } = bounds;
-        (cuts, time_outs, failures, go_aways, forgets).hash(state);
-        (ends, links, away, apps).hash(state);
+        (
+            plain, cuts, time_outs, failures, retries, drops, expiries, go_aways, forgets,
+        )
+            .hash(state);
+        (ends, greetings, links).hash(state);
         (told, has_token, lost, admitted).hash(state);
     }
 }
 
 impl World {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        let mut world = Self {
+        let [client, _] = bounds.durable;
+        Self {
             bounds,
-            ends: Vec::new(),
+            ends: [Some(fresh(client)), None].map(|session| Shared::new(End::new(session))),
+            greetings: Vec::new(),
             links: Vec::new(),
-            away: [None, None],
-            apps: Default::default(),
             told: Default::default(),
             has_token: false,
             lost: false,
             admitted: 0,
             log: None,
-        };
-        world.away[0] = Some(Shared::new(world.fresh(Side::Client)));
-        world
+        }
     }
 
-    pub(crate) fn fresh(&self, side: Side) -> Box<State> {
-        let durable = self.bounds.durable[side as usize];
-        Box::new(Session::new(HeapReplay::new(10, 1000), Kind { durable }))
+    pub(crate) fn session(&self, side: Side) -> Option<&State> {
+        self.ends[side as usize].session()
     }
 
     /// All that can happen now.
@@ -172,55 +99,111 @@ impl World {
         let mut actions = Vec::new();
         let bounds = &self.bounds;
         for side in Side::BOTH {
-            let app = &self.apps[side as usize];
+            let end = &self.ends[side as usize];
             if self.told[side as usize].sent() < bounds.messages[side as usize] && self.session(side).is_some() {
                 actions.push(Action::Send(side));
             }
-            if app.running.is_some() {
-                actions.push(Action::Finish(side));
-                if bounds.failures[side as usize] > 0 {
-                    actions.push(Action::Fail(side));
+            if bounds.plain[side as usize] > 0 && end.is_open() {
+                actions.push(Action::SendPlain(side));
+            }
+            if end.running.is_some() {
+                let ways = [Handler::Returns, Handler::Fails, Handler::Retries];
+                actions.extend(self.possible(side, &ways).map(|way| Action::Finish(side, way)));
+                if bounds.expiries[side as usize] > 0 {
+                    actions.push(Action::Expire(side));
                 }
-            } else if !app.waiting.is_empty() {
-                actions.push(Action::Begin(side));
+            } else if end.ready {
+                actions.extend(self.handlers(side).map(|handler| Action::Begin(side, handler)));
+            } else if end.is_tried_again() {
+                actions.push(Action::Again(side));
             }
         }
-        if !self.ends.iter().any(|end| end.side == Side::Client) {
+        if self.ends[0].link.is_none() {
             actions.push(Action::Connect);
         }
-        for end in &self.ends {
-            let End { link, side, ref conn } = **end;
-            let way = &self.links[link];
-            if !bounds.overtaking && self.waits_for_an_older(link, side) {
+        for side in Side::BOTH {
+            let Some(link) = self.ends[side as usize].link else {
                 continue;
-            }
-            if bounds.lazy && may_transmit(conn) {
-                actions.push(Action::Transmit(link, side));
-            }
-            if way.is_carrying(side) {
-                actions.push(Action::Deliver(link, side));
-            }
-            let app = &self.apps[side as usize];
-            let idle = !way.is_carrying(side) && app.running.is_none() && app.waiting.is_empty();
-            if (idle || !bounds.brisk) && conn.wake().is_some_and(|wake| wake <= later()) {
-                actions.push(Action::Timer(link, side));
-            }
-            if way.shows_end(side) {
-                actions.push(Action::End(link, side));
-            } else if way.is_whole() && bounds.cuts > 0 {
-                actions.push(Action::Cut(link, side));
-            }
-            if way.is_whole() && bounds.time_outs > 0 {
-                actions.push(Action::TimeOut(link, side));
-            }
-            if bounds.go_aways[side as usize] > 0 && conn.phase() == Phase::Open {
-                actions.push(Action::GoAway(side));
+            };
+            if bounds.overtaking || !self.waits_for_an_older(link, side) {
+                self.actions_of_end(link, side, &mut actions);
             }
         }
-        if bounds.forgets > 0 && self.away[1].is_some() {
+        for &link in &self.greetings {
+            if !bounds.overtaking && self.waits_for_an_older(link, Side::Service) {
+                continue;
+            }
+            if self.links[link].is_carrying(Side::Service) {
+                actions.push(Action::Deliver(link, Side::Service, Handler::Waits));
+            }
+            self.ways_to_end(link, Side::Service, &mut actions);
+        }
+        let home = &self.ends[1];
+        if bounds.forgets > 0 && home.session().is_some() && home.link.is_none() {
             actions.push(Action::Forget);
         }
         actions
+    }
+
+    /// What can happen to the halves of a side on their connection.
+    fn actions_of_end(&self, link: usize, side: Side, actions: &mut Vec<Action>) {
+        let (bounds, way, end) = (&self.bounds, &self.links[link], &self.ends[side as usize]);
+        if bounds.lazy && end.due {
+            actions.push(Action::Transmit(link, side));
+        }
+        // What waits, and may begin, begins before anything is read: to wait for that is an action of its own.
+        if way.is_carrying(side) && !end.ready {
+            if end.running.is_none() && way.is_message(side) {
+                let handlers = self.handlers(side);
+                actions.extend(handlers.map(|handler| Action::Deliver(link, side, handler)));
+            } else {
+                actions.push(Action::Deliver(link, side, Handler::Waits));
+            }
+        }
+        let idle = !way.is_carrying(side) && end.running.is_none() && !end.ready;
+        if (idle || !bounds.brisk) && end.timer {
+            actions.push(Action::Timer(link, side));
+        }
+        self.ways_to_end(link, side, actions);
+        if bounds.go_aways[side as usize] > 0 && end.is_open() {
+            actions.push(Action::GoAway(side));
+        }
+    }
+
+    /// How a connection can come to its end at this side.
+    fn ways_to_end(&self, link: usize, side: Side, actions: &mut Vec<Action>) {
+        let (bounds, way) = (&self.bounds, &self.links[link]);
+        if way.shows_end(side) {
+            actions.push(Action::End(link, side));
+        } else if way.is_whole() && bounds.cuts > 0 {
+            actions.push(Action::Cut(link, side));
+        }
+        if way.is_whole() && bounds.time_outs > 0 {
+            actions.push(Action::TimeOut(link, side));
+        }
+    }
+
+    /// What a handler of this side can do with its message now.
+    fn handlers(&self, side: Side) -> impl Iterator<Item = Handler> {
+        let ways: &[Handler] = if self.bounds.at_once {
+            &[
+                Handler::Waits,
+                Handler::Returns,
+                Handler::Fails,
+                Handler::Retries,
+                Handler::Drops,
+            ]
+        } else {
+            &[Handler::Waits, Handler::Drops]
+        };
+        self.possible(side, ways)
+    }
+
+    fn possible<'h>(&self, side: Side, ways: &'h [Handler]) -> impl Iterator<Item = Handler> + use<'h> {
+        let mut bounds = self.bounds;
+        ways.iter()
+            .copied()
+            .filter(move |handler| bounds.left(side, *handler).is_none_or(|left| *left > 0))
     }
 
     /// What is tried from here.
@@ -246,17 +229,16 @@ impl World {
     fn enough_actions(&self) -> Vec<Action> {
         let mut actions = self.actions();
         let bounds = &self.bounds;
-        let client = self.ends.iter().find(|end| end.side == Side::Client);
-        let way = client.map(|client| &self.links[client.link]);
+        let client = &self.ends[0];
+        let way = client.link.map(|link| &self.links[link]);
         if way.is_some_and(|way| way.has_input(Side::Client)) {
             actions.retain(|action| action.side() == Side::Client);
             return actions;
         }
-        let stays = client.is_some_and(|client| client.conn.phase() == Phase::Open) && bounds.cuts == 0;
-        let stays = stays && bounds.time_outs == 0 && bounds.failures == [0, 0] && bounds.go_aways == [0, 0];
-        let oldest = self.ends.iter().find(|end| end.side == Side::Service);
-        let comes = match oldest {
-            Some(end) if !bounds.overtaking => self.links[end.link].has_input(Side::Service),
+        let stays = client.is_open() && bounds.cuts == 0 && bounds.time_outs == 0 && bounds.go_aways == [0, 0];
+        let stays = stays && [bounds.failures, bounds.drops, bounds.expiries] == [[0, 0]; 3];
+        let comes = match self.oldest() {
+            Some(link) if !bounds.overtaking => self.links[link].has_input(Side::Service),
             _ => stays && way.is_some_and(|way| way.has_input(Side::Service)),
         };
         if comes {
@@ -265,24 +247,23 @@ impl World {
         actions
     }
 
+    /// The oldest connection that is there for the service.
+    fn oldest(&self) -> Option<usize> {
+        self.greetings.iter().copied().chain(self.ends[1].link).min()
+    }
+
     /// Whether the service has not seen yet that the connection before this one has ended.
     fn waits_for_an_older(&self, link: usize, side: Side) -> bool {
-        let older = |end: &&Shared<End>| end.side == side && end.link < link;
-        side == Side::Service && self.ends.iter().any(|end| older(&end))
+        side == Side::Service && self.oldest().is_some_and(|oldest| oldest < link)
     }
 
     /// Whether nothing can happen any more, unless something breaks.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.actions().iter().all(|action| match action {
-            Action::Cut(..) | Action::TimeOut(..) | Action::GoAway(_) | Action::Forget => true,
-            // It writes what a deadline needs, or nothing.
-            Action::Transmit(link, side) => {
-                let mut world = self.clone();
-                world.log = None;
-                world.transmit(*link, *side);
-                !world.links[*link].is_carrying(side.other()) || self.links[*link].is_carrying(side.other())
-            }
-            _ => false,
+        self.actions().iter().all(|action| {
+            matches!(
+                action,
+                Action::Cut(..) | Action::TimeOut(..) | Action::GoAway(_) | Action::Forget
+            )
         })
     }
 
@@ -294,106 +275,122 @@ impl World {
         self.note(|| action.to_string());
         match action {
             Action::Send(side) => self.send(side)?,
+            Action::SendPlain(side) => self.send_plain(side),
             Action::Connect => self.connect(),
-            Action::Transmit(link, side) => self.transmit(link, side),
-            Action::Deliver(link, side) => self.deliver(link, side)?,
-            Action::Timer(link, side) => {
-                let end = self.end(link, side);
-                let event = self.ends[end].conn.handle_time(later());
-                assert!(event.is_none(), "the timer ends nothing");
-                self.transmit(link, side);
+            Action::Transmit(_, side) => {
+                self.transmit(side, NOW);
+            }
+            Action::Deliver(link, side, handler) => self.deliver(link, side, handler)?,
+            Action::Timer(_, side) => {
+                if self.bounds.lazy {
+                    // It begins to run with a turn.
+                    self.transmit(side, NOW);
+                }
+                self.transmit(side, later());
             }
             Action::Cut(link, side) => {
                 self.bounds.cuts -= 1;
                 self.links[link].cut();
-                self.ended(link, side)?;
+                self.ended(link, side);
             }
-            Action::End(link, side) => self.ended(link, side)?,
+            Action::End(link, side) => self.ended(link, side),
             Action::TimeOut(link, side) => self.time_out(link, side)?,
-            Action::Begin(side) => self.begin(side)?,
-            Action::Finish(side) => self.finish(side, Outcome::Ok),
-            Action::Fail(side) => {
-                self.bounds.failures[side as usize] -= 1;
-                self.finish(side, Outcome::Failed(Code::HandlerFailed));
-            }
+            Action::Begin(side, handler) => self.begin(side, NOW, handler)?,
+            Action::Again(side) => self.begin(side, super::end::again(), Handler::Waits)?,
+            Action::Finish(side, handler) => self.finish(side, handler),
+            Action::Expire(side) => self.expire(side),
             Action::GoAway(side) => self.go_away(side),
-            Action::Forget => {
-                self.bounds.forgets -= 1;
-                self.away[1] = None;
-                self.lost = true;
-            }
+            Action::Forget => self.forget(),
         }
-        for place in (0..self.ends.len()).rev() {
-            if self.ends[place].side == action.side() {
-                self.drive(place)?;
-            }
-        }
+        self.drive(action.side())?;
         self.clear_up();
         if self.bounds.brisk {
             for side in Side::BOTH {
-                let app = &self.apps[side as usize];
-                if app.running.is_none() && !app.waiting.is_empty() {
-                    self.begin(side)?;
+                while self.ends[side as usize].ready {
+                    self.begin(side, NOW, Handler::Waits)?;
+                    self.drive(side)?;
                 }
             }
         }
-        self.collect(action.side(), false)
-    }
-
-    /// What an end does by itself, at once.
-    fn drive(&mut self, place: usize) -> Result<(), String> {
-        let End { link, side, ref conn } = *self.ends[place];
-        if !self.bounds.lazy && may_transmit(conn) {
-            self.transmit(link, side);
-        }
-        while self.ends[place].conn.wake().is_some_and(|wake| wake <= NOW) {
-            if let Some(diset_proto::Event::Dropped(cause)) = self.ends[place].conn.handle_time(NOW) {
-                Self::check_cause(side, &cause)?;
-            }
-            if !self.bounds.lazy && may_transmit(&self.ends[place].conn) {
-                self.transmit(link, side);
-            }
-        }
-        match self.ends[place].conn.progress() {
-            Progress::Running => {}
-            Progress::Finish if self.links[link].has_finished(side) => {}
-            Progress::Finish => self.links[link].finish(side),
-            Progress::Over => self.leave(place),
+        if self.collect(action.side())? {
+            self.drive(action.side())?;
         }
         Ok(())
     }
 
-    /// Ends of the service without a session, to which nothing comes any more and nobody listens, can
-    /// do nothing.
+    /// What a side does by itself, at once.
+    pub(crate) fn drive(&mut self, side: Side) -> Result<(), String> {
+        self.turn(side);
+        while let Some(seen) = self.ends[side as usize].news() {
+            self.learn(side, seen.as_ref())?;
+            self.turn(side);
+        }
+        Ok(())
+    }
+
+    /// A turn, which shows what is next; nothing leaves by that if it is to leave as late as it can.
+    fn turn(&mut self, side: Side) {
+        if !self.bounds.lazy || self.is_ending(side) {
+            return self.transmit(side, NOW);
+        }
+        let end = &mut self.ends[side as usize];
+        let mut copy = (**end).clone();
+        let turn = copy.rx.turn(NOW, &mut copy.tx);
+        let finished = copy.link.is_none_or(|link| self.links[link].has_finished(side));
+        let ends = turn.io == Io::Over || turn.io == Io::Finish && !finished;
+        end.turned(&turn, copy.conn().wake());
+        end.due = copy.link.is_some() && (ends || !copy.tx.output().is_empty());
+    }
+
+    /// Whether the connection of this side is over, or this side has said that it is.
+    pub(crate) fn is_ending(&self, side: Side) -> bool {
+        let phase = self.ends[side as usize].conn().phase();
+        matches!(phase, Phase::Closing | Phase::Closed)
+    }
+
+    /// A turn, and another one as long as something leaves.
+    pub(crate) fn transmit(&mut self, side: Side, now: Instant) {
+        let end = &mut *self.ends[side as usize];
+        let turn = loop {
+            let turn = end.rx.turn(now, &mut end.tx);
+            let bytes = end.tx.output();
+            let count = bytes.len();
+            if count == 0 {
+                break turn;
+            }
+            if let Some(link) = end.link {
+                self.links[link].carry(side.other(), bytes);
+            }
+            end.tx.wrote(count);
+        };
+        let wake = end.conn().wake();
+        end.turned(&turn, wake);
+        end.due = false;
+        let Some(link) = end.link else { return };
+        match turn.io {
+            Io::Finish if !self.links[link].has_finished(side) => self.links[link].finish(side),
+            Io::Run | Io::Finish => {}
+            Io::Over => self.leave(side),
+        }
+    }
+
+    /// Greetings to which nothing comes any more, and nobody listens, can do nothing.
     fn clear_up(&mut self) {
-        for place in (0..self.ends.len()).rev() {
-            let End { link, side, ref conn } = *self.ends[place];
-            let way = &self.links[link];
-            let is_idle = conn.session().is_none() && !way.is_carrying(side) && way.has_left(side.other());
-            if side == Side::Service && is_idle {
-                self.leave(place);
+        for place in (0..self.greetings.len()).rev() {
+            let way = &mut self.links[self.greetings[place]];
+            if !way.is_carrying(Side::Service) && way.has_left(Side::Client) {
+                way.leave(Side::Service);
+                self.greetings.remove(place);
             }
         }
     }
 
-    /// The end is gone; its session stays.
-    pub(crate) fn leave(&mut self, place: usize) {
-        let End { link, side, conn } = self.ends.remove(place).take();
-        self.links[link].leave(side);
-        if let Some(session) = conn.into_session() {
-            self.detached(link, side);
-            if self.bounds.broken != Some(Broken::ForgetsTheSession) || side == Side::Client {
-                self.away[side as usize] = Some(Shared::new(session));
-            }
-        }
-    }
-
-    /// A session has left its connection: what has not begun must not, it comes again. Unless it is
-    /// kept.
-    pub(crate) fn detached(&mut self, link: usize, side: Side) {
-        let stays = self.bounds.durable[side as usize] || self.bounds.broken == Some(Broken::HandlesWhatComesAgain);
-        if !stays && !self.apps[side as usize].waiting.is_empty() {
-            self.apps[side as usize].waiting.retain(|task| task.link != link);
+    /// The halves have no connection any more.
+    pub(crate) fn leave(&mut self, side: Side) {
+        let end = &mut self.ends[side as usize];
+        if let Some(link) = end.link.take() {
+            end.due = false;
+            self.links[link].leave(side);
         }
     }
 
@@ -401,7 +398,7 @@ impl World {
         match cause {
             Cause::Lost | Cause::WentAway(_) | Cause::Silent | Cause::HandshakeTimeout => return Ok(()),
             Cause::PeerError(notice) | Cause::OurError(notice)
-                if matches!(notice.code(), Code::HandlerFailed | Code::Displaced) =>
+                if matches!(notice.code(), Code::HandlerFailed | Code::NoHandler | Code::Displaced) =>
             {
                 return Ok(());
             }
@@ -417,12 +414,15 @@ impl World {
     pub(crate) fn check_end(&self) -> Result<(), String> {
         for side in Side::BOTH {
             self.told[side as usize].check_end(side, self.bounds.unsure)?;
-            let open = |end: &&Shared<End>| end.side == side && end.conn.phase() == Phase::Open;
-            let Some(end) = self.ends.iter().find(open) else {
+            let end = &self.ends[side as usize];
+            if !end.is_open() {
                 return Err(format!("the {side} is not connected"));
-            };
-            let session = end.conn.session().ok_or("there is no session")?;
-            let kept = diset_proto::store::Replay::len(session.replay());
+            }
+            let session = end.session().ok_or("there is no session")?;
+            if end.plain.iter().any(|(_, waiting)| *waiting > 0) || end.running.is_some() {
+                return Err(format!("messages wait at the {side}: {:?}", end.plain));
+            }
+            let kept = session.replay().len();
             if kept > 0 {
                 return Err(format!("the {side} still keeps {kept} messages"));
             }
@@ -430,9 +430,6 @@ impl World {
             let outcomes = session.delivered();
             if outcomes.received != outcomes.processed || outcomes.processed > sent {
                 return Err(format!("the {side} counts {outcomes:?}, it sent {sent}"));
-            }
-            if !self.apps[side as usize].waiting.is_empty() {
-                return Err(format!("messages wait at the {side}"));
             }
         }
         Ok(())
@@ -443,37 +440,4 @@ impl World {
             log.push(line());
         }
     }
-
-    pub(crate) fn end(&self, link: usize, side: Side) -> usize {
-        let is_it = |end: &Shared<End>| end.link == link && end.side == side;
-        self.ends.iter().position(is_it).expect("this end is there")
-    }
-
-    /// The end that has the session of this side.
-    pub(crate) fn holder(&self, side: Side) -> Option<usize> {
-        let holds = |end: &Shared<End>| end.side == side && end.conn.session().is_some();
-        self.ends.iter().position(holds)
-    }
-
-    pub(crate) fn session(&self, side: Side) -> Option<&State> {
-        match self.holder(side) {
-            Some(place) => self.ends[place].conn.session(),
-            None => self.away[side as usize].as_ref().map(|session| &***session),
-        }
-    }
-
-    pub(crate) fn session_mut(&mut self, side: Side) -> Option<&mut State> {
-        match self.holder(side) {
-            Some(place) => self.ends[place].conn.session_mut(),
-            None => self.away[side as usize].as_mut().map(|session| &mut ***session),
-        }
-    }
 }
-
-fn may_transmit(conn: &Conn) -> bool {
-    let parting = matches!(conn.phase(), Phase::Leaving | Phase::Draining);
-    parting || !conn.is_output_empty()
-}
-
-/// The number of the only message.
-pub(crate) const READING: u8 = <Reading as MessageOf<Meter>>::NUMBER;

@@ -1,13 +1,19 @@
 //! Calls, streams and transfers, as far as they are laid out: a catalog with a call, and frames that nobody writes yet.
 
 use diset_proto::postcard_schema::schema::NamedType;
+use diset_proto::sim::Halves;
 use diset_proto::{
-    Admission, AdoptConfig, Catalog, Cause, ClientConfig, Code, Connection, Descriptions, Direction, EntryKind, Event,
-    Limits, MessageDef, Schema, ServiceDef, Trid, Verdict,
+    Admission, Catalog, Cause, ClientConfig, Code, Descriptions, Direction, EntryKind, Limits, MessageDef, NoSession,
+    Schema, ServiceDef, Trid, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Conn, IDENTITY, NOW, Note, assert_written, connected, example, feed, past_preamble, written};
+use super::{
+    CONNECTED, IDENTITY, NOW, Note, admit, adopting, assert_written, connected, example, expect, past_preamble,
+    service, told,
+};
+
+use crate::bytes::{frame, varint};
 
 #[derive(Serialize, Deserialize, Schema)]
 struct Sum {
@@ -50,29 +56,20 @@ fn definitions_of_a_call() {
         limits: Limits::CHIP,
         args: &[],
     };
-    let mut client: Conn = Connection::client(NOW, &config, vec![0; 1024].into()).unwrap();
-    let proposal = written(&mut client);
-    feed(&mut client, &mut past_preamble(), &example("describe"), |_, event| {
-        panic!("{event:?}");
-    });
-    assert_written("definitions_call", &written(&mut client));
+    let mut client = Halves::new(NOW, &config.limits, 1024, NoSession);
+    client.connect(&config).unwrap();
+    let mut client = past_preamble(client);
+    let proposal = client.take();
+    expect(&mut client, &example("describe"), []);
+    assert_written("definitions_call", &client.take());
 
     // PROTOCOL H-8, S-5: and back, to a service that has the same entries, and to one that has a stream in place of the call.
     for (catalog, first) in [(Adder::CATALOG, Verdict::Same), (OTHER, Verdict::Differs)] {
-        let mut service: Conn = Connection::service(NOW, catalog, Limits::SERVER, vec![0; 1024].into()).unwrap();
-        let mut to_service = super::deframer();
-        feed(&mut service, &mut to_service, &proposal, |service, _| {
-            service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
-        });
-        if first != Verdict::Same {
-            feed(
-                &mut service,
-                &mut to_service,
-                &example("definitions_call"),
-                |_, event| {
-                    assert!(matches!(event, Event::Connected(_)), "{event:?}");
-                },
-            );
+        let mut service = service(catalog);
+        let opened = admit(&mut service, &proposal[5..], Admission::new(Trid::new(1)));
+        assert_eq!(opened, first == Verdict::Same);
+        if !opened {
+            expect(&mut service, &example("definitions_call"), [CONNECTED]);
         }
         assert_eq!(service.verdict(0), first, "PROTOCOL S-5");
         assert_eq!(service.verdict(1), Verdict::Same, "PROTOCOL S-5");
@@ -81,33 +78,19 @@ fn definitions_of_a_call() {
 
 #[test]
 fn a_call_in_a_catalog_that_is_told() {
-    let config = AdoptConfig {
-        service: Adder::CATALOG.service(),
-        identity: IDENTITY,
-        limits: Limits::CHIP,
-        args: &[],
-    };
-    let mut client: Conn = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
-    let proposal = written(&mut client);
-    let service: Conn = Connection::service(NOW, Adder::CATALOG, Limits::SERVER, vec![0; 1024].into()).unwrap();
-    let mut service = service.telling(Descriptions::of::<Adder>().unwrap());
-    feed(&mut service, &mut super::deframer(), &proposal, |service, _| {
-        service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
-    });
-    let told = written(&mut service);
+    let mut client = adopting(Adder::CATALOG);
+    let proposal = client.take();
+    let mut service = service(Adder::CATALOG);
+    service.tx.telling(Descriptions::of::<Adder>().unwrap());
+    assert!(admit(&mut service, &proposal[5..], Admission::new(Trid::new(1))));
+    let told = service.take();
     let (catalog, acceptance) = told[5..].split_at(example("catalog_call").len());
     assert_written("catalog_call", catalog);
     assert_written("adopted_call", acceptance);
 
     // PROTOCOL S-3, S-7, H-11: and back.
-    let mut to_client = past_preamble();
-    let mut open = false;
-    for name in ["catalog_call", "adopted_call"] {
-        feed(&mut client, &mut to_client, &example(name), |_, event| {
-            open |= matches!(event, Event::Connected(_));
-        });
-    }
-    assert!(open);
+    expect(&mut client, &example("catalog_call"), []);
+    expect(&mut client, &example("adopted_call"), [CONNECTED]);
     let learned = client.learned().unwrap();
     assert_eq!(learned.digest(), Adder::CATALOG.digest());
     let shown: Vec<_> = learned.messages().iter().map(ToString::to_string).collect();
@@ -117,22 +100,6 @@ fn a_call_in_a_catalog_that_is_told() {
     );
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7f {
-        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
-        value >>= 7;
-    }
-    bytes.push(u8::try_from(value).unwrap());
-    bytes
-}
-
-/// A frame: its head, and the parts of its body.
-fn frame(head: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let body = parts.concat();
-    [&varint(body.len() as u64 + 1)[..], &[head], &body].concat()
-}
-
 /// PROTOCOL F-3, part C: the examples are what the layout says, and end the connection of a side that offers no slots.
 #[test]
 fn frames_of_calls() {
@@ -140,6 +107,7 @@ fn frames_of_calls() {
     let (kept, ok, failed, more) = (&varint(2 * 7), &[0], &[1], &varint(4096));
     // A notice: HandlerFailed.
     let notice = &[0x81, 1, 35];
+    let frame = |head, parts: &[&[u8]]| frame(head, &parts.concat());
     let frames = [
         (
             "request",
@@ -162,10 +130,9 @@ fn frames_of_calls() {
     ];
     for (name, bytes, kind) in frames {
         assert_written(name, &bytes);
-        for (mut conn, mut deframer) in connected() {
-            feed(&mut conn, &mut deframer, &example(name), |_, event| {
-                assert!(matches!(event, Event::Dropped(_)), "{name}: {event:?}");
-            });
+        for mut conn in connected() {
+            let told = told(&mut conn, &example(name));
+            assert!(told.len() == 1 && told[0].starts_with("Ended"), "{name}: {told:?}");
             let Some(Cause::OurError(notice)) = conn.cause() else {
                 panic!("PROTOCOL F-7: {name}: {:?}", conn.cause());
             };

@@ -5,11 +5,12 @@ mod sessions;
 
 use core::time::Duration;
 
-use diset_proto::sim::{Happened, Pair};
+use diset_proto::drive::Event;
+use diset_proto::sim::{Halves, Happened, Later, Pair};
 use diset_proto::{
-    Admission, AdoptConfig, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Descriptions,
-    Event, Identity, Instant, Limits, MessageOf, NoSession, Notice, RetryAfter, Schema, SendError, ServiceDef,
-    SessionSlot, Trid, Verdict, define_service,
+    Admission, AdoptConfig, Agreement, Arg, Catalog, Cause, ClientConfig, Code, Descriptions, Identity, Instant,
+    Limits, MessageOf, NoSession, Notice, RetryAfter, Schema, SendError, ServiceDef, SessionSlot, Trid, Verdict,
+    define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +56,9 @@ const PONG: u8 = <Pong as MessageOf<PingPong>>::NUMBER;
 const NOTE: u8 = <Note<'_> as MessageOf<PingPong>>::NUMBER;
 const NOW: Instant = Instant::from_millis(1000);
 const IDENTITY: Identity = Identity::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+/// How it shows that the link is open.
+const CONNECTED: &str = "Connected(Opened { trid: Trid(1) })";
 const MILLI: Duration = Duration::from_millis(1);
-type Conn<S = NoSession> = Connection<Box<[u8]>, S>;
 
 /// The bytes of the example `name`: its line and those below without a name of their own.
 fn example(name: &str) -> Vec<u8> {
@@ -91,71 +93,102 @@ fn assert_written(name: &str, written: &[u8]) {
     );
 }
 
-fn client(args: &[(&str, Arg<'_>)]) -> Conn {
+fn client(args: &[(&str, Arg<'_>)]) -> Halves {
     client_with(Limits::CHIP, args)
 }
 
-fn client_with(limits: Limits, args: &[(&str, Arg<'_>)]) -> Conn {
+fn client_with(limits: Limits, args: &[(&str, Arg<'_>)]) -> Halves {
+    client_in(NoSession, limits, args)
+}
+
+/// A client that has seen the preamble of its service.
+fn client_in<S: SessionSlot>(session: S, limits: Limits, args: &[(&str, Arg<'_>)]) -> Halves<S> {
     let config = ClientConfig {
         catalog: PingPong::CATALOG,
         identity: IDENTITY,
         limits,
         args,
     };
-    Connection::client(NOW, &config, vec![0; 1024].into()).unwrap()
+    let mut client = Halves::new(NOW, &limits, 1024, session);
+    client.connect(&config).unwrap();
+    past_preamble(client)
 }
 
-fn service(catalog: &'static Catalog) -> Conn {
-    Connection::service(NOW, catalog, Limits::SERVER, vec![0; 1024].into()).unwrap()
+/// One that takes the catalog of its service.
+fn adopting(catalog: &'static Catalog) -> Halves {
+    let config = AdoptConfig {
+        service: catalog.service(),
+        identity: IDENTITY,
+        limits: Limits::CHIP,
+        args: &[],
+    };
+    let mut client = Halves::new(NOW, &config.limits, 1024, NoSession);
+    client.adopt(&config).unwrap();
+    past_preamble(client)
 }
 
-/// Everything that waits in `conn`.
-fn written<S: SessionSlot>(conn: &mut Conn<S>) -> Vec<u8> {
-    let bytes = conn.transmit().to_vec();
-    conn.transmitted(bytes.len());
-    bytes
+/// A service that has seen the preamble of its client.
+fn service(catalog: &'static Catalog) -> Halves {
+    service_in(NoSession, catalog)
 }
 
-/// Gives bytes to an engine, and its events to `on`.
-fn feed<S: SessionSlot>(
-    conn: &mut Conn<S>,
-    deframer: &mut Deframer<[u8; 1028]>,
-    bytes: &[u8],
-    mut on: impl FnMut(&mut Conn<S>, Event<'_>),
-) {
+fn service_in<S: SessionSlot>(session: S, catalog: &'static Catalog) -> Halves<S> {
+    let mut service = Halves::new(NOW, &Limits::SERVER, 1024, session);
+    service.listen(catalog, Limits::SERVER).unwrap();
+    past_preamble(service)
+}
+
+fn past_preamble<S: SessionSlot>(mut conn: Halves<S>) -> Halves<S> {
+    expect(&mut conn, &example("preamble"), []);
+    conn
+}
+
+/// One that gets these bytes tells this, as it shows.
+#[track_caller]
+fn expect<S: SessionSlot, const N: usize>(conn: &mut Halves<S>, bytes: &[u8], events: [&str; N]) {
+    assert_eq!(told(conn, bytes), events);
+}
+
+/// What one that gets these bytes tells.
+fn told<S: SessionSlot>(conn: &mut Halves<S>, bytes: &[u8]) -> Vec<String> {
+    let mut told = Vec::new();
+    conn.feed(bytes, |_, event| told.push(format!("{event:?}")));
+    told
+}
+
+/// A service gets this proposal, and admits the client; whether that is open now.
+fn admit(service: &mut Halves, proposal: &[u8], admission: Admission) -> bool {
+    let told = told(service, proposal);
+    assert!(told.len() == 1 && told[0].starts_with("Proposed"), "{told:?}");
+    service.accept(NOW, admission).unwrap();
+    let mut opened = false;
+    service.feed(&[], |_, event| opened |= matches!(event, Event::Connected(_)));
+    opened
+}
+
+/// The message that these bytes are is valid, and handled.
+#[track_caller]
+fn handles<'f, T, S>(conn: &'f mut Halves<S>, bytes: &'f [u8]) -> T
+where
+    T: Schema + Deserialize<'f>,
+    S: SessionSlot,
+{
     let mut input = bytes;
-    while let Some(frame) = deframer.next(&mut input, conn.max_frame()) {
-        if let Some(event) = conn.handle_frame(NOW, frame) {
-            on(conn, event);
-        }
-    }
+    let Some(Event::Message(message)) = conn.next(&mut input) else {
+        panic!("a message")
+    };
+    let (value, handling) = message.decode().unwrap();
+    handling.done(Ok(()));
+    value
 }
 
-fn deframer() -> Deframer<[u8; 1028]> {
-    Deframer::new([0; 1028])
-}
-
-/// A deframer that has seen the preamble.
-fn past_preamble() -> Deframer<[u8; 1028]> {
-    let mut deframer = deframer();
-    let preamble = example("preamble");
-    assert!(deframer.next(&mut preamble.as_slice(), 1024).is_none());
-    deframer
-}
-
-/// A client and a service that are connected, with their deframers.
-fn connected() -> [(Conn, Deframer<[u8; 1028]>); 2] {
+/// A client and a service that are connected.
+fn connected() -> [Halves; 2] {
     let (mut client, mut service) = (client(&[]), service(PingPong::CATALOG));
-    let (mut to_client, mut to_service) = (deframer(), deframer());
-    let proposal = written(&mut client);
-    feed(&mut service, &mut to_service, &proposal, |service, _| {
-        service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
-    });
-    let acceptance = written(&mut service);
-    feed(&mut client, &mut to_client, &acceptance, |_, event| {
-        assert!(matches!(event, Event::Connected(_)));
-    });
-    [(client, to_client), (service, to_service)]
+    let proposal = client.take();
+    assert!(admit(&mut service, &proposal[5..], Admission::new(Trid::new(1))));
+    expect(&mut client, &service.take()[5..], [CONNECTED]);
+    [client, service]
 }
 
 /// PROTOCOL H-3, G-6: what a client says of its TLS reaches the adapter of the service.
@@ -163,13 +196,12 @@ fn connected() -> [(Conn, Deframer<[u8; 1028]>); 2] {
 fn records_that_a_connection_may_carry() {
     let limits = Limits::CHIP.with_records(1 << 24);
     assert_eq!([limits.records(), Limits::CHIP.records()], [Some(1 << 24), None]);
-    let bytes = written(&mut client_with(limits, &[]));
+    let bytes = client_with(limits, &[]).take();
     assert_written("records", &bytes[5..]);
 
     let read = |proposal: &[u8]| {
         let mut read = None;
-        let mut service = service(PingPong::CATALOG);
-        feed(&mut service, &mut past_preamble(), proposal, |_, event| {
+        service(PingPong::CATALOG).feed(proposal, |_, event| {
             if let Event::Proposed(proposal) = event {
                 read = Some(proposal.records());
             }
@@ -186,15 +218,14 @@ fn records_that_a_connection_may_carry() {
 
 #[test]
 fn preamble_and_proposal() {
-    let bytes = written(&mut client(&[("site", Arg::Text("CERN"))]));
+    let bytes = client(&[("site", Arg::Text("CERN"))]).take();
     let (preamble, proposal) = bytes.split_at(5);
     assert_written("preamble", preamble);
     assert_written("proposal", proposal);
 
     // PROTOCOL P-1, H-3, H-5: and back.
     let mut seen = 0;
-    let mut service = service(PingPong::CATALOG);
-    feed(&mut service, &mut past_preamble(), &example("proposal"), |_, event| {
+    service(PingPong::CATALOG).feed(&example("proposal"), |_, event| {
         let Event::Proposed(proposal) = event else {
             panic!("{event:?}")
         };
@@ -211,25 +242,13 @@ fn preamble_and_proposal() {
 fn acceptance() {
     let mut service = service(newer::PingPong::CATALOG);
     let known = Agreement::between(newer::PingPong::CATALOG, PingPong::CATALOG);
-    feed(
-        &mut service,
-        &mut past_preamble(),
-        &example("proposal"),
-        |service, _| {
-            service
-                .accept(NOW, Admission::new(Trid::new(1)).with_table(known.clone()))
-                .unwrap();
-        },
-    );
-    assert_written("acceptance", &written(&mut service)[5..]);
+    let admission = Admission::new(Trid::new(1)).with_table(known);
+    assert!(admit(&mut service, &example("proposal"), admission));
+    assert_written("acceptance", &service.take()[5..]);
 
     // PROTOCOL H-7, S-5: and back.
     let mut client = client(&[]);
-    let mut events = Vec::new();
-    feed(&mut client, &mut past_preamble(), &example("acceptance"), |_, event| {
-        events.push(format!("{event:?}"));
-    });
-    assert_eq!(events, ["Connected(Trid(1))"]);
+    expect(&mut client, &example("acceptance"), [CONNECTED]);
     let verdicts = [0, 1, 2].map(|number| client.verdict(number));
     assert_eq!(verdicts, [Verdict::Same, Verdict::Same, Verdict::Differs]);
     assert_eq!(
@@ -240,167 +259,112 @@ fn acceptance() {
 
 #[test]
 fn a_catalog_that_is_told() {
-    let config = AdoptConfig {
-        service: PingPong::CATALOG.service(),
-        identity: IDENTITY,
-        limits: Limits::CHIP,
-        args: &[],
-    };
-    let mut client: Conn = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
-    assert_written("adopting", &written(&mut client)[5..]);
+    let mut client = adopting(PingPong::CATALOG);
+    assert_written("adopting", &client.take()[5..]);
 
-    let mut service = service(PingPong::CATALOG).telling(Descriptions::of::<PingPong>().unwrap());
-    feed(
-        &mut service,
-        &mut past_preamble(),
-        &example("adopting"),
-        |service, event| {
-            assert!(matches!(event, Event::Proposed(proposal) if proposal.digest().is_none()));
-            service.accept(NOW, Admission::new(Trid::new(1))).unwrap();
-        },
-    );
-    let told = written(&mut service);
+    let mut service = service(PingPong::CATALOG);
+    service.tx.telling(Descriptions::of::<PingPong>().unwrap());
+    assert!(admit(&mut service, &example("adopting"), Admission::new(Trid::new(1))));
+    let told = service.take();
     let (catalog, acceptance) = told[5..].split_at(example("catalog").len());
     assert_written("catalog", catalog);
     assert_written("adopted", acceptance);
 
     // PROTOCOL H-10, H-11: and back.
-    let mut to_client = past_preamble();
-    let mut open = false;
-    for name in ["catalog", "adopted"] {
-        feed(&mut client, &mut to_client, &example(name), |_, event| {
-            open |= matches!(event, Event::Connected(_));
-        });
-    }
-    assert!(open);
+    expect(&mut client, &example("catalog"), []);
+    expect(&mut client, &example("adopted"), [CONNECTED]);
     let learned = client.learned().unwrap();
     assert_eq!(learned.digest(), PingPong::CATALOG.digest());
     let shown: Vec<_> = learned.messages().iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["Ping { id: i64 }", "Pong { id: i64 }", "Note { text: str }"]);
 }
 
-#[test]
-fn refusal() {
-    let notice = Notice::new(Code::Busy)
-        .with_text("try later")
-        .with_retry(RetryAfter::new(1000 * MILLI, 500 * MILLI));
+/// A service that refuses writes this, and a client reads it.
+fn refuses(notice: &Notice, name: &str) {
     let mut service = service(PingPong::CATALOG);
-    feed(
-        &mut service,
-        &mut past_preamble(),
-        &example("proposal"),
-        |service, _| {
-            service.refuse(notice.clone()).unwrap();
-        },
-    );
-    assert_written("refusal", &written(&mut service)[5..]);
+    service.feed(&example("proposal"), |_, event| {
+        assert!(matches!(event, Event::Proposed(_)));
+    });
+    service.refuse(notice.clone()).unwrap();
+    assert_written(name, &service.take()[5..]);
 
     // PROTOCOL E-2: and back.
     let mut client = client(&[]);
-    feed(&mut client, &mut past_preamble(), &example("refusal"), |_, event| {
-        let Event::Dropped(cause) = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!(cause, Cause::Refused(notice.clone()));
-    });
-    assert!(client.cause().is_some());
+    client.feed(&example(name), |_, event| assert!(matches!(event, Event::Ended(_))));
+    assert_eq!(client.cause(), Some(&Cause::Refused(notice.clone())));
+    assert_eq!(
+        client.cause().unwrap().is_permanent(),
+        notice.is_permanent(),
+        "PROTOCOL R-4"
+    );
+}
+
+#[test]
+fn refusal() {
+    let retry = RetryAfter::new(1000 * MILLI, 500 * MILLI);
+    refuses(
+        &Notice::new(Code::Busy).with_text("try later").with_retry(retry),
+        "refusal",
+    );
 }
 
 #[test]
 fn refusal_that_is_permanent() {
     let notice = Notice::new(Code::NotAdmitted).with_text("retired").permanently();
-    let mut service = service(PingPong::CATALOG);
-    feed(
-        &mut service,
-        &mut past_preamble(),
-        &example("proposal"),
-        |service, _| {
-            service.refuse(notice.clone()).unwrap();
-        },
-    );
-    assert_written("refusal_permanent", &written(&mut service)[5..]);
-
-    // PROTOCOL E-2, R-4: and back.
-    let mut client = client(&[]);
-    let refusal = example("refusal_permanent");
-    feed(&mut client, &mut past_preamble(), &refusal, |_, event| {
-        let Event::Dropped(cause) = event else {
-            panic!("{event:?}")
-        };
-        assert!(cause.is_permanent() && notice.is_permanent(), "PROTOCOL R-4");
-        assert_eq!(cause, Cause::Refused(notice.clone()));
-    });
+    assert!(notice.is_permanent());
+    refuses(&notice, "refusal_permanent");
 }
 
 #[test]
 fn describe_and_definitions() {
     let mut service = service(newer::PingPong::CATALOG);
-    let mut to_service = past_preamble();
-    feed(&mut service, &mut to_service, &example("proposal"), |service, _| {
-        assert!(service.accept(NOW, Admission::new(Trid::new(1))).unwrap().is_none());
-    });
-    assert_written("describe", &written(&mut service)[5..]);
+    assert!(!admit(&mut service, &example("proposal"), Admission::new(Trid::new(1))));
+    assert_written("describe", &service.take()[5..]);
 
     let mut client = client(&[]);
-    written(&mut client);
-    feed(&mut client, &mut past_preamble(), &example("describe"), |_, event| {
-        panic!("{event:?}");
-    });
-    assert_written("definitions", &written(&mut client));
+    client.take();
+    expect(&mut client, &example("describe"), []);
+    assert_written("definitions", &client.take());
 
     // PROTOCOL H-8: and back.
-    let mut open = false;
-    feed(&mut service, &mut to_service, &example("definitions"), |_, event| {
-        open |= matches!(event, Event::Connected(_));
-    });
-    assert!(open);
-    assert_written("acceptance", &written(&mut service));
+    expect(&mut service, &example("definitions"), [CONNECTED]);
+    assert_written("acceptance", &service.take());
 }
 
 #[test]
 fn messages() {
-    let [(mut client, _), (mut service, mut to_service)] = connected();
+    let [mut client, mut service] = connected();
     client.send(PING, &Ping { id: 7 }).unwrap();
-    assert_written("ping", &written(&mut client));
+    assert_written("ping", &client.take());
     client.send(NOTE, &Note { text: "hi" }).unwrap();
-    assert_written("note", &written(&mut client));
+    assert_written("note", &client.take());
 
     // PROTOCOL M-2: and back.
-    feed(&mut service, &mut to_service, &example("ping"), |service, event| {
-        let Event::Message(message) = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!(service.decode::<Ping>(message), Ok(Ping { id: 7 }));
-    });
-    feed(&mut service, &mut to_service, &example("note"), |service, event| {
-        let Event::Message(message) = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!(service.decode::<Note<'_>>(message), Ok(Note { text: "hi" }));
-    });
+    assert_eq!(handles::<Ping, _>(&mut service, &example("ping")), Ping { id: 7 });
+    assert_eq!(
+        handles::<Note<'_>, _>(&mut service, &example("note")),
+        Note { text: "hi" }
+    );
     assert!(service.cause().is_none());
 }
 
 #[test]
 fn credit() {
-    let [(mut client, mut to_client), (mut service, mut to_service)] = connected();
+    let [mut client, mut service] = connected();
     let text = "x".repeat(77);
     for _ in 0..8 {
         service.send(2, &Note { text: &text }).unwrap();
     }
-    let notes = written(&mut service);
-    feed(&mut client, &mut to_client, &notes, |client, event| {
+    client.feed(&service.take(), |_, event| {
         let Event::Message(message) = event else {
             panic!("{event:?}")
         };
-        client.decode::<Note<'_>>(message).unwrap();
+        message.run(|_: Note<'_>| Ok(()));
     });
-    assert_written("credit", &written(&mut client));
+    assert_written("credit", &client.take());
 
     // PROTOCOL L-4: and back. 8 of 16 messages were left; now 16 are.
-    feed(&mut service, &mut to_service, &example("credit"), |_, event| {
-        panic!("{event:?}");
-    });
+    expect(&mut service, &example("credit"), []);
     for _ in 0..16 {
         service.send(PONG, &Pong { id: 1 }).unwrap();
     }
@@ -409,48 +373,36 @@ fn credit() {
 
 #[test]
 fn keep_alives() {
-    let [(mut client, mut to_client), (mut service, mut to_service)] = connected();
+    let [mut client, mut service] = connected();
     // The first look finds the proposal sent, the second nothing heard.
     let mut asked = Vec::new();
     for _ in 0..2 {
-        let wake = client.wake().unwrap();
-        assert!(client.handle_time(wake).is_none());
-        asked = written(&mut client);
+        client.now = client.wake().unwrap();
+        asked = client.take();
+        expect(&mut client, &[], []);
     }
     assert_written("keep_alive", &asked);
-    feed(&mut service, &mut to_service, &example("keep_alive"), |_, event| {
-        panic!("{event:?}");
-    });
+    expect(&mut service, &example("keep_alive"), []);
     // PROTOCOL K-5
-    assert_written("keep_alive_answer", &written(&mut service));
-    feed(
-        &mut client,
-        &mut to_client,
-        &example("keep_alive_answer"),
-        |_, event| {
-            panic!("{event:?}");
-        },
-    );
-    assert_eq!(written(&mut client), [0u8; 0]);
+    assert_written("keep_alive_answer", &service.take());
+    expect(&mut client, &example("keep_alive_answer"), []);
+    assert_eq!(client.take(), [0u8; 0]);
 
     // PROTOCOL F-2: a length that is longer than needed.
     let padded = example("keep_alive_padded");
     assert_eq!(padded, [0x81, 0x00, 0x86]);
-    feed(&mut service, &mut to_service, &padded, |_, event| panic!("{event:?}"));
-    assert_written("keep_alive_answer", &written(&mut service));
+    expect(&mut service, &padded, []);
+    assert_written("keep_alive_answer", &service.take());
 }
 
 /// The events of an engine, and all else that can be seen of it.
 type Seen = (Vec<String>, String, Vec<u8>);
 
 /// What an engine makes of a frame.
-fn seen(mut conn: Conn, mut deframer: Deframer<[u8; 1028]>, frame: &[u8]) -> Seen {
-    let mut events = Vec::new();
-    feed(&mut conn, &mut deframer, frame, |_, event| {
-        events.push(format!("{event:?}"));
-    });
+fn seen(mut conn: Halves, frame: &[u8]) -> Seen {
+    let events = told(&mut conn, frame);
     assert!(!events.is_empty(), "{conn:?}");
-    (events, format!("{conn:?}"), written(&mut conn))
+    (events, format!("{conn:?}"), conn.take())
 }
 
 /// PROTOCOL H-2: a field that is known means the same with and without its critical bit.
@@ -474,22 +426,13 @@ fn fields_with_and_without_their_critical_bit() {
         all.extend([turn(&tags), frame.clone()]);
         all
     };
-    let service_seen = |frame: &[u8]| seen(service(PingPong::CATALOG), past_preamble(), frame);
-    let client_seen = |frame: &[u8]| seen(client(&[]), past_preamble(), frame);
+    let service_seen = |frame: &[u8]| seen(service(PingPong::CATALOG), frame);
+    let client_seen = |frame: &[u8]| seen(client(&[]), frame);
     let open_seen = |frame: &[u8]| {
-        let [(client, to_client), _] = connected();
-        seen(client, to_client, frame)
+        let [client, _] = connected();
+        seen(client, frame)
     };
-    let adopting_seen = |frame: &[u8]| {
-        let config = AdoptConfig {
-            service: PingPong::CATALOG.service(),
-            identity: IDENTITY,
-            limits: Limits::CHIP,
-            args: &[],
-        };
-        let client = Connection::adopting(NOW, &config, vec![0; 1024].into()).unwrap();
-        seen(client, past_preamble(), &[&example("catalog"), frame].concat())
-    };
+    let adopting_seen = |frame: &[u8]| seen(adopting(PingPong::CATALOG), &[&example("catalog"), frame].concat());
     let same = |name: &str, seen: &dyn Fn(&[u8]) -> Seen| {
         let expected = seen(&example(name));
         for frame in turned(name) {
@@ -509,39 +452,38 @@ fn fields_with_and_without_their_critical_bit() {
 
 #[test]
 fn error() {
-    let [(mut client, mut to_client), (mut service, mut to_service)] = connected();
-    let long = [0x04, 0x00, 0x00, 0x0e, 0x00];
-    feed(&mut service, &mut to_service, &long, |service, event| {
+    let [mut client, mut service] = connected();
+    service.feed(&[0x04, 0x00, 0x00, 0x0e, 0x00], |_, event| {
         if let Event::Message(message) = event {
-            service.decode::<Ping>(message).unwrap_err();
+            assert!(message.decode::<Ping>().is_none());
         }
     });
-    assert_written("error", &written(&mut service));
+    assert_written("error", &service.take());
 
     // PROTOCOL E-2: and back.
     let ours = service.cause().and_then(Cause::notice).unwrap().clone();
-    feed(&mut client, &mut to_client, &example("error"), |_, event| {
-        let Event::Dropped(cause) = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!(cause, Cause::PeerError(ours.clone()));
-    });
-    assert!(client.cause().is_some());
+    client.feed(&example("error"), |_, event| assert!(matches!(event, Event::Ended(_))));
+    assert_eq!(client.cause(), Some(&Cause::PeerError(ours)));
 }
 
 #[test]
 fn go_away() {
-    let [(mut client, mut to_client), (mut service, _)] = connected();
+    let [mut client, mut service] = connected();
+    // With its handler, so the client does not end at once.
+    service.send(PONG, &Pong { id: 1 }).unwrap();
+    let later = Later::default();
+    client.feed(&service.take(), |_, event| {
+        if let Event::Message(message) = event {
+            later.wait(message.decode::<Pong>().unwrap().1);
+        }
+    });
     let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(100 * MILLI, 400 * MILLI));
     service.go_away(NOW, notice.clone(), 5000 * MILLI).unwrap();
-    assert_written("go_away", &written(&mut service));
+    assert_written("go_away", &service.take());
 
     // PROTOCOL G-1: and back.
-    feed(&mut client, &mut to_client, &example("go_away"), |_, event| {
-        let Event::GoingAway(told) = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!(told, notice);
+    client.feed(&example("go_away"), |_, event| {
+        assert!(matches!(event, Event::GoingAway(told) if told == notice));
     });
     assert_eq!(client.wake(), Some(NOW.after(5000 * MILLI)));
 }

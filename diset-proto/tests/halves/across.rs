@@ -297,6 +297,54 @@ fn what_a_durable_inbox_has_from_an_earlier_process_is_lent_first() {
     }
 }
 
+/// PROTOCOL: of a session that begins anew what waits is forgotten, and then nothing that came behind it passes it.
+#[test]
+fn what_waits_of_a_session_that_begins_anew_is_forgotten_with_all_behind_it() {
+    let (mut client, mut service) = connected();
+    service.handler = Handler::Waits;
+    client.send(1);
+    client.send(2);
+    client.send_acked(3);
+    client.send(4);
+    settle(&mut client, &mut service);
+    client.lose();
+    service.lose();
+    client.tx = Tx::new(GrowBuf::new(100_000), Some(memory(Volatile)));
+    connect_in_place(&mut client, &mut service);
+    client.send(5);
+    settle(&mut client, &mut service);
+    service.handler = Handler::Done;
+    service.handled(Ok(()));
+    assert_eq!(service.told, ["connected 1", "1", "2", "ended 1", "connected 2", "5"]);
+    assert_eq!(service.ended[0].unhandled(), 1);
+}
+
+/// While it is held what comes waits, behind all that is left elsewhere.
+#[test]
+fn what_comes_while_the_halves_are_held_waits() {
+    let (mut client, mut older) = connected();
+    let mut newer = Side::new(None, older.inbox);
+    newer.rx.hold();
+    client.lose();
+    older.lose();
+    older.feed(&[]);
+    newer.kept = older.tx.take_session();
+    newer.trid = 1;
+    client.rx.connect(client.now, &mut client.tx, &CONFIG).unwrap();
+    let listening = newer
+        .rx
+        .listen(newer.now, &mut newer.tx, Meter::CATALOG, Limits::SERVER);
+    listening.unwrap();
+    client.send_acked(1);
+    settle(&mut client, &mut newer);
+    client.send(2);
+    settle(&mut client, &mut newer);
+    assert_eq!(newer.told, [""; 0]);
+    newer.rx.release(&mut newer.tx);
+    newer.feed(&[]);
+    assert_eq!(newer.told, ["connected 2", "1", "2"]);
+}
+
 /// There may be no room for all of it at once: then nothing is read that would have to wait behind it.
 #[test]
 fn an_inbox_that_has_more_than_the_queue_takes_is_lent_in_parts() {

@@ -12,7 +12,7 @@ use super::support::{Log, Meter, Reading};
 fn log() -> Vec<u8> {
     let mut pair = Pair::of::<Meter, Meter>().start();
     let log = Log::default();
-    pair.client.conn.record(Box::new(log.clone())).unwrap();
+    pair.client.conn.tx.record(Box::new(log.clone())).unwrap();
     for value in 0..3 {
         pair.settle();
         let message = Reading {

@@ -16,8 +16,8 @@ use super::support::{Log, Meter, Order, Random, Reading};
 fn recorded(setup: Setup) -> (Pair, Log, Log) {
     let mut pair = setup.start();
     let (client, service) = (Log::default(), Log::default());
-    pair.client.conn.record(Box::new(client.clone())).unwrap();
-    pair.service.conn.record(Box::new(service.clone())).unwrap();
+    pair.client.conn.tx.record(Box::new(client.clone())).unwrap();
+    pair.service.conn.tx.record(Box::new(service.clone())).unwrap();
     (pair, client, service)
 }
 
@@ -152,7 +152,7 @@ fn catalogs_that_are_told_replay() {
         .unwrap()
         .encode(serde_json::json!({"value": 7, "text": "x"}))
         .unwrap();
-    pair.client.conn.send_learned(message.unwrap(), &payload).unwrap();
+    pair.client.conn.tx.send_learned(message.unwrap(), &payload).unwrap();
     pair.settle();
     assert_eq!(pair.service.messages().count(), 1);
     replayed(&service);
@@ -197,7 +197,7 @@ fn a_replay_knows_the_kinds_of_what_was_told() {
 fn a_log_begins_with_the_connection() {
     let mut pair = Pair::of::<Meter, Meter>().start();
     pair.settle();
-    let late = pair.client.conn.record(Box::new(Log::default()));
+    let late = pair.client.conn.tx.record(Box::new(Log::default()));
     assert_eq!(late, Err(Misuse::WrongPhase));
     assert!(!pair.client.conn.is_recorded());
 }

@@ -5,70 +5,14 @@ use std::collections::BTreeSet;
 
 use diset_proto::recording::Entries;
 use diset_proto::replay::Replay;
-use diset_proto::store::{HeapReplay, Inbox, Replay as Store, Stored, Unsure};
+use diset_proto::store::{Inbox, Stored, Unsure};
 use diset_proto::{
     Admission, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Limits, MessageOf,
     NewReason, Notice, ServiceDef, Session, Token, Trid, Unwelcome,
 };
 
 use super::support::{Log, Meter, Random, Reading};
-
-/// Keeps what it is given some time later, as one on a disk does.
-#[derive(Debug)]
-struct Slow {
-    messages: HeapReplay,
-    kept: u64,
-    last: u64,
-}
-
-impl Slow {
-    fn new(messages: usize) -> Self {
-        Self {
-            messages: HeapReplay::new(messages, 4000),
-            kept: 0,
-            last: 0,
-        }
-    }
-}
-
-impl Store for Slow {
-    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
-        self.last = head.number;
-        self.messages.reserve(head, len)
-    }
-
-    fn commit(&mut self) {
-        self.messages.commit();
-    }
-
-    fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.messages.after(number)
-    }
-
-    fn remove(&mut self, number: u64) {
-        self.messages.remove(number);
-    }
-
-    fn remove_through(&mut self, number: u64) {
-        self.messages.remove_through(number);
-    }
-
-    fn mark_repeated(&mut self, number: u64) {
-        self.messages.mark_repeated(number);
-    }
-
-    fn kept(&self) -> u64 {
-        self.kept
-    }
-
-    fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.messages.bytes()
-    }
-}
+use crate::stores::Shelf;
 
 /// Takes so many messages until they are handled; keeps what it is told some time later.
 #[derive(Debug)]
@@ -106,7 +50,7 @@ impl Inbox for Small {
     }
 }
 
-type Kept = Session<Slow, Small>;
+type Kept = Session<Shelf, Small>;
 type Conn = Connection<GrowBuf, Option<Box<Kept>>>;
 
 /// A side with its connection, what reads for it, and the logs of all its connections.
@@ -135,7 +79,9 @@ fn session(random: &mut Random) -> Box<Kept> {
         kept: (0, 0),
         durable: random.one_in(2),
     };
-    Box::new(Session::new(Slow::new(2 + random.below(20) as usize), inbox))
+    let mut messages = Shelf::new(2 + random.below(20) as usize, 4000);
+    messages.kept = 0;
+    Box::new(Session::new(messages, inbox))
 }
 
 fn side(mut conn: Conn) -> Side {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use diset_proto::sim::{Decision, Happened, Pair, Setup};
+use diset_proto::drive::Event;
+use diset_proto::sim::{Decision, Halves, Happened, Pair, Setup};
 use diset_proto::{
-    Admission, Bound, Cause, Code, Connection, DecodeError, Deframer, Event, GrowBuf, LearnedCatalog, Limits,
-    MessageSet, Notice, Phase, SendError, ServiceDef, Trid, Verdict,
+    Admission, Bound, Cause, Code, LearnedCatalog, Limits, MessageSet, NoSession, Notice, Phase, SendError, ServiceDef,
+    Trid, Verdict,
 };
 
 use super::support::*;
@@ -81,10 +82,11 @@ fn messages_by_their_learned_definitions(change: Change<'_>) -> Pair {
     let catalog = Arc::clone(pair.client.conn.learned().unwrap());
     let ping = catalog.message("Ping").unwrap();
     let payload = ping.encode(serde_json::json!({"id": 7})).unwrap();
-    pair.client.conn.send_learned(ping, &payload).unwrap();
+    pair.client.conn.tx.send_learned(ping, &payload).unwrap();
     assert_eq!(
         pair.client
             .conn
+            .tx
             .send_learned(ping, &[payload.as_slice(), &[0]].concat()),
         Err(SendError::Encode),
         "PROTOCOL M-2: nothing leaves that does not fit"
@@ -93,21 +95,21 @@ fn messages_by_their_learned_definitions(change: Change<'_>) -> Pair {
     let other = LearnedCatalog::of::<older::Demo>().unwrap();
     for (name, payload, verdict) in [("Note", &[0, 0][..], Verdict::Differs), ("Gone", &[], Verdict::Unknown)] {
         assert_eq!(
-            pair.client.conn.send_learned(other.message(name).unwrap(), payload),
+            pair.client.conn.tx.send_learned(other.message(name).unwrap(), payload),
             Err(SendError::NotAgreed(verdict)),
             "PROTOCOL S-6"
         );
     }
     // The same definition under another number.
     assert_eq!(other.messages()[1].name(), "Ping");
-    pair.client.conn.send_learned(&other.messages()[1], &[2]).unwrap();
-    pair.client.on_message(move |conn, message| {
-        assert_eq!((message.name(), message.number()), ("", PONG));
-        let (bytes, held) = conn.decode_learned(message).unwrap();
+    pair.client.conn.tx.send_learned(&other.messages()[1], &[2]).unwrap();
+    pair.client.on_message(move |tx, message| {
+        assert_eq!((message.def().name(), message.number()), ("", PONG));
+        let (bytes, handling) = message.decode_learned(&catalog).unwrap();
         let shown = serde_json::to_string(&catalog.by_number(PONG).unwrap().read(bytes).unwrap()).unwrap();
         assert_eq!(shown, r#"{"id":-3}"#);
-        conn.release(held);
-        conn.disconnect(Notice::new(Code::Done));
+        handling.done(Ok(()));
+        tx.disconnect(Notice::new(Code::Done));
     });
     pair.service.conn.send(PONG, &Pong { id: -3 }).unwrap();
     pair.settle();
@@ -120,14 +122,20 @@ fn messages_by_their_learned_definitions(change: Change<'_>) -> Pair {
 fn a_message_that_does_not_fit_what_was_learned(change: Change<'_>) -> Pair {
     let mut pair = change(Pair::adopting::<Demo>()).start();
     pair.settle();
-    pair.client.on_message(|conn, message| {
-        // No type is what was learned, not even the one it stems from.
-        assert_eq!(message.decode::<Pong>(), Err(DecodeError::OtherType));
-        assert!(matches!(conn.decode_learned(message), Err(DecodeError::Invalid(_))));
-    });
+    let catalog = Arc::clone(pair.client.conn.learned().unwrap());
+    pair.client
+        .on_message(move |_, message| assert!(message.decode_learned(&catalog).is_none()));
     to_client(&mut pair, &message(PONG, &[0x80, 0]));
     pair.settle();
     assert_client_found(&pair, Code::Invalid, Some(PONG), "PROTOCOL M-2, M-4");
+    // No type is what was learned, not even the one it stems from.
+    let mut pair = change(Pair::adopting::<Demo>()).start();
+    pair.settle();
+    pair.client
+        .on_message(|_, message| assert!(message.decode::<Pong>().is_none()));
+    pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
+    pair.settle();
+    assert_client_found(&pair, Code::NoHandler, Some(PONG), "PROTOCOL M-4");
     pair
 }
 
@@ -176,12 +184,11 @@ fn told_in_parts() -> Setup {
 fn admitted_by_hand(change: Change<'_>) -> Pair {
     let mut pair = change(told_in_parts().admit(|_| Decision::Wait)).start();
     pair.settle();
-    let opened = pair
-        .service
+    pair.service
         .conn
         .accept(pair.now, Admission::new(Trid::new(3)))
         .unwrap();
-    assert!(matches!(opened, Some(Event::Connected(_))));
+    assert!(pair.service.conn.trid().is_some());
     pair
 }
 
@@ -402,14 +409,15 @@ fn a_proposal_with_a_catalog_and_without(change: Change<'_>) -> Pair {
 
 #[test]
 fn a_service_that_does_not_tell_refuses() {
-    let now = diset_proto::Instant::ZERO;
-    let mut service = Connection::service(now, Demo::CATALOG, Limits::SERVER, GrowBuf::new(4096)).unwrap();
-    let mut rx = Deframer::new(GrowBuf::new(4096));
-    let bytes = proposal(false, true);
-    let mut input = bytes.as_slice();
-    let frame = rx.next(&mut input, service.max_frame()).unwrap();
-    let Some(Event::Dropped(Cause::WeRefused(notice))) = service.handle_frame(now, frame) else {
-        panic!("PROTOCOL H-10: not refused");
+    let mut service = Halves::new(NOW, &Limits::SERVER, 4096, NoSession);
+    service.listen(Demo::CATALOG, Limits::SERVER).unwrap();
+    let mut causes = Vec::new();
+    service.feed(&proposal(false, true), |_, event| match event {
+        Event::Ended(ended) => causes.push(ended.cause().clone()),
+        _ => panic!("PROTOCOL H-10: not refused"),
+    });
+    let [Cause::WeRefused(notice)] = &causes[..] else {
+        panic!("PROTOCOL H-10: not refused: {causes:?}");
     };
     assert_eq!(
         (notice.code(), notice.text()),

@@ -1,12 +1,11 @@
 //! What is under way at a go-away: it is finished and answered, on both sides, and nothing goes on for ever.
 
-use core::cell::RefCell;
+use core::cell::Cell;
 use std::rc::Rc;
 
-use diset_proto::sim::{Happened, Pair, Peer, Random};
-use diset_proto::{
-    Cause, Code, Connection, Deframer, Event, GrowBuf, Held, KeptFrame, MessageRef, Notice, Phase, SendError,
-};
+use diset_proto::drive::{Handling, Lent};
+use diset_proto::sim::{Happened, Pair, Peer, Random, Simulated};
+use diset_proto::{Cause, Code, Connection, Deframer, Event, GrowBuf, KeptFrame, NoSession, Notice, Phase, SendError};
 
 use super::support::*;
 
@@ -18,39 +17,40 @@ scenarios! {
     an_endless_exchange_ends,
 }
 
-/// Messages that are with their handlers.
-type Desk = Rc<RefCell<Vec<(i64, Held)>>>;
+/// The message that is with its handler; others wait behind it.
+type Desk = Rc<Cell<Option<i64>>>;
 
-fn id_of(conn: &mut Connection<GrowBuf>, message: MessageRef<'_>) -> Option<(i64, Held)> {
+type Parts = Simulated<NoSession>;
+
+fn id_of(message: Lent<'_, Parts>) -> Option<(i64, Handling<'_, Parts>)> {
     match message.number() {
-        PING => conn
-            .decode_held::<Ping>(message)
-            .map(|(ping, held)| (ping.id, held))
-            .ok(),
-        _ => conn
-            .decode_held::<Pong>(message)
-            .map(|(pong, held)| (pong.id, held))
-            .ok(),
+        PING => message.decode::<Ping>().map(|(ping, handling)| (ping.id, handling)),
+        _ => message.decode::<Pong>().map(|(pong, handling)| (pong.id, handling)),
     }
 }
 
 /// Handlers that take what comes, and are not done.
 fn at_work(peer: &mut Peer) -> Desk {
-    let desk = Desk::default();
+    let (desk, later) = (Desk::default(), peer.later());
     let taken = Rc::clone(&desk);
-    peer.on_message(move |conn, message| taken.borrow_mut().extend(id_of(conn, message)));
+    peer.on_message(move |_, message| {
+        if let Some((id, handling)) = id_of(message) {
+            assert_eq!(taken.replace(Some(id)), None, "one at a time");
+            later.wait(handling);
+        }
+    });
     desk
 }
 
-/// The handler of the oldest message answers it, and is done.
+/// The handler answers its message, and is done.
 fn answer(peer: &mut Peer, desk: &Desk, number: u8) -> Result<i64, SendError> {
-    let (id, held) = desk.borrow_mut().remove(0);
+    let id = desk.take().expect("a message with its handler");
     let sent = if number == PING {
         peer.conn.send(PING, &Ping { id })
     } else {
         peer.conn.send(PONG, &Pong { id })
     };
-    peer.conn.release(held);
+    peer.finish(Ok(()));
     sent.map(|()| id)
 }
 
@@ -129,9 +129,7 @@ fn both_leave_and_answer(change: Change<'_>) -> Pair {
         answer(&mut pair.service, &desks.1, PONG).unwrap();
         pair.settle();
     }
-    for desk in [&desks.0, &desks.1] {
-        assert_eq!(desk.borrow().len(), 3, "PROTOCOL G-2: each is answered");
-    }
+    // Each is answered, and the three answers are with handlers.
     for _ in 0..3 {
         assert_eq!(
             answer(&mut pair.client, &desks.0, PING),
@@ -144,6 +142,7 @@ fn both_leave_and_answer(change: Change<'_>) -> Pair {
             "PROTOCOL G-2"
         );
     }
+    assert_eq!([desks.0.take(), desks.1.take()], [None, None], "PROTOCOL G-2");
     pair.settle();
     assert_in_order(&pair);
     pair
@@ -177,19 +176,19 @@ fn who_owes_no_answer_is_silent(change: Change<'_>) -> Pair {
 /// Each message asks for the next one, on both sides.
 fn an_endless_exchange_ends(change: Change<'_>) -> Pair {
     let mut pair = connected_with(change, |setup| setup.delay(MILLI));
-    let heard = Rc::new(RefCell::new(0u32));
+    let heard = Rc::new(Cell::new(0u32));
     for (peer, number) in [(&mut pair.client, PING), (&mut pair.service, PONG)] {
         let heard = Rc::clone(&heard);
-        peer.on_message(move |conn, message| {
-            *heard.borrow_mut() += 1;
-            let Some((id, held)) = id_of(conn, message) else { return };
+        peer.on_message(move |tx, message| {
+            heard.set(heard.get() + 1);
+            let Some((id, handling)) = id_of(message) else { return };
             let sent = if number == PING {
-                conn.send(PING, &Ping { id: id + 1 })
+                tx.send(PING, &Ping { id: id + 1 })
             } else {
-                conn.send(PONG, &Pong { id: id + 1 })
+                tx.send(PONG, &Pong { id: id + 1 })
             };
             assert!(matches!(sent, Ok(()) | Err(SendError::GoingAway)), "{sent:?}");
-            conn.release(held);
+            handling.done(Ok(()));
         });
     }
     for id in 0..3 {
@@ -198,11 +197,11 @@ fn an_endless_exchange_ends(change: Change<'_>) -> Pair {
     }
     pair.run_for(20 * MILLI);
     assert!(
-        pair.client.dropped().is_none() && *heard.borrow() > 40,
+        pair.client.dropped().is_none() && heard.get() > 40,
         "it would go on for ever"
     );
     leave(&mut pair.service, pair.now, Code::Shutdown);
-    let (began, before) = (pair.now, *heard.borrow());
+    let (began, before) = (pair.now, heard.get());
     pair.settle();
     assert_in_order(&pair);
     assert!(
@@ -210,7 +209,7 @@ fn an_endless_exchange_ends(change: Change<'_>) -> Pair {
         "PROTOCOL G-7: not the deadline, 5 s, has ended it"
     );
     // Of each of the six exchanges what was under way, its answer, and the answer to that.
-    assert!(*heard.borrow() - before <= 6 * 3, "PROTOCOL G-7");
+    assert!(heard.get() - before <= 6 * 3, "PROTOCOL G-7");
     assert!(pair.client.log.contains(&Happened::GoingAway(Code::Shutdown)));
     pair
 }
@@ -221,7 +220,7 @@ fn an_answer_out_of_turn_is_a_fault() {
     let mut pair = connected(&|setup| setup);
     // Still with its handler, so the service does not end before.
     let desk = at_work(&mut pair.service);
-    pair.client.on_message(|conn, message| drop(conn.keep(message)));
+    never_done(&mut pair.client);
     pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
     pair.settle();
     to_service(&mut pair, &frame(0x88, &[0x81, 1, 75]));
@@ -230,47 +229,45 @@ fn an_answer_out_of_turn_is_a_fault() {
     to_service(&mut pair, &message(PING, &[4]));
     pair.settle();
     assert_eq!(
-        desk.borrow().len(),
-        1,
+        desk.take(),
+        Some(1),
         "PROTOCOL G-1: an answer, perhaps, and one that is none"
     );
+    pair.service.expire();
+    pair.client.expire();
     assert_service_found(&pair, Code::Unexpected, None, "PROTOCOL G-7");
 }
 
 /// Without room for what came before it an answer waits behind the go-away, and what it answers is confirmed meanwhile.
+/// By hand: with the halves no frame waits, only messages that were accepted.
 #[test]
 fn an_answer_that_has_waited_is_no_fault() {
-    let mut pair = connected(&|setup| setup);
-    let desk = at_work(&mut pair.service);
-    pair.client.on_message(|conn, message| drop(conn.keep(message)));
-    pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
-    pair.settle();
-    let wait = |pair: &Pair, bytes: &[u8]| {
-        let (mut rx, bytes) = (
-            Deframer::new([0u8; 260]),
-            [&[0xd1, b'S', b'E', b'T', 1], bytes].concat(),
-        );
-        let frame = rx.next(&mut bytes.as_slice(), 256).expect("a frame");
-        pair.service.conn.keep_frame(&frame).expect("it may wait")
+    let (mut conn, mut rx) = by_hand();
+    conn.send(PONG, &Pong { id: 1 }).unwrap();
+    let count = conn.transmit().len();
+    conn.transmitted(count);
+    let wait = |conn: &Connection<GrowBuf>, rx: &mut Deframer<GrowBuf>, bytes: &[u8]| {
+        let frame = rx.next(&mut &bytes[..], 256).expect("a frame");
+        conn.keep_frame(&frame).expect("it may wait")
     };
     let waits = [
-        wait(&pair, &frame(0x88, &[0x81, 1, 75])),
-        wait(&pair, &message(PING, &[2])),
+        wait(&conn, &mut rx, &frame(0x88, &[0x81, 1, 75])),
+        wait(&conn, &mut rx, &message(PING, &[2])),
     ];
-    to_service(&mut pair, &frame(0x85, &[3, 1]));
-    pair.settle();
-    assert_eq!(pair.service.conn.unconfirmed(), 0);
-    let late = wait(&pair, &message(PING, &[4]));
-    let now = pair.now;
+    let granted = frame(0x85, &[3, 1]);
+    let granted = rx.next(&mut granted.as_slice(), 256).expect("a frame");
+    assert!(conn.handle_frame(NOW, granted).is_none());
+    assert_eq!(conn.unconfirmed(), 0);
+    let late = wait(&conn, &mut rx, &message(PING, &[4]));
+    let mut with_handlers = Vec::new();
     let mut take = |kept: &KeptFrame| {
-        let conn = &mut pair.service.conn;
         let came = conn.turn_of(kept);
         let came = match conn.take_message(came) {
             Ok(message) => Some(Event::Message(message)),
-            Err(came) => conn.handle_frame(now, came),
+            Err(came) => conn.handle_frame(NOW, came),
         };
         match came {
-            Some(Event::Message(message)) => desk.borrow_mut().extend(id_of(conn, message)),
+            Some(Event::Message(message)) => with_handlers.push(conn.decode_held::<Ping>(message).unwrap().1),
             Some(Event::GoingAway(_)) => {}
             Some(Event::Dropped(cause)) => return Some(cause),
             other => panic!("{other:?}"),
@@ -278,12 +275,12 @@ fn an_answer_that_has_waited_is_no_fault() {
         None
     };
     assert_eq!(waits.iter().find_map(&mut take), None, "PROTOCOL G-7, L-1");
-    assert_eq!(desk.borrow().len(), 1);
     let found = take(&late);
     assert!(
         matches!(&found, Some(Cause::OurError(notice)) if notice.code() == Code::Unexpected),
         "PROTOCOL G-7: nothing was unconfirmed when it came: {found:?}"
     );
+    assert_eq!(with_handlers.len(), 1);
 }
 
 /// Whatever the order in which messages come, are answered and confirmed, and go-aways are said: nobody takes an answer
@@ -314,7 +311,7 @@ fn in_any_order() {
                         peer.conn.send(PONG, &Pong { id: 0 })
                     };
                 }
-                1 if !desks[side].borrow().is_empty() => {
+                1 if desks[side].get().is_some() => {
                     answered += u32::from(answer(peer, &desks[side], number).is_ok() && gone);
                 }
                 2 => {

@@ -251,8 +251,9 @@ fn nothing_happens_after_the_end(change: Change<'_>) -> Pair {
         "PROTOCOL E-3, E-4: read and discarded",
     );
     assert_eq!(names(&pair.service), [""; 0]);
-    assert!(pair.service.conn.handle_eof().is_none());
-    assert!(pair.service.conn.handle_time(pair.now).is_none());
+    pair.service.conn.lose();
+    pair.service.conn.turn();
+    assert!(pair.service.conn.next(&mut &[][..]).is_none());
     let late = Duration::from_secs(1);
     assert_eq!(
         pair.service.conn.go_away(pair.now, Notice::new(Code::Done), late),
@@ -380,7 +381,9 @@ fn what_could_not_leave_is_given_up_at_the_end() {
     assert!(!conn.transmit().is_empty());
     let mut drops = 0;
     for late in [0, 0, 1_999, 2_000] {
-        drops += usize::from(conn.handle_time(pair.now.after(late * MILLI)).is_some());
+        conn.now = pair.now.after(late * MILLI);
+        conn.turn();
+        conn.feed(&[], |_, _| drops += 1);
     }
     assert_eq!((drops, conn.phase()), (1, Phase::Closed), "PROTOCOL E-4");
     assert!(conn.transmit().is_empty() && conn.wake().is_none(), "PROTOCOL E-4");
@@ -428,7 +431,7 @@ fn an_end_in_order(change: Change<'_>, client_leaves: bool) -> Pair {
 fn a_peer_that_never_confirms_holds_nobody(change: Change<'_>) -> Pair {
     let years = 1000 * 24 * 3600 * SECOND;
     let mut pair = connected(change);
-    pair.client.on_message(|conn, message| drop(conn.keep(message)));
+    never_done(&mut pair.client);
     pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
     pair.client
         .conn
@@ -455,7 +458,7 @@ fn a_peer_that_never_confirms_holds_nobody(change: Change<'_>) -> Pair {
     assert_eq!(pair.service.conn.unconfirmed(), 1, "PROTOCOL L-6");
 
     let mut pair = connected(change);
-    pair.client.on_message(|conn, message| drop(conn.keep(message)));
+    never_done(&mut pair.client);
     pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
     pair.client
         .conn

@@ -121,7 +121,7 @@ fn a_client_without_a_catalog_learns_all_kinds(change: Change<'_>) -> Pair {
     assert_eq!(kinds, own, "PROTOCOL S-7");
     assert_eq!(catalog.messages()[0].to_string(), "call Ask { id: i64 } -> { id: i64 }");
     for (number, entry) in catalog.messages().iter().enumerate() {
-        let sent = pair.client.conn.send_learned(entry, &[2]);
+        let sent = pair.client.conn.tx.send_learned(entry, &[2]);
         let expected = if number == usize::from(TELL) {
             Ok(())
         } else {

@@ -1,7 +1,7 @@
 //! Messages and the credit they cost: order, errors, both sides full at once.
 
 use diset_proto::sim::{Happened, Pair};
-use diset_proto::{Bound, Code, DecodeError, Invalid, Kept, Limits, Schema, SendError};
+use diset_proto::{Bound, Code, Event, Kept, Limits, Notice, Schema, SendError};
 use serde::Deserialize;
 
 use super::support::*;
@@ -13,7 +13,6 @@ scenarios! {
     an_unknown_number,
     a_wrong_direction,
     a_message_that_nobody_handles,
-    a_kept_message_settles_no_other,
     a_grant_of_more_than_was_sent,
     a_handler_that_fails,
     too_short,
@@ -135,11 +134,19 @@ fn a_message_that_nobody_handles(change: Change<'_>) -> Pair {
 fn a_handler_that_fails(change: Change<'_>) -> Pair {
     let mut pair = connected(change);
     let text = "disk full, and more about it than anybody would ever want to read in one line";
-    pair.client
-        .on_message(move |conn, message| conn.reject(message, Code::HandlerFailed, text));
+    pair.client.on_message(|_, message| message.refuse(Code::HandlerFailed));
     pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
     pair.settle();
     assert_client_found(&pair, Code::HandlerFailed, Some(PONG), "PROTOCOL M-4");
+    // One that says more of it.
+    let mut pair = connected(change);
+    pair.client.on_message(move |tx, message| {
+        tx.disconnect(Notice::new(Code::HandlerFailed).with_text(text));
+        message.refuse(Code::HandlerFailed);
+    });
+    pair.service.conn.send(PONG, &Pong { id: 1 }).unwrap();
+    pair.settle();
+    assert_client_found(&pair, Code::HandlerFailed, None, "PROTOCOL M-4");
     let notice = pair.service.dropped().unwrap().notice().unwrap();
     assert_eq!(notice.text(), &text[..64], "PROTOCOL E-2: cut to what may travel");
     pair
@@ -148,14 +155,14 @@ fn a_handler_that_fails(change: Change<'_>) -> Pair {
 /// The service finds this payload invalid, with this text; so it does when it decodes it to the type.
 fn invalid(change: Change<'_>, number: u8, payload: &[u8], text: &str) -> Pair {
     let mut typed = connected(change);
-    typed.service.on_message(move |conn, message| {
-        let decoded = match number {
-            PING => conn.decode::<Ping>(message).map(|_| ()),
-            NOTE => conn.decode::<Note<'_>>(message).map(|_| ()),
-            BLOB => conn.decode::<Blob<'_>>(message).map(|_| ()),
-            _ => conn.decode::<Mixed>(message).map(|_| ()),
+    typed.service.on_message(move |_, message| {
+        let is_valid = match number {
+            PING => message.decode::<Ping>().is_some(),
+            NOTE => message.decode::<Note<'_>>().is_some(),
+            BLOB => message.decode::<Blob<'_>>().is_some(),
+            _ => message.decode::<Mixed>().is_some(),
         };
-        assert!(decoded.is_err());
+        assert!(!is_valid);
     });
     to_service(&mut typed, &message(number, payload));
     typed.settle();
@@ -176,10 +183,8 @@ struct ShortNote {
 
 fn a_text_beyond_the_capacity_of_its_type(change: Change<'_>) -> Pair {
     let mut pair = connected(change);
-    pair.service.on_message(|conn, message| {
-        let decoded = conn.decode::<ShortNote>(message);
-        assert_eq!(decoded, Err(DecodeError::Invalid(Invalid::Capacity)));
-    });
+    pair.service
+        .on_message(|_, message| assert!(message.decode::<ShortNote>().is_none()));
     pair.client.conn.send(NOTE, &Note { text: "abc" }).unwrap();
     pair.settle();
     assert_service_found(&pair, Code::TooLong, Some(NOTE), "PROTOCOL M-2, M-4");
@@ -261,14 +266,10 @@ fn a_frame_above_the_limit(change: Change<'_>) -> Pair {
     pair
 }
 
-/// A pair with tight limits whose service keeps what it gets.
+/// A pair with tight limits whose service is not done with what it gets.
 fn keeping(change: Change<'_>) -> Pair {
     let mut pair = connected_with(change, |setup| setup.limits(tight(), tight()));
-    let mut kept = Vec::new();
-    pair.service.on_message(move |conn, message| {
-        let (_, held) = conn.decode_held::<Note<'_>>(message).unwrap();
-        kept.push(held);
-    });
+    never_done(&mut pair.service);
     pair
 }
 
@@ -288,6 +289,7 @@ fn more_than_the_message_credit(change: Change<'_>) -> Pair {
     assert_eq!(pair.to_service.carried(), before, "nothing left");
     to_service(&mut pair, &message(NOTE, &[0]));
     pair.settle();
+    pair.service.expire();
     assert_service_found(&pair, Code::CreditExceeded, Some(NOTE), "PROTOCOL L-3");
     pair
 }
@@ -307,6 +309,7 @@ fn more_than_the_byte_credit(change: Change<'_>) -> Pair {
     let payload = [&[0xf4, 0x03][..], text.as_bytes()].concat();
     to_service(&mut pair, &message(NOTE, &payload));
     pair.settle();
+    pair.service.expire();
     assert_service_found(&pair, Code::CreditExceeded, Some(NOTE), "PROTOCOL L-2, L-3");
     pair
 }
@@ -367,17 +370,31 @@ fn a_message_that_is_not_taken_changes_nothing() {
     assert!(matches!(&pair.client.log[1], Happened::Message { bytes, .. } if bytes == b"\x05first"));
 }
 
+/// Also the longest that the output takes, behind another one, is not too long: it waits for room.
+#[test]
+fn the_longest_message_waits_for_room() {
+    let output = 2000;
+    let mut pair = connected_with(&|setup| setup, |setup| setup.output(output));
+    // What is kept for control frames, two bytes of each length, head and number.
+    let longest = output - 256 - 2 - 2 - 2;
+    let text = "x".repeat(longest + 1);
+    let send = |pair: &mut Pair, length: usize| pair.client.conn.send(NOTE, &Note { text: &text[..length] });
+    assert_eq!(send(&mut pair, longest), Ok(()));
+    pair.settle();
+    assert_eq!(send(&mut pair, 100), Ok(()));
+    for length in longest - 30..=longest {
+        assert_eq!(send(&mut pair, length), Err(SendError::Full(Bound::Output)), "{length}");
+    }
+    assert_eq!(send(&mut pair, longest + 1), Err(SendError::TooLong));
+}
+
 #[test]
 fn answers_do_not_pile_up_while_nothing_leaves() {
     let mut pair = connected(&|setup| setup);
-    let mut input = frame(0x86, &[]);
-    input = input.repeat(64);
-    let mut deframer = diset_proto::Deframer::new([0u8; 8]);
-    let mut preamble = &[0xd1, b'S', b'E', b'T', 1][..];
-    assert!(deframer.next(&mut preamble, 512).is_none());
-    let mut rest = input.as_slice();
-    while let Some(frame) = deframer.next(&mut rest, 512) {
-        assert!(pair.service.conn.handle_frame(pair.now, frame).is_none());
+    for _ in 0..64 {
+        pair.service
+            .conn
+            .feed(&frame(0x86, &[]), |_, _| panic!("nothing to tell"));
         assert_eq!(pair.service.conn.transmit(), [1, 0x87], "PROTOCOL K-5, L-1");
     }
     pair.service.conn.transmitted(1);
@@ -393,30 +410,33 @@ fn answers_do_not_pile_up_while_nothing_leaves() {
 #[test]
 fn a_type_of_another_structure_is_the_callers_mistake() {
     let mut pair = connected(&|setup| setup);
-    pair.service.on_message(|conn, message| {
-        assert!(conn.decode::<Mixed>(message).is_err());
-        assert!(conn.cause().is_none(), "nothing was said about the peer");
-    });
+    pair.service
+        .on_message(|_, message| assert!(message.decode::<Mixed>().is_none()));
     pair.client.conn.send(PING, &Ping { id: 1 }).unwrap();
     pair.settle();
+    assert_service_found(&pair, Code::NoHandler, Some(PING), "nothing is said against the peer");
 }
 
-/// A message that was kept for later does not vouch for the one that is lent now.
-fn a_kept_message_settles_no_other(change: Change<'_>) -> Pair {
-    let mut pair = connected(change);
+/// A message that was kept for later does not vouch for the one that is lent now. By hand: with the halves none is lent
+/// while another one is with its handler.
+#[test]
+fn a_kept_message_settles_no_other() {
+    let (mut conn, mut rx) = by_hand();
     let mut kept: Option<Kept> = None;
-    pair.service.on_message(move |conn, message| match kept.take() {
-        None => kept = Some(conn.keep(message)),
-        // The second is just dropped.
-        Some(first) => assert!(conn.decode::<Ping>(first.message()).is_ok()),
-    });
-    for id in 0..2 {
-        pair.client.conn.send(PING, &Ping { id }).unwrap();
+    let bytes = [message(PING, &[2]), message(PING, &[4]), frame(0x86, &[])].concat();
+    let (mut input, mut dropped) = (bytes.as_slice(), None);
+    while let Some(frame) = rx.next(&mut input, conn.max_frame()) {
+        match conn.handle_frame(NOW, frame) {
+            Some(Event::Message(message)) => match kept.take() {
+                None => kept = Some(conn.keep(message)),
+                // The second is just dropped.
+                Some(first) => assert!(conn.decode::<Ping>(first.message()).is_ok()),
+            },
+            Some(Event::Dropped(cause)) => dropped = cause.code(),
+            other => assert!(other.is_none(), "{other:?}"),
+        }
     }
-    pair.settle();
-    let cause = pair.service.dropped().unwrap();
-    assert_eq!(cause.code(), Some(Code::NoHandler), "PROTOCOL M-4");
-    pair
+    assert_eq!(dropped, Some(Code::NoHandler), "PROTOCOL M-4");
 }
 
 /// A peer cannot confirm what it was not sent: else the count of what may be lost would mean nothing.

@@ -125,7 +125,7 @@ fn padding_costs_no_credit_and_counts_for_no_limit() {
     let limits = tight().with_credit(2048, 16);
     for width in 1..=4 {
         let mut pair = connected_with(&|setup| setup, |setup| setup.limits(limits, limits));
-        pair.service.on_message(|conn, message| drop(conn.keep(message)));
+        never_done(&mut pair.service);
         // A note of 1024 bytes: head, number, length of the text, 1020 bytes.
         let note = [&[NOTE, 0xfc, 0x07][..], &[b'x'; 1020]].concat();
         to_service(&mut pair, &wide(0, &note, width).repeat(2));
@@ -134,6 +134,7 @@ fn padding_costs_no_credit_and_counts_for_no_limit() {
         let last = wide(0, &[NOTE, 0], width);
         to_service(&mut pair, &last);
         pair.settle();
+        pair.service.expire();
         assert_service_found(&pair, Code::CreditExceeded, Some(NOTE), "PROTOCOL L-2, L-3");
     }
 }

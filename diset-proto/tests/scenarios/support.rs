@@ -2,9 +2,14 @@
 
 use core::time::Duration;
 
-use diset_proto::sim::{Happened, Pair, Setup};
-use diset_proto::{Cause, Code, Limits, MessageOf, Schema, define_service};
+use diset_proto::sim::{Happened, Pair, Peer, Setup};
+use diset_proto::{
+    Admission, Cause, Code, Connection, Deframer, Event, GrowBuf, Instant, Limits, MessageOf, Schema, ServiceDef, Trid,
+    define_service,
+};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use crate::bytes::frame;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
 pub(crate) struct Ping {
@@ -119,23 +124,36 @@ pub(crate) fn tight() -> Limits {
     Limits::CHIP.with_max_frame(1024)
 }
 
-/// A frame by hand: head and body, with its length in front.
-pub(crate) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
-    let mut length = body.len() + 1;
-    let mut bytes = Vec::new();
-    while length > 0x7f {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-    bytes.push(head);
-    bytes.extend_from_slice(body);
-    bytes
-}
-
 /// A message by hand.
 pub(crate) fn message(number: u8, payload: &[u8]) -> Vec<u8> {
     frame(0, &[&[number], payload].concat())
+}
+
+/// Handlers of this peer take what comes, and are never done with it.
+pub(crate) fn never_done(peer: &mut Peer) {
+    let later = peer.later();
+    peer.on_message(move |_, message| {
+        let structure = Demo::STRUCTURES[usize::from(message.number())];
+        if let Some((_, handling)) = message.decode_raw(structure) {
+            later.wait(handling);
+        }
+    });
+}
+
+pub(crate) const NOW: Instant = Instant::from_millis(1000);
+
+/// A service that is open and is to be driven by hand: for what only shows there.
+pub(crate) fn by_hand() -> (Connection<GrowBuf>, Deframer<GrowBuf>) {
+    let mut conn = Connection::service(NOW, Demo::CATALOG, Limits::SERVER, GrowBuf::new(4096)).unwrap();
+    let mut rx = Deframer::new(GrowBuf::new(4096));
+    let proposal = Pair::of::<Demo, Demo>().start().client.conn.take();
+    let mut input = proposal.as_slice();
+    let proposed = rx.next(&mut input, conn.max_frame()).unwrap();
+    assert!(matches!(conn.handle_frame(NOW, proposed), Some(Event::Proposed(_))));
+    conn.accept(NOW, Admission::new(Trid::new(1))).unwrap();
+    let count = conn.transmit().len();
+    conn.transmitted(count);
+    (conn, rx)
 }
 
 /// Puts bytes on their way to the service, as if the client had sent them.
@@ -179,6 +197,6 @@ fn assert_found(finder: Option<&Cause>, told: Option<&Cause>, code: Code, messag
 }
 
 /// The names of the messages in a log.
-pub(crate) fn names(peer: &diset_proto::sim::Peer) -> Vec<&'static str> {
+pub(crate) fn names(peer: &Peer) -> Vec<&'static str> {
     peer.messages().map(|(name, _)| name).collect()
 }

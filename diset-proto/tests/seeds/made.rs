@@ -1,5 +1,26 @@
 //! Seeds that are made by a rule: target, name, bytes in hex. What they show is in the name.
 
+/// Bytes that stand in many of them, by a name.
+pub(crate) const PIECES: &[(&str, &str)] = &[
+    // Fields of a proposal to the service of the targets.
+    ("SERVICE", "81 09 54 65 73 74 2f 46 75 7a 7a"),
+    ("IDENTITY", "82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f"),
+    ("DIGEST", "83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc"),
+    ("LIMITS", "84 08 80 04 80 08 10 e0 d4 03"),
+    ("PROPOSAL", "SERVICE IDENTITY DIGEST LIMITS"),
+    // Transport id and limits.
+    ("ACCEPTED", "81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03"),
+    // Name and key of its messages.
+    (
+        "COUNT",
+        "05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    (
+        "WORDS",
+        "05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b",
+    ),
+];
+
 pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
     ("typed", "bool-of-two", "00 02"),
     ("typed", "u16-over-long", "03 81 80 00"),
@@ -65,85 +86,50 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "duration-that-carries-into-an-over-long-number",
         "30 ff 00 80 de a0 cb 05",
     ),
-    (
-        "proposal",
-        "known-digest",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03",
-    ),
+    ("proposal", "known-digest", "PROPOSAL"),
     (
         "proposal",
         "unknown-digest",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 00 00 00 00 \
-         00 00 00 00 00 00 00 00 00 00 00 00 84 08 80 04 80 08 10 e0 d4 03 05 04 80 80 80 08",
+        "SERVICE IDENTITY 83 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 LIMITS 05 04 80 80 80 08",
     ),
     (
         "proposal",
         "adopt-with-arguments",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 84 08 80 04 80 08 \
-         10 e0 d4 03 07 32 04 66 6c 61 67 00 01 01 6e 01 f4 ff ff ff ff ff ff ff 03 6e 61 6e 02 01 00 00 00 00 00 \
-         f4 7f 04 73 69 74 65 03 04 43 45 52 4e 03 72 61 77 04 02 00 ff 88 00",
+        "SERVICE IDENTITY LIMITS 07 32 04 66 6c 61 67 00 01 01 6e 01 f4 ff ff ff ff ff ff ff 03 6e 61 6e 02 01 00 \
+         00 00 00 00 f4 7f 04 73 69 74 65 03 04 43 45 52 4e 03 72 61 77 04 02 00 ff 88 00",
     ),
-    (
-        "proposal",
-        "digest-and-adopt",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 88 00",
-    ),
+    ("proposal", "digest-and-adopt", "PROPOSAL 88 00"),
     (
         "proposal",
         "another-service",
-        "81 12 46 72 61 6d 65 77 6f 72 6b 2f 50 69 6e 67 50 6f 6e 67 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c \
-         0d 0e 0f 83 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 84 08 80 04 80 08 10 e0 d4 03",
+        "81 12 46 72 61 6d 65 77 6f 72 6b 2f 50 69 6e 67 50 6f 6e 67 IDENTITY 83 10 00 00 00 00 00 00 00 00 00 00 \
+         00 00 00 00 00 00 LIMITS",
     ),
     (
         "proposal",
         "unknown-field-skipped",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 09 01 01 0a 06 72 65 73 75 6d 65",
+        "PROPOSAL 09 01 01 0a 06 72 65 73 75 6d 65",
     ),
-    (
-        "proposal",
-        "unknown-critical-field",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 89 01 01",
-    ),
+    ("proposal", "unknown-critical-field", "PROPOSAL 89 01 01"),
     (
         "proposal",
         "critical-bits-the-other-way",
         "01 09 54 65 73 74 2f 46 75 7a 7a 02 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 03 10 16 a9 eb f9 \
          30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 04 10 80 08 80 80 80 80 04 80 80 80 80 04 80 b8 99 29 87 00",
     ),
-    (
-        "proposal",
-        "field-twice",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 82 10 00 01 02 03 \
-         04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 \
-         08 10 e0 d4 03",
-    ),
-    (
-        "proposal",
-        "argument-twice",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 07 08 01 61 00 00 01 61 00 00",
-    ),
+    ("proposal", "field-twice", "SERVICE IDENTITY IDENTITY DIGEST LIMITS"),
+    ("proposal", "argument-twice", "PROPOSAL 07 08 01 61 00 00 01 61 00 00"),
     (
         "proposal",
         "over-long-limit",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 09 80 88 00 80 08 10 e0 d4 03",
+        "SERVICE IDENTITY DIGEST 84 09 80 88 00 80 08 10 e0 d4 03",
     ),
     (
         "proposal",
         "no-room-for-a-frame",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 \
-         30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 10 ff 0f 10 e0 d4 03",
+        "SERVICE IDENTITY DIGEST 84 08 80 10 ff 0f 10 e0 d4 03",
     ),
-    (
-        "acceptance",
-        "plain",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03",
-    ),
+    ("acceptance", "plain", "00 ACCEPTED"),
     (
         "acceptance",
         "verdicts",
@@ -154,87 +140,45 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
         "all-forbidden",
         "00 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 04 00 03 01 03",
     ),
-    (
-        "acceptance",
-        "verdict-same",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 02 00 00",
-    ),
-    (
-        "acceptance",
-        "verdicts-out-of-order",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 04 01 02 00 02",
-    ),
-    (
-        "acceptance",
-        "verdict-on-no-message",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 83 02 02 01",
-    ),
+    ("acceptance", "verdict-same", "00 ACCEPTED 83 02 00 00"),
+    ("acceptance", "verdicts-out-of-order", "00 ACCEPTED 83 04 01 02 00 02"),
+    ("acceptance", "verdict-on-no-message", "00 ACCEPTED 83 02 02 01"),
     (
         "acceptance",
         "adopted",
-        "01 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 87 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b \
-         fc",
+        "01 ACCEPTED 87 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc",
     ),
     (
         "acceptance",
         "adopted-another-digest",
-        "01 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 87 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
-         00",
+        "01 ACCEPTED 87 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
     ),
     (
         "acceptance",
         "digest-not-asked-for",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 87 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b \
-         fc",
+        "00 ACCEPTED 87 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc",
     ),
-    (
-        "acceptance",
-        "later-fields",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 06 01 01 08 02 68 69",
-    ),
-    (
-        "definitions",
-        "all-in-one",
-        "00 00 30 00 02 01 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14 03 05 57 6f 72 64 73 \
-         b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b",
-    ),
+    ("acceptance", "later-fields", "00 ACCEPTED 06 01 01 08 02 68 69"),
+    ("definitions", "all-in-one", "00 00 30 00 02 01 COUNT 03 WORDS"),
     (
         "definitions",
         "in-parts",
-        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 2f 01 03 02 04 47 \
-         6f 6e 65 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 \
-         c9 2b 56 e9 21 f3 14",
+        "00 00 19 00 03 03 WORDS 00 2f 01 03 02 04 47 6f 6e 65 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01 \
+         COUNT",
     ),
     ("definitions", "none", "00 00 02 00 00"),
-    (
-        "definitions",
-        "forbidden",
-        "03 00 47 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 03 05 43 6f 75 6e 74 \
-         2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14 01 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 \
-         e9 21 f3 14",
-    ),
-    (
-        "definitions",
-        "a-gap",
-        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 19 02 03 01 05 43 \
-         6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
-    ),
-    (
-        "definitions",
-        "too-many",
-        "00 00 30 00 01 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 01 05 43 6f 75 6e 74 \
-         2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
-    ),
+    ("definitions", "forbidden", "03 00 47 00 03 03 WORDS 03 COUNT 01 COUNT"),
+    ("definitions", "a-gap", "00 00 19 00 03 03 WORDS 00 19 02 03 01 COUNT"),
+    ("definitions", "too-many", "00 00 30 00 01 03 WORDS 01 COUNT"),
     (
         "definitions",
         "another-total",
-        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 19 01 02 01 05 43 \
-         6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+        "00 00 19 00 03 03 WORDS 00 19 01 02 01 COUNT",
     ),
     (
         "definitions",
         "a-part-without-entries",
-        "00 00 19 00 03 03 05 57 6f 72 64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 00 02 01 03",
+        "00 00 19 00 03 03 WORDS 00 02 01 03",
     ),
     (
         "definitions",
@@ -406,20 +350,16 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
     ("packets", "ack-of-what-was-sent", "0f 8a 02 01 01"),
     ("packets", "ack-with-an-outcome", "0a 8a 00 02 02 01 21"),
     ("packets", "next-to-the-end", "0f 8c 01 ff ff ff ff ff ff ff ff 7f 00"),
-    (
-        "proposal",
-        "a-first-session",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 01 0c",
-    ),
+    ("proposal", "a-first-session", "PROPOSAL 06 01 0c"),
     (
         "proposal",
         "a-session-that-goes-on",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 17 0f 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 03 05 05 02 23",
+        "PROPOSAL 06 17 0f 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 03 05 05 02 23",
     ),
     (
         "proposal",
         "a-claim-that-cannot-be",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 15 0d 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 05 05",
+        "PROPOSAL 06 15 0d 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 05 05",
     ),
     (
         "acceptance",
@@ -444,32 +384,20 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
     (
         "proposal",
         "a-session-of-one-that-only-sends",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 13 05 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 03",
+        "PROPOSAL 06 13 05 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 02 03",
     ),
-    (
-        "proposal",
-        "durable-and-takes-none",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 06 01 06",
-    ),
-    (
-        "proposal",
-        "first-credit",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 8a 02 00 00",
-    ),
+    ("proposal", "durable-and-takes-none", "PROPOSAL 06 01 06"),
+    ("proposal", "first-credit", "PROPOSAL 8a 02 00 00"),
     (
         "acceptance",
         "a-session-of-one-that-only-takes",
         "04 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 04 06 00 08 03 02 02 23 05 10 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03 03",
     ),
-    (
-        "acceptance",
-        "first-credit",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 8a 04 80 80 20 05",
-    ),
+    ("acceptance", "first-credit", "00 ACCEPTED 8a 04 80 80 20 05"),
     (
         "acceptance",
         "first-credit-above-the-window",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 8a 04 81 80 20 05",
+        "00 ACCEPTED 8a 04 81 80 20 05",
     ),
     ("notice", "credit-of-nothing", "03 00 00"),
     ("packets", "outcomes-read-of-nothing", "0f 8f 01 00"),
@@ -480,63 +408,92 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
          13 13",
     ),
     ("sessions", "read-and-not-confirmed", "ac 13 8e 15 8e 13 17 20 13"),
-    (
-        "proposal",
-        "calls",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
-         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 0b 04 04 80 04 02",
-    ),
+    ("proposal", "calls", "PROPOSAL 0b 04 04 80 04 02"),
     (
         "proposal",
         "calls-must-be-understood",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
-         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 8b 09 80 20 80 80 80 80 04 \
-         80 20",
+        "PROPOSAL 8b 09 80 20 80 80 80 80 04 80 20",
     ),
     (
         "proposal",
         "calls-with-a-window-below-a-frame",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
-         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 0b 04 01 ff 03 00",
+        "PROPOSAL 0b 04 01 ff 03 00",
     ),
     (
         "proposal",
         "calls-keep-more-than-there-are",
-        "81 09 54 65 73 74 2f 46 75 7a 7a 82 10 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 83 10 16 a9 \
-         eb f9 30 b3 79 74 cf 35 c6 5a 44 1e 7b fc 84 08 80 04 80 08 10 e0 d4 03 0b 04 01 80 04 02",
+        "PROPOSAL 0b 04 01 80 04 02",
     ),
-    (
-        "acceptance",
-        "calls",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 0b 06 80 20 80 80 04 00",
-    ),
-    (
-        "acceptance",
-        "calls-without-slots",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 0b 05 00 80 80 04 00",
-    ),
-    (
-        "acceptance",
-        "calls-cut",
-        "00 81 01 01 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 0b 04 04 80 80 04",
-    ),
+    ("acceptance", "calls", "00 ACCEPTED 0b 06 80 20 80 80 04 00"),
+    ("acceptance", "calls-without-slots", "00 ACCEPTED 0b 05 00 80 80 04 00"),
+    ("acceptance", "calls-cut", "00 ACCEPTED 0b 04 04 80 80 04"),
     (
         "definitions",
         "all-kinds",
-        "00 00 56 00 04 05 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14 0b 05 57 6f 72 \
-         64 73 b4 cf 4f 43 70 71 08 a3 d3 f4 0b 2d a5 b9 df 1b 0d 01 41 00 00 00 00 00 00 00 00 00 00 00 00 \
-         00 00 00 00 13 01 42 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+        "00 00 56 00 04 05 COUNT 0b WORDS 0d 01 41 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 13 01 42 00 00 \
+         00 00 00 00 00 00 00 00 00 00 00 00 00 00",
     ),
-    (
-        "definitions",
-        "a-kind-that-is-not-known",
-        "00 00 19 00 01 15 05 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
-    ),
+    ("definitions", "a-kind-that-is-not-known", "00 00 19 00 01 15 COUNT"),
     ("packets", "request-to-a-service", "07 01 00 00 03 d0 0f 80 02 0e"),
     ("packets", "reply-to-a-client", "03 02 00 00 00 0e"),
     (
         "packets",
         "acked-request-in-a-session",
         "0f 41 00 00 0e 03 d0 0f 80 02 0e",
+    ),
+    (
+        "service_ops",
+        "a-handler-that-asks-for-its-message-again",
+        "0f f7 02 0d 03 0e 01 02 0f 0f f9 00 32 03 05 00 32 0d 03",
+    ),
+    (
+        "client_ops",
+        "a-handler-whose-time-is-over",
+        "03 03 02 10 0e 01 02 12 0f f8 0f fb 03",
+    ),
+    (
+        "halves",
+        "a-client-that-takes-the-catalog",
+        "01 02 0e 05 02 0e 03 02 06 0d 0f fe 00 01 07 03 0e 00 02 07 03",
+    ),
+    (
+        "sessions",
+        "handler-asks-again",
+        "00 13 95 01 03 13 a4 1e 14 28 13 96 00 13",
+    ),
+    (
+        "sessions",
+        "handler-asks-again-and-the-end",
+        "00 13 95 01 03 13 a4 1e 17 13",
+    ),
+    (
+        "sessions",
+        "handler-is-given-up-behind-the-end",
+        "00 13 95 01 02 13 17 02 a3 13",
+    ),
+    (
+        "service_ops",
+        "an-outcome-before-its-turn",
+        "0f f7 02 0d 03 0e 01 02 0f 02 10 0f f4 02 00 0d 03",
+    ),
+    (
+        "acceptance",
+        "unknown-critical-field",
+        "00 81 01 07 82 0c 80 80 04 80 80 20 80 80 01 e0 d4 03 8c 01 00",
+    ),
+    (
+        "definitions",
+        "a-length-over-long",
+        "00 00 1a 00 01 01 85 00 43 6f 75 6e 74 2d 4b b0 87 1d a3 43 37 30 c9 2b 56 e9 21 f3 14",
+    ),
+    (
+        "sessions",
+        "handler-asks-again-before-a-plain-message",
+        "00 13 95 01 03 1e 13 a4 ff 17 13",
+    ),
+    (
+        "service_ops",
+        "asked-for-again-before-a-plain-message-and-the-end",
+        "0f f7 02 0d 03 0e 01 02 0f 02 03 0f f9 10 00 0f f3 02 0d 03",
     ),
 ];

@@ -5,9 +5,11 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use diset_proto::drive::{Event, Io};
+use diset_proto::sim::Halves;
 use diset_proto::{
-    Admission, Cause, ClientConfig, Connection, Deframer, Event, Identity, Instant, Limits, LineEvent, MessageOf,
-    Progress, Reconnect, ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
+    Admission, Cause, ClientConfig, Identity, Instant, Limits, LineEvent, MessageOf, NoSession, Reconnect,
+    ReconnectPolicy, Retry, Schema, SerialLine, ServiceDef, Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,12 +79,10 @@ struct Record {
     got: Vec<u32>,
 }
 
-type Engine = (Connection<[u8; 1024]>, Deframer<[u8; 1028]>);
-
 struct End {
     line: SerialLine,
-    begin: fn(Instant) -> Connection<[u8; 1024]>,
-    engine: Option<Engine>,
+    begin: fn(Instant) -> Halves,
+    engine: Option<Halves>,
     records: Vec<(Trid, Record)>,
     next_number: u32,
     breaks: u32,
@@ -99,7 +99,7 @@ impl End {
         Self::new(SerialLine::service(), service_engine)
     }
 
-    fn new(line: SerialLine, begin: fn(Instant) -> Connection<[u8; 1024]>) -> Self {
+    fn new(line: SerialLine, begin: fn(Instant) -> Halves) -> Self {
         Self {
             line,
             begin,
@@ -113,7 +113,7 @@ impl End {
     }
 
     fn open(&self) -> Option<Trid> {
-        self.engine.as_ref().and_then(|(conn, _)| conn.trid())
+        self.engine.as_ref().and_then(|conn| conn.trid())
     }
 
     fn record(&mut self, trid: Trid) -> &mut Record {
@@ -125,7 +125,7 @@ impl End {
 
     /// Sends a message when there is a connection with room.
     fn say(&mut self) {
-        let Some((conn, _)) = &mut self.engine else { return };
+        let Some(conn) = &mut self.engine else { return };
         let Some(trid) = conn.trid() else { return };
         if conn.send(READING, &reading(self.next_number)).is_ok() {
             let number = self.next_number;
@@ -143,34 +143,34 @@ impl End {
             match event {
                 LineEvent::Opened => {
                     // At once: what follows in the same input is for the new one.
-                    self.engine = Some(((self.begin)(now), Deframer::new([0; 1028])));
+                    self.engine = Some((self.begin)(now));
                     opened = true;
                 }
                 LineEvent::Ended | LineEvent::Broken => {
                     self.breaks += u32::from(event == LineEvent::Broken);
-                    if let Some((mut conn, _)) = self.engine.take()
-                        && let Some(Event::Dropped(cause)) = conn.handle_eof()
-                    {
-                        self.cause = Some(cause);
+                    if let Some(mut conn) = self.engine.take() {
+                        conn.lose();
+                        self.cause = end(&mut conn).or_else(|| self.cause.take());
                     }
                 }
                 LineEvent::Data(mut bytes) => {
-                    let Some((conn, deframer)) = &mut self.engine else {
+                    let Some(conn) = &mut self.engine else {
                         continue;
                     };
-                    conn.handle_received(now);
-                    while let Some(frame) = deframer.next(&mut bytes, conn.max_frame()) {
-                        match conn.handle_frame(now, frame) {
-                            Some(Event::Proposed(_)) => {
+                    conn.now = now;
+                    while let Some(event) = conn.next(&mut bytes) {
+                        match event {
+                            Event::Proposed(_) => {
                                 let trid = Trid::new(now.as_millis());
                                 conn.accept(now, Admission::new(trid)).unwrap();
                             }
-                            Some(Event::Message(message)) => {
-                                let said = conn.decode::<Reading>(message).unwrap();
+                            Event::Message(message) => {
+                                let (said, handling) = message.decode::<Reading>().unwrap();
+                                handling.done(Ok(()));
                                 assert_eq!(said, reading(said.number), "a wrong message");
                                 got.push((conn.trid().unwrap(), said.number));
                             }
-                            Some(Event::Dropped(cause)) => self.cause = Some(cause),
+                            Event::Ended(ended) => self.cause = Some(ended.cause().clone()),
                             _ => {}
                         }
                     }
@@ -186,21 +186,21 @@ impl End {
     fn write(&mut self, now: Instant) {
         let mut out = [0; 600];
         let mut over = false;
-        if let Some((conn, _)) = &mut self.engine {
-            if conn.wake().is_some_and(|wake| wake <= now)
-                && let Some(Event::Dropped(cause)) = conn.handle_time(now)
-            {
-                self.cause = Some(cause);
-            }
+        if let Some(conn) = &mut self.engine {
+            conn.now = now;
+            let turn = conn.turn();
+            over = turn.io != Io::Run;
             // What the line has not taken yet waits in the engine.
             if self.out.len() < 300 {
-                let done = self.line.transmit(conn.transmit(), &mut out);
+                let done = self.line.transmit(conn.tx.output(), &mut out);
                 conn.transmitted(done.taken);
                 self.out.extend(&out[..done.written]);
             }
-            over = conn.progress() != Progress::Running;
-            if over && let Some(Event::Dropped(cause)) = conn.handle_eof() {
-                self.cause = Some(cause);
+            if over {
+                conn.lose();
+            }
+            if over || turn.wake.is_some_and(|wake| wake <= now) {
+                self.cause = end(conn).or_else(|| self.cause.take());
             }
         }
         if over {
@@ -212,19 +212,34 @@ impl End {
     }
 }
 
-fn client_engine(now: Instant) -> Connection<[u8; 1024]> {
+/// Why it has ended, if that is to be told.
+fn end(conn: &mut Halves) -> Option<Cause> {
+    let mut cause = None;
+    conn.feed(&[], |_, event| {
+        if let Event::Ended(ended) = event {
+            cause = Some(ended.cause().clone());
+        }
+    });
+    cause
+}
+
+fn client_engine(now: Instant) -> Halves {
     let config = ClientConfig {
         catalog: Sensors::CATALOG,
         identity: Identity::from_bytes([7; 16]),
         limits: LIMITS,
         args: &[],
     };
-    Connection::client(now, &config, [0; 1024]).unwrap()
+    let mut client = Halves::new(now, &LIMITS, 1024, NoSession);
+    client.connect(&config).unwrap();
+    client
 }
 
-fn service_engine(now: Instant) -> Connection<[u8; 1024]> {
+fn service_engine(now: Instant) -> Halves {
     let limits = LIMITS.with_max_frame(1024).with_credit(2048, 32);
-    Connection::service(now, Sensors::CATALOG, limits, [0; 1024]).unwrap()
+    let mut service = Halves::new(now, &limits, 1024, NoSession);
+    service.listen(Sensors::CATALOG, limits).unwrap();
+    service
 }
 
 struct Totals {

@@ -1,157 +1,85 @@
 //! A side that only sends, only takes, or has changed its mind; and what it is told that was read (PROTOCOL N-2, Q-9).
 
-use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure};
+use diset_proto::drive::Event;
+use diset_proto::store::{Replay, Unsure};
 use diset_proto::{
-    Admission, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Identity, Instant, Limits, NewReason, Outcome,
-    Resumption, SendError, ServiceDef, Session, Token, Trid, Unwelcome,
+    Admission, Code, NewReason, Outcome, Resumption, SendError, ServiceDef, Session, Token, Trid, Unwelcome,
 };
 
 use super::support::*;
+use crate::stores::{DESK, Desk, Shelf};
 
-/// A store of a side that sends, or not.
-#[derive(Debug, Clone)]
-struct Sent {
-    messages: HeapReplay,
-    sends: bool,
-}
-
-impl Replay for Sent {
-    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
-        self.messages.reserve(head, len)
-    }
-
-    fn commit(&mut self) {
-        self.messages.commit();
-    }
-
-    fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.messages.after(number)
-    }
-
-    fn remove(&mut self, number: u64) {
-        self.messages.remove(number);
-    }
-
-    fn remove_through(&mut self, number: u64) {
-        self.messages.remove_through(number);
-    }
-
-    fn mark_repeated(&mut self, number: u64) {
-        self.messages.mark_repeated(number);
-    }
-
-    fn sends(&self) -> bool {
-        self.sends
-    }
-
-    fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.messages.bytes()
-    }
-}
-
-/// An inbox of a side that takes, or not.
-#[derive(Debug, Clone, Copy)]
-struct Taken {
-    takes: bool,
-}
-
-impl Inbox for Taken {
-    fn takes(&self) -> bool {
-        self.takes
-    }
-}
-
-type Turning = Session<Sent, Taken>;
+type Turning = Session<Shelf, Desk>;
 
 fn turning(sends: bool, takes: bool) -> Box<Turning> {
-    let messages = HeapReplay::new(10, 100);
-    Box::new(Session::new(Sent { messages, sends }, Taken { takes }))
+    let mut messages = Shelf::new(10, 100);
+    messages.sends = sends;
+    Box::new(Session::new(messages, Desk { takes, ..DESK }))
 }
 
 /// A connection of two, each with its session, and the values that each has got, acked and plain.
 struct Two {
-    conns: [Connection<GrowBuf, Option<Box<Turning>>>; 2],
-    rx: [Deframer<GrowBuf>; 2],
+    conns: [Conn<Shelf, Desk>; 2],
     got: [Vec<u8>; 2],
-    now: Instant,
 }
 
-const CONFIG: ClientConfig<'_> = ClientConfig {
-    catalog: Meter::CATALOG,
-    identity: Identity::from_bytes([1; 16]),
-    limits: Limits::SERVER,
-    args: &[],
-};
 const CLIENT: usize = 0;
 const SERVICE: usize = 1;
 
 impl Two {
     fn meet(client: Box<Turning>, service: Box<Turning>, trid: u64) -> Self {
-        let now = Instant::from_millis(1000);
-        let client = Connection::client_in_session(now, &CONFIG, GrowBuf::new(10_000), Some(client)).unwrap();
-        let conn = Connection::service(now, Meter::CATALOG, Limits::SERVER, GrowBuf::new(10_000)).unwrap();
         let mut two = Self {
-            conns: [client, conn.with_sessions(None)],
-            rx: [(), ()].map(|()| Deframer::new(GrowBuf::new(10_000))),
+            conns: [proposing(Some(client)), listening()],
             got: [vec![], vec![]],
-            now,
         };
-        let mut kept = Some(service);
-        two.run(|conn| {
-            let mut session = kept.take().unwrap();
-            let Some(request) = conn.resume_request().cloned() else {
-                drop(conn.accept(now, Admission::new(Trid::new(trid))));
-                return;
-            };
-            let token = Token::from_bytes([trid as u8; 16]);
-            if session.began() == Trid::new(0) {
-                session.begin_with(&request, Trid::new(trid), NewReason::First, Some(token));
-            } else {
-                session.welcome(&request, Trid::new(trid), true, token).unwrap();
+        let proposal = two.conns[CLIENT].take();
+        let conn = &mut two.conns[SERVICE];
+        conn.feed(&proposal, |_, event| assert!(matches!(event, Event::Proposed(_))));
+        let (admission, mut session) = (Admission::new(Trid::new(trid)), service);
+        match conn.resume_request().cloned() {
+            None => conn.accept(conn.now, admission).unwrap(),
+            Some(request) => {
+                let token = Token::from_bytes([trid as u8; 16]);
+                if session.began() == Trid::new(0) {
+                    session.begin_with(&request, Trid::new(trid), NewReason::First, Some(token));
+                } else {
+                    session.welcome(&request, Trid::new(trid), true, token).unwrap();
+                }
+                assert!(conn.accept_in_session(admission, Some(session)).is_ok());
             }
-            drop(conn.accept_in_session(now, Admission::new(Trid::new(trid)), Some(session)));
-        });
+        }
+        two.run();
         two
     }
 
     /// Until nothing is under way.
-    fn run(&mut self, mut admit: impl FnMut(&mut Connection<GrowBuf, Option<Box<Turning>>>)) {
+    fn run(&mut self) {
         for _ in 0..20 {
-            self.now = self.now.after(core::time::Duration::from_millis(25));
-            let now = self.now;
             for from in [CLIENT, SERVICE] {
                 let to = 1 - from;
-                let _ = self.conns[from].handle_time(now);
-                let bytes = self.conns[from].transmit().to_vec();
-                self.conns[from].transmitted(bytes.len());
-                let mut input = bytes.as_slice();
-                while let Some(frame) = self.rx[to].next(&mut input, 65_536) {
-                    match self.conns[to].handle_frame(now, frame) {
-                        Some(Event::Proposed(_)) => admit(&mut self.conns[to]),
-                        Some(Event::Message(message)) => {
-                            let reading = self.conns[to].decode::<Reading>(message).unwrap();
-                            self.got[to].push(reading.value);
-                        }
-                        Some(Event::Dropped(cause)) => panic!("{cause}"),
-                        _ => {}
-                    }
-                }
+                self.conns[from].now = self.conns[from].now.after(core::time::Duration::from_millis(25));
+                let bytes = self.conns[from].take();
+                let got = &mut self.got[to];
+                self.conns[to].feed(&bytes, |_, event| match event {
+                    Event::Message(message) => message.run(|reading: Reading| {
+                        got.push(reading.value);
+                        Ok(())
+                    }),
+                    Event::Ended(ended) => panic!("{}", ended.cause()),
+                    _ => {}
+                });
             }
         }
     }
 
     fn send(&mut self, from: usize, value: u8) -> Result<u64, SendError> {
         let sent = self.conns[from].send_acked(READING, &Reading { value }, Unsure::Report);
-        self.run(|_| ());
+        self.run();
         sent
     }
 
-    fn part(self) -> [Box<Turning>; 2] {
-        self.conns.map(|conn| conn.into_session().unwrap())
+    fn part(self) -> [Option<Box<Turning>>; 2] {
+        self.conns.map(|mut conn| conn.take_session())
     }
 }
 
@@ -188,7 +116,7 @@ fn what_both_do_is_in_the_session() {
                             .is_none_or(|session| session.replay().is_empty())
                     );
                 }
-                let [first, second] = two.conns.map(Connection::into_session);
+                let [first, second] = two.part();
                 client = first.unwrap();
                 // A service without a session has not got one.
                 service = second.unwrap_or_else(|| turning(others_send, others_take));
@@ -209,7 +137,7 @@ fn who_takes_none_for_a_while_loses_nothing() {
             .send_acked(READING, &Reading { value: 2 }, Unsure::Report)
             .unwrap();
         assert!(!two.conns[from].transmit().is_empty());
-        let mut sides = two.part();
+        let mut sides = two.part().map(Option::unwrap);
         let stored = sides[from].store(Meter::CATALOG, READING, &Reading { value: 3 }, Unsure::Report);
         assert_eq!(stored, Ok(3));
         sides[to].inbox_mut().takes = false;
@@ -227,12 +155,12 @@ fn who_takes_none_for_a_while_loses_nothing() {
             "PROTOCOL Q-5: all stay"
         );
         assert_eq!(two.conns[from].take_outcome(), None);
-        let mut sides = two.part();
+        let mut sides = two.part().map(Option::unwrap);
         sides[to].inbox_mut().takes = true;
         let [client, service] = sides;
         let mut two = Two::meet(client, service, 3);
         assert_eq!(two.conns[from].resumption(), Some(Resumption::Resumed { replayed: 1 }));
-        two.run(|_| ());
+        two.run();
         assert_eq!(two.got[to], [2, 3], "once each, in order");
         assert_eq!(two.conns[from].delivered().processed, 3);
         assert_eq!(two.conns[from].take_outcome(), None);
@@ -290,17 +218,12 @@ fn a_client_that_neither_sends_nor_takes_says_nothing_of_a_session() {
     assert!(two.conns[SERVICE].resume_request().is_none(), "PROTOCOL N-2");
     assert_eq!(two.conns[CLIENT].resumption(), None);
     // One that answers all the same is not heard.
-    let mut conn = two.conns.into_iter().next().unwrap();
-    let session = conn.take_session();
-    let now = Instant::from_millis(1000);
-    let mut conn = Connection::client_in_session(now, &CONFIG, GrowBuf::new(10_000), session).unwrap();
-    conn.transmit();
-    let mut rx = Deframer::new(GrowBuf::new(10_000));
-    let answer = acceptance(Some(NEW_FIRST), Some(&token(1)));
-    let mut input = answer.as_slice();
-    while let Some(frame) = rx.next(&mut input, 1024) {
-        assert!(matches!(conn.handle_frame(now, frame), Some(Event::Connected(_))));
-    }
+    let [session, _] = two.part();
+    let mut conn = proposing(session);
+    conn.take();
+    conn.feed(&acceptance(Some(NEW_FIRST), Some(&token(1))), |_, event| {
+        assert!(matches!(event, Event::Connected(_)));
+    });
     assert_eq!(conn.resumption(), None, "PROTOCOL N-1");
 }
 

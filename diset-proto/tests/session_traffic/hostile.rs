@@ -233,8 +233,11 @@ fn an_acceptance_that_was_not_read() {
 fn keys_have_their_roles() {
     let mut client = Side::begun(false);
     let day = Duration::from_secs(86_400);
-    assert_eq!(client.conn.next_key_remembered([7; 32], day), Err(Misuse::WrongPhase));
-    client.conn.announce_next_key([7; 32], day).unwrap();
+    assert_eq!(
+        client.conn.tx.next_key_remembered([7; 32], day),
+        Err(Misuse::WrongPhase)
+    );
+    client.conn.tx.announce_next_key([7; 32], day).unwrap();
     let said = client.take();
     assert_eq!(
         said,
@@ -242,9 +245,9 @@ fn keys_have_their_roles() {
         "PROTOCOL N-8"
     );
     let mut service = Side::begun(true);
-    assert_eq!(service.conn.announce_next_key([7; 32], day), Err(Misuse::WrongPhase));
+    assert_eq!(service.conn.tx.announce_next_key([7; 32], day), Err(Misuse::WrongPhase));
     service.feed(&said);
-    service.conn.next_key_remembered([7; 32], day / 2).unwrap();
+    service.conn.tx.next_key_remembered([7; 32], day / 2).unwrap();
     assert_eq!(
         service.take(),
         frame(NEXT_KEY, &[&[7; 32][..], &varints(&[43_200])].concat())
@@ -253,7 +256,7 @@ fn keys_have_their_roles() {
     for (speaker, other) in [(false, true), (true, false)] {
         let (mut speaker, mut other) = (Side::begun(speaker), Side::begun(other));
         let notice = diset_proto::Notice::new(Code::CredentialsEnd);
-        speaker.conn.go_away(speaker.now, notice, day).unwrap();
+        speaker.conn.go_away(speaker.conn.now, notice, day).unwrap();
         other.feed(&speaker.take());
         other.feed(&said);
         speaker.feed(&said);
@@ -261,7 +264,7 @@ fn keys_have_their_roles() {
         assert_eq!(phases, (Phase::Leaving, Phase::Draining), "PROTOCOL N-8");
     }
     // Neither is written when the connection ends first.
-    client.conn.announce_next_key([8; 32], day).unwrap();
+    client.conn.tx.announce_next_key([8; 32], day).unwrap();
     client.conn.disconnect(diset_proto::Notice::new(Code::Done));
     assert_eq!(client.take()[1], ERROR);
     assert!(client.conn.is_output_empty());

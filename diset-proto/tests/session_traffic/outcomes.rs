@@ -1,12 +1,14 @@
 //! Each message has one outcome, also when users are careless or the peer forgets.
 
-use diset_proto::store::{HeapReplay, Inbox, Replay, Stored, Unsure, Volatile};
+use diset_proto::drive::{Event, Failure, Io};
+use diset_proto::store::{Replay, Unsure};
 use diset_proto::{
-    Bound, ClientConfig, Code, Connection, GrowBuf, Identity, Instant, Limits, NewReason, Notice, Outcome, Phase,
-    Resumption, SendError, ServiceDef, Session, Verdict,
+    Admission, Bound, Code, NewReason, Notice, Outcome, Phase, Resumption, SendError, ServiceDef, Session, Token, Trid,
+    Verdict,
 };
 
 use super::support::*;
+use crate::stores::{DESK, DURABLE, Desk, Shelf};
 
 /// The connection ends, and the service has forgotten the client.
 fn forgotten(side: Side) -> Side {
@@ -79,36 +81,22 @@ fn what_was_transmitted_is_not_skipped() {
 }
 
 #[test]
-fn a_message_that_is_invalid_waits_for_those_before_it() {
+fn what_waits_behind_a_failure_comes_again() {
     for service in [false, true] {
-        let mut side = Side::begun(service);
-        side.policy = Policy::Hold;
-        side.feed(&acked(1));
-        side.feed(&frame(ACKED, &[READING]));
-        assert_eq!(side.conn.phase(), Phase::Closing);
-        let session = side.conn.session_mut().unwrap();
-        assert_eq!(session.processed(), 0, "PROTOCOL Q-5: the first is with its handler");
-        // The handler of the first fails; the second comes again, to fail then.
-        let mut session = side.conn.take_session().unwrap();
-        session.settle(1, Outcome::Failed(Code::HandlerFailed));
-        assert_eq!(session.processed(), 1);
-        let record = session.record();
-        let kept = format!("{record:?}");
-        assert!(kept.contains("received: 1, processed: 1"), "{kept}");
-    }
-}
-
-#[test]
-fn what_was_lent_behind_a_failure_comes_again() {
-    for service in [false, true] {
-        let mut side = Side::begun(service);
-        side.policy = Policy::Hold;
-        side.feed(&[acked(1), acked(2)].concat());
-        let (tag, _) = side.held.remove(0);
-        side.conn.fail(tag, Code::HandlerFailed, "no");
-        let session = side.conn.take_session().unwrap();
-        let kept = format!("{:?}", session.record());
-        assert!(kept.contains("received: 1, processed: 1"), "PROTOCOL M-4, Q-5: {kept}");
+        // Also one that is invalid: it has its turn then.
+        for second in [acked(2), frame(ACKED, &[READING])] {
+            let mut side = Side::begun(service);
+            side.policy = Policy::Hold;
+            side.feed(&[acked(1), second].concat());
+            let session = side.conn.session().unwrap();
+            assert_eq!(session.processed(), 0, "PROTOCOL Q-5: the first is with its handler");
+            assert_eq!(side.conn.phase(), Phase::Open);
+            side.finish(Err(Failure::new(Code::HandlerFailed)));
+            side.assert_found(Code::HandlerFailed, "", "PROTOCOL M-4");
+            let session = side.conn.take_session().unwrap();
+            let kept = format!("{:?}", session.record());
+            assert!(kept.contains("received: 1, processed: 1"), "PROTOCOL M-4, Q-5: {kept}");
+        }
     }
 }
 
@@ -117,7 +105,6 @@ fn a_handler_goes_on_when_its_connection_ends() {
     let mut side = Side::begun(true);
     side.policy = Policy::Hold;
     side.feed(&[acked(1), frame(0x40, &[BLOB, 0])].concat());
-    assert_eq!(side.held.len(), 1);
     let mut next = side.again();
     next.policy = Policy::Hold;
     // The first stays, the other is asked for again.
@@ -181,69 +168,25 @@ fn plain_messages_go_where_there_is_no_session() {
     assert_ne!(side.conn.phase(), Phase::Draining, "PROTOCOL G-2");
 }
 
-/// Keeps what it is given some time later.
-#[derive(Debug)]
-struct Slow {
-    messages: HeapReplay,
-    kept: u64,
-}
-
-impl Replay for Slow {
-    fn reserve(&mut self, head: Stored<'_>, len: usize) -> Option<&mut [u8]> {
-        self.messages.reserve(head, len)
-    }
-    fn commit(&mut self) {
-        self.messages.commit();
-    }
-    fn after(&self, number: u64) -> Option<Stored<'_>> {
-        self.messages.after(number)
-    }
-    fn remove(&mut self, number: u64) {
-        self.messages.remove(number);
-    }
-    fn remove_through(&mut self, number: u64) {
-        self.messages.remove_through(number);
-    }
-    fn mark_repeated(&mut self, number: u64) {
-        self.messages.mark_repeated(number);
-    }
-    fn kept(&self) -> u64 {
-        self.kept
-    }
-    fn len(&self) -> usize {
-        self.messages.len()
-    }
-    fn bytes(&self) -> usize {
-        self.messages.bytes()
-    }
+/// A client with these stores, whose session has just begun.
+fn begun(messages: Shelf, inbox: Desk) -> Conn<Shelf, Desk> {
+    let mut conn = proposing(Some(Box::new(Session::new(messages, inbox))));
+    conn.take();
+    conn.feed(&acceptance(Some(NEW_FIRST), Some(&token(1))), |_, event| {
+        assert!(matches!(event, Event::Connected(_)));
+    });
+    conn
 }
 
 #[test]
 fn nothing_passes_what_is_not_kept_yet() {
-    let config = ClientConfig {
-        catalog: Meter::CATALOG,
-        identity: Identity::from_bytes([1; 16]),
-        limits: Limits::SERVER,
-        args: &[],
-    };
-    let slow = Slow {
-        messages: HeapReplay::new(10, 100),
-        kept: 0,
-    };
-    let (now, output) = (Instant::from_millis(1), GrowBuf::new(10_000));
-    let mut conn = Connection::client_in_session(now, &config, output, Session::new(slow, Volatile)).unwrap();
-    let mut rx = diset_proto::Deframer::new(GrowBuf::new(1000));
-    let answer = acceptance(Some(NEW_FIRST), Some(&token(1)));
-    let mut input = answer.as_slice();
-    while let Some(frame) = rx.next(&mut input, conn.max_frame()) {
-        conn.handle_frame(now, frame);
-    }
-    let count = conn.transmit().len();
-    conn.transmitted(count);
+    let mut slow = Shelf::new(10, 100);
+    slow.kept = 0;
+    let mut conn = begun(slow, DESK);
     conn.send_acked(READING, &Reading { value: 1 }, Unsure::Report).unwrap();
     assert!(conn.transmit().is_empty(), "PROTOCOL Q-6");
     let plain = conn.send(READING, &Reading { value: 2 });
-    assert_eq!(plain, Err(SendError::Full(Bound::Credit)), "PROTOCOL Q-7");
+    assert_eq!(plain, Err(SendError::Full(Bound::Store)), "PROTOCOL Q-7");
     conn.session_mut().unwrap().replay_mut().kept = 1;
     conn.send(READING, &Reading { value: 2 }).unwrap();
     assert_eq!(
@@ -253,135 +196,93 @@ fn nothing_passes_what_is_not_kept_yet() {
     );
 }
 
-/// An inbox that keeps what it is given when it is told to.
-#[derive(Debug, Default)]
-struct Lagging {
-    kept: (u64, u64),
-}
-
-impl Inbox for Lagging {
-    fn kept(&self) -> (u64, u64) {
-        self.kept
-    }
-    fn is_durable(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn nothing_is_told_before_it_is_kept() {
-    let config = ClientConfig {
-        catalog: Meter::CATALOG,
-        identity: Identity::from_bytes([1; 16]),
-        limits: Limits::SERVER,
-        args: &[],
+    let lagging = Desk {
+        kept: (0, 0),
+        ..DURABLE
     };
-    let (mut now, output) = (Instant::from_millis(1), GrowBuf::new(10_000));
-    let session = Session::new(HeapReplay::new(10, 100), Lagging::default());
-    let mut conn = Connection::client_in_session(now, &config, output, session).unwrap();
-    let said = conn.transmit().to_vec();
-    conn.transmitted(said.len());
+    let session = Session::new(Shelf::new(10, 100), lagging);
+    let said = proposing(Some(Box::new(session))).take();
     assert!(
         said.ends_with(&[0x06, 1, 2 | BOTH]),
         "PROTOCOL N-2, Q-4: its inbox is durable"
     );
-    let mut rx = diset_proto::Deframer::new(GrowBuf::new(1000));
-    let input = [acceptance(Some(NEW_FIRST), Some(&token(1))), acked(1), acked(2)].concat();
-    let mut input = input.as_slice();
-    while let Some(frame) = rx.next(&mut input, conn.max_frame()) {
-        if let Some(diset_proto::Event::Message(message)) = conn.handle_frame(now, frame) {
-            conn.decode::<Reading>(message).unwrap();
-        }
-    }
-    let mut leave = |conn: &mut Connection<GrowBuf, Session<HeapReplay, Lagging>>| {
+    let mut conn = begun(Shelf::new(10, 100), lagging);
+    conn.feed(&[acked(1), acked(2)].concat(), |_, event| match event {
+        Event::Message(message) => message.run(|_: Reading| Ok(())),
+        other => panic!("{other:?}"),
+    });
+    let leave = |conn: &mut Conn<Shelf, Desk>| {
         for _ in 0..2 {
-            now = now.after(core::time::Duration::from_millis(30));
-            conn.handle_time(now);
+            conn.now = conn.now.after(core::time::Duration::from_millis(30));
+            conn.turn();
         }
-        let bytes = conn.transmit().to_vec();
-        conn.transmitted(bytes.len());
-        bytes
+        conn.take()
     };
     assert!(leave(&mut conn).is_empty(), "PROTOCOL Q-6");
     conn.session_mut().unwrap().inbox_mut().kept = (2, 1);
     assert_eq!(leave(&mut conn), frame(ACK, &[2, 1]), "PROTOCOL Q-6");
     conn.session_mut().unwrap().inbox_mut().kept = (2, 2);
     conn.disconnect(Notice::new(Code::Done));
-    let last = conn.transmit().to_vec();
-    assert!(last.starts_with(&frame(ACK, &[0, 1])), "PROTOCOL Q-2: before the error");
+    assert!(
+        conn.take().starts_with(&frame(ACK, &[0, 1])),
+        "PROTOCOL Q-2: before the error"
+    );
 }
 
-/// An inbox whose session is not kept yet.
-#[derive(Debug, Default)]
-struct Opening {
-    kept: bool,
-}
-
-impl Inbox for Opening {
-    fn may_open(&self) -> bool {
-        self.kept
-    }
-}
-
-type Waiting = Connection<GrowBuf, Option<Box<Session<HeapReplay, Opening>>>>;
-
-/// A service whose acceptance waits.
-fn waiting(now: Instant) -> Waiting {
-    let output = GrowBuf::new(10_000);
-    let service = Connection::service(now, Meter::CATALOG, Limits::SERVER, output).unwrap();
-    let mut conn: Waiting = service.with_sessions(None);
-    let mut rx = diset_proto::Deframer::new(GrowBuf::new(1000));
-    let input = proposal(Some(FIRST));
-    let proposed = rx.next(&mut input.as_slice(), conn.max_frame()).unwrap();
-    assert!(matches!(
-        conn.handle_frame(now, proposed),
-        Some(diset_proto::Event::Proposed(_))
-    ));
-    let mut session = Box::new(Session::new(HeapReplay::new(10, 100), Opening::default()));
+/// A service whose acceptance waits, until its session is kept.
+fn waiting() -> Conn<Shelf, Desk> {
+    let mut conn = listening();
+    conn.feed(&proposal(Some(FIRST)), |_, event| {
+        assert!(matches!(event, Event::Proposed(_)));
+    });
+    let opening = Desk { opens: false, ..DESK };
+    let mut session = Box::new(Session::new(Shelf::new(10, 100), opening));
     let request = conn.resume_request().cloned().unwrap();
-    let fresh = diset_proto::Token::from_bytes(token(1));
-    session.begin_with(&request, diset_proto::Trid::new(1), NewReason::First, Some(fresh));
-    let admission = diset_proto::Admission::new(diset_proto::Trid::new(1));
-    conn.accept_in_session(now, admission, Some(session)).unwrap();
+    let (trid, fresh) = (Trid::new(1), Token::from_bytes(token(1)));
+    session.begin_with(&request, trid, NewReason::First, Some(fresh));
+    assert!(conn.accept_in_session(Admission::new(trid), Some(session)).is_ok());
+    conn.feed(&[], |_, event| assert!(matches!(event, Event::Connected(_))));
     conn
 }
 
 #[test]
 fn an_end_while_an_acceptance_waits_is_told_behind_it() {
-    let now = Instant::from_millis(1);
-    let mut conn = waiting(now);
-    // As a handler does that fails with what a former connection has left.
-    conn.disconnect(Notice::new(Code::HandlerFailed));
-    assert!(matches!(conn.handle_time(now), Some(diset_proto::Event::Dropped(_))));
-    let count = conn.transmit().len();
-    conn.transmitted(count);
-    assert_eq!(conn.progress(), diset_proto::Progress::Running, "PROTOCOL E-3");
-    conn.session_mut().unwrap().inbox_mut().kept = true;
-    let left = conn.transmit().to_vec();
+    let end = |conn: &mut Conn<Shelf, Desk>| {
+        // As a handler does that fails with what a former connection has left.
+        conn.disconnect(Notice::new(Code::HandlerFailed));
+        conn.take();
+        let mut ends = 0;
+        conn.feed(&[], |_, event| ends += usize::from(matches!(event, Event::Ended(_))));
+        assert_eq!(ends, 1);
+    };
+    let mut conn = waiting();
+    end(&mut conn);
+    assert_eq!(conn.progress(), Io::Run, "PROTOCOL E-3");
+    conn.session_mut().unwrap().inbox_mut().opens = true;
+    let left = conn.take();
     assert_eq!(left.get(6), Some(&ACCEPTANCE), "PROTOCOL E-3: {left:02x?}");
     let error = left.iter().rposition(|byte| *byte == 35).unwrap();
     assert!(error > 20, "the error is behind it: {left:02x?}");
-    conn.transmitted(left.len());
-    assert_eq!(conn.progress(), diset_proto::Progress::Finish);
+    assert_eq!(conn.progress(), Io::Finish);
 
     // Not for ever.
-    let mut conn = waiting(now);
-    conn.disconnect(Notice::new(Code::HandlerFailed));
-    conn.handle_time(now);
-    conn.transmit();
-    let late = now.after(diset_proto::limits::LINGER);
+    let mut conn = waiting();
+    end(&mut conn);
+    let late = conn.now.after(diset_proto::limits::LINGER);
     assert_eq!(conn.wake(), Some(late));
-    conn.handle_time(late);
-    assert_eq!(conn.progress(), diset_proto::Progress::Over);
+    conn.now = late;
+    assert_eq!(conn.progress(), Io::Over);
 }
 
 #[test]
 fn no_message_passes_an_acceptance_that_waits() {
-    let mut conn = waiting(Instant::from_millis(1));
+    let mut conn = waiting();
     // As a callback does that is told of the client.
     let early = conn.send(READING, &Reading { value: 1 });
-    assert_eq!(early, Err(SendError::Full(Bound::Output)), "PROTOCOL Q-6");
-    conn.session_mut().unwrap().inbox_mut().kept = true;
+    assert_eq!(early, Err(SendError::Full(Bound::Store)), "PROTOCOL Q-6");
+    conn.session_mut().unwrap().inbox_mut().opens = true;
     conn.send(READING, &Reading { value: 1 }).unwrap();
     let left = conn.transmit();
     // After the preamble: a length, and the kind.

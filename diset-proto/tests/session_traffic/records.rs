@@ -1,20 +1,12 @@
 //! A record of a session comes from a disk: one whose counters contradict each other is refused, whichever of them is
 //! damaged. What may stand in it is said here a second time.
 
-use diset_proto::store::{HeapReplay, Inbox};
+use diset_proto::store::HeapReplay;
 use diset_proto::{Session, SessionRecord};
 use serde_json::{Value, json};
 
 use super::support::*;
-
-/// Keeps what was received beyond its process.
-struct Durable;
-
-impl Inbox for Durable {
-    fn is_durable(&self) -> bool {
-        true
-    }
-}
+use crate::stores::DURABLE;
 
 /// Records of sessions that have been through something.
 fn records() -> Vec<Value> {
@@ -74,7 +66,7 @@ fn restores(record: &Value) -> bool {
     let Ok(kept) = serde_json::from_value::<SessionRecord>(record.clone()) else {
         return false;
     };
-    let Ok(session) = Session::restore(&kept, HeapReplay::new(10, 100), Durable) else {
+    let Ok(session) = Session::restore(&kept, HeapReplay::new(10, 100), DURABLE) else {
         return false;
     };
     assert!(session.record() == kept, "nothing is changed in silence: {record}");

@@ -2,12 +2,17 @@
 
 use core::time::Duration;
 
-use diset_proto::store::{HeapReplay, Unsure, Volatile};
+use diset_proto::drive::{Event, HandlerResult};
+use diset_proto::sim::{Halves, Later};
+use diset_proto::store::{HeapReplay, Inbox, Replay, Unsure, Volatile};
 use diset_proto::{
-    Admission, Cause, ClientConfig, Code, Connection, Deframer, Event, GrowBuf, Held, Identity, Instant, Limits,
-    MessageOf, NewReason, Outcome, Schema, SendError, ServiceDef, Session, Tag, Token, Trid, Unwelcome, define_service,
+    Admission, Cause, ClientConfig, Code, Identity, Instant, Limits, MessageOf, NewReason, Outcome, Schema, SendError,
+    ServiceDef, Session, Token, Trid, Unwelcome, define_service,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::bytes::varint;
+pub(crate) use crate::bytes::{frame, varints};
 
 #[derive(Debug, Serialize, Deserialize, Schema)]
 pub(crate) struct Reading {
@@ -33,7 +38,29 @@ pub(crate) const ORDER: u8 = <Order as MessageOf<Meter>>::NUMBER;
 pub(crate) const BLOB: u8 = <Blob<'_> as MessageOf<Meter>>::NUMBER;
 
 pub(crate) type Memory = Session<HeapReplay, Volatile>;
-pub(crate) type Conn = Connection<GrowBuf, Option<Box<Memory>>>;
+pub(crate) type Conn<R = HeapReplay, I = Volatile> = Halves<Option<Box<Session<R, I>>>>;
+
+const NOW: Instant = Instant::from_millis(1000);
+
+/// A client that has this session, and whose proposal waits to leave.
+pub(crate) fn proposing<R: Replay, I: Inbox>(session: Option<Box<Session<R, I>>>) -> Conn<R, I> {
+    let config = ClientConfig {
+        catalog: Meter::CATALOG,
+        identity: Identity::from_bytes([1; 16]),
+        limits: Limits::SERVER,
+        args: &[],
+    };
+    let mut conn = Halves::new(NOW, &config.limits, 100_000, session);
+    conn.connect(&config).unwrap();
+    conn
+}
+
+/// A service that waits for a client.
+pub(crate) fn listening<R: Replay, I: Inbox>() -> Conn<R, I> {
+    let mut conn = Halves::new(NOW, &Limits::SERVER, 100_000, None);
+    conn.listen(Meter::CATALOG, Limits::SERVER).unwrap();
+    conn
+}
 
 pub(crate) const PREAMBLE: &[u8] = &[0xd1, b'S', b'E', b'T', 1];
 /// 65536 bytes, 524288 bytes, 16384 messages, 60000 ms.
@@ -59,32 +86,9 @@ pub(crate) fn token(number: u64) -> [u8; 16] {
     [number as u8; 16]
 }
 
-/// A frame by hand: head and body, with its length in front.
-pub(crate) fn frame(head: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    varint(body.len() as u64 + 1, &mut bytes);
-    bytes.push(head);
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-pub(crate) fn varint(mut value: u64, bytes: &mut Vec<u8>) {
-    while value > 0x7f {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-pub(crate) fn varints(values: &[u64]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    values.iter().for_each(|value| varint(*value, &mut bytes));
-    bytes
-}
-
 fn field(tag: u8, value: &[u8], body: &mut Vec<u8>) {
     body.push(tag);
-    varint(value.len() as u64, body);
+    body.extend(varint(value.len() as u64));
     body.extend_from_slice(value);
 }
 
@@ -176,6 +180,7 @@ pub(crate) fn memory() -> Box<Memory> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Handle,
+    /// Its handler waits, until it is [told](Side::finish) what it comes to.
     Hold,
     Ignore,
 }
@@ -184,13 +189,10 @@ pub(crate) enum Policy {
 #[derive(Debug)]
 pub(crate) struct Side {
     pub(crate) conn: Conn,
-    rx: Deframer<GrowBuf>,
-    pub(crate) now: Instant,
     pub(crate) policy: Policy,
     /// Values of the messages that were handled.
     pub(crate) got: Vec<u8>,
-    /// What waits for its handler.
-    pub(crate) held: Vec<(Tag, Held)>,
+    later: Later,
     pub(crate) repeated: Vec<bool>,
     pub(crate) drops: usize,
     /// Service: what it has of the client; whether the transport proves who that is; its last trid.
@@ -207,11 +209,9 @@ impl Side {
     fn new(conn: Conn) -> Self {
         Self {
             conn,
-            rx: Deframer::new(GrowBuf::new(100_000)),
-            now: Instant::from_millis(1000),
             policy: Policy::Handle,
             got: Vec::new(),
-            held: Vec::new(),
+            later: Later::default(),
             repeated: Vec::new(),
             drops: 0,
             kept: None,
@@ -224,28 +224,14 @@ impl Side {
 
     /// A client that has proposed, with this session or none.
     pub(crate) fn client(session: Option<Box<Memory>>) -> Self {
-        let mut side = Self::client_that_proposes(session);
+        let mut side = Self::new(proposing(session));
         side.take();
         side
     }
 
-    fn client_that_proposes(session: Option<Box<Memory>>) -> Self {
-        let config = ClientConfig {
-            catalog: Meter::CATALOG,
-            identity: Identity::from_bytes([1; 16]),
-            limits: Limits::SERVER,
-            args: &[],
-        };
-        let output = GrowBuf::new(100_000);
-        let conn = Connection::client_in_session(Instant::from_millis(1000), &config, output, session).unwrap();
-        Self::new(conn)
-    }
-
     /// A service that waits, with what it has of the client.
     pub(crate) fn service(kept: Option<Box<Memory>>) -> Self {
-        let (now, output) = (Instant::from_millis(1000), GrowBuf::new(100_000));
-        let service = Connection::service(now, Meter::CATALOG, Limits::SERVER, output).unwrap();
-        let mut side = Self::new(service.with_sessions(None));
+        let mut side = Self::new(listening());
         side.kept = kept;
         side
     }
@@ -278,34 +264,35 @@ impl Side {
 
     /// Takes what the peer sent.
     pub(crate) fn feed(&mut self, mut input: &[u8]) {
-        self.conn.handle_received(self.now);
-        while let Some(frame) = self.rx.next(&mut input, self.conn.max_frame()) {
-            match self.conn.handle_frame(self.now, frame) {
-                Some(Event::Proposed(_)) => self.admit(),
-                Some(Event::Message(message)) => {
-                    let tag = message.tag();
-                    let repeated = message.maybe_repeated();
-                    if self.policy == Policy::Ignore {
-                        drop(message);
-                        continue;
-                    }
-                    let Ok((reading, held)) = self.conn.decode_held::<Reading>(message) else {
+        while let Some(event) = self.conn.next(&mut input) {
+            match event {
+                Event::Proposed(_) => self.admit(),
+                Event::Message(message) if self.policy == Policy::Ignore => drop(message),
+                Event::Message(message) => {
+                    let repeated = message.meta().maybe_repeated();
+                    let Some((reading, handling)) = message.decode::<Reading>() else {
                         continue;
                     };
                     match self.policy {
-                        Policy::Hold => self.held.push((tag, held)),
+                        Policy::Hold => self.later.wait(handling),
                         _ => {
                             self.got.push(reading.value);
                             self.repeated.push(repeated);
-                            self.conn.release(held);
+                            handling.done(Ok(()));
                         }
                     }
                 }
-                Some(Event::Dropped(_)) => self.drops += 1,
+                Event::Ended(_) => self.drops += 1,
                 _ => {}
             }
         }
         assert!(self.drops <= 1);
+    }
+
+    /// The handler that waits comes to this.
+    pub(crate) fn finish(&mut self, result: HandlerResult) {
+        self.conn.finish(&self.later, result);
+        self.feed(&[]);
     }
 
     fn admit(&mut self) {
@@ -343,29 +330,25 @@ impl Side {
                 Some(session)
             }
         };
-        let accepted = self.conn.accept_in_session(self.now, Admission::new(trid), session);
-        assert!(matches!(accepted, Ok(Some(Event::Connected(_)))));
+        let accepted = self.conn.accept_in_session(Admission::new(trid), session);
+        assert!(accepted.is_ok());
     }
 
     /// Everything that leaves now.
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        let bytes = self.conn.transmit().to_vec();
-        self.conn.transmitted(bytes.len());
-        bytes
+        self.conn.take()
     }
 
     /// Everything that leaves within a second.
     pub(crate) fn leave(&mut self) -> Vec<u8> {
         let mut bytes = self.take();
-        let end = self.now.after(Duration::from_secs(1));
+        let end = self.conn.now.after(Duration::from_secs(1));
         for _ in 0..100 {
             match self.conn.wake() {
                 Some(wake) if wake <= end => {
-                    self.now = self.now.max(wake);
-                    if let Some(Event::Dropped(_)) = self.conn.handle_time(self.now) {
-                        self.drops += 1;
-                    }
+                    self.conn.now = self.conn.now.max(wake);
                     bytes.extend(self.take());
+                    self.feed(&[]);
                 }
                 _ => return bytes,
             }
@@ -388,7 +371,11 @@ impl Side {
 
     /// It found this error: code and text.
     #[track_caller]
-    pub(crate) fn assert_found(&self, code: Code, text: &str, rule: &str) {
+    pub(crate) fn assert_found(&mut self, code: Code, text: &str, rule: &str) {
+        // The end is told when no handler of the link is left.
+        assert!(self.conn.rx.expire().is_ready());
+        self.conn.turn();
+        self.feed(&[]);
         let Some(Cause::OurError(notice)) = self.conn.cause() else {
             panic!("{rule}: {:?}", self.conn.cause());
         };
@@ -399,7 +386,7 @@ impl Side {
 
 /// What a client says of its session next.
 pub(crate) fn says_next(mut side: Side) -> Vec<u8> {
-    Side::client_that_proposes(side.conn.take_session()).take()
+    proposing(side.conn.take_session()).take()
 }
 
 /// An acked message with this value.

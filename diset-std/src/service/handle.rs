@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::store::Unsure;
-use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid, Verdict};
+use diset_proto::{Bound, FromService, Identity, SendError, ServiceDef, Trid, Verdict};
 
 use super::conn::{Conn, SessionId};
 use super::counters::Counters;
@@ -183,9 +183,10 @@ impl<S: ServiceDef> ServiceHandle<S> {
         for conn in self.0.registry.all() {
             match conn.try_send(message) {
                 Ok(()) => result.queued += 1,
-                Err(SendError::Full(_)) => {
+                Err(SendError::Full(bound)) => {
                     result.full += 1;
-                    if self.0.settings.slow == crate::SlowPolicy::Disconnect {
+                    // For the file it is this side that is slow.
+                    if self.0.settings.slow == crate::SlowPolicy::Disconnect && bound != Bound::Store {
                         conn.0.link.too_slow();
                     }
                 }

@@ -10,10 +10,12 @@ use diset_std::tls::throwaway::ThrowawayCa;
 use diset_std::tls::{Authorities, ServerTls};
 use diset_std::{
     Conn, Failure, HandlerResult, Identity, Limits, Rule, SendError, Service, ServiceHandle, SessionId, SlowPolicy,
+    Verdict,
 };
 use redb::{ReadableDatabase, ReadableTable};
 use tokio::sync::{Mutex, watch};
 
+use super::SOON;
 use super::handlers::{EFFECTS, ON_PURPOSE, handle};
 use super::line::{Harm, Line};
 use super::oracle::{Seen, Way};
@@ -27,6 +29,13 @@ pub(crate) fn limits() -> Limits {
     Limits::SERVER
         .with_max_silence(Duration::from_secs(5))
         .with_handshake(Duration::from_secs(10))
+}
+
+/// Ready when it is so.
+async fn eventually(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// What callbacks of a connection do, on either side.
@@ -126,7 +135,7 @@ impl Host {
             .limits(limits())
             .slow_policy(SlowPolicy::Disconnect)
             .send_buffer(1 << 14)
-            .drain_time(Duration::from_millis(500))
+            .drain_time(self.plan.drain())
             .on(move |conn, ping: Ping| take(conn, ping.id))
             // Never called: see the rule.
             .on(move |conn, shout: Shout| also(conn, shout.text.parse().unwrap_or(-1)))
@@ -143,7 +152,7 @@ impl Host {
                 opening.clone().on_connected()
             })
             .on_drop(move |_, why| {
-                dropped.dropped(Way::Down, why.unconfirmed());
+                dropped.dropped(Way::Down, &why);
                 dropping.clone().on_drop()
             })
             .on_outcome(move |_, number, outcome| outcomes.outcome(Way::Down, life, number, outcome));
@@ -229,16 +238,39 @@ impl Host {
             (End::Bar, Some(handle)) => {
                 self.lets_in.store(false, SeqCst);
                 handle.recheck_rules().await;
+                self.bars(&handle).await;
                 self.lets_in.store(true, SeqCst);
             }
             (End::Renew, Some(handle)) => {
                 self.allows_more.store(true, SeqCst);
                 handle.recheck_rules().await;
+                let learned = eventually(|| client.verdict::<Odd>() == Some(Verdict::Same));
+                if tokio::time::timeout(SOON, learned).await.is_err() {
+                    self.seen
+                        .wrong("the client does not learn that it may do more".to_owned());
+                }
                 self.allows_more.store(false, SeqCst);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Nobody may connect: who was there is gone, and does not get in again.
+    async fn bars(&self, handle: &ServiceHandle<PingPong>) {
+        let is_there = || {
+            let send = |conn: Conn<PingPong>| conn.try_send(&News { text: String::new() });
+            let connections = handle.connections().into_iter();
+            connections.map(send).any(|sent| sent != Err(SendError::NotOpen))
+        };
+        // Who was about to come in looks again by itself.
+        if tokio::time::timeout(SOON, eventually(|| !is_there())).await.is_err() {
+            return self.seen.wrong("a client that may not connect stays".to_owned());
+        }
+        let comes = tokio::time::timeout(Duration::from_millis(40), eventually(is_there));
+        if comes.await.is_ok() {
+            self.seen.wrong("a client that may not connect comes in".to_owned());
+        }
     }
 
     /// What handlers have committed: to be called when the service has stopped.

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diset_std::{Code, Outcome, Resumption, SendError};
+use diset_std::{Cause, Code, Dropped, Outcome, Resumption, SendError};
 use tokio::sync::watch;
 
 use super::handlers::ANSWER;
@@ -12,6 +12,22 @@ use super::plan::{Act, End, Plan, Store};
 
 /// What ends the process of the service.
 const PROCESS: [&str; 2] = ["restart", "kill"];
+
+/// Why connections may end: no side does what its protocol forbids.
+const REASONS: [Code; 12] = [
+    Code::Silent,
+    Code::HandshakeTimeout,
+    Code::NoHandler,
+    Code::Forbidden,
+    Code::HandlerFailed,
+    Code::NotAdmitted,
+    Code::Busy,
+    Code::Disconnected,
+    Code::Displaced,
+    Code::Shutdown,
+    Code::CredentialsEnd,
+    Code::Done,
+];
 
 /// To the service, or to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +90,8 @@ struct Direction {
     said: usize,
     /// How many messages, acked ones among them, may be lost: as their sender has learned at the ends of connections.
     unconfirmed: usize,
+    /// How many of these were not in order.
+    broken: usize,
     /// Answers of handlers in this direction: those that were sent, and those that were not for a go-away.
     answered: Vec<i64>,
     gagged: Vec<i64>,
@@ -207,9 +225,15 @@ impl Seen {
         }
     }
 
-    /// A connection has ended, with so many messages of this direction that may be lost.
-    pub(crate) fn dropped(&self, way: Way, unconfirmed: u32) {
-        self.lock().ways[way as usize].unconfirmed += unconfirmed as usize;
+    /// A connection has ended, as the sender of this direction learned.
+    pub(crate) fn dropped(&self, way: Way, why: &Dropped) {
+        let mut notes = self.lock();
+        let seen = &mut notes.ways[way as usize];
+        seen.unconfirmed += why.unconfirmed() as usize;
+        seen.broken += usize::from(!matches!(why.cause(), Cause::WentAway(_)));
+        if why.code().is_some_and(|code| !REASONS.contains(&code)) {
+            notes.wrong.push(format!("{way:?}: a connection ended by {why}"));
+        }
     }
 
     pub(crate) fn effects(&self, effects: BTreeMap<i64, u64>) {
@@ -404,10 +428,11 @@ impl Judge<'_> {
         let way = self.way;
         let mut wrong = |what: String| verdict.wrong.push(format!("{way:?}: {what}"));
         // What came on an earlier connection, and waited in the file or behind another handler, has nothing unconfirmed on
-        // the one that goes away: its handler must not answer there (PROTOCOL G-7).
+        // the one that goes away: its handler must not answer there (PROTOCOL G-7). Nor one of what came behind the go-away
+        // (G-2): as long as a handler runs, whatever else its side sends may be an answer.
         let may_be_carried = match way {
             Way::Up => self.plan.store == Store::File,
-            Way::Down => self.plan.ends.len() > 1,
+            Way::Down => self.plan.ends.len() > 1 || self.plan.ends.iter().any(|(_, end)| end.says_go_away()),
         };
         if !self.seen.gagged.is_empty() && !may_be_carried {
             let gagged = &self.seen.gagged;
@@ -431,6 +456,14 @@ impl Judge<'_> {
             .saturating_sub(self.seen.plain.len() + self.seen.answers.len());
         // Nobody learns it from a process that was killed.
         let is_known = way == Way::Up || !self.killed;
+        let Direction {
+            unconfirmed, broken, ..
+        } = self.seen;
+        if self.plan.is_orderly() && (lost, *unconfirmed, *broken) != (0, 0, 0) {
+            wrong(format!(
+                "in order, and {lost} plain messages are lost, {unconfirmed} were unconfirmed, {broken} ends are others"
+            ));
+        }
         if lost > self.seen.unconfirmed && is_known {
             let unconfirmed = self.seen.unconfirmed;
             wrong(format!(

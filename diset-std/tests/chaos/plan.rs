@@ -1,5 +1,7 @@
 //! What is drawn from a seed: how many messages, what handlers make of each, how connections and services end.
 
+use core::time::Duration;
+
 use super::line::Dice;
 
 /// Where the service keeps its sessions.
@@ -117,6 +119,11 @@ impl End {
         Self::NAMES[self as usize]
     }
 
+    /// Whether the service says go-away while it may still be sending.
+    pub(crate) const fn says_go_away(self) -> bool {
+        matches!(self, Self::Renew | Self::Restart)
+    }
+
     /// Whether the service's process ends.
     pub(crate) const fn ends_process(self) -> bool {
         matches!(self, Self::Restart | Self::Kill)
@@ -205,7 +212,7 @@ impl Plan {
             1 => Callbacks::Bad,
             _ => Callbacks::Quick,
         };
-        Self {
+        let mut plan = Self {
             seed,
             store,
             kind,
@@ -216,7 +223,34 @@ impl Plan {
             ends,
             callbacks,
             hanging: dice.below(up) as i64,
+        };
+        if plan.is_quiet() && dice.below(2) == 0 {
+            plan.ends.iter_mut().for_each(|(_, end)| *end = End::Renew);
         }
+        plan
+    }
+
+    /// Whether no connection ends but in order: nothing may be lost, then.
+    pub(crate) fn is_orderly(&self) -> bool {
+        // What the service sends as it says go-away is not answered any more, and a handler that wants to fails.
+        let answers = self.down > 0 && !matches!(self.kind, Kind::Returns | Kind::ReturnsLater);
+        let renews = self.ends.iter().all(|(_, end)| *end == End::Renew);
+        self.is_quiet() && renews && (self.ends.is_empty() || !answers)
+    }
+
+    /// Whether no handler and no callback ends a connection.
+    fn is_quiet(&self) -> bool {
+        let returns = match self.kind {
+            Kind::Returns | Kind::ReturnsLater | Kind::Answers | Kind::AnswersLater => true,
+            Kind::Transacts | Kind::TransactsLater => self.store == Store::File,
+            _ => false,
+        };
+        returns && self.callbacks != Callbacks::Bad
+    }
+
+    /// How long a side that ends waits for the other: in order it is to be enough, on a machine that is busy, too.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(if self.is_orderly() { 20_000 } else { 500 })
     }
 
     fn dice(&self, id: i64, down: bool) -> Dice {

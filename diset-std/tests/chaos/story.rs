@@ -93,7 +93,7 @@ fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Ho
         .limits(limits())
         .reconnect(AT_ONCE)
         .seed(plan.seed)
-        .drain_time(Duration::from_millis(500))
+        .drain_time(plan.drain())
         .on(move |client: Client<PingPong>, pong: Pong| {
             let marked = client.received().is_some_and(|received| received.maybe_repeated);
             let message = (Way::Down, pong.id, marked);
@@ -109,7 +109,7 @@ fn client(plan: &Arc<Plan>, seen: &Arc<Seen>, authority: &ThrowawayCa, host: &Ho
             opening.clone().on_connected()
         })
         .on_drop(move |_, why| {
-            dropped.dropped(Way::Up, why.unconfirmed());
+            dropped.dropped(Way::Up, &why);
             dropping.clone().on_drop()
         })
         .on_outcome(move |_, number, outcome| told.outcome(Way::Up, 0, number, outcome))

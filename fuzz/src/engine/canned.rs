@@ -2,33 +2,34 @@
 
 use std::sync::LazyLock;
 
-use super::{Engine, Origin, client, frame, memory, service};
+use super::{Engine, Origin, Step, frame};
 
 pub(in super::super) static FROM_CLIENT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_client);
 pub(in super::super) static FROM_SERVICE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(from_service);
 
 /// What a well-behaved client sends: preamble and proposal, of each form; definitions; messages; small frames.
 fn from_client() -> Vec<Vec<u8>> {
+    let proposal = |origin, keeps| Engine::client(origin, keeps).take();
     let definitions = {
-        let mut client = Engine::new(client(Origin::Older, None));
-        client.transmit(usize::MAX);
+        let mut client = Engine::client(Origin::Older, false);
+        client.take();
         client.feed(&[0xd1, b'S', b'E', b'T', 1, 1, 0x83]);
-        client.conn.transmit().to_vec()
+        client.take()
     };
     let mut all = vec![
-        client(Origin::Same, None).transmit().to_vec(),
-        client(Origin::Older, None).transmit().to_vec(),
+        proposal(Origin::Same, false),
+        proposal(Origin::Older, false),
         definitions,
         frame(0, &[0, 7]),
     ];
     all.extend(from_both());
-    all.push(client(Origin::Service, None).transmit().to_vec());
+    all.push(proposal(Origin::Service, false));
     // Without a session; with one that fits a service that has just begun it.
-    all.push(client(Origin::Same, Some(memory())).transmit().to_vec());
-    let mut returning = Engine::new(client(Origin::Same, Some(memory())));
+    all.push(proposal(Origin::Same, true));
+    let mut returning = Engine::client(Origin::Same, true);
     returning.feed(&answered(false));
-    let session = returning.conn.take_session();
-    all.push(client(Origin::Same, session).transmit().to_vec());
+    returning.step(&Step::Again);
+    all.push(returning.take());
     all.extend(of_sessions());
     all
 }
@@ -65,10 +66,10 @@ fn of_sessions() -> Vec<Vec<u8>> {
 /// What a well-behaved service sends.
 fn from_service() -> Vec<Vec<u8>> {
     let answer = |mode, origin| {
-        let mut service = Engine::new(service());
-        service.mode = mode;
-        service.feed(client(origin, None).transmit());
-        service.conn.transmit().to_vec()
+        let mut service = Engine::service();
+        service.how.mode = mode;
+        service.feed(&Engine::client(origin, false).take());
+        service.take()
     };
     // Describe, an acceptance of the older form, a refusal, an acceptance of the same form; the same without preamble.
     let mut all = vec![

@@ -2,20 +2,18 @@
 
 use std::sync::LazyLock;
 
-use diset_proto::store::{HeapReplay, Unsure, Volatile};
-use diset_proto::{Admission, AdoptConfig, Connection, Event, GrowBuf, Identity, Instant, ServiceDef, Session, Trid};
+use diset_proto::store::Unsure;
+use diset_proto::{AdoptConfig, Identity, ServiceDef};
 
-use super::super::engine::{Count, Fuzzed, Words, frame};
+use super::super::call::Call;
+use super::super::engine::{Fuzzed, frame};
 use super::super::model::{AcceptanceSaid, AnswerSaid, ClaimSaid, SENDS, TAKES};
-use super::super::peer::{ACCEPTANCE, PREAMBLE, Peer, ROOM};
+use super::super::peer::{ACCEPTANCE, Heap, PREAMBLE, Peer, memory};
+use super::super::player::Slot;
 use super::{ACK, limits, service};
 
 /// The flags of [`memory`].
 pub(super) const BOTH_WAYS: u8 = SENDS | TAKES;
-
-pub(super) fn memory() -> Box<Session<HeapReplay, Volatile>> {
-    Box::new(Session::new(HeapReplay::new(10, 100), Volatile))
-}
 
 /// What a client has of a session when it connects.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub(super) enum Has {
 
 /// A session that has been on a connection: of three messages that were sent two are there and one is dealt with; of
 /// three that came two are dealt with, and the third was not begun.
-pub(super) fn returning() -> Box<Session<HeapReplay, Volatile>> {
+pub(super) fn returning() -> Slot<Heap> {
     let mut client = Peer::client_in(Fuzzed::CATALOG, limits(), Some(memory()));
     client.take();
     let accepted = AcceptanceSaid {
@@ -43,25 +41,21 @@ pub(super) fn returning() -> Box<Session<HeapReplay, Volatile>> {
         digest: None,
         first: None,
     };
-    client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat(), |_| ());
+    client.feed(&[&PREAMBLE, &*frame(ACCEPTANCE, &accepted.write())].concat());
     for n in 0..3 {
-        client.conn.send_acked(0, &Count { n }, Unsure::Report).unwrap();
+        client.play(&Call::SendAcked(0, vec![n], Unsure::Report));
     }
     client.take();
-    client.feed(&frame(ACK, &[2, 1]), |_| ());
-    let mut kept = Vec::new();
-    for number in 1..=3 {
-        let message = frame(0x40, &[1, 0, 0]);
-        let mut input = message.as_slice();
-        while let Some(frame) = client.rx.next(&mut input, 1024) {
-            match client.conn.handle_frame(Instant::ZERO, frame) {
-                Some(Event::Message(message)) if number < 3 => drop(client.conn.decode::<Words<'_>>(message)),
-                Some(Event::Message(message)) => kept.push(client.conn.keep(message)),
-                _ => {}
-            }
-        }
+    client.feed(&frame(ACK, &[2, 1]));
+    // The second handler waits, and the third message behind it: it does not begin when the second is done.
+    client.seen.handles = 1;
+    for _ in 1..=3 {
+        client.feed(&frame(0x40, &[1, 0, 0]));
     }
-    client.conn.take_session().unwrap()
+    let player = &mut client.player;
+    player.done(Ok(()));
+    player.rx.turn(player.now, &mut player.tx);
+    player.tx.take_session()
 }
 
 /// N-5, for [`returning`].
@@ -77,16 +71,16 @@ pub(super) fn waiting(adopts: bool, has: Has) -> Peer {
         let session = match has {
             Has::Nothing => None,
             Has::Empty => Some(memory()),
-            Has::One => Some(returning()),
+            Has::One => returning(),
         };
         let mut client = Peer::client_in(Fuzzed::CATALOG, limits(), session);
         client.take();
-        client.feed(&PREAMBLE, |_| ());
+        client.feed(&PREAMBLE);
         return client;
     }
     let mut client = adopting();
     client.take();
-    client.feed(&TOLD, |_| ());
+    client.feed(&TOLD);
     client
 }
 
@@ -97,13 +91,16 @@ pub(super) fn adopting() -> Peer {
         limits: limits(),
         args: &[],
     };
-    let conn = Connection::adopting(Instant::ZERO, &config, GrowBuf::new(ROOM)).unwrap();
-    Peer::new(conn.with_sessions(None))
+    let mut client = Peer::new(None);
+    client.player.adopt(&config).unwrap();
+    client
 }
 
 /// What comes before the acceptance for a client that adopts the catalog.
 static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let answer = service(limits()).admit(&adopting().take(), Admission::new(Trid::new(1)));
+    let mut service = service(limits());
+    service.feed(&adopting().take());
+    service.admit(1, |admission| admission);
     let accepted = AcceptanceSaid {
         trid: 1,
         limits: [1024, 2048, 8, 60_000],
@@ -113,7 +110,8 @@ static TOLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
         digest: Some(*Fuzzed::CATALOG.digest().as_bytes()),
         first: None,
     };
-    answer
+    service
+        .take()
         .strip_suffix(&*frame(ACCEPTANCE, &accepted.write()))
         .unwrap()
         .to_vec()

@@ -8,6 +8,8 @@ use diset_proto::{Code, Outcome};
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     pub(super) next: u32,
+    /// Whether the next one may be handled twice.
+    pub(super) resends: bool,
     /// Values by their numbers in the session that is.
     pub(super) numbers: BTreeMap<u64, u32>,
     pub(super) resend: BTreeSet<u32>,
@@ -20,6 +22,15 @@ pub(super) struct Truth {
 }
 
 impl Truth {
+    /// The next one was stored under this number.
+    pub(super) fn stored(&mut self, number: u64) {
+        self.numbers.insert(number, self.next);
+        if self.resends {
+            self.resend.insert(self.next);
+        }
+        self.next += 1;
+    }
+
     /// A handler has come to its end, or there was none.
     pub(super) fn ended(&mut self, value: u32, repeated: bool, code: Option<Code>) {
         let before = self.handled.contains_key(&value) || self.failed.contains_key(&value);

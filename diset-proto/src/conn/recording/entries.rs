@@ -263,7 +263,7 @@ const fn invalid_numbers(invalid: Invalid) -> (u8, u64) {
 pub(in crate::conn) fn invalid_from((what, detail): (u8, u64)) -> Option<Invalid> {
     Some(match what {
         1 => Invalid::TooShort,
-        2 => Invalid::LeftOver(usize::try_from(detail).ok()?),
+        2 => Invalid::LeftOver(u32::try_from(detail).ok()?),
         3 => Invalid::Number,
         4 => Invalid::Bool,
         5 => Invalid::Text,

@@ -2,7 +2,7 @@
 
 use super::structure::{Piece, Shape, Structure};
 use crate::schema::invalid::Invalid;
-use crate::schema::walk::{self, Described, Form};
+use crate::schema::walk::{self, Described, Form, Leaf};
 
 /// What any message may cost, and what for each of its bytes (PROTOCOL M-6). Only names of
 /// more than 62 bytes for each byte of the payload bring a structure there whose parts all
@@ -41,18 +41,18 @@ impl Described for Piece<'_> {
     fn form(self) -> Form<Self> {
         let Self::One(shape) = self else { return Form::Parts };
         match shape {
-            Shape::Bool => Form::Bool,
-            Shape::I8 | Shape::U8 => Form::Bytes(1),
-            Shape::I16 | Shape::U16 => Form::Number(16),
-            Shape::I32 | Shape::U32 => Form::Number(32),
-            Shape::I64 | Shape::U64 => Form::Number(64),
-            Shape::I128 | Shape::U128 => Form::Number(128),
-            Shape::F32 => Form::Bytes(4),
-            Shape::F64 => Form::Bytes(8),
-            Shape::Char => Form::Char,
-            Shape::String => Form::Text,
-            Shape::Bytes => Form::Counted,
-            Shape::Unit => Form::Bytes(0),
+            Shape::Bool => Form::Leaf(Leaf::Bool),
+            Shape::I8 | Shape::U8 => Form::Leaf(Leaf::Bytes(1)),
+            Shape::I16 | Shape::U16 => Form::Leaf(Leaf::Number(16)),
+            Shape::I32 | Shape::U32 => Form::Leaf(Leaf::Number(32)),
+            Shape::I64 | Shape::U64 => Form::Leaf(Leaf::Number(64)),
+            Shape::I128 | Shape::U128 => Form::Leaf(Leaf::Number(128)),
+            Shape::F32 => Form::Leaf(Leaf::Bytes(4)),
+            Shape::F64 => Form::Leaf(Leaf::Bytes(8)),
+            Shape::Char => Form::Leaf(Leaf::Char),
+            Shape::String => Form::Leaf(Leaf::Text),
+            Shape::Bytes => Form::Leaf(Leaf::Counted),
+            Shape::Unit => Form::Leaf(Leaf::Bytes(0)),
             Shape::Option(inner) => Form::Option(inner.piece()),
             Shape::Sequence(inner) => Form::Sequence(inner.piece()),
             Shape::Map { key, value } => Form::Map(key.piece(), value.piece()),

@@ -8,7 +8,7 @@ use serde::ser::{Error as _, Serialize, SerializeMap as _, SerializeSeq as _, Se
 
 use super::LearnedMessage;
 use super::structure::{Attribute, Piece, Shape, Structure};
-use crate::schema::cursor;
+use crate::schema::cursor::{self, Rest};
 use crate::schema::invalid::Invalid;
 use crate::schema::walk::skip;
 
@@ -99,22 +99,22 @@ impl<'v> Value<'v> {
         if let Some(after) = self.after.get() {
             return Ok(after);
         }
-        let mut rest = self.bytes;
+        let mut rest = self.bytes.iter();
         skip(self.piece, &mut rest)?;
-        Ok(rest)
+        Ok(rest.as_slice())
     }
 }
 
 impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut rest = self.bytes;
+        let mut rest = self.bytes.iter();
         let shown = match self.piece {
             Piece::One(shape) => one(shape, &mut rest, serializer)?,
             Piece::Pair(key, value) => array([key, value].into_iter(), &mut rest, serializer)?,
             Piece::Tuple(items) => array(items.iter(), &mut rest, serializer)?,
             Piece::Record(attributes) => record(attributes, &mut rest, serializer)?,
         };
-        self.after.set(Some(rest));
+        self.after.set(Some(rest.as_slice()));
         Ok(shown)
     }
 }
@@ -122,18 +122,18 @@ impl Serialize for Value<'_> {
 /// Shows one value and moves behind it.
 fn part<'v, E: serde::ser::Error>(
     piece: Piece<'v>,
-    rest: &mut &'v [u8],
+    rest: &mut Rest<'v>,
     show: impl FnOnce(&Value<'v>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let value = Value::new(piece, rest);
+    let value = Value::new(piece, rest.as_slice());
     show(&value)?;
-    *rest = value.after().map_err(E::custom)?;
+    *rest = value.after().map_err(E::custom)?.iter();
     Ok(())
 }
 
 fn array<'v, S: Serializer>(
     items: impl ExactSizeIterator<Item = &'v Structure>,
-    rest: &mut &'v [u8],
+    rest: &mut Rest<'v>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut array = serializer.serialize_seq(Some(items.len()))?;
@@ -145,7 +145,7 @@ fn array<'v, S: Serializer>(
 
 fn record<'v, S: Serializer>(
     attributes: &'v [Attribute],
-    rest: &mut &'v [u8],
+    rest: &mut Rest<'v>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut object = serializer.serialize_map(Some(attributes.len()))?;
@@ -157,12 +157,12 @@ fn record<'v, S: Serializer>(
     object.end()
 }
 
-fn one<'v, S: Serializer>(shape: &'v Shape, rest: &mut &'v [u8], serializer: S) -> Result<S::Ok, S::Error> {
+fn one<'v, S: Serializer>(shape: &'v Shape, rest: &mut Rest<'v>, serializer: S) -> Result<S::Ok, S::Error> {
     let bad = S::Error::custom::<Invalid>;
     match shape {
         Shape::Bool => serializer.serialize_bool(cursor::flag(rest).map_err(bad)?),
-        Shape::I8 => serializer.serialize_i8(i8::from_le_bytes(cursor::chunk(rest).map_err(bad)?)),
-        Shape::U8 => serializer.serialize_u8(u8::from_le_bytes(cursor::chunk(rest).map_err(bad)?)),
+        Shape::I8 => serializer.serialize_i8(cursor::byte(rest).map_err(bad)?.cast_signed()),
+        Shape::U8 => serializer.serialize_u8(cursor::byte(rest).map_err(bad)?),
         Shape::I16 => serializer.serialize_i16(cursor::i16(rest).map_err(bad)?),
         Shape::I32 => serializer.serialize_i32(cursor::i32(rest).map_err(bad)?),
         Shape::I64 => serializer.serialize_i64(cursor::i64(rest).map_err(bad)?),
@@ -219,10 +219,10 @@ fn float<S: Serializer>(value: f32, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 /// Shows what is inside as if it stood alone.
-fn same<'v, S: Serializer>(piece: Piece<'v>, rest: &mut &'v [u8], serializer: S) -> Result<S::Ok, S::Error> {
-    let value = Value::new(piece, rest);
+fn same<'v, S: Serializer>(piece: Piece<'v>, rest: &mut Rest<'v>, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = Value::new(piece, rest.as_slice());
     let shown = value.serialize(serializer)?;
-    *rest = value.after().map_err(S::Error::custom)?;
+    *rest = value.after().map_err(S::Error::custom)?.iter();
     Ok(shown)
 }
 
@@ -230,7 +230,7 @@ fn same<'v, S: Serializer>(piece: Piece<'v>, rest: &mut &'v [u8], serializer: S)
 fn named<'v, S: Serializer>(
     name: &str,
     piece: Piece<'v>,
-    rest: &mut &'v [u8],
+    rest: &mut Rest<'v>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut object = serializer.serialize_map(Some(1))?;
@@ -241,7 +241,7 @@ fn named<'v, S: Serializer>(
 fn map<'v, S: Serializer>(
     key: &'v Structure,
     value: &'v Structure,
-    rest: &mut &'v [u8],
+    rest: &mut Rest<'v>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let length = cursor::length(rest).map_err(S::Error::custom)?;

@@ -11,6 +11,7 @@ use super::*;
 use crate::definition::Direction;
 use crate::drive::schedule::{Next, Schedule};
 use crate::error::Cause;
+use crate::id::Trid;
 use crate::session::queue::Acked;
 use crate::session::slot::NoSession;
 use crate::status::Notice;
@@ -116,9 +117,9 @@ struct Known {
 
 /// Work, and what must be true of it.
 #[derive(Clone)]
-struct World<Q> {
+struct World<Q: Queue> {
     work: Work<Q, Script>,
-    schedule: Schedule,
+    schedule: Schedule<Q>,
     /// What was received is kept, and does not come again.
     durable: bool,
     now: Instant,
@@ -153,7 +154,7 @@ impl<Q: Queue + Clone> World<Q> {
     fn new(queue: Q, durable: bool) -> Self {
         Self {
             work: Work::new(queue),
-            schedule: Schedule::NEW,
+            schedule: Schedule::new(),
             durable,
             now: Instant::ZERO,
             open: VecDeque::new(),
@@ -209,7 +210,8 @@ impl<Q: Queue + Clone> World<Q> {
             Act::Complete => return self.complete(),
             Act::Time => self.now = self.now.after(SECOND),
             Act::Open => {
-                if self.lives {
+                // Where nothing waits there is one link at a time.
+                if self.lives || (!Q::WAITS && (self.work.has_job() || self.schedule.has_ended())) {
                     return false;
                 }
                 self.link += 1;
@@ -269,7 +271,7 @@ impl<Q: Queue + Clone> World<Q> {
         }
         let notice = Notice::new(Code::Internal);
         let cause = if ours { Cause::OurError(notice) } else { Cause::Lost };
-        let waits = self.schedule.over(self.now, cause, &mut self.work);
+        let waits = self.schedule.over(self.now, ours, || cause, &mut self.work);
         let told = core::mem::take(&mut self.told);
         self.lives = false;
         let others = self.ended.is_some() || self.out == Some(Of::Over) || self.calls == Some(Of::Over);
@@ -302,16 +304,18 @@ impl<Q: Queue + Clone> World<Q> {
     fn tell(&mut self, calls: bool) -> bool {
         let busy = self.out.is_some() || self.calls.is_some();
         let what = match self.schedule.next(self.now, &self.work) {
-            Next::Ended(ended) => {
+            Next::Ended(over, _) => {
                 assert!(!busy && self.rest == 0, "what is left of a link comes before its end");
                 let link = self.ended.take().expect("there is one");
-                assert_eq!(ended.trid().map_or(0, Trid::number), u64::from(link));
+                let told = over.map(|over| over.trid.map_or(0, Trid::number));
+                assert_eq!(told, Q::WAITS.then_some(link.into()));
                 Of::Over
             }
-            Next::Connected(trid) => {
+            Next::Connected => {
                 assert!(!busy && self.rest == 0 && self.ended.is_none(), "D-2");
                 assert!(self.lives && !core::mem::replace(&mut self.told, true));
-                assert_eq!(trid, Trid::new(self.link.into()));
+                let told = self.schedule.trid().map(Trid::number);
+                assert_eq!(told, Q::WAITS.then_some(self.link.into()));
                 Of::Link
             }
             Next::Messages => {
@@ -343,7 +347,8 @@ impl<Q: Queue + Clone> World<Q> {
         let rest = self.open.iter().take(self.rest).skip(kept).filter(plain).count();
         let dropped = self.work.drop_rest();
         assert_eq!(dropped, rest);
-        self.schedule.expired(dropped);
+        self.schedule.leaves(dropped);
+        self.schedule.expired();
         let mut at = 0;
         let before = self.rest;
         self.open.retain(|known| {
@@ -430,7 +435,7 @@ impl<Q: Queue + Clone> World<Q> {
         let stays = Q::WAITS && known.acked.is_some();
         match (completed.end, said) {
             (End::Retry(span), End::Retry(_)) => {
-                assert!(stays && span == SECOND);
+                assert!(stays && span == Millis::of(SECOND));
                 self.open[0].said = None;
                 self.begun = known.acked.unwrap() - 1;
                 return true;
@@ -504,14 +509,15 @@ impl<Q: Queue + Clone> World<Q> {
             .iter()
             .map(|known| (known.acked.is_some(), known.said, *link == known.link))
             .collect();
-        let retry = work.retry.map(|retry| retry.at.since(self.now));
+        let front = work.front();
+        let retry = front.retry.map(|retry| retry.at.since(self.now));
         let job = work.job.map(|job| (job.queued, job.of, job.state));
         let links = (self.lives, self.told, self.ended.map(|ended| ended > 0), self.rest);
         let numbers = (self.begun - self.processed, self.received.saturating_sub(self.arriving));
         format!(
             "{open:?} {job:?} {retry:?} {} {} {:?} {links:?} {numbers:?} {:?}",
-            work.old,
-            work.rest,
+            front.old,
+            front.rest,
             work.queue.waiting(),
             self.schedule.until(work).is_some()
         )
@@ -524,8 +530,9 @@ fn end_of(result: HandlerResult) -> End {
     match result {
         Ok(()) => End::Ok,
         Err(Failure(Why::Code(code))) => End::Failed(code),
-        Err(Failure(Why::Retry(span))) => End::Retry(span),
+        Err(Failure(Why::Retry(span))) => End::Retry(Millis::of(span)),
         Err(Failure(Why::Abandoned)) => End::Abandoned,
+        Err(Failure(Why::Unsent)) => End::Unsent,
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Oracle {
     pub(super) services: BTreeMap<Who, Who>,
     /// Clients that came with a stolen token, and what the service has of them.
     thieves: BTreeSet<Who>,
+    /// Copies of those.
+    heirs: BTreeSet<Who>,
     broken: Option<String>,
     trace: Option<Trace>,
     now: Instant,
@@ -78,6 +80,7 @@ impl Oracle {
             forbade: false,
             services: BTreeMap::new(),
             thieves: BTreeSet::new(),
+            heirs: BTreeSet::new(),
             broken: None,
             trace,
             now: Instant::ZERO,
@@ -176,7 +179,8 @@ impl Oracle {
     /// What a thief has copied with the token: handled from the inbox, or sent in a session of its own,
     /// which is between it and the service.
     fn is_loot(&self, to: Who, message: &Message) -> bool {
-        self.thieves.contains(&to) && !self.thieves.contains(&message.who)
+        let has_loot = self.thieves.contains(&to) || self.heirs.contains(&to);
+        has_loot && !self.thieves.contains(&message.who)
     }
 
     /// Whether this side has what it has not sent: a client that came with a copy.
@@ -186,8 +190,12 @@ impl Oracle {
 
     /// A copy of this client begins: what it has not been told of may come from either, and what
     /// comes for it may come to either.
-    pub(super) fn cloned(&mut self, origin: Who, service: Who) {
+    pub(super) fn cloned(&mut self, origin: Who, copy: Who, service: Who) {
         self.cloned.insert(service);
+        if self.is_thief(origin) {
+            // It has the loot, too.
+            self.heirs.insert(copy);
+        }
         for message in self.messages.iter_mut().filter(|message| message.who == origin) {
             message.lax = true;
         }

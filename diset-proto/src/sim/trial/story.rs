@@ -89,6 +89,8 @@ impl Story {
                 ..ReconnectPolicy::DEFAULT
             },
             forbidden: MessageSet::EMPTY,
+            // A full inbox ends a link at once, so that with callbacks nothing of it would ever be handled.
+            callback: Duration::ZERO,
         }
     }
 
@@ -238,7 +240,7 @@ impl Story {
             self.clones.push(copy);
             let copy = Who::Client(copy);
             world.app.comes(copy, world.service_of(client));
-            world.app.cloned(Who::Client(client), world.service_of(client));
+            world.app.cloned(Who::Client(client), copy, world.service_of(client));
         }
     }
 
@@ -336,6 +338,9 @@ const fn name_of(error: SendError) -> &'static str {
         SendError::Full(Bound::Session) => "not sent: session full",
         SendError::Full(Bound::Credit) => "not sent: credit used up",
         SendError::Full(Bound::Output) => "not sent: output full",
+        SendError::Full(Bound::Outcomes) => "not sent: outcomes wait",
+        SendError::Full(Bound::Store) => "not sent: store lags",
+        SendError::Full(_) => "not sent: no memory",
         SendError::NotOpen => "not sent: not open",
         SendError::GoingAway => "not sent: going away",
         SendError::NotAgreed(_) => "not sent: not agreed",

@@ -2,13 +2,12 @@
 
 use super::link::{End, Link, Side};
 use super::{App, Who, World};
-use crate::conn::{ClientConfig, Connection};
+use crate::conn::ClientConfig;
 use crate::error::Cause;
 use crate::id::Identity;
 use crate::reconnect::{Reconnect, Retry};
 use crate::sim::pipe::{Chunks, Pipe};
 use crate::time::Instant;
-use crate::wire::storage::GrowBuf;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -97,11 +96,21 @@ impl<A: App> World<A> {
         }) else {
             return;
         };
-        let kept = self.parties.get_mut(&who).and_then(|party| party.absent.take());
-        let (id, session) = kept.unwrap_or_else(|| {
-            self.sessions_made += 1;
-            (self.sessions_made, self.setup.client_stores.session())
-        });
+        let absent = self.parties.get_mut(&who).and_then(|party| party.absent.take());
+        let mut end = match absent {
+            Some(mut absent) => {
+                let id = absent.session;
+                let (session, moved) = absent.hand_over(self.now);
+                let mut end = End::new(&self.setup, who, session.map(|session| (id, session)));
+                end.take_over(moved);
+                end
+            }
+            None => {
+                self.sessions_made += 1;
+                let session = self.setup.client_stores.session();
+                End::new(&self.setup, who, Some((self.sessions_made, session)))
+            }
+        };
         let mut name = [principal; 16];
         name[15] = identity;
         let config = ClientConfig {
@@ -110,39 +119,35 @@ impl<A: App> World<A> {
             limits: self.setup.client,
             args: &[],
         };
-        let output = GrowBuf::new(self.setup.output);
-        let conn = match Connection::client_in_session(self.now, &config, output, Some(session)) {
-            Ok(conn) => conn,
-            Err((misuse, _)) => panic!("the client cannot start: {misuse}"),
-        };
+        if let Err(misuse) = end.rx.connect(self.now, &mut end.tx, &config) {
+            panic!("the client cannot start: {misuse}");
+        }
         self.links_made += 1;
         if let Some(party) = self.parties.get_mut(&who) {
             party.link = Some(self.links_made);
         }
-        let link = self.link(client, key, conn, id);
+        let link = self.link(client, key, end);
         self.links.insert(self.links_made, link);
     }
 
-    fn link(&mut self, client: usize, key: usize, conn: super::Conn, session: u64) -> Link {
-        let output = GrowBuf::new(self.setup.output);
-        let service = match Connection::service(self.now, self.catalog, self.setup.service, output) {
-            Ok(service) => service.with_sessions(None),
-            Err(misuse) => panic!("the service cannot start: {misuse}"),
-        };
+    fn link(&mut self, client: usize, key: usize, at_client: End) -> Link {
+        let mut at_service = End::new(&self.setup, Who::Service(key), None);
+        let End { rx, tx, .. } = &mut at_service;
+        if let Err(misuse) = rx.listen(self.now, tx, self.catalog, self.setup.service) {
+            panic!("the service cannot start: {misuse}");
+        }
         let chunks = if self.setup.pieces {
             Chunks::Random
         } else {
             Chunks::Whole
         };
         let (delay, seed) = (self.setup.delay, self.random.any());
-        let input = |limits: &crate::limits::Limits| limits.max_frame() as usize + 4;
         Link {
             client,
-            key,
             to_service: Pipe::new(chunks, delay, seed),
             to_client: Pipe::new(chunks, delay, !seed),
-            at_client: Some(End::new(conn, input(&self.setup.client), session)),
-            at_service: Some(End::new(service, input(&self.setup.service), 0)),
+            at_client: Some(at_client),
+            at_service: Some(at_service),
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::link::{End, Side};
 use super::{App, Fault, Party, What, Who, World};
-use crate::conn::event::{Event, Progress};
+use crate::drive::Io;
 use crate::time::Instant;
 
 impl<A: App> World<A> {
@@ -13,18 +13,20 @@ impl<A: App> World<A> {
         let Some(mut end) = self.links.get_mut(&link).and_then(|link| link.end(side).take()) else {
             return false;
         };
-        let mut busy = false;
-        let who = self.who(link, side);
+        let who = end.who;
         self.hear(who, link, &mut end);
-        if end.conn.wake().is_some_and(|wake| wake <= self.now) {
-            busy = true;
-            let event = end.conn.handle_time(self.now);
-            self.happened(link, side, &mut end, event);
+        if end.held && self.parties.get(&who).is_none_or(|party| party.strays.is_empty()) {
+            end.held = false;
+            end.rx.release(&mut end.tx);
         }
+        let mut busy = self.hear_events(link, side, &mut end, &[]);
         busy |= self.write(link, side, &mut end);
         busy |= self.read(link, side, &mut end);
         busy |= self.write(link, side, &mut end);
-        if end.conn.progress() == Progress::Over {
+        let turn = end.rx.turn(self.now, &mut end.tx);
+        end.wake = turn.wake;
+        self.look(link, side, &mut end);
+        if turn.io == Io::Over {
             self.over(link, side, end);
             return true;
         }
@@ -40,10 +42,12 @@ impl<A: App> World<A> {
 
     fn write(&mut self, link: u64, side: Side, end: &mut End) -> bool {
         let (now, window) = (self.now, self.setup.window);
+        let turn = end.rx.turn(now, &mut end.tx);
+        self.look(link, side, end);
         let Some(pipe) = self.links.get_mut(&link).map(|link| link.out(side)) else {
             return false;
         };
-        let bytes = end.conn.transmit();
+        let bytes = end.tx.output();
         // A transport that takes no more.
         let count = bytes.len().min(window.saturating_sub(pipe.under_way()));
         let left = end.tap.hear(bytes);
@@ -53,15 +57,15 @@ impl<A: App> World<A> {
         {
             let _ = pipe.write(now, bytes);
             end.tap.written(count);
-            end.conn.transmitted(count);
+            end.tx.wrote(count);
         }
         let took_effect = pipe.is_cut_short() && !was_cut;
-        let finish = end.conn.progress() != Progress::Running && !end.finished;
+        let finish = turn.io != Io::Run && count == 0 && !end.finished;
         if finish {
             end.finished = true;
             pipe.end(now);
         }
-        let who = self.who(link, side);
+        let who = end.who;
         if took_effect {
             self.tell(who, &What::Fault(Fault::CutAtByte));
         }
@@ -83,7 +87,7 @@ impl<A: App> World<A> {
 
     /// What an end has ready to be written counts as if it had left: it may be written at any moment.
     pub(super) fn hear(&mut self, who: Who, link: u64, end: &mut End) {
-        let left = end.tap.hear(end.conn.output());
+        let left = end.tap.hear(end.tx.output());
         self.left(who, link, end.session, left);
     }
 
@@ -96,69 +100,49 @@ impl<A: App> World<A> {
         else {
             return false;
         };
-        let Some(piece) = piece else {
-            let event = end.conn.handle_eof();
-            self.happened(link, side, end, event);
-            return true;
-        };
-        end.conn.handle_received(now);
-        let mut input = piece.as_slice();
-        let mut rx = core::mem::replace(&mut end.rx, super::Deframer::new(super::GrowBuf::new(0)));
-        while let Some(frame) = rx.next(&mut input, end.conn.max_frame()) {
-            let event = end.conn.handle_frame(now, frame);
-            self.happened(link, side, end, event);
+        match piece {
+            None => {
+                end.rx.ended(now, &mut end.tx);
+                self.hear_events(link, side, end, &[]);
+            }
+            Some(piece) => {
+                self.hear_events(link, side, end, &piece);
+            }
         }
-        end.rx = rx;
         true
     }
 
-    fn happened(&mut self, link: u64, side: Side, end: &mut End, event: Option<Event<'_>>) {
-        let Some(event) = event else { return };
-        let who = self.who(link, side);
-        match event {
-            Event::Proposed(_) => self.admit(link, end),
-            Event::Connected(_) => self.opened(link, side, end),
-            Event::Message(message) => {
-                assert!(end.opened, "a message before the connection has opened");
-                let kept = end.conn.keep(message);
-                end.queue.push_back(kept);
-            }
-            Event::Dropped(cause) => {
-                end.queue.clear();
-                self.tell(
-                    who,
-                    &What::Dropped {
-                        link,
-                        cause: cause.clone(),
-                        unconfirmed: end.conn.unconfirmed(),
-                    },
-                );
-                if side == Side::Client {
-                    self.client_dropped(link, &cause);
-                }
-            }
-            Event::GoingAway(_) | Event::Acknowledged | Event::NextKey(..) | Event::NextKeyRemembered(..) => {}
+    /// That a connection is open, or over, shows at once, whatever has its turn.
+    pub(super) fn look(&mut self, link: u64, side: Side, end: &mut End) {
+        let conn = end.tx.connection();
+        if !end.opened && conn.trid().is_some() {
+            self.opened(link, side, end);
         }
-    }
-
-    /// Whose end it is.
-    pub(super) fn who(&self, link: u64, side: Side) -> Who {
-        let (client, key) = self.links.get(&link).map_or((0, 0), |link| (link.client, link.key));
-        match side {
-            Side::Client => Who::Client(client),
-            Side::Service => Who::Service(key),
+        let conn = end.tx.connection();
+        if let Some(cause) = conn.cause().filter(|_| !end.dropped) {
+            end.dropped = true;
+            let dropped = What::Dropped {
+                link,
+                cause: cause.clone(),
+                unconfirmed: conn.unconfirmed(),
+            };
+            let cause = cause.clone();
+            self.tell(end.who, &dropped);
+            if side == Side::Client {
+                self.client_dropped(link, &cause);
+            }
         }
     }
 
     pub(super) fn opened(&mut self, link: u64, side: Side, end: &mut End) {
         end.opened = true;
-        let who = self.who(link, side);
+        let who = end.who;
         if side == Side::Client {
             self.client_opened(link);
         }
         // What was agreed is kept before anything follows from it (PROTOCOL Q-6).
         self.sync_end(who, end);
-        let resumption = end.conn.resumption();
+        let resumption = end.tx.connection().resumption();
         self.tell(
             who,
             &What::Opened {
@@ -171,7 +155,7 @@ impl<A: App> World<A> {
 
     /// An end is over: its session waits for the next.
     fn over(&mut self, link: u64, side: Side, mut end: End) {
-        let (who, now) = (self.who(link, side), self.now);
+        let (who, now) = (end.who, self.now);
         if let Some(link) = self.links.get_mut(&link) {
             link.out(side).end(now);
         }
@@ -185,18 +169,24 @@ impl<A: App> World<A> {
 
     /// Takes the session out of a connection that counts no more.
     pub(super) fn detach(&mut self, who: Who, link: u64, end: &mut End) {
-        end.queue.clear();
         self.hear(who, link, end);
-        let Some(session) = end.conn.take_session() else { return };
-        if !end.is_kept {
+        let (session, moved) = end.hand_over(self.now);
+        let Some(session) = session else { return };
+        let is_kept = end.is_kept;
+        if !is_kept {
             self.tell(who, &What::Gone { session: end.session });
-            return;
         }
+        let mut absent = End::new(&self.setup, who, Some((end.session, session)));
+        absent.gone = !is_kept;
+        absent.take_over(moved);
         let now = self.now;
         let party = self.parties.entry(who).or_default();
-        party.lane.take_over(end.session, &session, false);
-        party.since = now;
-        party.absent = Some((end.session, session));
+        if is_kept {
+            party.since = now;
+            party.absent = Some(absent);
+        } else {
+            party.strays.push(absent);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::link::Side;
+use super::link::{End, Side};
 use super::store::{Disk, Keeps};
 use super::{App, Fault, What, Who, World};
 use crate::status::{Code, Notice, RetryAfter};
@@ -98,9 +98,8 @@ impl<A: App> World<A> {
         self.fault(who, Fault::GoAway);
         let retry = RetryAfter::new(Duration::from_millis(50), Duration::from_millis(200));
         if let Some(end) = self.end_of(who) {
-            let _ = end
-                .conn
-                .go_away(now, Notice::new(Code::Shutdown).with_retry(retry), deadline);
+            let notice = Notice::new(Code::Shutdown).with_retry(retry);
+            let _ = end.tx.go_away(now, notice, deadline);
         }
     }
 
@@ -108,9 +107,8 @@ impl<A: App> World<A> {
     pub fn disconnect(&mut self, who: Who) {
         self.fault(who, Fault::Disconnect);
         if let Some(end) = self.end_of(who) {
-            let (left, session) = (end.tap.hear(end.conn.output()), end.session);
-            end.conn.disconnect(Notice::new(Code::Disconnected));
-            end.queue.clear();
+            let (left, session) = (end.tap.hear(end.tx.output()), end.session);
+            end.tx.disconnect(Notice::new(Code::Disconnected));
             let link = self.parties.get(&who).and_then(|party| party.link).unwrap_or(0);
             self.left(who, link, session, left);
         }
@@ -191,10 +189,8 @@ impl<A: App> World<A> {
         let copy = self.client(thief.unwrap_or(principal), identity);
         self.sessions_made += 1;
         let id = self.sessions_made;
-        let session = disk.restore();
-        let party = self.parties.get_mut(&copy)?;
-        party.lane.take_over(id, &session, true);
-        party.absent = Some((id, session));
+        let absent = End::new(&self.setup, copy, Some((id, disk.restore())));
+        self.parties.get_mut(&copy)?.absent = Some(absent);
         Some(copy)
     }
 
@@ -208,7 +204,10 @@ impl<A: App> World<A> {
         }
         let absent = self.parties.get_mut(&who).and_then(|party| party.absent.take());
         let kept = match (absent, conflict) {
-            (Some((id, mut session)), _) => Some((id, Disk::keep(&mut session))),
+            (Some(mut absent), _) => {
+                let id = absent.session;
+                absent.tx.session_mut().map(|session| (id, Disk::keep(session)))
+            }
             (None, None) => self.session(who).map(|(id, session)| (id, Disk::keep(session))),
             (None, Some(_)) => None,
         };
@@ -224,7 +223,7 @@ impl<A: App> World<A> {
         let Some(party) = self.parties.get_mut(&who) else {
             return;
         };
-        party.lane = super::Lane::default();
+        party.strays.clear();
         let on_disk = party.disk.take();
         let Some((id, image)) = kept else { return };
         let disk = if stores.late { on_disk } else { Some(image) };
@@ -233,9 +232,8 @@ impl<A: App> World<A> {
             self.tell(who, &What::Gone { session: id });
             return;
         };
-        let session = disk.restore();
-        party.lane.take_over(id, &session, true);
-        (party.absent, party.since) = (Some((id, session)), now);
+        let absent = End::new(&self.setup, who, Some((id, disk.restore())));
+        (party.absent, party.since) = (Some(absent), now);
         let stored = disk.record.stored();
         if stores.late {
             party.disk = Some(disk);

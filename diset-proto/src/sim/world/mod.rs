@@ -40,13 +40,12 @@ mod app;
 mod client;
 mod ends;
 mod faults;
-mod lane;
+mod handlers;
 mod link;
 mod service;
 mod store;
 mod tap;
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -56,12 +55,11 @@ use serde::Serialize;
 
 pub use self::app::{App, Arrived, Delivery, Fault, Handling, Sent, What, Who};
 use self::client::Client;
-use self::lane::Lane;
+use self::handlers::Running;
 pub use self::link::Side;
-use self::link::{End, Link};
+use self::link::{End, Link, Parts};
 use self::store::Disk;
 pub use self::store::{Keeps, SimInbox, SimReplay, SimSession, Stores};
-use crate::conn::Connection;
 use crate::definition::MessageSet;
 use crate::error::SendError;
 use crate::limits::Limits;
@@ -70,13 +68,9 @@ use crate::schema::{Catalog, ServiceDef};
 use crate::session::Delivered;
 use crate::sim::random::Random;
 use crate::time::Instant;
-use crate::wire::deframer::Deframer;
-use crate::wire::storage::GrowBuf;
 
 /// Most turns at one moment before it is taken for an endless loop.
 const MAX_TURNS: usize = 20_000;
-
-type Conn = Connection<GrowBuf, Option<Box<SimSession>>>;
 
 /// How a world is.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +104,8 @@ pub struct Setup {
     pub reconnect: ReconnectPolicy,
     /// What is not for clients that connect from now on.
     pub forbidden: MessageSet,
+    /// How long the callbacks of either side take that are told of connections. None is called when it is no time.
+    pub callback: Duration,
 }
 
 impl Default for Setup {
@@ -129,6 +125,7 @@ impl Default for Setup {
             proven: true,
             reconnect: ReconnectPolicy::DEFAULT,
             forbidden: MessageSet::EMPTY,
+            callback: Duration::ZERO,
         }
     }
 }
@@ -136,12 +133,13 @@ impl Default for Setup {
 /// What one side has of a session, with or without a connection.
 #[derive(Debug)]
 struct Party {
-    /// The session, when no connection has it.
-    absent: Option<(u64, Box<SimSession>)>,
+    /// The session, when no connection has it, and what is left of the last one.
+    absent: Option<End>,
+    /// What is left of connections whose session is gone.
+    strays: Vec<End>,
     since: Instant,
     /// The connection that counts.
     link: Option<u64>,
-    lane: Lane,
     disk: Option<Disk>,
 }
 
@@ -149,11 +147,18 @@ impl Default for Party {
     fn default() -> Self {
         Self {
             absent: None,
+            strays: Vec::new(),
             since: Instant::ZERO,
             link: None,
-            lane: Lane::default(),
             disk: None,
         }
+    }
+}
+
+impl Party {
+    /// What has no connection.
+    fn detached(&self) -> impl Iterator<Item = &End> {
+        self.absent.iter().chain(&self.strays)
     }
 }
 
@@ -221,10 +226,10 @@ impl<A: App> World<A> {
         let end = link
             .and_then(|link| self.links.get_mut(&link))
             .and_then(|link| link.end(who.side()).as_mut())
-            .filter(|end| end.conn.session().is_some());
+            .filter(|end| end.has_session());
         match (end, delivery) {
             (Some(end), Delivery::Plain) => {
-                end.conn.send(number, message)?;
+                end.tx.send(number, message)?;
                 let session = end.session;
                 Ok(Sent {
                     session,
@@ -233,7 +238,7 @@ impl<A: App> World<A> {
                 })
             }
             (Some(end), Delivery::Acked(unsure)) => {
-                let number = end.conn.send_acked(number, message, unsure)?;
+                let number = end.tx.send_acked(number, message, unsure)?;
                 let session = end.session;
                 Ok(Sent {
                     session,
@@ -243,10 +248,11 @@ impl<A: App> World<A> {
             }
             (None, Delivery::Plain) => Err(SendError::NotOpen),
             (None, Delivery::Acked(unsure)) => {
-                let (session, absent) = party.absent.as_mut().ok_or(SendError::NotOpen)?;
-                let number = absent.store(self.catalog, number, message, unsure)?;
+                let absent = party.absent.as_mut().ok_or(SendError::NotOpen)?;
+                let session = absent.tx.session_mut().ok_or(SendError::NotOpen)?;
+                let number = session.store(self.catalog, number, message, unsure)?;
                 Ok(Sent {
-                    session: *session,
+                    session: absent.session,
                     number: Some(number),
                     link: None,
                 })
@@ -263,11 +269,12 @@ impl<A: App> World<A> {
             .and_then(|link| link.end(who.side()).as_mut());
         if let Some(end) = end {
             let id = end.session;
-            if let Some(session) = end.conn.session_mut() {
+            if let Some(session) = end.tx.session_mut() {
                 return Some((id, session));
             }
         }
-        party.absent.as_mut().map(|(id, session)| (*id, &mut **session))
+        let absent = party.absent.as_mut()?;
+        Some((absent.session, absent.tx.session_mut()?))
     }
 
     /// Whether this side has an open connection.
@@ -275,7 +282,7 @@ impl<A: App> World<A> {
         let link = self.parties.get(&who).and_then(|party| party.link);
         link.and_then(|link| self.links.get(&link))
             .and_then(|link| link.look(who.side()))
-            .is_some_and(|end| end.opened && !end.conn.phase().is_over())
+            .is_some_and(End::is_open)
     }
 
     /// All sides.
@@ -287,13 +294,16 @@ impl<A: App> World<A> {
     pub fn connection(&self, who: Who) -> Option<u64> {
         let id = self.parties.get(&who)?.link?;
         let link = self.links.get(&id)?;
-        let open = |end: Option<&End>| end.is_some_and(|end| end.opened && !end.conn.phase().is_over());
+        let open = |end: Option<&End>| end.is_some_and(End::is_open);
         (open(link.look(Side::Client)) && open(link.look(Side::Service))).then_some(id)
     }
 
     /// Whether a handler of this side runs.
     pub fn is_handling(&self, who: Who) -> bool {
-        self.parties.get(&who).is_some_and(|party| party.lane.is_running())
+        let connected = self.links.values().filter_map(|link| link.look(who.side()));
+        let others = self.parties.get(&who).into_iter().flat_map(Party::detached);
+        let mut ends = connected.filter(|end| end.who == who).chain(others);
+        ends.any(|end| end.running.is_some())
     }
 
     /// Lets so much time pass, with all that falls due on the way.
@@ -337,12 +347,37 @@ impl<A: App> World<A> {
         }
         let sides: Vec<Who> = self.parties.keys().copied().collect();
         for &who in &sides {
-            busy |= self.turn_lane(who);
+            busy |= self.turn_absent(who);
             self.forget_absent(who);
             self.observe(who);
         }
         self.links
             .retain(|_, link| link.at_client.is_some() || link.at_service.is_some());
+        busy
+    }
+
+    /// One turn of what has no connection.
+    fn turn_absent(&mut self, who: Who) -> bool {
+        let Some(party) = self.parties.get_mut(&who) else {
+            return false;
+        };
+        let (absent, strays) = (party.absent.take(), core::mem::take(&mut party.strays));
+        let mut busy = false;
+        let mut turn = |end: &mut End| busy |= self.turn_detached(end);
+        let absent = absent.map(|mut end| {
+            turn(&mut end);
+            end
+        });
+        let mut left = Vec::new();
+        for mut end in strays {
+            turn(&mut end);
+            if !end.rx.is_cold() {
+                left.push(end);
+            }
+        }
+        if let Some(party) = self.parties.get_mut(&who) {
+            (party.absent, party.strays) = (absent, left);
+        }
         busy
     }
 
@@ -357,7 +392,8 @@ impl<A: App> World<A> {
         for link in self.links.values() {
             for (side, pipe) in [(Side::Client, &link.to_client), (Side::Service, &link.to_service)] {
                 if let Some(end) = link.look(side) {
-                    at(end.conn.wake());
+                    at(end.wake);
+                    at(end.running.as_ref().map(Running::until));
                     at(pipe.next_arrival());
                 }
             }
@@ -366,7 +402,10 @@ impl<A: App> World<A> {
             at(client.attempt);
         }
         for party in self.parties.values() {
-            at(party.lane.until());
+            for end in party.detached() {
+                at(end.wake);
+                at(end.running.as_ref().map(Running::until));
+            }
         }
         next
     }

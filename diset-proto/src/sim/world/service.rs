@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::link::{End, Side};
+use super::link::{End, Moved, Side};
 use super::store::{Disk, Keeps};
 use super::{App, Fault, SimSession, What, Who, World};
 use crate::conn::Admission;
@@ -16,16 +16,20 @@ impl<A: App> World<A> {
     /// A client proposes: it is admitted, and displaces its older connection (PROTOCOL D-2, N-1); unless
     /// it comes late.
     pub(super) fn admit(&mut self, link: u64, end: &mut End) {
-        let who = self.who(link, Side::Service);
+        let (who, now) = (end.who, self.now);
         // They ascend as transports open.
         let trid = Trid::new(link);
         let party = self.parties.entry(who).or_default();
-        let absent = party.absent.as_ref();
-        if party.link > Some(link) || absent.is_some_and(|(_, session)| session.is_late(trid)) {
+        let absent = party
+            .absent
+            .as_ref()
+            .and_then(|absent| absent.tx.connection().session());
+        if party.link > Some(link) || absent.is_some_and(|session| session.is_late(trid)) {
             self.tell(who, &What::Fault(Fault::Overtaken));
             // Its client has given it up (PROTOCOL N-9), or it is a copy.
             let retry = RetryAfter::new(Duration::from_millis(50), Duration::from_millis(200));
-            if let Err(misuse) = end.conn.refuse(Notice::new(Code::Displaced).with_retry(retry)) {
+            let notice = Notice::new(Code::Displaced).with_retry(retry);
+            if let Err(misuse) = end.rx.refuse(&mut end.tx, notice) {
                 panic!("a client is not refused: {misuse}")
             }
             return;
@@ -34,54 +38,81 @@ impl<A: App> World<A> {
         if let Some(older) = older.filter(|older| *older != link)
             && let Some(mut old) = self.links.get_mut(&older).and_then(|link| link.at_service.take())
         {
+            old.tx.disconnect(Notice::new(Code::Displaced));
             self.detach(who, older, &mut old);
-            old.conn.disconnect(Notice::new(Code::Displaced));
             if let Some(older) = self.links.get_mut(&older) {
                 older.at_service = Some(old);
             }
         }
-        let Some(request) = end.conn.resume_request().cloned() else {
+        let Some(request) = end.tx.connection().resume_request().cloned() else {
             panic!("a client of this world keeps a session")
         };
-        let (id, session, is_kept) = self.session_for(who, &request, trid);
+        let token = Token::from_bytes(self.random.bytes());
+        let (id, session, is_kept) = match self.session_of(who, &request, trid, token) {
+            Ok((id, session, moved)) => {
+                end.take_over(moved);
+                (id, Some(session), true)
+            }
+            Err(why) => {
+                self.sessions_made += 1;
+                let is_kept = why.is_kept();
+                let mut stores = self.setup.service_stores;
+                if !is_kept {
+                    stores.keeps = Keeps::Nothing;
+                }
+                let mut session = stores.session();
+                session.begin_with(&request, trid, why, is_kept.then_some(token));
+                (self.sessions_made, Some(session), is_kept)
+            }
+        };
         (end.session, end.is_kept) = (id, is_kept);
-        let admission = Admission::new(trid).with_forbidden(self.setup.forbidden);
-        match end.conn.accept_in_session(self.now, admission, Some(session)) {
-            Ok(Some(_)) => self.opened(link, Side::Service, end),
-            Ok(None) => panic!("both sides have one catalog"),
-            Err((misuse, _)) => panic!("a client is not accepted: {misuse}"),
+        // One lane of handlers for each client (PROTOCOL D-2).
+        end.held = self.parties.get(&who).is_some_and(|party| !party.strays.is_empty());
+        if end.held {
+            end.rx.hold();
         }
+        let admission = Admission::new(trid).with_forbidden(self.setup.forbidden);
+        if let Err((misuse, _)) = end.rx.admit_in_session(now, &mut end.tx, admission, session) {
+            panic!("a client is not accepted: {misuse}")
+        }
+        self.look(link, Side::Service, end);
+        assert!(end.opened, "both sides have one catalog");
     }
 
-    /// The session that a client goes on with, or a new one; and whether it outlives the connection.
-    fn session_for(&mut self, who: Who, request: &Resume, trid: Trid) -> (u64, Box<SimSession>, bool) {
-        let token = Token::from_bytes(self.random.bytes());
-        let kept = self.parties.get_mut(&who).and_then(|party| party.absent.take());
-        let why = match kept {
-            Some((id, mut session)) => match session.welcome(request, trid, self.setup.proven, token) {
-                Ok(()) => return (id, session, true),
-                // Whose outcomes are taken when it is left, and who comes late was refused before.
-                Err(Unwelcome::Refused(notice)) => panic!("a client is refused: {notice}"),
-                Err(Unwelcome::Passing(why)) => {
-                    if let Some(party) = self.parties.get_mut(&who) {
-                        party.absent = Some((id, session));
-                    }
-                    why
-                }
-            },
-            None if self.kept_sessions() >= self.setup.sessions => NewReason::NoRoom,
-            None if request.is_return() => NewReason::Forgotten,
-            None => NewReason::First,
+    /// The session that a client goes on with, or why it gets a new one.
+    #[expect(clippy::panic_in_result_fn, reason = "a world that breaks its own promises stops")]
+    fn session_of(
+        &mut self,
+        who: Who,
+        request: &Resume,
+        trid: Trid,
+        token: Token,
+    ) -> Result<(u64, Box<SimSession>, Moved), NewReason> {
+        let absent = self.parties.get_mut(&who).and_then(|party| party.absent.take());
+        let Some(mut absent) = absent else {
+            return Err(match request.is_return() {
+                _ if self.kept_sessions() >= self.setup.sessions => NewReason::NoRoom,
+                true => NewReason::Forgotten,
+                false => NewReason::First,
+            });
         };
-        self.sessions_made += 1;
-        let is_kept = why.is_kept();
-        let mut stores = self.setup.service_stores;
-        if !is_kept {
-            stores.keeps = Keeps::Nothing;
+        let id = absent.session;
+        let (Some(mut session), moved) = absent.hand_over(self.now) else {
+            panic!("what is absent has a session")
+        };
+        match session.welcome(request, trid, self.setup.proven, token) {
+            Ok(()) => Ok((id, session, moved)),
+            // Whose outcomes are taken when it is left, and who comes late was refused before.
+            Err(Unwelcome::Refused(notice)) => panic!("a client is refused: {notice}"),
+            Err(Unwelcome::Passing(why)) => {
+                let mut absent = End::new(&self.setup, who, Some((id, session)));
+                absent.take_over(moved);
+                if let Some(party) = self.parties.get_mut(&who) {
+                    party.absent = Some(absent);
+                }
+                Err(why)
+            }
         }
-        let mut session = stores.session();
-        session.begin_with(request, trid, why, is_kept.then_some(token));
-        (self.sessions_made, session, is_kept)
     }
 
     /// How many sessions the service has.
@@ -90,7 +121,8 @@ impl<A: App> World<A> {
         services
             .filter(|(_, party)| {
                 let connected = party.link.and_then(|link| self.links.get(&link)?.look(Side::Service));
-                party.absent.is_some() || connected.is_some_and(|end| end.is_kept && end.conn.session().is_some())
+                let absent = party.absent.is_some();
+                absent || connected.is_some_and(|end| end.is_kept && end.has_session())
             })
             .count()
     }
@@ -103,8 +135,11 @@ impl<A: App> World<A> {
             return;
         };
         if party.is_stale(now, retention)
-            && let Some((session, _)) = party.absent.take()
+            && let Some(mut absent) = party.absent.take()
         {
+            let session = absent.session;
+            absent.gone = true;
+            party.strays.push(absent);
             party.disk = None;
             self.tell(who, &What::Fault(Fault::Forgotten));
             self.tell(who, &What::Gone { session });
@@ -116,7 +151,7 @@ impl<A: App> World<A> {
         let stores = self.stores(who);
         if end.is_kept
             && stores.late
-            && let Some(session) = end.conn.session_mut()
+            && let Some(session) = end.tx.session_mut()
             && let Some(party) = self.parties.get_mut(&who)
         {
             party.disk = Some(Disk::keep(session));

@@ -174,14 +174,6 @@ pub struct SimInbox {
     kept: Option<(u64, u64)>,
 }
 
-impl SimInbox {
-    /// What is not handled.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = Stored<'_>> {
-        let waiting = self.messages.iter().flat_map(StoredInbox::waiting);
-        waiting.map(|waiting| waiting.message)
-    }
-}
-
 impl Inbox for SimInbox {
     fn put(&mut self, message: Stored<'_>) -> bool {
         if let Some(messages) = &mut self.messages
@@ -202,8 +194,6 @@ impl Inbox for SimInbox {
 
     fn begin_anew(&mut self, began: Trid) {
         if let Some(messages) = &mut self.messages {
-            // What is left is handled by the lane, which has it by now.
-            *messages = inbox(messages.store().bounds().0);
             messages.begin_anew(began);
         }
         (self.put, self.done) = (0, 0);
@@ -212,6 +202,18 @@ impl Inbox for SimInbox {
 
     fn first(&self) -> Option<u64> {
         self.messages.as_ref().and_then(StoredInbox::first)
+    }
+
+    fn unhandled(&self, each: &mut dyn FnMut(Trid, Stored<'_>) -> bool) {
+        if let Some(messages) = &self.messages {
+            messages.unhandled(each);
+        }
+    }
+
+    fn handled_before(&mut self, began: Trid, number: u64) {
+        if let Some(messages) = &mut self.messages {
+            messages.handled_before(began, number);
+        }
     }
 
     fn kept(&self) -> (u64, u64) {

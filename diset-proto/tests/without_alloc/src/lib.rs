@@ -1,9 +1,10 @@
 //! Both sides without a heap: what there is, and what a service refuses for want of memory.
 #![cfg(test)]
 
+use diset_proto::drive::{Event, NoQueue, Parts, Rx, Tx};
 use diset_proto::{
-    Admission, Catalog, Cause, ClientConfig, Code, Connection, Deframer, Event, Identity, Instant, Limits, MessageOf,
-    NoSession, Schema, ServiceDef, Trid, define_service,
+    Admission, Catalog, Cause, ClientConfig, Code, Identity, Instant, Limits, MessageOf, NoSession, Schema, ServiceDef,
+    Trid, define_service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,17 +35,26 @@ mod older {
 
 const NOW: Instant = Instant::from_millis(1000);
 
+struct Small;
+
+impl Parts for Small {
+    type Buffer = [u8; 1028];
+    type Session = NoSession;
+    type Queue = NoQueue;
+    type Running = ();
+}
+
 /// One side with its buffers.
 struct Side {
-    conn: Connection<[u8; 1024], NoSession>,
-    rx: Deframer<[u8; 1028]>,
+    rx: Rx<Small>,
+    tx: Tx<Small>,
 }
 
 impl Side {
-    fn of(conn: Connection<[u8; 1024], NoSession>) -> Self {
+    fn new() -> Self {
         Self {
-            conn,
-            rx: Deframer::new([0; 1028]),
+            rx: Rx::new([0; 1028], NoQueue),
+            tx: Tx::new([0; 1028], NoSession),
         }
     }
 
@@ -55,23 +65,37 @@ impl Side {
             limits: Limits::CHIP,
             args: &[],
         };
-        Self::of(Connection::client(NOW, &config, [0; 1024]).expect("good settings"))
+        let mut side = Self::new();
+        side.rx.connect(NOW, &mut side.tx, &config).expect("good settings");
+        side
     }
 
     fn service() -> Self {
-        let limits = Limits::CHIP.with_max_frame(1024);
-        Self::of(Connection::service(NOW, PingPong::CATALOG, limits, [0; 1024]).expect("good settings"))
+        let (mut side, limits) = (Self::new(), Limits::CHIP.with_max_frame(1024));
+        side.rx
+            .listen(NOW, &mut side.tx, PingPong::CATALOG, limits)
+            .expect("good settings");
+        side
     }
 
-    /// What it writes goes to the other.
-    fn tell(&mut self, other: &mut Self, mut on: impl FnMut(&mut Connection<[u8; 1024], NoSession>, Event<'_>)) {
-        let written = self.conn.transmit().to_vec();
-        self.conn.transmitted(written.len());
+    /// What it writes goes to the other, which admits whoever proposes.
+    fn tell(&mut self, other: &mut Self, mut on: impl FnMut(&mut Tx<Small>, Event<'_, Small>)) {
+        self.rx.turn(NOW, &mut self.tx);
+        let written = self.tx.output().to_vec();
+        self.tx.wrote(written.len());
         let mut input = written.as_slice();
-        while let Some(frame) = other.rx.next(&mut input, other.conn.max_frame()) {
-            if let Some(event) = other.conn.handle_frame(NOW, frame) {
-                on(&mut other.conn, event);
+        while let Some(event) = other.rx.next(NOW, &mut other.tx, &mut input) {
+            match event {
+                Event::Proposed(_) => {
+                    let admitted = other.rx.admit(NOW, &mut other.tx, Admission::new(Trid::new(1)));
+                    admitted.expect("it has proposed");
+                }
+                event => on(&mut other.tx, event),
             }
+        }
+        other.rx.turn(NOW, &mut other.tx);
+        while let Some(event) = other.rx.next(NOW, &mut other.tx, &mut input) {
+            on(&mut other.tx, event);
         }
     }
 }
@@ -79,27 +103,35 @@ impl Side {
 #[test]
 fn a_pair_with_one_catalog_talks() {
     let (mut client, mut service) = (Side::client(PingPong::CATALOG), Side::service());
-    client.tell(&mut service, |conn, event| {
-        assert!(matches!(event, Event::Proposed(_)), "{event:?}");
-        conn.accept(NOW, Admission::new(Trid::new(1))).expect("it has proposed");
-    });
-    service.tell(&mut client, |conn, event| {
+    let mut opened = 0;
+    client.tell(&mut service, |_, event| {
         assert!(matches!(event, Event::Connected(_)), "{event:?}");
-        conn.send(Ping::NUMBER, &Ping { id: 1 }).expect("open");
+        opened += 1;
     });
+    service.tell(&mut client, |tx, event| {
+        assert!(matches!(event, Event::Connected(_)), "{event:?}");
+        opened += 1;
+        tx.send(Ping::NUMBER, &Ping { id: 1 }).expect("open");
+    });
+    assert_eq!(opened, 2);
     let mut heard = None;
-    client.tell(&mut service, |conn, event| {
+    client.tell(&mut service, |tx, event| {
         let Event::Message(message) = event else {
             panic!("{event:?}")
         };
-        let ping: Ping = conn.decode(message).expect("a ping");
-        conn.send(Pong::NUMBER, &Pong { id: ping.id }).expect("open");
+        message.run(|ping: Ping| {
+            tx.send(Pong::NUMBER, &Pong { id: ping.id }).expect("open");
+            Ok(())
+        });
     });
-    service.tell(&mut client, |conn, event| {
+    service.tell(&mut client, |_, event| {
         let Event::Message(message) = event else {
             panic!("{event:?}")
         };
-        heard = Some(conn.decode::<Pong>(message).expect("a pong"));
+        message.run(|pong: Pong| {
+            heard = Some(pong);
+            Ok(())
+        });
     });
     assert_eq!(heard, Some(Pong { id: 1 }));
 }
@@ -107,15 +139,15 @@ fn a_pair_with_one_catalog_talks() {
 #[test]
 fn a_client_with_another_catalog_is_refused() {
     let (mut client, mut service) = (Side::client(older::PingPong::CATALOG), Side::service());
-    client.tell(&mut service, |conn, event| {
-        assert!(matches!(event, Event::Proposed(_)), "{event:?}");
-        let accepted = conn.accept(NOW, Admission::new(Trid::new(1))).expect("it has proposed");
-        assert!(accepted.is_none(), "{accepted:?}");
+    client.tell(&mut service, |_, event| {
+        assert!(matches!(event, Event::Ended(_)), "{event:?}");
     });
     let mut refused = None;
     service.tell(&mut client, |_, event| {
-        if let Event::Dropped(Cause::Refused(notice)) = event {
-            refused = Some(notice);
+        if let Event::Ended(ended) = event
+            && let Cause::Refused(notice) = ended.cause()
+        {
+            refused = Some(notice.clone());
         }
     });
     let notice = refused.expect("a refusal");

@@ -141,11 +141,7 @@ fn sleep<C>(client: &Agent<C>, station: &Station, line: &RefCell<Line<Uart>>) {
         Retry::At(time) if !client.is_busy() => Some(time),
         _ => None,
     };
-    let engine = [client.wake(), retry]
-        .into_iter()
-        .flatten()
-        .map(Instant::as_millis)
-        .min();
-    let until = [engine, station.wake()].into_iter().flatten().min();
+    let engine = station::earlier(client.wake().map(Instant::as_millis), retry.map(Instant::as_millis));
+    let until = station::earlier(engine, station.wake());
     line.borrow_mut().port().wait(until.unwrap_or(u64::MAX));
 }

@@ -130,26 +130,23 @@ impl Station {
     pub fn told<K: Keep>(&mut self, message: Message<'_, '_, Service, K>, now: u64) {
         // A message that does not fit its definition has ended the connection by itself: there is nothing to be done.
         match message.number() {
-            SetInterval::NUMBER => {
-                if let Ok(set) = message.decode::<SetInterval>() {
-                    defmt::info!("a reading each {=u32} ms", set.milliseconds);
-                    self.interval = set.milliseconds.into();
-                    self.next_reading = now;
-                }
-            }
-            Blink::NUMBER => {
-                if let Ok(blink) = message.decode::<Blink>() {
-                    defmt::info!("blinks {=u8} times", blink.times);
-                    self.blinker.begin(blink.times, now);
-                }
-            }
-            Reboot::NUMBER => {
-                if message.decode::<Reboot>().is_ok() {
-                    defmt::info!("is to reboot");
-                    let limit = u64::try_from(GOODBYE.as_millis()).unwrap_or_default();
-                    self.stay = Stay::Until(now.saturating_add(limit));
-                }
-            }
+            SetInterval::NUMBER => message.run(|set: SetInterval| {
+                defmt::info!("a reading each {=u32} ms", set.milliseconds);
+                self.interval = set.milliseconds.into();
+                self.next_reading = now;
+                Ok(())
+            }),
+            Blink::NUMBER => message.run(|blink: Blink| {
+                defmt::info!("blinks {=u8} times", blink.times);
+                self.blinker.begin(blink.times, now);
+                Ok(())
+            }),
+            Reboot::NUMBER => message.run(|_: Reboot| {
+                defmt::info!("is to reboot");
+                let limit = u64::try_from(GOODBYE.as_millis()).unwrap_or_default();
+                self.stay = Stay::Until(now.saturating_add(limit));
+                Ok(())
+            }),
             _ => message.reject("not in this firmware"),
         }
     }
@@ -209,7 +206,7 @@ impl Station {
             Stay::Until(limit) => Some(limit),
             Stay::Leaving => None,
         };
-        [next, self.blinker.wake()].into_iter().flatten().min()
+        earlier(next, self.blinker.wake())
     }
 
     /// Raises an alarm when the supply begins to be low.
@@ -268,5 +265,15 @@ fn sent<M: FromClient<Service>, C, T, K: Keep>(client: &mut Client<'_, Service, 
             defmt::warn!("not sent: {}", error);
             false
         }
+    }
+}
+
+/// The earlier of two times that may be there.
+// Called and not copied to where times are compared.
+#[inline(never)]
+pub fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -6,8 +6,7 @@ use board::Uart;
 use diset_embedded::blocking::Channel;
 use diset_embedded::tls::{TlsBuffers, TlsChannel};
 use diset_embedded::{
-    Buffers, Client, Config, Event, FromService, Keep, Message, MessageOf, NoClock, NoOutbox, Outbox, Retry,
-    TrustedLine, Volatile,
+    Buffers, Client, Config, Event, Keep, Message, MessageOf, NoClock, NoOutbox, Outbox, Retry, TrustedLine, Volatile,
 };
 use line::Call;
 use messages::{Alarm, AlarmKind, Blink, Blinked, Reading, Reboot, SetInterval, Station};
@@ -149,13 +148,14 @@ fn told<K: Answer>(message: Message<'_, '_, Station, K>) {
     }
     defmt::info!("{}", defmt::Debug2Format(&message));
     match message.number() {
-        SetInterval::NUMBER => {
-            let _ = message.decode::<SetInterval>();
-        }
-        Blink::NUMBER => K::answer::<Blink>(message),
+        SetInterval::NUMBER => message.run(|set: SetInterval| {
+            board::report("interval", usize::try_from(set.milliseconds).unwrap_or_default());
+            Ok(())
+        }),
+        Blink::NUMBER => K::answer(message),
         Reboot::NUMBER => {
-            if let Ok((_, reply)) = message.decode_with_reply::<Reboot>() {
-                reply.reject("not now");
+            if let Some((_, handling)) = message.decode::<Reboot>() {
+                handling.reject("not now");
             }
         }
         _ => message.reject("not in this firmware"),
@@ -164,25 +164,27 @@ fn told<K: Answer>(message: Message<'_, '_, Station, K>) {
 
 /// Answers a message while it is held.
 pub(crate) trait Answer: Keep {
-    fn answer<M: FromService<Station>>(message: Message<'_, '_, Station, Self>)
+    fn answer(message: Message<'_, '_, Station, Self>)
     where
         Self: Sized;
 }
 
 impl Answer for NoOutbox {
-    fn answer<M: FromService<Station>>(message: Message<'_, '_, Station, Self>) {
-        if let Ok((_, mut reply)) = message.decode_with_reply::<M>() {
-            let _ = reply.send(&Blinked { times: 1 });
-        }
+    fn answer(message: Message<'_, '_, Station, Self>) {
+        message.answer(|blink: Blink, handling| {
+            handling.send(&Blinked { times: blink.times })?;
+            Ok(())
+        });
     }
 }
 
 impl<const N: usize> Answer for Outbox<N, Volatile> {
-    fn answer<M: FromService<Station>>(message: Message<'_, '_, Station, Self>) {
-        if let Ok((_, mut reply)) = message.decode_with_reply::<M>() {
-            let _ = reply.send(&Blinked { times: 1 });
-            let _ = reply.send_acked(&ALARM);
-            let _ = reply.send_acked_or_resend(&ALARM);
-        }
+    fn answer(message: Message<'_, '_, Station, Self>) {
+        message.answer(|blink: Blink, handling| {
+            handling.send(&Blinked { times: blink.times })?;
+            handling.send_acked(&ALARM)?;
+            handling.send_acked_or_resend(&ALARM)?;
+            Ok(())
+        });
     }
 }
