@@ -353,7 +353,7 @@ impl<P: Parts> Rx<P> {
 
     fn find<'i>(&mut self, now: Instant, tx: &mut Tx<P>, input: &mut &'i [u8]) -> Option<(Found, At<'i>)> {
         self.complete(now, tx);
-        loop {
+        'turns: loop {
             match self.schedule.next(now, &self.work) {
                 Next::Ended(ended) => return Some((Found::Ended(ended), At::Own)),
                 Next::Connected(trid) => return Some((Found::Opened(trid), At::Own)),
@@ -365,7 +365,7 @@ impl<P: Parts> Rx<P> {
                     let unhandled = self.work.drop_rest();
                     self.schedule.leaves(unhandled);
                     self.work.pop();
-                    continue;
+                    continue 'turns;
                 };
                 if let Some(def) = tx.conn.begin_handler(&meta) {
                     return Some((Found::Waiting(def), At::Own));
