@@ -476,7 +476,7 @@ impl<P: Parts> Rx<P> {
 
     fn find<'i>(&mut self, now: Instant, tx: &mut Tx<P>, input: &mut &'i [u8]) -> Option<(Found, At<'i>)> {
         self.complete(now, tx);
-        loop {
+        'turns: loop {
             match self.schedule.next(now, &self.work) {
                 Next::Ended(over, unhandled) => {
                     let Over { trid, cause } = over.unwrap_or_else(|| Over {
@@ -495,7 +495,7 @@ impl<P: Parts> Rx<P> {
             while let Some(turn) = self.turn_of(now, tx) {
                 let Some(meta) = turn else {
                     self.pass_over(tx);
-                    continue;
+                    continue 'turns;
                 };
                 if let Some(def) = tx.conn.begin_handler(&meta) {
                     return Some((Found::Waiting(def), At::Own(0)));
