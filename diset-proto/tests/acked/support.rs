@@ -284,6 +284,7 @@ pub(crate) fn knock(
 /// As [`knock`], and the acceptance has come; how the client found its session.
 pub(crate) fn meet(state: Box<State>, kept: &mut Option<Box<State>>, trid: u64) -> (End, End, Resumption) {
     let (mut client, mut service, _) = knock(state, kept, trid, true);
+    // Outcomes in the acceptance are told before.
     let seen = pass(&mut service, &mut client);
     assert!(seen.iter().any(|seen| matches!(seen, Seen::Connected)), "{seen:?}");
     let resumption = client.conn().resumption().unwrap();
