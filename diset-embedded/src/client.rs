@@ -43,8 +43,8 @@ impl<'b, S: ServiceDef, C, T, K: Keep> Client<'b, S, C, T, K> {
     ///
     /// # Errors
     /// [`SendError`]: the message was not taken. [`SendError::Full`] of [`Bound::Output`](diset_proto::Bound::Output):
-    /// flush and try again; of [`Bound::Credit`](diset_proto::Bound::Credit): try again after
-    /// [`Event::Room`](crate::Event::Room).
+    /// flush and try again; of any other bound, as [`Bound::Credit`](diset_proto::Bound::Credit): try again after the next
+    /// event, [`Event::Room`](crate::Event::Room) or what else there is.
     pub fn send<M: FromClient<S>>(&mut self, message: &M) -> Result<(), SendError> {
         self.machine.tx.send(M::NUMBER, message)
     }

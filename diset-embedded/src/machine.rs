@@ -213,7 +213,8 @@ impl<'b, S: ServiceDef, K: Keep> Machine<'b, S, K> {
         let cause = conn.cause().cloned().unwrap_or(Cause::Lost);
         let unconfirmed = conn.unconfirmed();
         self.base.retry = match &cause {
-            Cause::WentAway(_) if self.line.replacing => self.base.reconnect.left(now),
+            // A service that has ended it at the same time may ask for a while (PROTOCOL R-3).
+            Cause::WentAway(_) if self.line.replacing && cause.retry().is_none() => self.base.reconnect.left(now),
             cause => self.base.reconnect.dropped(now, cause),
         };
         diset_proto::__log_debug!("dropped, unconfirmed {}, next: {:?}", unconfirmed, self.base.retry);

@@ -1,7 +1,8 @@
 //! Acked delivery with each client: across cuts, while away, when the service forgets, and when a channel is worn.
 
+use diset_embedded::diset_proto::RetryAfter;
 use diset_embedded::diset_proto::store::Unsure;
-use diset_embedded::{Bound, Cause, Code, NewReason, Outcome, Resumption, Retry, SendError};
+use diset_embedded::{Bound, Cause, Code, NewReason, Notice, Outcome, Resumption, Retry, SendError};
 
 use super::agent::{Agent, Seen, Treat, with_each, with_each_acked};
 use super::world::{Log, POISON, SECOND};
@@ -291,6 +292,36 @@ fn a_client_without_an_outbox_replaces_a_worn_channel_too() {
                 .log()
                 .iter()
                 .any(|entry| { matches!(entry, Log::GoingAway(notice) if notice.code() == Code::RecordLimit) })
+        );
+    });
+}
+
+/// The service ends as well, and asks for a while: that counts, though this side wanted to come back at once.
+#[test]
+fn a_worn_channel_is_not_replaced_before_the_service_wants_it() {
+    with_each(|agent| {
+        agent.connected();
+        let world = agent.world().clone();
+        {
+            let mut inside = world.0.borrow_mut();
+            (inside.records, inside.frozen) = (Some(1), true);
+        }
+        // It says that its channel is worn, which the service has not read.
+        let end = world.now().after(SECOND / 10);
+        assert_eq!(agent.next_until(Some(end)), None);
+        let wait = 60 * SECOND;
+        let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(wait, SECOND));
+        world.service(|conn| conn.go_away(end, notice, SECOND)).unwrap();
+        world.0.borrow_mut().frozen = false;
+        let dropped = agent.dropped();
+        assert!(
+            world.log().iter().any(|entry| matches!(entry, Log::GoingAway(_))),
+            "both have crossed"
+        );
+        let earliest = end.after(wait);
+        assert!(
+            matches!(dropped.retry(), Retry::At(when) if when >= earliest),
+            "PROTOCOL R-3: {dropped:?}"
         );
     });
 }

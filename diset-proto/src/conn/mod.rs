@@ -56,7 +56,7 @@ use self::state::{Input, Phase, Step, step};
 use crate::definition::Verdict;
 use crate::error::{Cause, Misuse};
 use crate::id::Trid;
-use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME, MIN_OUTPUT};
+use crate::limits::{BadLimits, Limits, MAX_HANDSHAKE_FRAME};
 #[cfg(feature = "alloc")]
 use crate::message::Kept;
 use crate::message::{DecodeError, Held, MessageRef, Tag};
@@ -107,13 +107,13 @@ impl<B: Storage> Connection<B> {
     /// # Errors
     /// [`Misuse::Limits`] for limits that cannot be, or a frame limit below
     /// [`MAX_HANDSHAKE_FRAME`]; [`Misuse::OutputTooSmall`] for a buffer under
-    /// [`MIN_OUTPUT`] bytes.
+    /// [`MIN_OUTPUT`](crate::limits::MIN_OUTPUT) bytes.
     pub fn service(now: Instant, catalog: &'static Catalog, limits: Limits, output: B) -> Result<Self, Misuse> {
         if limits.max_frame() < MAX_HANDSHAKE_FRAME {
             return Err(Misuse::Limits(BadLimits::Frame));
         }
         let core = Core::new(now, SERVICE, catalog, limits)?;
-        Ok(Self::of(core, checked_output(output)?, NoSession))
+        Ok(Self::of(core, Outbox::checked(output)?, NoSession))
     }
 
     /// A client's end of a new connection; its proposal is ready to be transmitted.
@@ -134,7 +134,7 @@ impl<B: Storage> Connection<B> {
     #[cfg(feature = "alloc")]
     pub fn adopting(now: Instant, config: &AdoptConfig<'_>, output: B) -> Result<Self, Misuse> {
         let core = Core::adopting(now, config)?;
-        let mut out = checked_output(output)?;
+        let mut out = Outbox::checked(output)?;
         handshake::propose(&config.into(), None, &mut out)?;
         Ok(Self::of(core, out, NoSession))
     }
@@ -491,12 +491,4 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     fn write_pending(&mut self) {
         self.core.write_pending(&mut self.out, &mut self.slot);
     }
-}
-
-fn checked_output<B: Storage>(mut output: B) -> Result<Outbox<B>, Misuse> {
-    if !output.grow(MIN_OUTPUT) {
-        return Err(Misuse::OutputTooSmall);
-    }
-    output.release();
-    Ok(Outbox::new(output))
 }

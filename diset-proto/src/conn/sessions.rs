@@ -1,6 +1,7 @@
 //! What outlives a connection: taking a session in when it begins, giving it back when it ends
 //! (PROTOCOL, part N).
 
+use super::Connection;
 use super::core::Core;
 #[cfg(feature = "alloc")]
 use super::event::Event;
@@ -10,7 +11,6 @@ use super::role::Role;
 #[cfg(feature = "alloc")]
 use super::service::Admission;
 use super::slot::{NoSession, SessionSlot};
-use super::{Connection, checked_output};
 use crate::error::Misuse;
 use crate::session::{Delivered, Outcome, Resumption, Session};
 use crate::time::Instant;
@@ -185,7 +185,7 @@ fn proposing<B: Storage>(
     session: Option<&Resume>,
 ) -> Result<(Core, Outbox<B>), Misuse> {
     let core = Core::new(now, Role::Client, config.catalog, config.limits)?;
-    let mut out = checked_output(output)?;
+    let mut out = Outbox::checked(output)?;
     handshake::propose(&config.into(), session, &mut out)?;
     Ok((core, out))
 }

@@ -9,6 +9,8 @@ use super::frame::Kind;
 use super::storage::Storage;
 use super::tlv::Writer;
 use super::varint;
+use crate::error::Misuse;
+use crate::limits::MIN_OUTPUT;
 
 /// Why a frame was not put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,15 @@ impl<B> Outbox<B> {
 }
 
 impl<B: Storage> Outbox<B> {
+    /// One in a storage that takes each control frame.
+    pub(crate) fn checked(mut storage: B) -> Result<Self, Misuse> {
+        if !storage.grow(MIN_OUTPUT) {
+            return Err(Misuse::OutputTooSmall);
+        }
+        storage.release();
+        Ok(Self::new(storage))
+    }
+
     /// The most bytes it can hold.
     pub(crate) fn bound(&self) -> usize {
         self.storage.bound()

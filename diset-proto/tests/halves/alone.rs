@@ -35,9 +35,6 @@ fn a_session_that_is_taken_leaves_its_handler_and_nothing_that_waits() {
         [1],
         "PROTOCOL M-3: 2 comes again elsewhere, and 3 does not pass it"
     );
-    // The end has its turn now.
-    assert_eq!(service.rx.turn(service.now, &mut service.tx).wake, Some(service.now));
-    service.feed(&[]);
     assert_eq!(service.ended.len(), 1);
     assert_eq!(service.ended[0].unhandled(), 1, "3 is not handled at all");
     let session = session.as_mut().expect("a session");

@@ -9,13 +9,13 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use self::stores::{Came, Sent, Slot, set_full};
+use super::Connection;
 use super::adopt::Adopted;
 use super::core::Core;
 use super::learner::Learner;
 use super::role::Role;
 use super::service::SERVICE;
 use super::state::Phase;
-use super::{Connection, checked_output};
 use crate::definition::Digest;
 use crate::error::Cause;
 use crate::id::ServiceName;
@@ -27,6 +27,7 @@ use crate::schema::{Catalog, ServiceDef};
 use crate::session::Session;
 use crate::store::Replay as _;
 use crate::time::{Instant, Millis};
+use crate::wire::outbox::Outbox;
 use crate::wire::storage::GrowBuf;
 
 /// Why a log was not replayed to its end.
@@ -271,7 +272,7 @@ fn begun(begin: &Begin<'_>, catalog: &'static Catalog) -> Option<Connection<Grow
         core.phase = Phase::Adopting;
     }
     // It grows only as it is filled.
-    let mut out = checked_output(GrowBuf::new(usize::try_from(begin.output_bound).ok()?)).ok()?;
+    let mut out = Outbox::checked(GrowBuf::new(usize::try_from(begin.output_bound).ok()?)).ok()?;
     if !out.raw(begin.output.0) {
         return None;
     }
