@@ -106,7 +106,7 @@ fn drive(Halves { rx, tx }: &mut Halves, transport: &mut impl Transport, app: &m
         match turn.io {
             Io::Finish if !finished => finished = transport.finish().is_ok(),
             Io::Run | Io::Finish => {}
-            Io::Over => return drop(transport.finish()),
+            Io::Over => break,
         }
         // Until there is something, or the next turn must come.
         let wait = turn.wake.map_or(TURN, |wake| wake.since(now()).min(TURN));
@@ -122,6 +122,11 @@ fn drive(Halves { rx, tx }: &mut Halves, transport: &mut impl Transport, app: &m
                 debug_assert!(admitted.is_ok(), "a client is admitted once");
             }
         }
+    }
+    let _ = transport.finish();
+    // The end, if nothing has come since.
+    while let Some(event) = rx.next(now(), tx, &mut &[][..]) {
+        app.on_event(tx, event);
     }
 }
 

@@ -132,7 +132,16 @@ impl<'c, 'b, S: ServiceDef, K: Keep> Message<'c, 'b, S, K> {
             return None;
         }
         let (value, lent) = lent.decode()?;
-        Some((value, Handling { lent, tx, service }))
+        let unsent = false;
+        Some((
+            value,
+            Handling {
+                lent,
+                tx,
+                unsent,
+                service,
+            },
+        ))
     }
 
     /// Refuses it: the service is told the text (its first 64 bytes) and the connection ends. An acked one is not sent
@@ -156,6 +165,8 @@ impl<S: ServiceDef, K: Keep> fmt::Debug for Message<'_, '_, S, K> {
 pub struct Handling<'c, 'b, S: ServiceDef, K: Keep = NoOutbox> {
     lent: drive::Handling<'c, Chip<'b, K>>,
     tx: &'c mut Tx<Chip<'b, K>>,
+    /// It could not answer, because a go-away was said.
+    unsent: bool,
     service: PhantomData<fn(S)>,
 }
 
@@ -165,13 +176,17 @@ impl<S: ServiceDef, K: Keep> Handling<'_, '_, S, K> {
     /// # Errors
     /// As [`Client::send`](crate::Client::send).
     pub fn send<M: FromClient<S>>(&mut self, message: &M) -> Result<(), SendError> {
-        self.tx.send(M::NUMBER, message)
+        let sent = self.tx.send(M::NUMBER, message);
+        self.unsent |= matches!(sent, Err(SendError::GoingAway));
+        sent
     }
 
     /// The handler has come to this result. With an error the service is told that it has failed, and the connection
-    /// ends.
+    /// ends; not when it could not answer because a go-away was said, and none is awaited (PROTOCOL G-2).
     pub fn done(self, result: HandlerResult) {
-        self.lent.done(result);
+        let unsent = self.unsent;
+        self.lent
+            .done(result.map_err(|failure| if unsent { Failure::UNSENT } else { failure }));
     }
 
     /// The message could not be dealt with: the service is told the text (its first 64 bytes) and the connection

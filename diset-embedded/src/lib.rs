@@ -157,9 +157,9 @@
 //! | | |
 //! |---|---|
 //! | [`Buffers`] | 1412 |
-//! | [`Client`] | 520 |
-//! | [`Client`] with an outbox | 520 |
-//! | [`Outbox`], and its `N` | 472 |
+//! | [`Client`] | 528 |
+//! | [`Client`] with an outbox | 528 |
+//! | [`Outbox`], and its `N` | 488 |
 //! | [`Event`] | 112 |
 //!
 //! [`Buffers`] are as long as their parameters say: frames of [`Limits::CHIP`] need the 516 + 768 + 128 bytes of the

@@ -232,13 +232,13 @@ impl Link {
         };
         let (limit, waits): (_, fn(Bound) -> bool) = match self.policy {
             SlowPolicy::Wait(limit) => (limit, |bound| bound != Bound::Session),
-            SlowPolicy::Fail | SlowPolicy::Disconnect => (FILE, |bound| bound == Bound::Store),
+            SlowPolicy::Fail | SlowPolicy::Disconnect => (FILE, is_ours),
         };
         let waiting = tokio::time::timeout(limit, self.wait_to_send(message, waits));
         let result = waiting.await.unwrap_or(Err(full));
         if self.policy == SlowPolicy::Disconnect
             && let Err(SendError::Full(bound)) = result
-            && bound != Bound::Store
+            && !is_ours(bound)
         {
             self.too_slow();
         }
@@ -427,6 +427,11 @@ impl Access<Std> for &Link {
     fn with<R>(&mut self, work: impl FnOnce(&mut Tx<Std>) -> R) -> R {
         work(&mut self.lock().tx)
     }
+}
+
+/// Whether it is this side that is slow, and not the peer.
+pub(crate) const fn is_ours(bound: Bound) -> bool {
+    !matches!(bound, Bound::Credit | Bound::Output | Bound::Session)
 }
 
 /// Counts one who waits, as long as it does.

@@ -5,7 +5,7 @@ use diset_embedded::diset_proto::store::Unsure;
 use diset_embedded::{Bound, Cause, Code, NewReason, Notice, Outcome, Resumption, Retry, SendError};
 
 use super::agent::{Agent, Seen, Treat, with_each, with_each_acked};
-use super::world::{Log, POISON, SECOND};
+use super::world::{Log, NOTE, Note, POISON, SECOND};
 
 /// Enough for a handful.
 const OUTBOX: usize = 256;
@@ -111,6 +111,62 @@ fn a_message_whose_handler_fails_is_told_and_not_sent_again() {
         assert_eq!(told.outcomes, [(poison, failed)], "PROTOCOL Q-5");
         assert_eq!(told.drops, 1, "PROTOCOL M-4");
         assert_eq!(agent.world().acked(), [1, POISON, 3]);
+    });
+}
+
+/// Its acknowledgement was lost with the line, so the acceptance brings it, and nothing else comes.
+#[test]
+fn an_outcome_that_comes_with_the_acceptance_hides_no_connection() {
+    with_each_acked::<OUTBOX>(&PIECES, |agent| {
+        agent.connected();
+        let world = agent.world().clone();
+        let poison = agent.acked(POISON, true).unwrap();
+        while world.acked().is_empty() {
+            let now = world.now();
+            assert_eq!(agent.next_until(Some(now)), None);
+            world.turn(None, Some(now));
+        }
+        world.0.borrow_mut().to_client.clear();
+        world.cut();
+        agent.dropped();
+        agent.connected();
+        assert_eq!(
+            agent.next(),
+            Seen::Outcome(poison, Outcome::Failed(Code::HandlerFailed)),
+            "PROTOCOL Q-5"
+        );
+        agent.idle(SECOND);
+    });
+}
+
+/// What the service still sends as it shuts down is handled, and is no reason for another end (PROTOCOL G-2).
+#[test]
+fn a_handler_that_cannot_answer_because_of_a_go_away_has_not_failed() {
+    with_each(|agent| {
+        agent.connected();
+        let world = agent.world().clone();
+        let (now, wait) = (world.now(), 60 * SECOND);
+        let bytes = world.service(|conn| {
+            let notice = Notice::new(Code::Shutdown).with_retry(RetryAfter::new(wait, SECOND));
+            conn.send(NOTE, &Note { text: "answer me" }).unwrap();
+            conn.go_away(now, notice, SECOND).unwrap();
+            let bytes = conn.transmit().to_vec();
+            conn.transmitted(bytes.len());
+            bytes
+        });
+        world.0.borrow_mut().to_client.extend(bytes);
+        let dropped = loop {
+            match agent.next() {
+                Seen::Note(..) | Seen::GoingAway(_) => {}
+                Seen::Dropped(dropped) => break dropped,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(dropped.cause().code(), Some(Code::Shutdown));
+        assert!(
+            matches!(dropped.retry(), Retry::At(when) if when >= now.after(wait)),
+            "PROTOCOL R-3"
+        );
     });
 }
 

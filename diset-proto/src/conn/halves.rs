@@ -181,8 +181,8 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// room, which is no fault of ours, and there will be room.
     pub(crate) fn lacks_room(&mut self, crowded: bool) {
         let code = if crowded { Code::Busy } else { Code::Internal };
-        self.core
-            .fault(Fault::text(code, "the queue has no room for what was credited"));
+        let text = "the queue has no room for what was credited";
+        self.disconnect(Notice::new(code).with_text(text));
     }
 
     /// Service: what reads a proposal.
@@ -226,7 +226,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     /// A message is not handled: tells the peer why, and ends the connection. Its outcome is still to come.
     pub(crate) fn reject_by_meta(&mut self, meta: &Meta, code: Code, text: &str) {
         let fault = Fault::text(code, text).about(self.wire_of_meta(meta));
-        self.core.fault(fault);
+        self.disconnect(fault.notice());
     }
 
     fn wire_of_meta(&self, meta: &Meta) -> u8 {
@@ -283,7 +283,10 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
             }
             // It is not answered any more, and that is no reason for another end than the one that was said (PROTOCOL G-2).
             End::Unsent
-                if *of == Of::Link && meta.acked.is_none() && self.phase() == Phase::Draining && !self.may_send() =>
+                if *of == Of::Link
+                    && meta.acked.is_none()
+                    && matches!(self.phase(), Phase::Leaving | Phase::Draining)
+                    && !self.may_send() =>
             {
                 return self.release(Held {
                     bytes: meta.cost,
@@ -316,8 +319,7 @@ impl<B: Storage, S: SessionSlot> Connection<B, S> {
     fn settle_former(&mut self, acked: u64, outcome: Outcome) {
         let session = self.session_mut();
         if session.is_some_and(|session| !session.settle(acked, outcome)) {
-            self.core
-                .fault(Fault::text(Code::Internal, "an acked message was passed over"));
+            self.disconnect(Notice::new(Code::Internal).with_text("an acked message was passed over"));
         }
     }
 

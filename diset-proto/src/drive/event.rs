@@ -82,7 +82,7 @@ impl Ended {
         &self.cause
     }
 
-    /// How many plain messages were received and not handled, because this side has ended the link.
+    /// How many plain messages were received and not handled: this side has ended the link, or their time was over.
     pub const fn unhandled(&self) -> usize {
         self.unhandled
     }

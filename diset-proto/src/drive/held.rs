@@ -10,6 +10,10 @@ use crate::store::Inbox as _;
 use crate::wire::frame::{Frame, KeptFrame};
 use crate::wire::storage::Storage;
 
+/// No longer is what is to be known of an acked message; and a go-away.
+const NEXT: usize = 16;
+const GO_AWAY: usize = 256;
+
 /// Frames that wait, in the order in which they came.
 #[derive(Default)]
 #[cfg_attr(feature = "snapshot", derive(Clone, Hash))]
@@ -18,6 +22,8 @@ pub(super) struct Held {
     frames: VecDeque<KeptFrame>,
     /// What they cost of it.
     cost: u64,
+    /// How many bytes those have that cost nothing.
+    free: usize,
 }
 
 impl Held {
@@ -30,6 +36,7 @@ impl Held {
             return false;
         };
         self.cost = self.cost.saturating_add(kept.cost().into());
+        self.free = self.free.saturating_add(kept.free());
         self.frames.push_back(kept);
         true
     }
@@ -41,8 +48,10 @@ impl Held {
         }
         let next = self.frames.pop_front()?;
         self.cost = self.cost.saturating_sub(next.cost().into());
+        self.free = self.free.saturating_sub(next.free());
         if self.frames.is_empty() {
-            self.clear();
+            // The memory of a burst.
+            self.frames = VecDeque::new();
         }
         Some(next)
     }
@@ -52,9 +61,10 @@ impl Held {
         !self.frames.is_empty() && self.may_go(conn)
     }
 
-    /// The link is over: acked messages come again on the next one.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// The link is over: acked messages come again on the next one. How many plain ones are gone.
+    pub(super) fn clear(&mut self) -> usize {
+        let held = core::mem::take(self);
+        held.frames.iter().filter(|frame| frame.is_plain()).count()
     }
 
     /// Whether what has come may go on. When the link ends in order nothing waits any more, nor when more came than the
@@ -65,8 +75,9 @@ impl Held {
     }
 
     fn is_too_much(&self, (bytes, messages): (u32, u32)) -> bool {
-        // One frame may stand before each acked message, and a go-away behind all; they cost nothing.
+        // One frame may stand before each acked message, and a go-away behind all; they cost nothing, and are short.
         let most = usize::try_from(messages).unwrap_or(usize::MAX).saturating_mul(2);
-        self.cost > bytes.into() || self.frames.len() > most.saturating_add(1)
+        let free = NEXT.saturating_mul(self.frames.len()).saturating_add(GO_AWAY);
+        self.cost > bytes.into() || self.frames.len() > most.saturating_add(1) || self.free > free
     }
 }

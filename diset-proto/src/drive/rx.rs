@@ -180,8 +180,6 @@ impl<P: Parts> Rx<P> {
             }
             begin(tx)?;
             self.deframer.restart();
-            #[cfg(feature = "alloc")]
-            self.held.clear();
             self.discarded = 0;
             Ok(())
         })
@@ -237,14 +235,16 @@ impl<P: Parts> Rx<P> {
     // ── what comes ──────────────────────────────────────────────────────────────────
 
     /// What comes next: a message that waits, when none is with a handler, else what is in `input`, which is advanced.
-    /// `None`: all of the input is taken in. Where there is no queue, and a handler waits, the rest of it is left.
+    /// `None`: all of the input is taken in. The rest of it is left, to be given again later, where there is no queue and a
+    /// handler waits, or an inbox has more from an earlier process than the queue takes.
     pub fn next<'p, 'i: 'p>(
         &'p mut self,
         now: Instant,
         tx: &mut impl Access<P>,
         input: &mut &'i [u8],
     ) -> Option<Event<'p, P>> {
-        if !input.is_empty() {
+        // What was left is given once more, and is no news.
+        if !input.is_empty() && !self.unloaded {
             self.heard = Some(now);
         }
         let length = input.len();
@@ -336,13 +336,12 @@ impl<P: Parts> Rx<P> {
     /// Deals with time, acknowledgements, grants and whatever else is due, as far as there is room in the output. When
     /// some of the output was written another turn is due: it may be the last of a link that ends.
     pub fn turn(&mut self, now: Instant, tx: &mut impl Access<P>) -> Turn {
+        if self.schedule.until(&self.work).is_some_and(|until| until <= now) {
+            // What takes longer goes on by `poll`. Not with the other half at hand: this drops a handler.
+            let _ = self.expire();
+        }
         tx.with(|tx| {
             self.complete(now, tx);
-            if self.schedule.until(&self.work).is_some_and(|until| until <= now) {
-                // What takes longer goes on by `poll`.
-                let _ = self.expire();
-                self.complete(now, tx);
-            }
             let mut wake = None;
             for _ in 0..ROUNDS {
                 if tx.conn.handle_time(now).is_some() {
@@ -422,7 +421,7 @@ impl<P: Parts> Rx<P> {
     fn pass_over(&mut self, tx: &mut Tx<P>) {
         let mut unhandled = self.work.drop_rest();
         self.work.pop();
-        if tx.conn.session().is_none() {
+        if self.is_alone() && tx.conn.session().is_none() {
             unhandled += self.work.drop_plain();
             self.schedule.expired();
             tx.conn.disconnect(Notice::new(Code::Displaced));
@@ -440,9 +439,12 @@ impl<P: Parts> Rx<P> {
     /// are kept.
     fn over(&mut self, now: Instant, tx: &mut Tx<P>) {
         #[cfg(feature = "alloc")]
-        self.held.clear();
+        let gone = self.held.clear();
         let ours = tx.is_stopped() || tx.conn.cause().is_none();
         let waits = self.schedule.over(now, ours, || cause(tx), &mut self.work);
+        #[cfg(feature = "alloc")]
+        self.schedule.leaves(gone);
+        self.unloaded = false;
         if !self.is_alone()
             && let Some(above) = tx.conn.waits_through(waits)
         {
@@ -463,6 +465,10 @@ impl<P: Parts> Rx<P> {
     /// The message whose turn it is. `Some(None)`: it is not to be handled at all.
     fn turn_of(&self, now: Instant, tx: &Tx<P>) -> Option<Option<Meta>> {
         let meta = self.work.waiting(now).filter(|_| self.schedule.lends(&self.work))?;
+        // Its session is on the way to another link, and comes back.
+        if meta.acked.is_some() && !self.is_alone() && tx.conn.session().is_none() {
+            return None;
+        }
         // Not when this side has ended it, and has not said so yet.
         if tx.conn.phase().is_over() && !self.work.has_rest() {
             return None;
@@ -513,6 +519,13 @@ impl<P: Parts> Rx<P> {
                     return None;
                 }
                 self.load(tx);
+                if self.unloaded && !self.work.has_acked() {
+                    // It finds no room, and there will be some only if something else waits here.
+                    if self.work.is_empty() {
+                        tx.conn.lacks_room(false);
+                    }
+                    return None;
+                }
                 continue;
             }
             #[cfg(feature = "alloc")]
@@ -540,7 +553,8 @@ impl<P: Parts> Rx<P> {
                 Some(Found::Opened(trid)) => {
                     self.schedule.opened(trid);
                     // It may be told later; outcomes that wait keep stored messages from leaving.
-                    tx.conn.has_outcomes().then_some(Found::Acknowledged)
+                    let later = !self.schedule.has_news(&self.work);
+                    (later && tx.conn.has_outcomes()).then_some(Found::Acknowledged)
                 }
                 Some(Found::Over) => {
                     self.over(now, tx);

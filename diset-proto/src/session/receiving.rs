@@ -41,8 +41,8 @@ pub(crate) struct Receiving<I> {
     pub(super) told_processed: u64,
     /// The last that waits in front of a plain message of a connection that is over: it stays as well.
     pub(super) waits: u64,
-    /// The process began with what a former one had kept.
-    pub(super) restored: bool,
+    /// The process began with what a former one had received: one more than the last of it, else 0.
+    pub(super) restored: u64,
     /// From here on the peer counts the outcomes that it keeps (PROTOCOL Q-9).
     pub(super) read_through: u64,
     /// Those up to there were told in the handshake, and are not confirmed.
@@ -77,7 +77,7 @@ impl<I: Inbox> Receiving<I> {
             told_received: 0,
             told_processed: 0,
             waits: 0,
-            restored: false,
+            restored: 0,
             read_through: 0,
             to_confirm: false,
         }
@@ -93,7 +93,7 @@ impl<I: Inbox> Receiving<I> {
         };
         Self {
             killed: true,
-            restored: true,
+            restored: received.saturating_add(1),
             received,
             last: received,
             begun: processed,
@@ -373,6 +373,7 @@ impl<I: Inbox> Receiving<I> {
         (self.told_received, self.told_processed, self.arriving) = (0, 0, 0);
         (self.to_confirm, self.read_through) = (false, 0);
         (self.repeated, self.killed, self.repeated_through, self.waits) = (false, false, 0, 0);
+        self.restored = self.restored.min(1);
         self.failed.clear();
     }
 }

@@ -286,9 +286,9 @@ impl<I> Receiving<I> {
             repeated_through: state.repeated_through,
             told_received: state.told_received,
             told_processed: state.told_processed,
-            // No log is kept of halves, where messages wait.
+            // In a log of a connection none of its messages waits for another one.
             waits: 0,
-            restored: false,
+            restored: 0,
             to_confirm: state.to_confirm,
             read_through: state.read_through,
         };

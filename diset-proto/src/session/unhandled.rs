@@ -31,7 +31,12 @@ impl<R: Replay, I: Inbox> Session<R, I> {
 
     /// Whether its handler may have begun in an earlier process, or was dropped.
     pub(crate) fn may_have_begun(&self, began: Trid, number: u64) -> bool {
-        self.receiving.restored || (began == self.began() && self.has_begun(number))
+        let restored = self.receiving.restored;
+        if began == self.began() {
+            self.has_begun(number) || number < restored
+        } else {
+            restored > 0
+        }
     }
 
     /// The connection is over, and what waits has its turn up to this one. The last that does not come again; `None` when

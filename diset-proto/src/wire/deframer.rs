@@ -99,21 +99,6 @@ impl<B: Storage> Deframer<B> {
         }
     }
 
-    /// As [`next`](Self::next), but only a frame that lies whole in `input`: it borrows
-    /// nothing else, so that several can be held. `None` says nothing more than that there
-    /// is no such frame at hand; ask `next`.
-    pub fn next_whole<'i>(&mut self, input: &mut &'i [u8], max: u32) -> Option<Frame<'i>> {
-        if self.state != State::Frames || self.kept > 0 {
-            return None;
-        }
-        let Header::Whole { prefix, length } = header(input, max) else {
-            return None;
-        };
-        let (frame, rest) = input.split_at_checked(prefix + length)?;
-        *input = rest;
-        Some(lend(frame, prefix))
-    }
-
     /// Whether the frame that [`next`](Self::next) lent last is in the storage. So a loop can pass over frames, and borrow
     /// the one that it ends with.
     pub(crate) fn is_lent(&self) -> bool {

@@ -212,6 +212,16 @@ impl KeptFrame {
         }
     }
 
+    /// How many bytes it has, when it costs nothing.
+    pub(crate) fn free(&self) -> usize {
+        if self.cost() == 0 { self.body.len() } else { 0 }
+    }
+
+    /// Whether it is a plain message.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(Kind::of(self.head), Kind::Message)
+    }
+
     fn raw(&self) -> RawFrame<'_> {
         RawFrame {
             head: self.head,

@@ -178,10 +178,11 @@ impl<A: App> Session<A> {
         let conn = state.tx.connection();
         let Some(cause) = conn.cause().cloned() else { return };
         let unconfirmed = conn.unconfirmed();
-        self.admission = None;
         let dropped = Box::new(Dropped { cause, unconfirmed });
         self.end = End::Dropped(dropped, now.after(HANDLER_GRACE));
         self.link.room_is_free(state);
+        // Not under the lock: it is the author's, and what it holds may send as it is dropped.
+        self.admission = None;
     }
 
     /// Remembers what went wrong with the transport.

@@ -6,12 +6,12 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use diset_proto::store::Unsure;
-use diset_proto::{Bound, FromService, Identity, SendError, ServiceDef, Trid, Verdict};
+use diset_proto::{FromService, Identity, SendError, ServiceDef, Trid, Verdict};
 
 use super::conn::{Conn, SessionId};
 use super::counters::Counters;
 use super::shared::Shared;
-use crate::link::Recheck;
+use crate::link::{Recheck, is_ours};
 use crate::session::{Receipt, SessionCell};
 
 /// A running service, from anywhere in the program. Cheap to clone.
@@ -185,8 +185,7 @@ impl<S: ServiceDef> ServiceHandle<S> {
                 Ok(()) => result.queued += 1,
                 Err(SendError::Full(bound)) => {
                     result.full += 1;
-                    // For the file it is this side that is slow.
-                    if self.0.settings.slow == crate::SlowPolicy::Disconnect && bound != Bound::Store {
+                    if self.0.settings.slow == crate::SlowPolicy::Disconnect && !is_ours(bound) {
                         conn.0.link.too_slow();
                     }
                 }

@@ -379,7 +379,7 @@ impl Inbox for Incoming {
         match self {
             Self::Memory => false,
             #[cfg(feature = "durable")]
-            Self::File(inbox) => inbox.is_crowded() || inbox.is_store_crowded(),
+            Self::File(inbox) => Inbox::is_crowded(inbox.as_ref()),
         }
     }
 }

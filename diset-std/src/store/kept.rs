@@ -155,9 +155,8 @@ impl fmt::Debug for KeptReplay {
 /// What a session has received, and is not handled yet.
 ///
 /// The one owner of a message from its receipt until it is handled: the engine hands each one out when it comes, and
-/// whatever becomes of it there, until it counts as handled it is here as well, in memory and in the file. What was
-/// here when a connection took the session over is [`carried`](Self::carried) over: that connection is to handle it
-/// first. It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
+/// whatever becomes of it there, until it counts as handled it is here as well, in memory and in the file. What is
+/// here when a connection takes the session over is handled on that one, before all that comes. It never waits for the disk. [`put`](Inbox::put) refuses, which ends the connection as
 /// [`Busy`](diset_proto::Code::Busy), when the session's bounds are reached or the journal is full:
 /// a service that takes no more messages while [`is_crowded`](Self::is_crowded) or
 /// [`DurableStore::is_crowded`](super::DurableStore::is_crowded) says so does not get there.
@@ -166,8 +165,6 @@ pub struct KeptInbox {
     began: Trid,
     /// What is not handled.
     waiting: VecDeque<Received>,
-    /// How many of them, at the front, the connection that has the session was not sent.
-    carried: usize,
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
@@ -195,7 +192,6 @@ impl KeptInbox {
             book: SessionBook::new(cell),
             began,
             waiting: VecDeque::new(),
-            carried: 0,
             bytes: 0,
             max_messages: bounds.inbox_messages,
             max_bytes: bounds.inbox_bytes,
@@ -212,18 +208,6 @@ impl KeptInbox {
     /// Whether this batch is in the file.
     pub(crate) fn has_kept(&self, batch: u64) -> bool {
         self.book.cell().shared.progress.borrow().batch >= batch
-    }
-
-    /// A connection takes the session over: what is here now is not sent to it.
-    pub fn carry_over(&mut self) {
-        self.carried = self.waiting.len();
-    }
-
-    /// The first of the messages that were [here before](Self::carry_over) the connection that has the session, and
-    /// with which connection its session began: to be handled before all that comes. When it is handled tell the
-    /// session, or [`handled_before`](Self::handled_before), if that has begun anew since.
-    pub fn carried(&self) -> Option<(Trid, Stored<'_>)> {
-        self.waiting().next().filter(|_| self.carried > 0)
     }
 
     /// All that is not handled, in order, with the beginnings of its sessions.
@@ -299,17 +283,14 @@ impl KeptInbox {
         // They are handled in their order, so it is the first one: thousands may stand behind it.
         while let Some(first) = self.waiting.pop_front_if(|first| goes(first)) {
             self.bytes -= first.len();
-            self.carried = self.carried.saturating_sub(1);
         }
         if self.waiting.front().is_some_and(|first| first.began != began) {
-            let (left, carried, mut at) = (&mut self.bytes, self.carried, 0);
+            let left = &mut self.bytes;
             self.waiting.retain(|received| {
                 let goes = goes(received);
                 if goes {
                     *left -= received.len();
-                    self.carried -= usize::from(at < carried);
                 }
-                at += 1;
                 !goes
             });
         }
@@ -381,6 +362,10 @@ impl Inbox for KeptInbox {
 
     fn may_open(&self) -> bool {
         self.has_kept(self.opening)
+    }
+
+    fn is_crowded(&self) -> bool {
+        Self::is_crowded(self) || self.is_store_crowded()
     }
 
     fn is_durable(&self) -> bool {

@@ -98,12 +98,18 @@ impl<P: Parts> Rx<P> {
     /// What a durable inbox has from an earlier process waits before anything that comes, as far as there is room.
     pub(super) fn load(&mut self, tx: &Tx<P>) {
         self.unloaded = false;
-        if !P::Queue::WAITS || self.schedule.is_held() || self.work.has_acked() {
+        if !P::Queue::WAITS || self.schedule.is_held() {
             return;
         }
+        // Up to the last one that is here, they are here.
+        let last = self.work.last_acked();
+        let mut is_new = last.is_none();
         let (work, unloaded) = (&mut self.work, &mut self.unloaded);
         tx.conn.unhandled(|meta, payload| {
-            *unloaded = !work.carry(meta, payload);
+            if is_new {
+                *unloaded = !work.carry(meta, payload);
+            }
+            is_new |= meta.acked == last;
             !*unloaded
         });
     }

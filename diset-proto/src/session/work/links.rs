@@ -131,6 +131,16 @@ impl<Q: Queue, R: Running> Work<Q, R> {
                 .is_some_and(|meta| meta.acked.is_some())
     }
 
+    /// The last acked message that is here: it waits, or is with its handler.
+    pub(crate) fn last_acked(&mut self) -> Option<Acked> {
+        let mut last = self.job.and_then(|job| job.meta).and_then(|meta| meta.acked);
+        self.queue.retain(|_, meta| {
+            last = meta.acked.or(last);
+            true
+        });
+        last
+    }
+
     /// A message that an earlier process has received is to be handled before anything that comes; false when there is no
     /// room.
     pub(crate) fn carry(&mut self, meta: &Meta, payload: &[u8]) -> bool {

@@ -49,7 +49,6 @@ pub(super) fn entered(session: &mut StdSession, entrance: &Entrance<'_>) {
     keep(session);
     if let Incoming::File(inbox) = session.inbox_mut() {
         inbox.hold_opening();
-        inbox.carry_over();
     }
 }
 
