@@ -155,6 +155,15 @@ fn see<K: Keep>(event: Event<'_, '_, Demo, K>, treat: Treat) -> Option<Seen> {
     Some(match event {
         Event::Connected(trid) => Seen::Connected(trid),
         Event::Message(message) => match (message.number(), treat) {
+            (<Pong as MessageOf<Demo>>::NUMBER, Treat::Echo) => {
+                let mut seen = None;
+                message.answer(|pong: Pong, handling| {
+                    seen = Some(Seen::Pong(pong.id));
+                    handling.send(&Note { text: "thanks" })?;
+                    Ok(())
+                });
+                seen.expect("valid")
+            }
             (<Pong as MessageOf<Demo>>::NUMBER, _) => {
                 let mut seen = None;
                 message.run(|pong: Pong| {
