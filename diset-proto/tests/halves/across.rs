@@ -345,9 +345,9 @@ fn what_comes_while_the_halves_are_held_waits() {
     assert_eq!(newer.told, ["connected 2", "1", "2"]);
 }
 
-/// There may be no room for all of it at once: then nothing is read that would have to wait behind it.
-#[test]
-fn an_inbox_that_has_more_than_the_queue_takes_is_lent_in_parts() {
+/// A client, and its service after a restart, whose inbox has 20 messages and whose queue has room for a few of them. The
+/// first is with its handler.
+fn restarted_with_a_backlog() -> (Side, Side<Durable>) {
     let durable = || Durable::new(HeapReplay::new(100, 10_000));
     let (mut client, mut service) = connected_to(durable);
     service.handler = Handler::Waits;
@@ -374,6 +374,13 @@ fn an_inbox_that_has_more_than_the_queue_takes_is_lent_in_parts() {
     service.feed(&up);
     let down = service.take();
     client.feed(&down);
+    (client, service)
+}
+
+/// There may be no room for all of it at once: then nothing is read that would have to wait behind it.
+#[test]
+fn an_inbox_that_has_more_than_the_queue_takes_is_lent_in_parts() {
+    let (mut client, mut service) = restarted_with_a_backlog();
     client.send(21);
     let up = client.take();
     let mut input = &up[..];
@@ -383,4 +390,20 @@ fn an_inbox_that_has_more_than_the_queue_takes_is_lent_in_parts() {
     service.handled(Ok(()));
     service.feed(input);
     assert_eq!(service.got, (1..=21).collect::<Vec<u8>>());
+}
+
+#[test]
+fn an_inbox_is_lent_to_its_end_also_when_a_link_ends_amid_it() {
+    let (mut client, mut service) = restarted_with_a_backlog();
+    for last in [2, 3] {
+        come_again(&mut client, &mut service);
+        service.handled(Ok(()));
+        assert_eq!(service.got, (1..=last).collect::<Vec<u8>>());
+    }
+    service.handler = Handler::Done;
+    service.handled(Ok(()));
+    assert_eq!(service.got, (1..=20).collect::<Vec<u8>>());
+    pass(&mut service, 1);
+    settle(&mut client, &mut service);
+    assert_eq!(client.tx.connection().session().unwrap().delivered().processed, 20);
 }
