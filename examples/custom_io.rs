@@ -95,18 +95,16 @@ fn drive(Halves { rx, tx }: &mut Halves, transport: &mut impl Transport, app: &m
     loop {
         app.on_turn(tx);
         let turn = rx.turn(now(), tx);
-        // What the transport does not take waits. A write that fails is no reason to stop: what the peer said last may
-        // still be there to read.
+        // What is not taken waits. A write that fails is no reason to stop: what the peer said last may still come.
         let written = transport.write(tx.output()).unwrap_or(0);
         tx.wrote(written);
         if written > 0 {
-            // That may have been the last of it.
-            continue;
+            continue; // That may have been the last of it.
         }
         match turn.io {
             Io::Finish if !finished => finished = transport.finish().is_ok(),
             Io::Run | Io::Finish => {}
-            Io::Over => break,
+            Io::Over => break drop(transport.finish()),
         }
         // Until there is something, or the next turn must come.
         let wait = turn.wake.map_or(TURN, |wake| wake.since(now()).min(TURN));
@@ -118,13 +116,10 @@ fn drive(Halves { rx, tx }: &mut Halves, transport: &mut impl Transport, app: &m
         let mut input = &buffer[..count];
         while let Some(event) = rx.next(now(), tx, &mut input) {
             if let Some(admission) = app.on_event(tx, event) {
-                let admitted = rx.admit(now(), tx, admission);
-                debug_assert!(admitted.is_ok(), "a client is admitted once");
+                rx.admit(now(), tx, admission).expect("a client is admitted once");
             }
         }
     }
-    let _ = transport.finish();
-    // The end, if nothing has come since.
     while let Some(event) = rx.next(now(), tx, &mut &[][..]) {
         app.on_event(tx, event);
     }
