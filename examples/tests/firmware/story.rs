@@ -118,6 +118,7 @@ impl<'s> Story<'s> {
         });
         self.watch.alarms(&identity, "Started", 1);
         self.watch.connection(&identity, 1);
+        self.watch.counts_late(&identity);
         self.step("an agent on the host is connected to the same port");
         (host, identity)
     }
