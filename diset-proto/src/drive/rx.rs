@@ -261,7 +261,8 @@ impl<P: Parts> Rx<P> {
         };
         Some(match found {
             Found::Opened(trid) => Event::Connected(Opened { trid }),
-            Found::Waiting(def) => Event::Message(work.lend_front(def)?),
+            Found::Waiting(def) if P::Queue::WAITS => Event::Message(work.lend_front(def)?),
+            Found::Waiting(_) => return None,
             // The number stands before the payload.
             Found::Message(meta, def) => Event::Message(work.lend(meta, body.get(1..)?, def)),
             Found::Proposed(read) => Event::Proposed(read(body)?),
@@ -359,7 +360,7 @@ impl<P: Parts> Rx<P> {
                 Progress::Over => Io::Over,
             };
             // What waits is lent by `next`, and needs no bytes for that.
-            let ready = self.schedule.has_news(&self.work) || self.turn_of(now, tx).is_some();
+            let ready = self.schedule.has_news(&self.work) || (P::Queue::WAITS && self.turn_of(now, tx).is_some());
             #[cfg(feature = "alloc")]
             let ready = ready || self.held.is_ready(&tx.conn);
             // One whose time has come, and that may not begin, waits for something else.
@@ -387,7 +388,8 @@ impl<P: Parts> Rx<P> {
         if let Some(completed) = self.work.complete(now) {
             self.count(&completed, tx);
         }
-        if core::mem::take(&mut self.expired)
+        if P::Queue::WAITS
+            && core::mem::take(&mut self.expired)
             && !self.is_alone()
             && let Some(above) = tx.conn.stop_waiting()
         {
@@ -498,7 +500,10 @@ impl<P: Parts> Rx<P> {
                 }
                 Next::Messages | Next::Nothing => {}
             }
-            while let Some(turn) = self.turn_of(now, tx) {
+            // Where nothing waits, nothing of this is linked.
+            while P::Queue::WAITS
+                && let Some(turn) = self.turn_of(now, tx)
+            {
                 let Some(meta) = turn else {
                     self.pass_over(tx);
                     continue 'turns;
@@ -511,10 +516,10 @@ impl<P: Parts> Rx<P> {
                     self.count(&completed, tx);
                 }
             }
-            if self.schedule.lends(&self.work) && self.work.waiting(now).is_some() {
+            if P::Queue::WAITS && self.schedule.lends(&self.work) && self.work.waiting(now).is_some() {
                 tx.conn.cannot_begin();
             }
-            if self.unloaded && tx.conn.trid().is_some() {
+            if P::Queue::WAITS && self.unloaded && tx.conn.trid().is_some() {
                 if self.work.has_acked() {
                     return None;
                 }

@@ -84,8 +84,10 @@ impl<P: Parts> Rx<P> {
 
     /// The session is here: nothing waits that it does not know of, and what its inbox has does.
     pub(super) fn meet(&mut self, tx: &Tx<P>) {
-        self.work.retain_carried(|acked| tx.conn.is_unhandled(acked));
-        self.load(tx);
+        if P::Queue::WAITS {
+            self.work.retain_carried(|acked| tx.conn.is_unhandled(acked));
+            self.load(tx);
+        }
     }
 
     /// As [`meet`](Self::meet), on a link that has begun.
@@ -98,7 +100,7 @@ impl<P: Parts> Rx<P> {
     /// What a durable inbox has from an earlier process waits before anything that comes, as far as there is room.
     pub(super) fn load(&mut self, tx: &Tx<P>) {
         self.unloaded = false;
-        if !P::Queue::WAITS || self.schedule.is_held() {
+        if self.schedule.is_held() {
             return;
         }
         // Up to the last one that is here, they are here.

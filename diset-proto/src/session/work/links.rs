@@ -32,6 +32,12 @@ impl<Q: Queue, R: Running> Work<Q, R> {
     /// The link is over. What waits has its turn up to the last plain message, if it `goes_on`; else only what waits of
     /// the one before does. How many plain messages are not handled; the last acked one that has its turn.
     pub(crate) fn end_link(&mut self, goes_on: bool) -> (usize, Option<Acked>) {
+        if let Some(job) = &mut self.job {
+            job.of = Of::Over;
+        }
+        if !Q::WAITS {
+            return (0, None);
+        }
         if goes_on {
             let (mut at, mut rest) = (0, 0);
             self.queue.retain(|_, meta| {
@@ -41,9 +47,6 @@ impl<Q: Queue, R: Running> Work<Q, R> {
             });
             self.front
                 .edit(|front| (front.rest, front.earlier) = (rest, front.old.min(rest)));
-        }
-        if let Some(job) = &mut self.job {
-            job.of = Of::Over;
         }
         let unhandled = self.drop_plain();
         let (old, _) = self.queue.waiting();
@@ -88,6 +91,9 @@ impl<Q: Queue, R: Running> Work<Q, R> {
 
     /// Takes out what is not to stay; how many.
     fn retain(&mut self, mut stays: impl FnMut(usize, &Meta) -> bool) -> usize {
+        if !Q::WAITS {
+            return 0;
+        }
         let mut gone = 0;
         if let Some(job) = self.job.as_mut().filter(|job| job.queued)
             && let Some((meta, _)) = self.queue.front()
