@@ -415,9 +415,9 @@ fn all_with_plain_messages() {
     // In one direction at a time: in both at once there are seventeen million states.
     let (go_aways, failures) = ([1, 1], [1, 1]);
     let (time_outs, expiries) = (1, [1, 1]);
-    for plain in [[1, 0], [0, 1]] {
+    for (messages, plain) in [([1, 0], [1, 0]), ([0, 1], [0, 1])] {
         visit(with(
-            plain,
+            messages,
             1,
             Bounds {
                 plain,
@@ -427,7 +427,7 @@ fn all_with_plain_messages() {
             },
         ));
         visit(with(
-            plain,
+            messages,
             1,
             Bounds {
                 plain,
